@@ -1,0 +1,32 @@
+# A machine with Python 3.10-3.13 and a C++ compiler is enough; see tools/setup_bare_machine.py.
+PYTHON ?= python3
+SETUP := $(PYTHON) tools/setup_bare_machine.py
+RUN := $(SETUP) run --
+
+.PHONY: help setup demo test lint types format clean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+setup:  ## make .venv and .overlay: ROS 2 from wheels, all pinned packages, this package built
+	@$(SETUP) install
+
+demo: setup  ## camera, node and checker on one machine; results in demo_output/
+	@$(RUN) python -m face_pose_ros.ros.demo
+
+test: setup  ## all tests; ARGS='-k camera -x' goes to pytest
+	@$(RUN) python -m pytest $(ARGS)
+
+lint: setup  ## ruff: rules and format
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+
+types: setup  ## mypy
+	@$(RUN) mypy
+
+format: setup  ## let ruff rewrite the sources
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+clean:  ## remove all that make made
+	rm -rf .venv .overlay demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis

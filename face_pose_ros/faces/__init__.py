@@ -1,0 +1,1 @@
+"""Image -> Faces: where faces are."""

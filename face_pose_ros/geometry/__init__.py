@@ -1,0 +1,1 @@
+"""Pure, batched, differentiable geometry: rotations, rigid transforms, cameras, kernels."""

@@ -1,0 +1,1 @@
+"""Image and Faces -> Keypoints: where the points of each face are."""

@@ -1,0 +1,1 @@
+"""Keypoints + camera + face model -> head poses with covariance."""

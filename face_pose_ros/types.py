@@ -1,0 +1,58 @@
+"""What the stages hand to each other: image -> Faces -> Keypoints -> HeadPoses.
+
+Frozen dataclasses of tensors. N is the number of faces (0 is an ordinary answer), K the number
+of keypoints, C the number of shape coefficients. Pixel (0, 0) is the centre of the top-left pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Face proposals in one image."""
+
+    boxes_xyxy: Tensor  # (N, 4) px, in the full image
+    scores: Tensor  # (N,) in [0, 1]
+    # (N, 6, 2) px, full image: right eye, left eye, nose tip, mouth centre, right ear, left ear;
+    # right and left are the person's own.
+    anchors_uv: Tensor
+
+    def __len__(self) -> int:
+        return self.scores.shape[0]
+
+    def __getitem__(self, index: Tensor) -> Faces:
+        """Select faces by a (M,) index or (N,) mask tensor."""
+        return Faces(self.boxes_xyxy[index], self.scores[index], self.anchors_uv[index])
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Measured 2-D keypoints of N faces in the full image."""
+
+    uv: Tensor  # (N, K, 2) px, in the full image
+    sigma_px: Tensor  # (N, K) px, one standard deviation of each coordinate of uv
+    presence: Tensor  # (N,) in [0, 1], how sure the network is that the crop shows a face
+
+    def __len__(self) -> int:
+        return self.presence.shape[0]
+
+    def __getitem__(self, index: Tensor) -> Keypoints:
+        """Select faces by a (M,) index or (N,) mask tensor."""
+        return Keypoints(self.uv[index], self.sigma_px[index], self.presence[index])
+
+
+@dataclass(frozen=True)
+class HeadPoses:
+    """6-DoF poses of N heads in the camera's optical frame."""
+
+    T_cam_head: Tensor  # (N, 4, 4) float64, metres
+    covariance: Tensor  # (N, 6, 6) float64: x, y, z [m], rotation about the camera's x, y, z [rad]
+    shape: Tensor  # (N, C) coefficients of the face model's modes, in prior standard deviations
+    failed: Tensor  # (N,) bool: no usable pose for this face
+
+    def __len__(self) -> int:
+        return self.failed.shape[0]

@@ -1,0 +1,58 @@
+"""The packaged weights: what each file must be, and reading them.
+
+A card beside each file says where it comes from, under which licence, and how it was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+SHA256 = {
+    'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
+    'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
+    'face_mesh_v2': '61649ae36b34ef60b0cc41ac3b586633b063f5df92513d359b5bf90626cdb0f2',
+}
+
+
+class WeightsError(RuntimeError):
+    """A weights file is missing, truncated or altered."""
+
+
+def load_weights(name: str, directory: Path | str | None = None) -> dict[str, Tensor]:
+    """Read one weights file after checking that it is the pinned one.
+
+    Args:
+        name: a key of SHA256.
+        directory: where `<name>.safetensors` lies; the package's own folder by default.
+
+    Returns:
+        CPU tensors by name, in the type they are stored in (float16 where the source has it).
+
+    Raises:
+        ValueError: no weights of that name are known.
+        WeightsError: the file cannot be read, or is not the pinned one.
+    """
+    if name not in SHA256:
+        raise ValueError(f'unknown weights {name!r}, expected one of {sorted(SHA256)}')
+    path = Path(directory or Path(__file__).parent) / f'{name}.safetensors'
+    expected = SHA256[name]
+    remedy = (
+        'Restore the file from the repository, or make it again with tools/convert_weights.py.'
+    )
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f'{path}: {error.strerror}; a file of sha256 {expected} belongs there. {remedy}'
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise WeightsError(
+            f'{path} ({len(content)} bytes) is damaged or was changed: '
+            f'sha256 {found} found, {expected} expected. {remedy}'
+        )
+    return safetensors.torch.load(content)

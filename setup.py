@@ -1,0 +1,37 @@
+"""Installs face_pose_ros as an ament_python package."""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = 'face_pose_ros'
+SHARE = f'share/{NAME}'
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    package_data={f'{NAME}.weights': ['*.safetensors', '*.md']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (SHARE, ['package.xml']),
+        (f'{SHARE}/launch', glob('launch/*.py')),
+        (f'{SHARE}/config', glob('config/*.*')),
+        (f'{SHARE}/config/train', glob('config/train/*.*')),
+    ],
+    install_requires=['setuptools'],
+    extras_require={'test': ['pytest']},  # tells colcon to run the tests with pytest
+    zip_safe=False,
+    maintainer='face_pose_ros maintainers',
+    maintainer_email='maintainers@face-pose-ros.invalid',
+    description='Metric 6-DoF poses of human heads from a calibrated camera',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            f'pose_node = {NAME}.ros.node:main',
+            f'demo_camera = {NAME}.ros.demo_camera:main',
+            f'demo_checker = {NAME}.ros.demo_checker:main',
+            f'camera_rotation = {NAME}.evaluation.camera_rotation:main',
+        ],
+    },
+)

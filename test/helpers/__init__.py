@@ -1,0 +1,1 @@
+"""Scenes, assertions and pictures that several test files use."""

@@ -1,0 +1,323 @@
+"""Makes ROS 2 and this package usable on a Linux machine that has no ROS distribution.
+
+`install` creates `.venv` (ROS 2 wheels and the pinned requirements) and builds the workspace
+`.overlay` (tf2_msgs, which has no wheel, and face_pose_ros itself); what is up to date is left
+alone. `run -- COMMAND ...` executes a command in that environment; `. .overlay/activate.sh` gives
+the same to a shell.
+"""
+
+from __future__ import annotations  # lets older Pythons get as far as the message about their age
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / '.venv'
+OVERLAY = ROOT / '.overlay'
+REQUIREMENTS = (ROOT / 'requirements.txt', ROOT / 'requirements-dev.txt')
+TF2_MSGS = ROOT / 'overlay' / 'tf2_msgs'
+PACKAGE_FILES = ('setup.py', 'setup.cfg', 'package.xml', 'resource', 'launch', 'config')
+PYTHONS = ((3, 10), (3, 13))  # the first and the last version that the ROS 2 wheels exist for
+
+# Where the machine that built the wheels kept its Python, as their CMake files still name it.
+BUILD_INCLUDE = re.compile(r'/opt/python/cp\d+-cp\d+/include/python\d\.\d+')
+BUILD_NUMPY = re.compile(
+    r'/opt/python/cp\d+-cp\d+/lib/python[\d.]+/site-packages/numpy[\w/]*/include'
+)
+
+
+class SetupError(Exception):
+    """What is wrong and what to do about it, in one line."""
+
+
+def python_problem(
+    version: Sequence[int], implementation: str, system: str, machine: str
+) -> str | None:
+    """Says why the ROS 2 wheels cannot run with this Python here; None if they can."""
+    first, last = ('.'.join(map(str, v)) for v in PYTHONS)
+    if implementation != 'CPython' or not PYTHONS[0] <= tuple(version[:2]) <= PYTHONS[1]:
+        found = f'{implementation} {version[0]}.{version[1]}'
+        return f'needs CPython {first} to {last}, found {found}: make PYTHON=/path/to/python3'
+    if (system, machine) != ('Linux', 'x86_64'):
+        return f'the ROS 2 wheels are for Linux on x86_64 only, this is {system} on {machine}'
+    return None
+
+
+def compiler_problem(environ: Mapping[str, str]) -> str | None:
+    """Says which compiler CMake will miss; None if there is one for C and one for C++."""
+    choices = {'C': ('CC', 'cc gcc clang'), 'C++': ('CXX', 'c++ g++ clang++')}
+    for language, (variable, names) in choices.items():
+        wanted = shlex.split(environ.get(variable, ''))[:1] or names.split()
+        if not any(shutil.which(name, path=environ.get('PATH')) for name in wanted):
+            return (
+                f'no {language} compiler ({" or ".join(wanted)}); '
+                'on Debian and Ubuntu: sudo apt install g++'
+            )
+    return None
+
+
+def standard_library_problem() -> str | None:
+    """Says which part of Python a distribution left out; None if all is there."""
+    package = f'python{sys.version_info[0]}.{sys.version_info[1]}'
+    if any(importlib.util.find_spec(name) is None for name in ('venv', 'ensurepip')):
+        return f'{sys.executable} has no venv module: sudo apt install {package}-venv'
+    if not Path(sysconfig.get_path('include'), 'Python.h').exists():
+        return f'{sys.executable} has no C headers: sudo apt install {package}-dev'
+    return None
+
+
+def fingerprint(paths: Iterable[Path], *facts: str) -> str:
+    """Hashes facts, file names and file contents; folders count with all they hold."""
+    digest = hashlib.sha256('\0'.join(facts).encode())
+    for path in paths:
+        files = sorted(path.rglob('*')) if path.is_dir() else [path]
+        for file in files:
+            if file.is_file() and '__pycache__' not in file.parts:
+                digest.update(f'\0{file.relative_to(path.parent)}\0'.encode())
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def is_fresh(stamp: Path, key: str) -> bool:
+    """Tells whether the step that wrote this stamp was last finished with this key."""
+    return stamp.is_file() and stamp.read_text() == key
+
+
+def patch_cmake_text(text: str, python_include: str, numpy_include: str) -> str:
+    """Replaces the build machine's header folders by those of the Python in use."""
+    text = BUILD_NUMPY.sub(lambda _: numpy_include, text)
+    return BUILD_INCLUDE.sub(lambda _: python_include, text)
+
+
+def patch_cmake_files(share: Path, python_include: str, numpy_include: str) -> int:
+    """Patches every CMake file under `share` that needs it; returns how many did."""
+    patched = 0
+    for path in share.rglob('*.cmake'):
+        before = path.read_text()
+        after = patch_cmake_text(before, python_include, numpy_include)
+        if after != before:
+            path.write_text(after)
+            patched += 1
+    return patched
+
+
+def _site_packages(prefix: Path) -> Path:
+    return prefix / 'lib' / f'python{sys.version_info[0]}.{sys.version_info[1]}' / 'site-packages'
+
+
+def ros_variables() -> dict[str, str]:
+    """Returns the variables that the wheels, the overlay and colcon need.
+
+    They replace what the shell has: a sourced ROS distribution and these wheels do not mix.
+    """
+    prefixes = [OVERLAY / 'install' / name for name in ('face_pose_ros', 'tf2_msgs')]
+    libraries = [OVERLAY / 'install' / 'tf2_msgs' / 'lib', VENV / 'lib']
+    libraries += sorted(_site_packages(VENV).glob('ros_*.libs'))
+    # The source tree comes before its installed copy: an edit counts without a build.
+    modules = [ROOT, *map(_site_packages, prefixes)]
+    lists = {
+        'AMENT_PREFIX_PATH': [*prefixes, VENV],
+        'CMAKE_PREFIX_PATH': [*prefixes, VENV],
+        'LD_LIBRARY_PATH': libraries,
+        'PYTHONPATH': modules,
+    }
+    return {
+        'VIRTUAL_ENV': str(VENV),
+        **{name: os.pathsep.join(map(str, paths)) for name, paths in lists.items()},
+        # Without it each Python start is two: the wheels restart it to set LD_LIBRARY_PATH.
+        '_ROS_WHEELS_BOOTSTRAP_COMPLETE': '1',
+    }
+
+
+def default_variables() -> dict[str, str]:
+    """Returns the variables that a value of the user's own overrides."""
+    profile = str(ROOT / 'config' / 'fastdds_large_images.xml')
+    return {'FASTDDS_DEFAULT_PROFILES_FILE': profile, 'RMW_IMPLEMENTATION': 'rmw_fastrtps_cpp'}
+
+
+def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Returns `base` with all that a process needs to use ROS 2 and this package."""
+    path = os.pathsep.join([str(VENV / 'bin'), base.get('PATH', os.defpath)])
+    return {**default_variables(), **base, **ros_variables(), 'PATH': path}
+
+
+def activation_script() -> str:
+    """Returns the shell lines that do what `environment` does."""
+    lines = [f'export {name}={shlex.quote(value)}' for name, value in ros_variables().items()]
+    lines += [
+        f'export {name}="${{{name}:-{value}}}"' for name, value in default_variables().items()
+    ]
+    return '\n'.join([*lines, f'export PATH={shlex.quote(str(VENV / "bin"))}:"$PATH"', ''])
+
+
+@contextlib.contextmanager
+def _step(number: int, title: str) -> Iterator[None]:
+    print(f'[{number}/5] {title} ...', end='', flush=True)
+    start_s = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        print(' stopped', flush=True)
+        raise
+    print(f' {time.monotonic() - start_s:.1f} s', flush=True)
+
+
+def _execute(command: Sequence[str | Path], log: Path, env: Mapping[str, str]) -> None:
+    """Runs a command with its output in `log`; raises SetupError with the log's end if it fails."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open('w') as output:
+        process = subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, env=dict(env), stdout=output, stderr=output
+        )
+        waited_s = 0
+        while True:
+            try:
+                code = process.wait(timeout=5)
+                break
+            except subprocess.TimeoutExpired:
+                waited_s += 5
+                print(f' {waited_s} s' if waited_s % 15 == 0 else '.', end='', flush=True)
+    if code:
+        tail = '\n'.join(log.read_text(errors='replace').splitlines()[-25:])
+        raise SetupError(f'{tail}\n{Path(command[0]).name} failed; its whole output: {log}')
+
+
+def _without_make(env: Mapping[str, str]) -> dict[str, str]:
+    """Drops what an outer make says to inner ones; they would wait for its job server."""
+    return {name: value for name, value in env.items() if name not in ('MAKEFLAGS', 'MAKELEVEL')}
+
+
+def _colcon_build(source: Path, log: Path) -> None:
+    # Built on the wheels alone: the environment's own overlay is what is being made.
+    env = {**_without_make(environment()), 'PYTHONPATH': ''}
+    env.update(AMENT_PREFIX_PATH=str(VENV), CMAKE_PREFIX_PATH=str(VENV))
+    python = f'-DPython3_EXECUTABLE={VENV / "bin" / "python"}'
+    build = ['build', '--base-paths', source, '--event-handlers', 'console_direct+']
+    folders = ['--build-base', OVERLAY / 'build', '--install-base', OVERLAY / 'install']
+    cmake = ['--cmake-args', python, '-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF']
+    colcon = [VENV / 'bin' / 'colcon', '--log-base', OVERLAY / 'log']
+    _execute([*colcon, *build, *folders, *cmake], log, env)
+
+
+def _build_package(name: str, source: Path, inputs: Iterable[Path], base_key: str) -> None:
+    key = fingerprint(inputs, base_key)
+    stamp = OVERLAY / f'{name}.stamp'
+    if is_fresh(stamp, key):
+        return
+    for folder in ('build', 'install'):  # else files that the source no longer has would live on
+        shutil.rmtree(OVERLAY / folder / name, ignore_errors=True)
+    _colcon_build(source, OVERLAY / f'{name}.log')
+    stamp.write_text(key)
+
+
+def install() -> None:
+    """Brings `.venv` and `.overlay` up to date."""
+    with _step(1, 'checking Python and compilers'):
+        problem = (
+            python_problem(
+                sys.version_info,
+                platform.python_implementation(),
+                platform.system(),
+                platform.machine(),
+            )
+            or standard_library_problem()
+            or compiler_problem(os.environ)
+        )
+        if problem:
+            raise SetupError(problem)
+
+    # A virtual environment cannot be moved, so its place is part of its key.
+    python_key = fingerprint([], sys.version, sysconfig.get_path('include'), str(ROOT))
+    packages_key = fingerprint(REQUIREMENTS, python_key)
+    python = VENV / 'bin' / 'python'
+
+    with _step(2, 'virtual environment .venv'):
+        if not is_fresh(VENV / 'python.stamp', python_key):
+            shutil.rmtree(VENV, ignore_errors=True)
+            log = OVERLAY / 'venv.log'
+            _execute([sys.executable, '-m', 'venv', VENV], log, os.environ)
+            (VENV / 'python.stamp').write_text(python_key)
+
+    with _step(3, 'Python packages and ROS 2 wheels'):
+        if not is_fresh(VENV / 'packages.stamp', packages_key):
+            pip = [python, '-m', 'pip', 'install', '--disable-pip-version-check', '--no-input']
+            _execute([*pip, '-r', REQUIREMENTS[-1]], VENV / 'pip.log', environment())
+            include = sysconfig.get_path('include')
+            numpy_include = subprocess.run(
+                [python, '-c', 'import numpy; print(numpy.get_include())'],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.strip()
+            count = patch_cmake_files(VENV / 'share', include, numpy_include)
+            print(f' {count} CMake files freed of foreign paths,', end='')
+            (VENV / 'packages.stamp').write_text(packages_key)
+
+    with _step(4, 'building tf2_msgs'):
+        _build_package('tf2_msgs', TF2_MSGS, [TF2_MSGS], packages_key)
+
+    with _step(5, 'building face_pose_ros'):
+        inputs = [ROOT / name for name in (*PACKAGE_FILES, 'face_pose_ros')]
+        _build_package('face_pose_ros', ROOT, inputs, packages_key)
+        (OVERLAY / 'activate.sh').write_text(activation_script())
+
+
+def run(command: Sequence[str]) -> None:
+    """Replaces this process by the command, in the environment of `install`."""
+    if not (OVERLAY / 'activate.sh').exists():
+        raise SetupError('nothing is installed yet: make setup')
+    env = environment()
+    program = shutil.which(command[0], path=env['PATH'])
+    if program is None:
+        raise SetupError(f'no such command: {command[0]}')
+    os.execve(program, list(command), env)
+
+
+def main() -> int:
+    """Parses the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest='verb', required=True)
+    verbs.add_parser('install', help='make or update .venv and .overlay')
+    runner = verbs.add_parser('run', help='run a command in the environment')
+    runner.add_argument('command', nargs='+', metavar='-- COMMAND')
+    arguments = parser.parse_args()
+    try:
+        if arguments.verb == 'run':
+            run(arguments.command)
+        with _locked(ROOT):
+            install()
+    except SetupError as error:
+        print(f'setup: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lets a second set-up of the same tree wait for the first."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
