@@ -45,11 +45,11 @@ class SetupError(Exception):
 
 
 def python_problem(
-    version: Sequence[int], implementation: str, system: str, machine: str
+    version: tuple[int, int], implementation: str, system: str, machine: str
 ) -> str | None:
     """Says why the ROS 2 wheels cannot run with this Python here; None if they can."""
     first, last = ('.'.join(map(str, v)) for v in PYTHONS)
-    if implementation != 'CPython' or not PYTHONS[0] <= tuple(version[:2]) <= PYTHONS[1]:
+    if implementation != 'CPython' or not PYTHONS[0] <= version <= PYTHONS[1]:
         found = f'{implementation} {version[0]}.{version[1]}'
         return f'needs CPython {first} to {last}, found {found}: make PYTHON=/path/to/python3'
     if (system, machine) != ('Linux', 'x86_64'):
@@ -72,11 +72,12 @@ def compiler_problem(environ: Mapping[str, str]) -> str | None:
 
 def standard_library_problem() -> str | None:
     """Says which part of Python a distribution left out; None if all is there."""
-    package = f'python{sys.version_info[0]}.{sys.version_info[1]}'
+    major, minor = sys.version_info[:2]
+    package = f'on Debian and Ubuntu: sudo apt install python{major}.{minor}'
     if any(importlib.util.find_spec(name) is None for name in ('venv', 'ensurepip')):
-        return f'{sys.executable} has no venv module: sudo apt install {package}-venv'
+        return f'{sys.executable} has no venv module; {package}-venv'
     if not Path(sysconfig.get_path('include'), 'Python.h').exists():
-        return f'{sys.executable} has no C headers: sudo apt install {package}-dev'
+        return f'{sys.executable} has no C headers; {package}-dev'
     return None
 
 
@@ -90,6 +91,11 @@ def fingerprint(paths: Iterable[Path], *facts: str) -> str:
                 digest.update(f'\0{file.relative_to(path.parent)}\0'.encode())
                 digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def python_key() -> str:
+    """Returns what `.venv` depends on: this Python, and the place, for it cannot be moved."""
+    return fingerprint([], sys.version, sysconfig.get_path('include'), str(ROOT))
 
 
 def is_fresh(stamp: Path, key: str) -> bool:
@@ -138,6 +144,7 @@ def ros_variables() -> dict[str, str]:
     return {
         'VIRTUAL_ENV': str(VENV),
         **{name: os.pathsep.join(map(str, paths)) for name, paths in lists.items()},
+        'RMW_IMPLEMENTATION': 'rmw_fastrtps_cpp',  # the only one among the wheels
         # Without it each Python start is two: the wheels restart it to set LD_LIBRARY_PATH.
         '_ROS_WHEELS_BOOTSTRAP_COMPLETE': '1',
     }
@@ -146,7 +153,7 @@ def ros_variables() -> dict[str, str]:
 def default_variables() -> dict[str, str]:
     """Returns the variables that a value of the user's own overrides."""
     profile = str(ROOT / 'config' / 'fastdds_large_images.xml')
-    return {'FASTDDS_DEFAULT_PROFILES_FILE': profile, 'RMW_IMPLEMENTATION': 'rmw_fastrtps_cpp'}
+    return {'FASTDDS_DEFAULT_PROFILES_FILE': profile}
 
 
 def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -166,7 +173,7 @@ def activation_script() -> str:
 
 @contextlib.contextmanager
 def _step(number: int, title: str) -> Iterator[None]:
-    print(f'[{number}/5] {title} ...', end='', flush=True)
+    print(f'[{number}/4] {title} ...', end='', flush=True)
     start_s = time.monotonic()
     try:
         yield
@@ -177,7 +184,7 @@ def _step(number: int, title: str) -> Iterator[None]:
 
 
 def _execute(command: Sequence[str | Path], log: Path, env: Mapping[str, str]) -> None:
-    """Runs a command with its output in `log`; raises SetupError with the log's end if it fails."""
+    """Runs a command with its output in `log`; a failure shows the end of it."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open('w') as output:
         process = subprocess.Popen(
@@ -205,12 +212,12 @@ def _colcon_build(source: Path, log: Path) -> None:
     # Built on the wheels alone: the environment's own overlay is what is being made.
     env = {**_without_make(environment()), 'PYTHONPATH': ''}
     env.update(AMENT_PREFIX_PATH=str(VENV), CMAKE_PREFIX_PATH=str(VENV))
-    python = f'-DPython3_EXECUTABLE={VENV / "bin" / "python"}'
-    build = ['build', '--base-paths', source, '--event-handlers', 'console_direct+']
-    folders = ['--build-base', OVERLAY / 'build', '--install-base', OVERLAY / 'install']
-    cmake = ['--cmake-args', python, '-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF']
-    colcon = [VENV / 'bin' / 'colcon', '--log-base', OVERLAY / 'log']
-    _execute([*colcon, *build, *folders, *cmake], log, env)
+    command: list[str | Path] = [VENV / 'bin' / 'colcon', '--log-base', OVERLAY / 'log', 'build']
+    command += ['--base-paths', source, '--event-handlers', 'console_direct+']
+    command += ['--build-base', OVERLAY / 'build', '--install-base', OVERLAY / 'install']
+    command += ['--cmake-args', f'-DPython3_EXECUTABLE={VENV}/bin/python']
+    command += ['-DCMAKE_BUILD_TYPE=Release', '-DBUILD_TESTING=OFF']
+    _execute(command, log, env)
 
 
 def _build_package(name: str, source: Path, inputs: Iterable[Path], base_key: str) -> None:
@@ -226,36 +233,34 @@ def _build_package(name: str, source: Path, inputs: Iterable[Path], base_key: st
 
 def install() -> None:
     """Brings `.venv` and `.overlay` up to date."""
-    with _step(1, 'checking Python and compilers'):
-        problem = (
-            python_problem(
-                sys.version_info,
-                platform.python_implementation(),
-                platform.system(),
-                platform.machine(),
-            )
-            or standard_library_problem()
-            or compiler_problem(os.environ)
+    problem = (
+        python_problem(
+            sys.version_info[:2],
+            platform.python_implementation(),
+            platform.system(),
+            platform.machine(),
         )
-        if problem:
-            raise SetupError(problem)
+        or standard_library_problem()
+        or compiler_problem(os.environ)
+    )
+    if problem:
+        raise SetupError(problem)
 
-    # A virtual environment cannot be moved, so its place is part of its key.
-    python_key = fingerprint([], sys.version, sysconfig.get_path('include'), str(ROOT))
-    packages_key = fingerprint(REQUIREMENTS, python_key)
+    packages_key = fingerprint(REQUIREMENTS, python_key())
     python = VENV / 'bin' / 'python'
 
-    with _step(2, 'virtual environment .venv'):
-        if not is_fresh(VENV / 'python.stamp', python_key):
+    with _step(1, 'virtual environment .venv'):
+        if not is_fresh(VENV / 'python.stamp', python_key()):
             shutil.rmtree(VENV, ignore_errors=True)
             log = OVERLAY / 'venv.log'
             _execute([sys.executable, '-m', 'venv', VENV], log, os.environ)
-            (VENV / 'python.stamp').write_text(python_key)
+            (VENV / 'python.stamp').write_text(python_key())
 
-    with _step(3, 'Python packages and ROS 2 wheels'):
+    with _step(2, 'Python packages and ROS 2 wheels'):
         if not is_fresh(VENV / 'packages.stamp', packages_key):
-            pip = [python, '-m', 'pip', 'install', '--disable-pip-version-check', '--no-input']
-            _execute([*pip, '-r', REQUIREMENTS[-1]], VENV / 'pip.log', environment())
+            command: list[str | Path] = [python, '-m', 'pip', 'install', '-r', REQUIREMENTS[-1]]
+            command += ['--disable-pip-version-check', '--no-input']
+            _execute(command, VENV / 'pip.log', environment())
             include = sysconfig.get_path('include')
             numpy_include = subprocess.run(
                 [python, '-c', 'import numpy; print(numpy.get_include())'],
@@ -267,10 +272,10 @@ def install() -> None:
             print(f' {count} CMake files freed of foreign paths,', end='')
             (VENV / 'packages.stamp').write_text(packages_key)
 
-    with _step(4, 'building tf2_msgs'):
+    with _step(3, 'building tf2_msgs'):
         _build_package('tf2_msgs', TF2_MSGS, [TF2_MSGS], packages_key)
 
-    with _step(5, 'building face_pose_ros'):
+    with _step(4, 'building face_pose_ros'):
         inputs = [ROOT / name for name in (*PACKAGE_FILES, 'face_pose_ros')]
         _build_package('face_pose_ros', ROOT, inputs, packages_key)
         (OVERLAY / 'activate.sh').write_text(activation_script())
@@ -278,34 +283,13 @@ def install() -> None:
 
 def run(command: Sequence[str]) -> None:
     """Replaces this process by the command, in the environment of `install`."""
-    if not (OVERLAY / 'activate.sh').exists():
-        raise SetupError('nothing is installed yet: make setup')
+    if not is_fresh(VENV / 'python.stamp', python_key()):
+        raise SetupError(f'.venv was not made by {sys.executable}: make setup PYTHON=...')
     env = environment()
     program = shutil.which(command[0], path=env['PATH'])
     if program is None:
         raise SetupError(f'no such command: {command[0]}')
     os.execve(program, list(command), env)
-
-
-def main() -> int:
-    """Parses the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    verbs = parser.add_subparsers(dest='verb', required=True)
-    verbs.add_parser('install', help='make or update .venv and .overlay')
-    runner = verbs.add_parser('run', help='run a command in the environment')
-    runner.add_argument('command', nargs='+', metavar='-- COMMAND')
-    arguments = parser.parse_args()
-    try:
-        if arguments.verb == 'run':
-            run(arguments.command)
-        with _locked(ROOT):
-            install()
-    except SetupError as error:
-        print(f'setup: {error}', file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
 
 
 @contextlib.contextmanager
@@ -319,5 +303,30 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def main(arguments: Sequence[str]) -> int:
+    """Parses the command line; returns the exit code."""
+    # argparse strips a second -- too, depending on the version, and that one is the command's.
+    split = arguments.index('--') if '--' in arguments else len(arguments)
+    command = arguments[split + 1 :]
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], usage='%(prog)s install | %(prog)s run -- COMMAND ...'
+    )
+    parser.add_argument('verb', choices=['install', 'run'], help='see above')
+    verb = parser.parse_args(arguments[:split]).verb
+    if (verb == 'run') != bool(command):
+        parser.error('run takes a command, install takes none')
+    try:
+        if verb == 'run':
+            run(command)
+        with _locked(ROOT):
+            install()
+    except SetupError as error:
+        print(f'setup: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -52,7 +52,7 @@ class Bottleneck(nn.Module):
         if self.extra_channels:
             shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, self.extra_channels))
         x = self.expand(self.depthwise(self.act_1(self.reduce(x))))
-        return self.act_2(shortcut + x)
+        return self.act_2(x.add_(shortcut))
 
 
 def _stage(c_in: int, c_out: int) -> nn.Sequential:

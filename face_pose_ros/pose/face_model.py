@@ -12,8 +12,9 @@ from face_pose_ros.weights import load_weights
 
 @dataclass(frozen=True)
 class FaceModel:
-    """Points of a mean face. Head frame (REP-155): origin at the sellion, x out of the face,
-    y to the person's left, z up.
+    """Points of a mean face in the head frame.
+
+    Head frame (REP-155): origin at the sellion, x out of the face, y to the person's left, z up.
     """
 
     xyz_head: Tensor  # (K, 3) float64, m

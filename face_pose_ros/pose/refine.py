@@ -36,7 +36,7 @@ class PoseOptions:
     kernel: str = 'geman_mcclure'  # a key of geometry.robust.KERNELS
     kernel_scale: float = 3.0  # residual at which a keypoint starts to lose weight [sigma]
     max_iterations: int = 30
-    step_tolerance: float = 1e-8  # stop: rotation step [rad] and translation step [of distance]
+    step_tolerance: float = 1e-6  # stop: rotation step [rad] and translation step [of distance]
     # How many independent keypoints the dense ones are worth: their errors move together, so the
     # information of all of them is scaled down to that of this many.
     independent_keypoints: float = 12.0

@@ -42,7 +42,7 @@ class ReprojectionProblem:
     kernel_scale: float  # standard deviations
 
     def whitened_residuals(self, R: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Residuals (predicted - measured) / sigma, (N, K, 2), and their Jacobian, (N, K, 2, 6)."""
+        """(Predicted - measured) / sigma, (N, K, 2), and its Jacobian, (N, K, 2, 6)."""
         Rx = self.xyz_head @ R.mT
         uv, valid, J_uv_xyz = self.camera.project(Rx + t[:, None], jacobian=True)
         assert J_uv_xyz is not None

@@ -1,0 +1,188 @@
+"""FacePoseEstimator: image -> faces -> keypoints -> poses, without ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from face_pose_ros.faces.blazeface import blazeface_full_range
+from face_pose_ros.faces.detector import DetectorOptions, FaceDetector
+from face_pose_ros.faces.nms import box_overlaps, suppress
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints.face_mesh import face_mesh_v2
+from face_pose_ros.keypoints.predictor import KeypointPredictor
+from face_pose_ros.pose.face_model import canonical_face
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.tracking.tracker import Tracker, TrackerOptions
+from face_pose_ros.types import Faces, HeadPoses, Keypoints
+
+
+@dataclass(frozen=True)
+class FacePose:
+    """One face. Head frame: origin at the sellion, x out of the face, y to its left, z up."""
+
+    T_cam_head: NDArray[np.float64]  # (4, 4), camera optical frame, m
+    covariance: NDArray[np.float64]  # (6, 6): x, y, z [m], rotation about the camera's x, y, z
+    keypoints_uv: NDArray[np.float64]  # (478, 2) px
+    keypoints_sigma_px: NDArray[np.float64]  # (478,)
+    box_xyxy: NDArray[np.float64]  # (4,) px, bounds of the keypoints
+    score: float  # in [0, 1], how sure the keypoint network is that this is a face
+    shape: NDArray[np.float64]  # (K,) coefficients of the face model
+    id: str  # stays with a person in `track`; empty in `estimate`
+
+
+@dataclass(frozen=True)
+class EstimatorOptions:
+    """Options of `FacePoseEstimator`."""
+
+    detector: DetectorOptions = field(default_factory=DetectorOptions)
+    pose: PoseOptions = field(default_factory=PoseOptions)
+    tracker: TrackerOptions = field(default_factory=TrackerOptions)
+    min_presence: float = 0.5  # faces below this probability are dropped
+    max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
+    looks: int = 2  # crops per face, each centred on the keypoints of the one before
+
+    def __post_init__(self) -> None:
+        for name in ('min_presence', 'max_duplicate_iou'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f'{name} must be in [0, 1], got {getattr(self, name)}')
+        if self.looks < 1:
+            raise ValueError(f'looks must be at least 1, got {self.looks}')
+
+
+class FacePoseEstimator:
+    """6-DoF head poses of every face in a picture of a calibrated camera."""
+
+    def __init__(
+        self, device: str | torch.device = 'cpu', options: EstimatorOptions | None = None
+    ) -> None:
+        """Load the packaged networks.
+
+        Args:
+            device: 'cpu', 'cuda' or 'cuda:<index>'.
+            options: See `EstimatorOptions`.
+
+        Raises:
+            ValueError: There is no such device.
+            WeightsError: A weights file is missing, truncated or altered.
+        """
+        self.device = _checked_device(device)
+        self.options = options or EstimatorOptions()
+        self.detector = FaceDetector(blazeface_full_range(self.device), self.options.detector)
+        self.keypoints = KeypointPredictor(face_mesh_v2(self.device), self.options.looks)
+        self.model = canonical_face(self.device)
+        self.tracker = Tracker(self.options.tracker)
+
+    @torch.inference_mode()
+    def estimate(
+        self, image: NDArray[np.uint8] | Tensor, camera: Camera, boxes_xyxy: ArrayLike | None = None
+    ) -> list[FacePose]:
+        """Faces of one image, most certain first; no memory of earlier images.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            camera: The camera that took it.
+            boxes_xyxy: (N, 4) px, face boxes of upright faces to use instead of detection.
+
+        Raises:
+            ValueError: The image has another layout, or its size is not the camera's.
+        """
+        pixels = self._checked_image(image, camera)
+        camera = camera.to(self.device, torch.float64)
+        faces = self.detector.detect(pixels) if boxes_xyxy is None else self._given(boxes_xyxy)
+        keypoints = self._distinct(self.keypoints.predict(pixels, faces, camera))
+        poses = fit_pose(keypoints, self.model, camera, self.options.pose).poses
+        return _to_numpy(keypoints, poses)
+
+    def track(
+        self, image: NDArray[np.uint8] | Tensor, camera: Camera, stamp_s: float
+    ) -> list[FacePose]:
+        """Faces of the next image of a stream, with ids that stay with each person.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            camera: The camera that took it.
+            stamp_s: When the image was taken [s]. Going back in time forgets all ids.
+
+        Raises:
+            ValueError: As in `estimate`.
+        """
+        return self.tracker.update(self.estimate(image, camera), stamp_s)
+
+    def _checked_image(self, image: NDArray[np.uint8] | Tensor, camera: Camera) -> Tensor:
+        pixels = torch.as_tensor(image, device=self.device)
+        if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+            raise ValueError(
+                f'expected an (H, W, 3) uint8 RGB image, got {tuple(pixels.shape)} {pixels.dtype}'
+            )
+        height, width = pixels.shape[:2]
+        if (width, height) != (camera.width, camera.height):
+            raise ValueError(
+                f'the image is {width} x {height} but the camera is calibrated for '
+                f'{camera.width} x {camera.height}'
+            )
+        return pixels
+
+    def _given(self, boxes_xyxy: ArrayLike) -> Faces:
+        boxes = torch.as_tensor(np.asarray(boxes_xyxy, dtype=np.float32), device=self.device)
+        boxes = boxes.reshape(-1, 4)
+        if not (boxes.isfinite().all() and (boxes[:, 2:] > boxes[:, :2]).all()):
+            raise ValueError('boxes_xyxy must be finite with x_min < x_max and y_min < y_max')
+        anchors_uv = boxes.new_full((len(boxes), 6, 2), torch.nan)
+        return Faces(boxes, boxes.new_ones(len(boxes)), anchors_uv)
+
+    def _distinct(self, keypoints: Keypoints) -> Keypoints:
+        """Real faces only, each once, most certain first."""
+        keypoints = keypoints[keypoints.presence >= self.options.min_presence]
+        keypoints = keypoints[keypoints.presence.argsort(descending=True, stable=True)]
+        iou, _ = box_overlaps(bounds_xyxy(keypoints.uv))
+        return keypoints[suppress(iou > self.options.max_duplicate_iou)]
+
+
+def bounds_xyxy(uv: Tensor) -> Tensor:
+    """Bounding boxes (N, 4) px of keypoints (N, K, 2) px, K >= 1."""
+    return torch.cat([uv.amin(1), uv.amax(1)], -1)
+
+
+def _checked_device(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        present = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
+        raise ValueError(f"device '{name}' is not one of {', '.join(present)}") from error
+    return device
+
+
+def _to_numpy(keypoints: Keypoints, poses: HeadPoses) -> list[FacePose]:
+    """The faces whose pose could be found, as plain numpy."""
+    boxes = bounds_xyxy(keypoints.uv)
+    columns: Sequence[Tensor] = (
+        poses.T_cam_head,
+        poses.covariance,
+        keypoints.uv,
+        keypoints.sigma_px,
+        boxes,
+        keypoints.presence,
+        poses.shape,
+    )
+    T, covariance, uv, sigma_px, box, presence, shape = (c.cpu().double().numpy() for c in columns)
+    return [
+        FacePose(
+            T_cam_head=T[i],
+            covariance=covariance[i],
+            keypoints_uv=uv[i],
+            keypoints_sigma_px=sigma_px[i],
+            box_xyxy=box[i],
+            score=float(presence[i]),
+            shape=shape[i],
+            id='',
+        )
+        for i in range(len(T))
+        if not poses.failed[i]
+    ]

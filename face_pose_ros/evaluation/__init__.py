@@ -1,0 +1,1 @@
+"""Measuring the estimator: what is claimed in README is printed by a command of this folder."""

@@ -1,0 +1,112 @@
+"""A camera that turns, zooms and changes its lens in front of a photograph.
+
+A camera that only turns sees the same rays again, so its picture can be made from the photograph
+exactly: by the homography K1 R K0^-1, and with lens distortion by following each pixel's ray. The
+change of every pose is then known without a label. The photograph's own intrinsics are a guess;
+a wrong guess shears the face a little, and equally in every view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from face_pose_ros.geometry.camera import Camera
+
+WIDTH, HEIGHT = 960, 720  # px, of every view
+_SUPERSAMPLING = 2  # views shrink the photograph by less than this
+
+# Lenses of a robot's camera: a webcam's barrel distortion and a fisheye.
+LENSES: dict[str, tuple[str, tuple[float, ...]]] = {
+    'none': ('plumb_bob', ()),
+    'plumb_bob': ('plumb_bob', (-0.28, 0.09, 0.0011, -0.0007, -0.012)),
+    'equidistant': ('equidistant', (-0.012, 0.021, -0.013, 0.0021)),
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the virtual camera looks, and through which lens."""
+
+    R_photo_cam: NDArray[np.float64]  # (3, 3) the virtual camera's axes in the photograph's camera
+    camera: Camera
+
+
+def photo_camera(width: int, height: int) -> Camera:
+    """Intrinsics assumed for a photograph of unknown origin: f = width + height (img2pose)."""
+    f = float(width + height)
+    K = [[f, 0, 0.5 * (width - 1)], [0, f, 0.5 * (height - 1)], [0, 0, 1]]
+    return Camera.from_K(K, width, height)
+
+
+def look_at(ray: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axes (3, 3) of a level camera whose z axis is the ray (3,)."""
+    z = ray / np.linalg.norm(ray)
+    x = np.cross([0.0, 1.0, 0.0], z)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def random_views(
+    face_xyz_photo: NDArray[np.float64], lens: str, count: int, rng: np.random.Generator
+) -> Iterator[View]:
+    """Views of a face by a camera aimed at it and then turned at random.
+
+    Up to 18 deg pan, 22 deg tilt and 30 deg roll, focal lengths of 550 to 1000 px, the principal
+    point up to 48 px off centre; views that cut off a part of the face are drawn again.
+
+    Args:
+        face_xyz_photo: (P, 3) points of the face in the photograph's camera frame.
+        lens: A key of LENSES.
+        count: How many views.
+        rng: Source of random numbers.
+    """
+    R_photo_aim = look_at(face_xyz_photo.mean(axis=0))
+    model, dist = LENSES[lens]
+    while count > 0:
+        pan, tilt, roll = rng.uniform(-1, 1, 3) * (18, 22, 30)
+        R = R_photo_aim @ Rotation.from_euler('YXZ', [pan, tilt, roll], degrees=True).as_matrix()
+        f = rng.uniform(550, 1000)
+        cx, cy = 0.5 * np.array([WIDTH, HEIGHT]) + rng.uniform(-48, 48, 2)
+        camera = Camera.from_K([f, 0, cx, 0, 1.02 * f, cy, 0, 0, 1], WIDTH, HEIGHT, dist, model)
+        uv, valid, _ = camera.project(torch.from_numpy(face_xyz_photo @ R))
+        inside = (uv > 0) & (uv < uv.new_tensor([WIDTH - 1, HEIGHT - 1]))
+        if valid.all() and inside.all():
+            count -= 1
+            yield View(R, camera)
+
+
+def render_view(
+    photo: NDArray[np.uint8], photo_cam: Camera, view: View
+) -> NDArray[np.uint8]:
+    """What the virtual camera sees, (H, W, 3) uint8; grey beyond the photograph.
+
+    Args:
+        photo: (H0, W0, 3) uint8.
+        photo_cam: The photograph's camera.
+        view: The virtual camera.
+    """
+    camera = view.camera.resize(
+        view.camera.width * _SUPERSAMPLING, view.camera.height * _SUPERSAMPLING
+    )
+    v, u = torch.meshgrid(
+        torch.arange(camera.height, dtype=torch.float64),
+        torch.arange(camera.width, dtype=torch.float64),
+        indexing='ij',
+    )
+    rays, valid = camera.unproject(torch.stack([u, v], -1).reshape(-1, 2))
+    uv, in_front, _ = photo_cam.project(rays @ torch.from_numpy(view.R_photo_cam).mT)
+    outside = torch.tensor(-1e4, dtype=uv.dtype)
+    uv = torch.where((valid & in_front)[:, None], uv, outside).float().numpy()
+    maps = uv.reshape(camera.height, camera.width, 2)
+    fine = cv2.remap(
+        photo, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(96,) * 3
+    )
+    size = (view.camera.width, view.camera.height)
+    return np.asarray(cv2.resize(fine, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

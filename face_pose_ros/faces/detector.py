@@ -1,0 +1,153 @@
+"""Face detection: one image -> Faces.
+
+BlazeFace full range is fully convolutional, so every level of an image pyramid is one picture:
+no tiles, no seams through faces. It sees faces of 16 to 130 input pixels well; the levels are a
+factor of 4 apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from face_pose_ros.faces.blazeface import (
+    SIZE_MULTIPLE,
+    STRIDE,
+    decode_proposals,
+)
+from face_pose_ros.faces.nms import merge_proposals
+from face_pose_ros.types import Faces
+
+SMALLEST_FACE_INPUT_PX = 16.0  # face height that the network needs
+LARGEST_FACE_INPUT_PX = 130.0  # face height that it still sees as one
+LEVEL_RATIO = 4.0  # below LARGEST / SMALLEST, so neighbouring levels overlap
+MIN_IMAGE_PX = 64
+
+# (N, 3, H, W) float RGB in [-1, 1] -> logits (N, C), regressions (N, C, 16)
+Network = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class DetectorOptions:
+    """What to look for. Face height means chin to hairline."""
+
+    score_threshold: float = 0.5  # in (0, 1); lower finds more faces and more of what is none
+    min_face_px: float = 40.0  # smallest face height looked for, in image px, at least 16
+    # Longer side of the finest picture given to the network: bounds the time. It also bounds the
+    # smallest face: in an image of W px, 16 * W / max_input_px px.
+    max_input_px: int = 512
+    nms_iou: float = 0.3  # in (0, 1); proposals that overlap more are the same face
+
+    def __post_init__(self) -> None:
+        if not 0 < self.score_threshold < 1:
+            raise ValueError(f'score_threshold must be in (0, 1), got {self.score_threshold}')
+        if not self.min_face_px >= SMALLEST_FACE_INPUT_PX:
+            raise ValueError(
+                f'min_face_px must be at least {SMALLEST_FACE_INPUT_PX}, got {self.min_face_px}'
+            )
+        if not self.max_input_px >= MIN_IMAGE_PX:
+            raise ValueError(
+                f'max_input_px must be at least {MIN_IMAGE_PX}, got {self.max_input_px}'
+            )
+        if not 0 < self.nms_iou < 1:
+            raise ValueError(f'nms_iou must be in (0, 1), got {self.nms_iou}')
+
+
+def level_sizes(height: int, width: int, options: DetectorOptions) -> list[tuple[int, int]]:
+    """Sizes (height, width) in px to which an image is scaled, finest first."""
+    scale = min(
+        SMALLEST_FACE_INPUT_PX / options.min_face_px, options.max_input_px / max(height, width)
+    )
+    sizes = [(round(height * scale), round(width * scale))]
+    # A face can fill the picture's shorter side.
+    while min(height, width) * scale > LARGEST_FACE_INPUT_PX:
+        scale /= LEVEL_RATIO
+        sizes.append((max(1, round(height * scale)), max(1, round(width * scale))))
+    return sizes
+
+
+class FaceDetector:
+    """Finds every face of an image that is large enough, whatever the image's size."""
+
+    def __init__(self, network: Network, options: DetectorOptions | None = None) -> None:
+        """Take a network and what to look for.
+
+        Args:
+            network: blazeface_full_range(device), or the same network run by another engine: any
+                picture whose sides are multiples of 32 px.
+            options: what to look for.
+        """
+        self.network = network
+        self.options = options or DetectorOptions()
+
+    @torch.inference_mode()
+    def detect(self, image_rgb: Tensor) -> Faces:
+        """Find faces.
+
+        Fails on faces smaller than the options say, turned in the picture by more than about 45
+        deg, seen from behind or far from the side, or covered by more than about a half.
+
+        Args:
+            image_rgb: (H, W, 3) uint8 RGB in [0, 255], H and W at least 64, on the network's
+                device.
+
+        Returns:
+            N >= 0 faces, best first, on the image's device, float32, in full-image pixels.
+            Boxes reach from the brows to below the lips.
+
+        Raises:
+            ValueError: the image is not as above.
+        """
+        _check_image(image_rgb)
+        height, width = image_rgb.shape[:2]
+        picture = image_rgb.permute(2, 0, 1)[None]  # (1, 3, H, W)
+        if picture.is_cuda:
+            picture = picture.float()  # CUDA has no antialiased resize of bytes
+        proposals = []
+        for size in level_sizes(height, width, self.options):
+            picture = F.interpolate(picture, size, mode='bilinear', antialias=True)
+            proposals.append(self._propose(picture, (height, width)))
+        every = Faces(
+            torch.cat([p.boxes_xyxy for p in proposals]),
+            torch.cat([p.scores for p in proposals]),
+            torch.cat([p.anchors_uv for p in proposals]),
+        )
+        return merge_proposals(every, self.options.nms_iou, CONTAINED)
+
+    def _propose(self, picture: Tensor, image_size: tuple[int, int]) -> Faces:
+        """All proposals above the threshold on one level, in full-image pixels, unmerged."""
+        height, width = picture.shape[-2:]
+        pad_bottom, pad_right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
+        normalised = picture.to(torch.float32).mul(2 / 255).sub(1)
+        padded = F.pad(normalised, (0, pad_right, 0, pad_bottom))  # 0 is mid-grey
+        logits, regressions = self.network(padded.to(memory_format=torch.channels_last))
+        scores = logits[0].sigmoid()
+        cells = (scores > self.options.score_threshold).nonzero()[:, 0]
+        boxes, points = decode_proposals(
+            regressions[0, cells], cells, grid_width=padded.shape[-1] // STRIDE
+        )
+        scale = scores.new_tensor([image_size[1] / width, image_size[0] / height])  # x, y
+        boxes_xyxy = (boxes + 0.5) * scale.repeat(2) - 0.5
+        points_uv = (points + 0.5) * scale - 0.5
+        return Faces(boxes_xyxy, scores[cells], points_uv)
+
+
+CONTAINED = 0.7
+
+
+def _check_image(image_rgb: Tensor) -> None:
+    shape = tuple(image_rgb.shape)
+    if (
+        image_rgb.dtype != torch.uint8
+        or len(shape) != 3
+        or shape[2] != 3
+        or min(shape[:2]) < MIN_IMAGE_PX
+    ):
+        raise ValueError(
+            f'expected an RGB image of shape (H, W, 3), H and W at least {MIN_IMAGE_PX}, uint8; '
+            f'got shape {shape}, {image_rgb.dtype}'
+        )

@@ -1,0 +1,213 @@
+"""Square face crops seen by a virtual camera, and the exact map of their pixels.
+
+A crop is the picture of a small pinhole camera that shares the real camera's centre, looks at the
+face and is rolled so that the face stands upright. Whatever the real camera does - turn, zoom,
+bend straight lines - the network is shown the same picture of the same head, and each of its
+pixels has an exact ray.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from face_pose_ros.geometry.camera import Camera
+
+# Crop pixels between two exactly mapped nodes; in between a lens is straight to 1e-3 px.
+_NODE_SPACING_PX = 8
+# Samples per crop pixel grow with the picture's scale, so that a close face is not aliased.
+_MAX_STEP_PX = 1.5
+_MAX_SUPERSAMPLING = 4
+
+
+@dataclass(frozen=True)
+class FaceCrops:
+    """Virtual cameras of N square crops."""
+
+    R_cam_crop: Tensor  # (N, 3, 3) float64
+    focal_px: Tensor  # (N,) float64, of the crop camera; its principal point is the crop's centre
+    size_px: int  # side of the crop
+    valid: Tensor  # (N,) bool: every ray that the crop was made from exists
+
+    def rays(self, uv_crop: Tensor) -> Tensor:
+        """Directions (N, P, 3) in the camera frame of crop pixels (N, P, 2); not unit vectors."""
+        xy = (uv_crop - 0.5 * (self.size_px - 1)) / self.focal_px[:, None, None]
+        rays_crop = torch.cat([xy, torch.ones_like(xy[..., :1])], -1)
+        return rays_crop @ self.R_cam_crop.mT
+
+    def to_image(self, uv_crop: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+        """Image pixels (N, P, 2) of crop pixels (N, P, 2), and whether the camera sees them."""
+        uv, valid, _ = camera.project(self.rays(uv_crop))
+        return uv, valid & self.valid[:, None]
+
+    def image_px_per_crop_px(self, camera: Camera) -> Tensor:
+        """(N,) size of a pixel at the centre of the crop, in pixels of the image."""
+        middle = 0.5 * (self.size_px - 1)
+        cross = self.focal_px.new_tensor([[1, 0], [-1, 0], [0, 1], [0, -1]])
+        uv, _ = self.to_image((middle + cross).expand(len(self.focal_px), -1, -1), camera)
+        return 0.25 * ((uv[:, 0] - uv[:, 1]).norm(dim=-1) + (uv[:, 2] - uv[:, 3]).norm(dim=-1))
+
+
+def crops_around_boxes(
+    boxes_xyxy: Tensor, anchors_uv: Tensor | None, camera: Camera, size_px: int, margin: float
+) -> FaceCrops:
+    """Crops around face boxes.
+
+    Args:
+        boxes_xyxy: (N, 4) px.
+        anchors_uv: (N, 6, 2) px as in `Faces`, for the roll; None takes the faces as upright.
+        camera: The camera of the image, float64.
+        size_px: Side of the crops.
+        margin: Side of the crop over the longer side of the box.
+    """
+    boxes_xyxy = boxes_xyxy.to(camera.f)
+    low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+    centre, side = 0.5 * (low + high), (high - low).amax(-1)
+    cross = centre.new_tensor([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])
+    # A quarter of the box: its border may lie outside the lens's range, its middle does not.
+    uv = centre[:, None] + 0.25 * side[:, None, None] * cross
+    rays, seen = camera.unproject(uv)
+    if anchors_uv is None:
+        R, upright = _look_at(rays[:, 0]), seen
+    else:
+        anchor_rays, anchor_seen = camera.unproject(anchors_uv[:, :4].to(uv))
+        eye_right, eye_left, _, mouth = anchor_rays.unbind(1)
+        R = _roll(_look_at(rays[:, 0]), eye_left - eye_right, mouth - 0.5 * (eye_left + eye_right))
+        upright = seen & anchor_seen.all(-1, keepdim=True)
+    xy = _in_plane(R, rays[:, 1:])
+    # Twice the mean length of the two quarter-box crosses is the side of the box.
+    tangent_side = (xy[:, 0] - xy[:, 1]).norm(dim=-1) + (xy[:, 2] - xy[:, 3]).norm(dim=-1)
+    return FaceCrops(R, size_px / (margin * tangent_side), size_px, upright.all(-1))
+
+
+def crops_around_keypoints(
+    uv: Tensor,
+    eye_right: Tensor,
+    eye_left: Tensor,
+    forehead: Tensor,
+    chin: Tensor,
+    camera: Camera,
+    size_px: int,
+    margin: float,
+) -> FaceCrops:
+    """Crops around measured keypoints, for a second look or the next frame.
+
+    Args:
+        uv: (N, K, 2) px; their bounding square, in the crop's own plane, is enlarged by margin.
+        eye_right: Indices of keypoints whose mean is the person's right eye; likewise eye_left.
+        eye_left: See eye_right.
+        forehead: Index tensor of keypoints at the top of the face's midline.
+        chin: Index tensor of keypoints at its bottom.
+        camera: The camera of the image, float64.
+        size_px: Side of the crops.
+        margin: Side of the crop over the longer side of the bounding box.
+    """
+    rays, seen = camera.unproject(uv.to(camera.f))
+    across = rays[:, eye_left].mean(1) - rays[:, eye_right].mean(1)
+    down = rays[:, chin].mean(1) - rays[:, forehead].mean(1)
+    R = _roll(_look_at(rays.mean(1)), across, down)
+    low, high = _in_plane(R, rays).aminmax(dim=1)
+    centre = torch.cat([0.5 * (low + high), torch.ones_like(low[:, :1])], -1)
+    R = _roll(_look_at((R @ centre[..., None]).squeeze(-1)), across, down)
+    low, high = _in_plane(R, rays).aminmax(dim=1)
+    side = (high - low).amax(-1).clamp_min(1e-9)
+    return FaceCrops(R, size_px / (margin * side), size_px, seen.all(-1))
+
+
+def render_crops(image: Tensor, crops: FaceCrops, camera: Camera) -> Tensor:
+    """The pictures of the virtual cameras.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        crops: N crops.
+        camera: The camera of the image, float64.
+
+    Returns:
+        (N, 3, size, size) float32 RGB in [0, 1]; beyond the image its border is repeated.
+    """
+    size, count = crops.size_px, len(crops.focal_px)
+    height, width = image.shape[:2]
+    nodes_per_side = math.ceil(size / _NODE_SPACING_PX) + 1
+    # From edge to edge of the crop, half a pixel outside its first and last pixel centres.
+    line = torch.linspace(-0.5, size - 0.5, nodes_per_side).to(camera.f)
+    v, u = torch.meshgrid(line, line, indexing='ij')
+    nodes = torch.stack([u, v], -1).reshape(1, -1, 2).expand(count, -1, 2)
+    uv, _ = crops.to_image(nodes, camera)
+    uv = uv.view(count, nodes_per_side, nodes_per_side, 2)
+
+    step = (uv[:, 1:, 1:] - uv[:, :-1, :-1]).norm(dim=-1).amax() if count else uv.new_zeros(())
+    step_px = float(step) / math.sqrt(2) * (nodes_per_side - 1) / size
+    samples = min(max(math.ceil(step_px / _MAX_STEP_PX), 1), _MAX_SUPERSAMPLING)
+
+    left, top, right, bottom = _bounds(uv, width, height)
+    part = image[top:bottom, left:right].permute(2, 0, 1).to(torch.float32)[None] / 255
+    scale = uv.new_tensor([2 / (right - left), 2 / (bottom - top)])
+    grid = (uv - uv.new_tensor([left, top]) + 0.5) * scale - 1
+    grid = _upsample_edges(grid.permute(0, 3, 1, 2).to(torch.float32), size * samples)
+    crop = F.grid_sample(
+        part.expand(count, -1, -1, -1),
+        grid.permute(0, 2, 3, 1),
+        padding_mode='border',
+        align_corners=False,
+    )
+    return crop if samples == 1 else F.avg_pool2d(crop, samples)
+
+
+def _bounds(uv: Tensor, width: int, height: int) -> tuple[int, int, int, int]:
+    """Part of the image that the crops need: left, top, right, bottom, at least one pixel."""
+    if uv.numel() == 0:
+        return 0, 0, 1, 1
+    low = uv.amin((0, 1, 2)).floor() - 1
+    high = uv.amax((0, 1, 2)).ceil() + 2
+    left, top = (int(x) for x in low)
+    right, bottom = (int(x) for x in high)
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    return left, top, max(min(right, width), left + 1), max(min(bottom, height), top + 1)
+
+
+def _upsample_edges(nodes: Tensor, size: int) -> Tensor:
+    """(N, 2, n, n) values at the cell edges of a square -> (N, 2, size, size) at pixel centres."""
+    n = nodes.shape[-1]
+    centres = (torch.arange(size, device=nodes.device, dtype=nodes.dtype) + 0.5) / size
+    position = centres * (n - 1)
+    low = position.floor().long().clamp_max(n - 2)
+    fraction = position - low
+    rows = torch.lerp(nodes[:, :, low], nodes[:, :, low + 1], fraction[:, None])
+    return torch.lerp(rows[..., low], rows[..., low + 1], fraction)
+
+
+def _look_at(ray: Tensor) -> Tensor:
+    """Rotations (N, 3, 3) whose z axis is the ray (N, 3) and whose x axis lies level."""
+    z = F.normalize(ray, dim=-1)
+    down = z.new_tensor([0.0, 1.0, 0.0]).expand_as(z)
+    x = F.normalize(torch.linalg.cross(down, z), dim=-1)
+    return torch.stack([x, torch.linalg.cross(z, x), z], -1)
+
+
+def _roll(R: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """R turned about its z axis until the face stands upright.
+
+    Eyes and midline vote together: in profile the eye line vanishes and the midline decides.
+
+    Args:
+        R: (N, 3, 3).
+        across: (N, 3) from the person's right eye to the left one, camera frame.
+        down: (N, 3) from the top of the face to its bottom, camera frame.
+    """
+    across_xy = (across[:, None] @ R)[:, 0, :2]
+    down_xy = (down[:, None] @ R)[:, 0, :2]
+    vote = across_xy + torch.stack([down_xy[:, 1], -down_xy[:, 0]], -1)
+    cos, sin = F.normalize(vote, dim=-1).unbind(-1)
+    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
+    turn = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], -1)
+    return R @ turn.unflatten(-1, (3, 3))
+
+
+def _in_plane(R: Tensor, rays: Tensor) -> Tensor:
+    """Rays (N, P, 3) of the camera frame in the plane z = 1 of R's frame, (N, P, 2)."""
+    rays_crop = rays @ R
+    return rays_crop[..., :2] / rays_crop[..., 2:].clamp_min(1e-3)

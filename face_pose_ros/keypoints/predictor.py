@@ -1,0 +1,81 @@
+"""Image + Faces -> Keypoints in full-image pixels, with Face Mesh V2."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints.crop import (
+    FaceCrops,
+    crops_around_boxes,
+    crops_around_keypoints,
+    render_crops,
+)
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, FaceMeshPoints
+from face_pose_ros.types import Faces, Keypoints
+
+# Side of the crop over the side of the face's box, as the network was trained.
+_MARGIN = 1.5
+# Standard deviation of a keypoint in the 256 px crop, see docs/evaluation.md.
+_SIGMA_CROP_PX = 2.5
+
+# Keypoints that keep the crop upright: rings of both eyes, and the ends of the midline.
+_EYE_RIGHT = torch.tensor([33, 133, 159, 145])
+_EYE_LEFT = torch.tensor([263, 362, 386, 374])
+_FOREHEAD = torch.tensor([10, 151])
+_CHIN = torch.tensor([152, 175])
+# The irises behind the 468 points of the face's surface turn with the gaze, not with the head.
+_SURFACE_POINTS = 468
+
+
+class KeypointPredictor:
+    """Face Mesh V2 on upright crops.
+
+    The first look follows the detector's box, whose scale and centre are rough; each further look
+    follows the keypoints of the look before, and shows the network what it was trained on.
+    """
+
+    def __init__(self, network: nn.Module, looks: int) -> None:
+        """Take the network of `face_mesh_v2` and how often to look at each face (>= 1)."""
+        self.network = network
+        self.looks = looks
+
+    def predict(self, image: Tensor, faces: Faces, camera: Camera) -> Keypoints:
+        """Measure the keypoints of all faces, in one batch per look.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            faces: N faces; boxes without anchors (NaN) are taken as upright.
+            camera: The image's camera, float64, on the image's device.
+
+        Returns:
+            Keypoints of the N faces; presence 0 where a crop has no picture.
+        """
+        upright = bool(faces.anchors_uv.isnan().any())
+        anchors_uv = None if upright else faces.anchors_uv
+        crops = crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, CROP_SIZE_PX, _MARGIN)
+        keypoints = self._look(image, crops, camera)
+        for _ in range(self.looks - 1):
+            crops = crops_around_keypoints(
+                keypoints.uv[:, :_SURFACE_POINTS],
+                _EYE_RIGHT,
+                _EYE_LEFT,
+                _FOREHEAD,
+                _CHIN,
+                camera,
+                CROP_SIZE_PX,
+                _MARGIN,
+            )
+            keypoints = self._look(image, crops, camera)
+        return keypoints
+
+    def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Keypoints:
+        points: FaceMeshPoints = self.network(render_crops(image, crops, camera))
+        uv, seen = crops.to_image(points.uv.to(camera.f), camera)
+        sigma_px = _SIGMA_CROP_PX * crops.image_px_per_crop_px(camera)[:, None].expand(uv.shape[:2])
+        return Keypoints(
+            uv=uv,
+            sigma_px=torch.where(seen, sigma_px, torch.inf),
+            presence=torch.where(crops.valid, points.presence, 0.0),
+        )

@@ -1,0 +1,1 @@
+"""Which face of this image is which face of the images before."""
