@@ -45,14 +45,16 @@ class EstimatorOptions:
     tracker: TrackerOptions = field(default_factory=TrackerOptions)
     min_presence: float = 0.5  # faces below this probability are dropped
     max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
-    looks: int = 2  # crops per face, each centred on the keypoints of the one before
+    looks: int = 2  # most crops per face and image, each centred by the one before
+    detect_every: int = 5  # images; while all known faces are in view, `track` detects this often
 
     def __post_init__(self) -> None:
         for name in ('min_presence', 'max_duplicate_iou'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must be in [0, 1], got {getattr(self, name)}')
-        if self.looks < 1:
-            raise ValueError(f'looks must be at least 1, got {self.looks}')
+        for name in ('looks', 'detect_every'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
 
 
 class FacePoseEstimator:
@@ -77,10 +79,14 @@ class FacePoseEstimator:
         self.keypoints = KeypointPredictor(face_mesh_v2(self.device), self.options.looks)
         self.model = canonical_face(self.device)
         self.tracker = Tracker(self.options.tracker)
+        self._images_since_detection = 0
 
     @torch.inference_mode()
     def estimate(
-        self, image: NDArray[np.uint8] | Tensor, camera: Camera, boxes_xyxy: ArrayLike | None = None
+        self,
+        image: NDArray[np.uint8] | Tensor,
+        camera: Camera,
+        boxes_xyxy: ArrayLike | None = None,
     ) -> list[FacePose]:
         """Faces of one image, most certain first; no memory of earlier images.
 
@@ -95,24 +101,44 @@ class FacePoseEstimator:
         pixels = self._checked_image(image, camera)
         camera = camera.to(self.device, torch.float64)
         faces = self.detector.detect(pixels) if boxes_xyxy is None else self._given(boxes_xyxy)
-        keypoints = self._distinct(self.keypoints.predict(pixels, faces, camera))
-        poses = fit_pose(keypoints, self.model, camera, self.options.pose).poses
-        return _to_numpy(keypoints, poses)
+        keypoints = self.keypoints.predict(pixels, faces, camera)
+        return self._solve(self._distinct(keypoints), camera)
 
+    @torch.inference_mode()
     def track(
         self, image: NDArray[np.uint8] | Tensor, camera: Camera, stamp_s: float
     ) -> list[FacePose]:
         """Faces of the next image of a stream, with ids that stay with each person.
 
+        Known faces are looked at where they were; the detector runs when one of them is missing,
+        when there are none, and on every `detect_every`-th image.
+
         Args:
             image: (H, W, 3) uint8 RGB.
             camera: The camera that took it.
-            stamp_s: When the image was taken [s]. Going back in time forgets all ids.
+            stamp_s: When the image was taken [s]. Going back in time forgets all faces.
 
         Raises:
             ValueError: As in `estimate`.
         """
-        return self.tracker.update(self.estimate(image, camera), stamp_s)
+        pixels = self._checked_image(image, camera)
+        camera = camera.to(self.device, torch.float64)
+        self.tracker.advance(stamp_s)
+        known_uv = torch.from_numpy(self.tracker.keypoints_uv).to(self.device)
+        keypoints = self._distinct(self.keypoints.follow(pixels, known_uv, camera))
+        self._images_since_detection += 1
+        missing = len(keypoints) < max(len(self.tracker.ids), 1)
+        if missing or self._images_since_detection >= self.options.detect_every:
+            self._images_since_detection = 0
+            faces = self._unknown(self.detector.detect(pixels), keypoints)
+            found = self.keypoints.predict(pixels, faces, camera)
+            keypoints = self._distinct(keypoints.join(found))
+        return self.tracker.update(self._solve(keypoints, camera), stamp_s)
+
+    def _solve(self, keypoints: Keypoints, camera: Camera) -> list[FacePose]:
+        return _to_numpy(
+            keypoints, fit_pose(keypoints, self.model, camera, self.options.pose).poses
+        )
 
     def _checked_image(self, image: NDArray[np.uint8] | Tensor, camera: Camera) -> Tensor:
         pixels = torch.as_tensor(image, device=self.device)
@@ -135,6 +161,13 @@ class FacePoseEstimator:
             raise ValueError('boxes_xyxy must be finite with x_min < x_max and y_min < y_max')
         anchors_uv = boxes.new_full((len(boxes), 6, 2), torch.nan)
         return Faces(boxes, boxes.new_ones(len(boxes)), anchors_uv)
+
+    def _unknown(self, faces: Faces, keypoints: Keypoints) -> Faces:
+        """The proposed faces whose middle lies within no face that is measured already."""
+        middle = 0.5 * (faces.boxes_xyxy[:, :2] + faces.boxes_xyxy[:, 2:])
+        bounds = bounds_xyxy(keypoints.uv).to(middle)
+        within = (middle[:, None] > bounds[:, :2]) & (middle[:, None] < bounds[:, 2:])
+        return faces[~within.all(-1).any(-1)]
 
     def _distinct(self, keypoints: Keypoints) -> Keypoints:
         """Real faces only, each once, most certain first."""

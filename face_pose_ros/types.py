@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -43,6 +44,14 @@ class Keypoints:
     def __getitem__(self, index: Tensor) -> Keypoints:
         """Select faces by a (M,) index or (N,) mask tensor."""
         return Keypoints(self.uv[index], self.sigma_px[index], self.presence[index])
+
+    def join(self, other: Keypoints) -> Keypoints:
+        """The faces of both."""
+        return Keypoints(
+            torch.cat([self.uv, other.uv]),
+            torch.cat([self.sigma_px, other.sigma_px]),
+            torch.cat([self.presence, other.presence]),
+        )
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib
 import io
-import struct
 import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-import torch
 from torch import Tensor, nn
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -39,11 +38,13 @@ FULL_RANGE_SHA256 = '99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507
 MESH_IN_TASK = 'face_landmarks_detector.tflite'
 GEOMETRY_IN_TASK = 'geometry_pipeline_metadata_landmarks.binarypb'
 
-SELLION = 168  # canonical vertex at the deepest point of the nasal root: our head origin
+SELLION = 168  # vertex at the deepest midline point of the nasal root: our head's origin
 
 
 def read_pinned(path: Path, sha256: str) -> bytes:
     """Read a source file and refuse any other than the one the weights were made from."""
+    if not path.is_file():
+        sys.exit(f'{path}: no such file. --help says where to get it.')
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
@@ -58,7 +59,7 @@ def read_layers(tflite: bytes) -> list[list[np.ndarray]]:
         One list per convolution ([kernel, bias], kernel in torch's layout) or PReLU ([slope]).
     """
     try:
-        from ai_edge_litert import schema_py_generated as schema
+        schema = importlib.import_module('ai_edge_litert.schema_py_generated')
     except ImportError:
         sys.exit('ai-edge-litert is missing: pip install ai-edge-litert')
     model = schema.ModelT.InitFromPackedBuf(tflite)
@@ -97,7 +98,9 @@ def name_layers(network: nn.Module, layers: list[list[np.ndarray]]) -> dict[str,
     Raises:
         ValueError: a layer has another shape than ours, or a bias that ours leaves out as zero.
     """
-    ours = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.PReLU)]
+    ours = [
+        (name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.PReLU)
+    ]
     tensors: dict[str, np.ndarray] = {}
     for (name, module), constants in zip(ours, layers, strict=True):
         tensors[f'{name}.weight'] = constants[0]
@@ -159,8 +162,8 @@ def convert_canonical_face(metadata: bytes) -> dict[str, np.ndarray]:
     mesh_bytes = read_protobuf(metadata)[1][0]
     assert isinstance(mesh_bytes, bytes)
     mesh = read_protobuf(mesh_bytes)
-    numbers = [struct.unpack('<f', v)[0] for v in mesh[3] if isinstance(v, bytes)]
-    xyz_cm = np.array(numbers, np.float64).reshape(-1, 5)[:, :3]
+    vertices = b''.join(v for v in mesh[3] if isinstance(v, bytes))
+    xyz_cm = np.frombuffer(vertices, '<f4').reshape(-1, 5)[:, :3].astype(np.float64)
     xyz_head = (xyz_cm - xyz_cm[SELLION])[:, [2, 0, 1]] / 100.0
     return {
         'xyz_head': np.ascontiguousarray(xyz_head, np.float32),
@@ -196,5 +199,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    torch.set_grad_enabled(False)
     main()

@@ -30,6 +30,8 @@ VENV = ROOT / '.venv'
 OVERLAY = ROOT / '.overlay'
 REQUIREMENTS = (ROOT / 'requirements.txt', ROOT / 'requirements-dev.txt')
 TF2_MSGS = ROOT / 'overlay' / 'tf2_msgs'
+# Without `ros2 run`, the nodes are started by their names.
+PROGRAMS = (VENV / 'bin', OVERLAY / 'install' / 'face_pose_ros' / 'lib' / 'face_pose_ros')
 PACKAGE_FILES = ('setup.py', 'setup.cfg', 'package.xml', 'resource', 'launch', 'config')
 PYTHONS = ((3, 10), (3, 13))  # the first and the last version that the ROS 2 wheels exist for
 
@@ -158,7 +160,7 @@ def default_variables() -> dict[str, str]:
 
 def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Returns `base` with all that a process needs to use ROS 2 and this package."""
-    path = os.pathsep.join([str(VENV / 'bin'), base.get('PATH', os.defpath)])
+    path = os.pathsep.join([*map(str, PROGRAMS), base.get('PATH', os.defpath)])
     return {**default_variables(), **base, **ros_variables(), 'PATH': path}
 
 
@@ -168,7 +170,8 @@ def activation_script() -> str:
     lines += [
         f'export {name}="${{{name}:-{value}}}"' for name, value in default_variables().items()
     ]
-    return '\n'.join([*lines, f'export PATH={shlex.quote(str(VENV / "bin"))}:"$PATH"', ''])
+    path = shlex.quote(os.pathsep.join(map(str, PROGRAMS)))
+    return '\n'.join([*lines, f'export PATH={path}:"$PATH"', ''])
 
 
 @contextlib.contextmanager
@@ -199,8 +202,9 @@ def _execute(command: Sequence[str | Path], log: Path, env: Mapping[str, str]) -
                 waited_s += 5
                 print(f' {waited_s} s' if waited_s % 15 == 0 else '.', end='', flush=True)
     if code:
-        tail = '\n'.join(log.read_text(errors='replace').splitlines()[-25:])
-        raise SetupError(f'{tail}\n{Path(command[0]).name} failed; its whole output: {log}')
+        tail = log.read_text(errors='replace').splitlines()[-20:]
+        print('', *tail, sep='\n', file=sys.stderr)
+        raise SetupError(f'{shlex.join(map(str, command[:4]))} ... failed; all it said: {log}')
 
 
 def _without_make(env: Mapping[str, str]) -> dict[str, str]:
@@ -254,10 +258,11 @@ def install() -> None:
             shutil.rmtree(VENV, ignore_errors=True)
             log = OVERLAY / 'venv.log'
             _execute([sys.executable, '-m', 'venv', VENV], log, os.environ)
-            (VENV / 'python.stamp').write_text(python_key())
 
     with _step(2, 'Python packages and ROS 2 wheels'):
         if not is_fresh(VENV / 'packages.stamp', packages_key):
+            # Written again at the end: a pip that was killed may leave half a package behind.
+            (VENV / 'python.stamp').unlink(missing_ok=True)
             command: list[str | Path] = [python, '-m', 'pip', 'install', '-r', REQUIREMENTS[-1]]
             command += ['--disable-pip-version-check', '--no-input']
             _execute(command, VENV / 'pip.log', environment())
@@ -271,6 +276,7 @@ def install() -> None:
             count = patch_cmake_files(VENV / 'share', include, numpy_include)
             print(f' {count} CMake files freed of foreign paths,', end='')
             (VENV / 'packages.stamp').write_text(packages_key)
+            (VENV / 'python.stamp').write_text(python_key())
 
     with _step(3, 'building tf2_msgs'):
         _build_package('tf2_msgs', TF2_MSGS, [TF2_MSGS], packages_key)
@@ -284,7 +290,7 @@ def install() -> None:
 def run(command: Sequence[str]) -> None:
     """Replaces this process by the command, in the environment of `install`."""
     if not is_fresh(VENV / 'python.stamp', python_key()):
-        raise SetupError(f'.venv was not made by {sys.executable}: make setup PYTHON=...')
+        raise SetupError(f'.venv is not complete, or not for {sys.executable}: make setup')
     env = environment()
     program = shutil.which(command[0], path=env['PATH'])
     if program is None:

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.warp import edge_nodes, interpolate_nodes
 
 WIDTH, HEIGHT = 960, 720  # px, of every view
-_SUPERSAMPLING = 2  # views shrink the photograph by less than this
 
 # Lenses of a robot's camera: a webcam's barrel distortion and a fisheye.
 LENSES: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -68,22 +68,32 @@ def random_views(
         rng: Source of random numbers.
     """
     R_photo_aim = look_at(face_xyz_photo.mean(axis=0))
-    model, dist = LENSES[lens]
     while count > 0:
         pan, tilt, roll = rng.uniform(-1, 1, 3) * (18, 22, 30)
         R = R_photo_aim @ Rotation.from_euler('YXZ', [pan, tilt, roll], degrees=True).as_matrix()
         f = rng.uniform(550, 1000)
         cx, cy = 0.5 * np.array([WIDTH, HEIGHT]) + rng.uniform(-48, 48, 2)
-        camera = Camera.from_K([f, 0, cx, 0, 1.02 * f, cy, 0, 0, 1], WIDTH, HEIGHT, dist, model)
-        uv, valid, _ = camera.project(torch.from_numpy(face_xyz_photo @ R))
-        inside = (uv > 0) & (uv < uv.new_tensor([WIDTH - 1, HEIGHT - 1]))
-        if valid.all() and inside.all():
+        K = [f, 0, cx, 0, 1.02 * f, cy, 0, 0, 1]
+        # Judged through every lens, so that all lenses are measured in the same views.
+        if all(_sees(lens_camera(K, name), face_xyz_photo @ R) for name in LENSES):
             count -= 1
-            yield View(R, camera)
+            yield View(R, lens_camera(K, lens))
+
+
+def lens_camera(K: ArrayLike, lens: str) -> Camera:
+    """Camera of a view of WIDTH x HEIGHT px with a lens of LENSES."""
+    model, dist = LENSES[lens]
+    return Camera.from_K(K, WIDTH, HEIGHT, dist, model)
+
+
+def _sees(camera: Camera, xyz_cam: NDArray[np.float64]) -> bool:
+    uv, valid, _ = camera.project(torch.from_numpy(xyz_cam))
+    inside = (uv > 0) & (uv < uv.new_tensor([WIDTH - 1, HEIGHT - 1]))
+    return bool(valid.all() and inside.all())
 
 
 def render_view(
-    photo: NDArray[np.uint8], photo_cam: Camera, view: View
+    photo: NDArray[np.uint8], photo_cam: Camera, view: View, supersampling: int = 2
 ) -> NDArray[np.uint8]:
     """What the virtual camera sees, (H, W, 3) uint8; grey beyond the photograph.
 
@@ -91,22 +101,17 @@ def render_view(
         photo: (H0, W0, 3) uint8.
         photo_cam: The photograph's camera.
         view: The virtual camera.
+        supersampling: Samples per pixel and axis; views shrink the portraits by up to 2.
     """
-    camera = view.camera.resize(
-        view.camera.width * _SUPERSAMPLING, view.camera.height * _SUPERSAMPLING
-    )
-    v, u = torch.meshgrid(
-        torch.arange(camera.height, dtype=torch.float64),
-        torch.arange(camera.width, dtype=torch.float64),
-        indexing='ij',
-    )
-    rays, valid = camera.unproject(torch.stack([u, v], -1).reshape(-1, 2))
+    camera = view.camera
+    nodes = edge_nodes(camera.height, camera.width)
+    rays, valid = camera.unproject(nodes.flatten(0, 1))
     uv, in_front, _ = photo_cam.project(rays @ torch.from_numpy(view.R_photo_cam).mT)
-    outside = torch.tensor(-1e4, dtype=uv.dtype)
-    uv = torch.where((valid & in_front)[:, None], uv, outside).float().numpy()
-    maps = uv.reshape(camera.height, camera.width, 2)
+    uv = torch.where((valid & in_front)[:, None], uv, -1e4).float().view(1, *nodes.shape)
+    fine_size = camera.height * supersampling, camera.width * supersampling
+    maps = interpolate_nodes(uv, *fine_size)[0].numpy()
     fine = cv2.remap(
         photo, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(96,) * 3
     )
-    size = (view.camera.width, view.camera.height)
+    size = camera.width, camera.height
     return np.asarray(cv2.resize(fine, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -50,7 +50,7 @@ class BlazeBlock(nn.Module):
 
 
 class Merge(nn.Module):
-    """Add the coarser decoder stage, enlarged twice, to the encoder's features of the same size."""
+    """Enlarge the coarser decoder stage to twice its size and add the encoder's features."""
 
     def __init__(self, c_coarse: int, c_fine: int, c_out: int) -> None:
         super().__init__()
@@ -174,4 +174,5 @@ def blazeface_full_range(device: torch.device | str = 'cpu') -> BlazeFaceFullRan
     network = BlazeFaceFullRange()
     network.load_state_dict(load_weights('blazeface_full_range'))
     network.requires_grad_(False).eval()
-    return network.to(device, memory_format=torch.channels_last)
+    # torch's stubs lack this argument. Channels last is 1.5 to 2 times as fast on CPU.
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.warp import NODE_SPACING_PX, edge_nodes, interpolate_nodes
 
-# Crop pixels between two exactly mapped nodes; in between a lens is straight to 1e-3 px.
-_NODE_SPACING_PX = 8
 # Samples per crop pixel grow with the picture's scale, so that a close face is not aliased.
 _MAX_STEP_PX = 1.5
 _MAX_SUPERSAMPLING = 4
@@ -131,26 +130,23 @@ def render_crops(image: Tensor, crops: FaceCrops, camera: Camera) -> Tensor:
     """
     size, count = crops.size_px, len(crops.focal_px)
     height, width = image.shape[:2]
-    nodes_per_side = math.ceil(size / _NODE_SPACING_PX) + 1
-    # From edge to edge of the crop, half a pixel outside its first and last pixel centres.
-    line = torch.linspace(-0.5, size - 0.5, nodes_per_side).to(camera.f)
-    v, u = torch.meshgrid(line, line, indexing='ij')
-    nodes = torch.stack([u, v], -1).reshape(1, -1, 2).expand(count, -1, 2)
-    uv, _ = crops.to_image(nodes, camera)
+    nodes = edge_nodes(size, size).to(camera.f)
+    nodes_per_side = len(nodes)
+    uv, _ = crops.to_image(nodes.view(1, -1, 2).expand(count, -1, -1), camera)
     uv = uv.view(count, nodes_per_side, nodes_per_side, 2)
 
     step = (uv[:, 1:, 1:] - uv[:, :-1, :-1]).norm(dim=-1).amax() if count else uv.new_zeros(())
-    step_px = float(step) / math.sqrt(2) * (nodes_per_side - 1) / size
+    step_px = float(step) / math.sqrt(2) / NODE_SPACING_PX
     samples = min(max(math.ceil(step_px / _MAX_STEP_PX), 1), _MAX_SUPERSAMPLING)
 
     left, top, right, bottom = _bounds(uv, width, height)
     part = image[top:bottom, left:right].permute(2, 0, 1).to(torch.float32)[None] / 255
     scale = uv.new_tensor([2 / (right - left), 2 / (bottom - top)])
     grid = (uv - uv.new_tensor([left, top]) + 0.5) * scale - 1
-    grid = _upsample_edges(grid.permute(0, 3, 1, 2).to(torch.float32), size * samples)
+    grid = interpolate_nodes(grid.to(torch.float32), size * samples, size * samples)
     crop = F.grid_sample(
         part.expand(count, -1, -1, -1),
-        grid.permute(0, 2, 3, 1),
+        grid,
         padding_mode='border',
         align_corners=False,
     )
@@ -167,17 +163,6 @@ def _bounds(uv: Tensor, width: int, height: int) -> tuple[int, int, int, int]:
     right, bottom = (int(x) for x in high)
     left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
     return left, top, max(min(right, width), left + 1), max(min(bottom, height), top + 1)
-
-
-def _upsample_edges(nodes: Tensor, size: int) -> Tensor:
-    """(N, 2, n, n) values at the cell edges of a square -> (N, 2, size, size) at pixel centres."""
-    n = nodes.shape[-1]
-    centres = (torch.arange(size, device=nodes.device, dtype=nodes.dtype) + 0.5) / size
-    position = centres * (n - 1)
-    low = position.floor().long().clamp_max(n - 2)
-    fraction = position - low
-    rows = torch.lerp(nodes[:, :, low], nodes[:, :, low + 1], fraction[:, None])
-    return torch.lerp(rows[..., low], rows[..., low + 1], fraction)
 
 
 def _look_at(ray: Tensor) -> Tensor:

@@ -102,7 +102,9 @@ class FaceMeshV2(nn.Module):
         x = self.backbone(x)
         xyz = self.points_head(x).view(-1, POINTS, 3)
         presence = self.presence_head(x).flatten().sigmoid()
-        return FaceMeshPoints(uv=xyz[..., :2], z=xyz[..., 2], presence=presence)
+        # The network measures from the crop's corner (see the card: x + x_mirrored is 256 on
+        # average, not 255); pixel (0, 0)'s centre lies half a pixel inside it.
+        return FaceMeshPoints(uv=xyz[..., :2] - 0.5, z=xyz[..., 2], presence=presence)
 
 
 def face_mesh_v2(device: torch.device | str = 'cpu') -> FaceMeshV2:
@@ -114,4 +116,5 @@ def face_mesh_v2(device: torch.device | str = 'cpu') -> FaceMeshV2:
     network = FaceMeshV2()
     network.load_state_dict(load_weights('face_mesh_v2'))
     network.requires_grad_(False).eval()
-    return network.to(device, memory_format=torch.channels_last)
+    # torch's stubs lack this argument. Channels last is 1.5 to 2 times as fast on CPU.
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -17,6 +17,8 @@ from face_pose_ros.types import Faces, Keypoints
 
 # Side of the crop over the side of the face's box, as the network was trained.
 _MARGIN = 1.5
+# Mean move of the keypoints, of the crop's side, below which another look gains nothing.
+_SETTLED = 0.02
 # Standard deviation of a keypoint in the 256 px crop, see docs/evaluation.md.
 _SIGMA_CROP_PX = 2.5
 
@@ -32,17 +34,18 @@ _SURFACE_POINTS = 468
 class KeypointPredictor:
     """Face Mesh V2 on upright crops.
 
-    The first look follows the detector's box, whose scale and centre are rough; each further look
-    follows the keypoints of the look before, and shows the network what it was trained on.
+    The first look follows the detector's box, whose scale and centre are rough; a further look
+    follows the keypoints of the look before, and shows the network what it was trained on. A face
+    that is where it was in the image before needs one look only.
     """
 
     def __init__(self, network: nn.Module, looks: int) -> None:
-        """Take the network of `face_mesh_v2` and how often to look at each face (>= 1)."""
+        """Take the network of `face_mesh_v2` and how often to look at a face at most."""
         self.network = network
         self.looks = looks
 
     def predict(self, image: Tensor, faces: Faces, camera: Camera) -> Keypoints:
-        """Measure the keypoints of all faces, in one batch per look.
+        """Measure the keypoints of proposed faces, in one batch per look.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -56,9 +59,28 @@ class KeypointPredictor:
         anchors_uv = None if upright else faces.anchors_uv
         crops = crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, CROP_SIZE_PX, _MARGIN)
         keypoints = self._look(image, crops, camera)
-        for _ in range(self.looks - 1):
+        if self.looks == 1:
+            return keypoints
+        return self._follow(image, keypoints.uv, camera, self.looks - 1)
+
+    def follow(self, image: Tensor, uv: Tensor, camera: Camera) -> Keypoints:
+        """Measure keypoints where faces were a moment ago.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            uv: (N, 478, 2) px, keypoints in the image before.
+            camera: The image's camera, float64, on the image's device.
+
+        Returns:
+            As in `predict`.
+        """
+        return self._follow(image, uv, camera, self.looks)
+
+    def _follow(self, image: Tensor, uv: Tensor, camera: Camera, looks: int) -> Keypoints:
+        """Look until the faces stay where the crop expected them, at most `looks` times."""
+        for _ in range(looks):
             crops = crops_around_keypoints(
-                keypoints.uv[:, :_SURFACE_POINTS],
+                uv[:, :_SURFACE_POINTS],
                 _EYE_RIGHT,
                 _EYE_LEFT,
                 _FOREHEAD,
@@ -68,12 +90,19 @@ class KeypointPredictor:
                 _MARGIN,
             )
             keypoints = self._look(image, crops, camera)
+            moved_px = (keypoints.uv - uv).norm(dim=-1).mean(-1)
+            crop_px = CROP_SIZE_PX * crops.image_px_per_crop_px(camera)
+            if bool((moved_px < _SETTLED * crop_px).all()):
+                break
+            uv = keypoints.uv
         return keypoints
 
     def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Keypoints:
         points: FaceMeshPoints = self.network(render_crops(image, crops, camera))
         uv, seen = crops.to_image(points.uv.to(camera.f), camera)
-        sigma_px = _SIGMA_CROP_PX * crops.image_px_per_crop_px(camera)[:, None].expand(uv.shape[:2])
+        sigma_px = _SIGMA_CROP_PX * crops.image_px_per_crop_px(camera)[:, None].expand(
+            uv.shape[:2]
+        )
         return Keypoints(
             uv=uv,
             sigma_px=torch.where(seen, sigma_px, torch.inf),

@@ -7,6 +7,8 @@ r^T Omega r with r = vec(R). Omega's smallest eigenvectors, made rotations, are 
 few Gauss-Newton steps on SO(3); the best one in front of the camera wins.
 """
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import torch
@@ -15,7 +17,7 @@ from torch import Tensor
 from face_pose_ros.geometry import robust, so3
 
 _CANDIDATE_EIGENVECTORS = 3  # a face is nearly planar: the true one may not be the smallest
-_GAUSS_NEWTON_STEPS = 6
+_GAUSS_NEWTON_STEPS = 4  # from an eigenvector; the refinement that follows does the rest
 _SAMPLE_SIZE = 6  # keypoints of a hypothesis
 _SAMPLES = 23  # with 20 % outliers all of them are spoilt once in 1000 faces
 _OUTLIER_SCALE = 3.0  # of the residuals' robust standard deviation
@@ -45,18 +47,11 @@ def solve_pnp_rays(xyz_head: Tensor, rays: Tensor, weight: Tensor) -> PoseStart:
     xyz_all = xyz_head.expand_as(rays)
     samples = _sample(weight)
     rows = torch.arange(faces, device=rays.device)[:, None, None]
-    hypotheses = [
-        _solve_weighted(xyz_all, rays, weight),
-        _solve_weighted(
-            xyz_all[rows, samples].flatten(0, 1),
-            rays[rows, samples].flatten(0, 1),
-            weight[rows, samples].flatten(0, 1),
-        ),
-    ]
-    sizes = (1, _SAMPLES)
-    pairs = list(zip(hypotheses, sizes, strict=True))
-    R = torch.cat([h.R_cam_head.view(faces, size, 3, 3) for h, size in pairs], 1)
-    t = torch.cat([h.t_cam_head.view(faces, size, 3) for h, size in pairs], 1)
+    of_all = _ObjectSpaceSystem.build(xyz_all[:, None], rays[:, None], weight[:, None])
+    of_samples = _ObjectSpaceSystem.build(
+        xyz_all[rows, samples], rays[rows, samples], weight[rows, samples]
+    )
+    R, t = of_all.join(of_samples).minimise()
     error_sq = _object_space_error_sq(R, t, xyz_head, rays)  # (N, 1 + samples, K)
     unmeasured = (weight == 0)[:, None]
     median = error_sq.masked_fill(unmeasured, torch.nan).nanmedian(dim=-1).values
@@ -65,7 +60,8 @@ def solve_pnp_rays(xyz_head: Tensor, rays: Tensor, weight: Tensor) -> PoseStart:
     variance = median[rows[:, 0, 0], best] / 1.386
     scaled = error_sq[rows[:, 0, 0], best] / variance.nan_to_num(1.0).clamp_min(1e-18)[:, None]
     inlier_weight = robust.geman_mcclure(scaled, _OUTLIER_SCALE)[1]
-    return _solve_weighted(xyz_all, rays, weight * inlier_weight)
+    inliers = _ObjectSpaceSystem.build(xyz_all, rays, weight * inlier_weight)
+    return inliers.minimise()
 
 
 def _sample(weight: Tensor) -> Tensor:
@@ -80,54 +76,73 @@ def _sample(weight: Tensor) -> Tensor:
     return ranks.topk(_SAMPLE_SIZE, dim=-1).indices
 
 
-def _solve_weighted(xyz_head: Tensor, rays: Tensor, weight: Tensor) -> PoseStart:
-    weight = weight / weight.sum(-1, keepdim=True).clamp_min(1e-12)
-    centre = (weight[..., None] * xyz_head).sum(-2, keepdim=True)
-    xyz = xyz_head - centre
-    eye = torch.eye(3, dtype=rays.dtype, device=rays.device)
-    # w (I - f f^T) for each point; with row-major r = vec(R), R x = A r, A = kron(I, x^T).
-    Q = weight[..., None, None] * (eye - rays[..., :, None] * rays[..., None, :])
-    Q_sum = Q.sum(-3) + 1e-12 * eye
-    Q = Q.flatten(-2)  # (N, K, 9)
-    Qx = (Q.mT @ xyz).reshape(-1, 3, 9)  # sum_i Q_i A_i
-    t_of_r = -torch.linalg.solve(Q_sum, Qx)  # (N, 3, 9): t = t_of_r @ r
-    xx = (xyz[..., :, None] * xyz[..., None, :]).flatten(-2)  # (N, K, 9)
-    AQA = (Q.mT @ xx).reshape(-1, 3, 3, 3, 3).transpose(2, 3).reshape(-1, 9, 9)
-    Omega = AQA + Qx.mT @ t_of_r
-    Omega = 0.5 * (Omega + Omega.mT)
+class _ObjectSpaceSystem(NamedTuple):
+    """The cost of any number of problems, reduced to small matrices; `...` is their shape.
 
-    R = _rotation_candidates(Omega)  # (N, M, 3, 3)
-    for _ in range(_GAUSS_NEWTON_STEPS):
-        R = _gauss_newton_step(R, Omega)
-    t = torch.einsum('nij,nmj->nmi', t_of_r, R.flatten(-2))  # (N, M, 3)
+    The points are centred, which keeps Omega well conditioned at any distance.
+    """
 
-    r = R.flatten(-2)
-    cost = torch.einsum('nmi,nij,nmj->nm', r, Omega, r)
-    depth = torch.einsum('nmij,nkj->nmki', R, xyz) + t[:, :, None]
-    behind = ((depth * rays[:, None]).sum(-1) * weight[:, None]).sum(-1) <= 0
-    best = torch.where(behind, torch.inf, cost).argmin(-1)
-    rows = torch.arange(R.shape[0], device=R.device)
-    R_best = R[rows, best]
-    return PoseStart(R_best, t[rows, best] - (R_best @ centre.mT).squeeze(-1))
+    Omega: Tensor  # (..., 9, 9): the cost is r^T Omega r with row-major r = vec(R)
+    t_of_r: Tensor  # (..., 3, 9): the best translation is t_of_r @ r
+    depth_of_r: Tensor  # (..., 9): the weighted mean depth along the rays is depth_of_r @ r
+    centre: Tensor  # (..., 3) m, in the head frame
+
+    @classmethod
+    def build(cls, xyz_head: Tensor, rays: Tensor, weight: Tensor) -> _ObjectSpaceSystem:
+        """System of points (..., K, 3) on rays (..., K, 3) with weights (..., K)."""
+        weight = (weight / weight.sum(-1, keepdim=True).clamp_min(1e-12))[..., None]
+        centre = (weight * xyz_head).sum(-2)
+        xyz = xyz_head - centre[..., None, :]
+        eye = torch.eye(3, dtype=rays.dtype, device=rays.device)
+        # w (I - f f^T) for each point; R x = A r with A = kron(I, x^T).
+        Q = (weight[..., None] * (eye - rays[..., :, None] * rays[..., None, :])).flatten(-2)
+        Q_sum = Q.sum(-2).unflatten(-1, (3, 3)) + 1e-12 * eye
+        Qx = (Q.mT @ xyz).unflatten(-2, (3, 3)).flatten(-2)  # sum_i Q_i A_i
+        t_of_r = -torch.linalg.solve(Q_sum, Qx)
+        xx = (xyz[..., :, None] * xyz[..., None, :]).flatten(-2)
+        AQA = (Q.mT @ xx).unflatten(-1, (3, 3)).unflatten(-3, (3, 3)).transpose(-3, -2)
+        Omega = AQA.flatten(-2).flatten(-3, -2) + Qx.mT @ t_of_r
+        ray_x = ((weight * rays).mT @ xyz).flatten(-2)
+        depth_of_r = ray_x + ((weight * rays).sum(-2)[..., None, :] @ t_of_r).squeeze(-2)
+        return cls(0.5 * (Omega + Omega.mT), t_of_r, depth_of_r, centre)
+
+    def join(self, other: _ObjectSpaceSystem) -> _ObjectSpaceSystem:
+        """Both, along the last dimension of the problems' shape."""
+        pairs = zip(self, other, (-3, -3, -2, -2), strict=True)
+        return _ObjectSpaceSystem(*(torch.cat([a, b], dim) for a, b, dim in pairs))
+
+    def minimise(self) -> PoseStart:
+        """R (..., 3, 3) and t (..., 3) of least cost in front of the camera."""
+        R = _rotation_candidates(self.Omega)  # (..., M, 3, 3)
+        for _ in range(_GAUSS_NEWTON_STEPS):
+            R = _gauss_newton_step(R, self.Omega)
+        r = R.flatten(-2)  # (..., M, 9)
+        cost = ((r @ self.Omega) * r).sum(-1)
+        behind = (r @ self.depth_of_r[..., None]).squeeze(-1) <= 0
+        best = torch.where(behind, torch.inf, cost).argmin(-1)[..., None, None]
+        r = r.gather(-2, best.expand(*best.shape[:-1], 9)).squeeze(-2)
+        R = r.unflatten(-1, (3, 3))
+        t = ((self.t_of_r @ r[..., None]) - R @ self.centre[..., None]).squeeze(-1)
+        return PoseStart(R, t)
 
 
 def _rotation_candidates(Omega: Tensor) -> Tensor:
-    """(N, 2 M, 3, 3) rotations next to +- the M smallest eigenvectors of Omega."""
+    """(..., 2 M, 3, 3) rotations next to +- the M smallest eigenvectors of Omega (..., 9, 9)."""
     vectors = torch.linalg.eigh(Omega).eigenvectors[..., :_CANDIDATE_EIGENVECTORS]
     M = vectors.mT.unflatten(-1, (3, 3))
     return so3.nearest(torch.cat([M, -M], dim=-3))
 
 
 def _gauss_newton_step(R: Tensor, Omega: Tensor) -> Tensor:
-    """One step on min r^T Omega r over R <- exp(delta) R."""
+    """One step on min r^T Omega r over R <- exp(delta) R, for R (..., M, 3, 3)."""
     eye = torch.eye(3, dtype=R.dtype, device=R.device)
-    # Column i of B is vec(hat(e_i) R).
-    B = torch.einsum('aij,nmjk->nmika', so3.hat(eye), R).flatten(-3, -2)
-    OmegaB = torch.einsum('nij,nmja->nmia', Omega, B)
-    H = B.mT @ OmegaB
+    # Row i of B^T is vec(hat(e_i) R).
+    Bt = (so3.hat(eye) @ R[..., None, :, :]).flatten(-2)  # (..., M, 3, 9)
+    OmegaB = Bt @ Omega[..., None, :, :]
+    H = OmegaB @ Bt.mT
     trace = H.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    g = (OmegaB.mT @ R.flatten(-2)[..., None]).squeeze(-1)
-    delta = -torch.linalg.solve(H + (1e-9 * trace + 1e-30) * eye, g)
+    g = OmegaB @ R.flatten(-2)[..., None]
+    delta = -torch.linalg.solve(H + (1e-9 * trace + 1e-30) * eye, g).squeeze(-1)
     # A step beyond a radian means a saddle: the quadratic model says nothing there.
     delta = delta * (1 / delta.norm(dim=-1, keepdim=True).clamp_min(1))
     return so3.exp(delta) @ R

@@ -21,7 +21,7 @@ MIN_KEYPOINTS = 6  # what the closed-form start needs
 class StopReason(IntEnum):
     """Why the optimiser left a face alone. From TOO_FEW_KEYPOINTS on, the face has failed."""
 
-    CONVERGED = 0  # the step fell below the tolerance
+    CONVERGED = 0  # the step or the decrease of the cost fell below its tolerance
     NO_DESCENT = 1  # damping at its limit: no step lowers the cost any more
     MAX_ITERATIONS = 2
     TOO_FEW_KEYPOINTS = 3  # fewer than MIN_KEYPOINTS finite keypoints with a direction
@@ -37,6 +37,7 @@ class PoseOptions:
     kernel_scale: float = 3.0  # residual at which a keypoint starts to lose weight [sigma]
     max_iterations: int = 30
     step_tolerance: float = 1e-6  # stop: rotation step [rad] and translation step [of distance]
+    cost_tolerance: float = 1e-5  # stop: decrease of the cost, relative; or
     # How many independent keypoints the dense ones are worth: their errors move together, so the
     # information of all of them is scaled down to that of this many.
     independent_keypoints: float = 12.0
@@ -45,7 +46,13 @@ class PoseOptions:
     def __post_init__(self) -> None:
         if self.kernel not in robust.KERNELS:
             raise ValueError(f"kernel '{self.kernel}' is not one of {', '.join(robust.KERNELS)}")
-        for name in ('kernel_scale', 'max_iterations', 'step_tolerance', 'independent_keypoints'):
+        for name in (
+            'kernel_scale',
+            'max_iterations',
+            'step_tolerance',
+            'cost_tolerance',
+            'independent_keypoints',
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
         if self.face_scale_sigma < 0:
@@ -131,7 +138,9 @@ def _optimise(
         R_new, t_new = problem.step(R, t, delta)
         candidate = problem.normal_equations(R_new, t_new)
         accept = active & (candidate.cost <= system.cost)
-        converged = active & _is_small(delta, t, options.step_tolerance)
+        small_step = _is_small(delta, t, options.step_tolerance)
+        small_gain = accept & (system.cost - candidate.cost < options.cost_tolerance * system.cost)
+        converged = active & (small_step | small_gain)
         R = torch.where(accept[:, None, None], R_new, R)
         t = torch.where(accept[:, None], t_new, t)
         system = _select(accept, candidate, system)

@@ -29,7 +29,8 @@ class TrackerOptions:
 @dataclass
 class _Track:
     id: str
-    box_xyxy: NDArray[np.float64]
+    box_xyxy: NDArray[np.float64]  # (4,) px
+    keypoints_uv: NDArray[np.float64]  # (K, 2) px
     seen_s: float
 
 
@@ -47,36 +48,47 @@ class Tracker:
         """Ids of all faces not yet forgotten, seen in the last image or not."""
         return [track.id for track in self._tracks]
 
+    @property
+    def keypoints_uv(self) -> NDArray[np.float64]:
+        """(N, K, 2) px, where each of these faces was seen last; (0, 478, 2) without faces."""
+        return np.array([t.keypoints_uv for t in self._tracks]).reshape(-1, 478, 2)
+
+    def advance(self, stamp_s: float) -> None:
+        """Forget what is lost by now [s]; a stamp before the last one is a restart."""
+        if stamp_s < self._stamp_s:
+            self._tracks.clear()
+        self._stamp_s = stamp_s
+        oldest_s = stamp_s - self.options.lost_after_s
+        self._tracks = [track for track in self._tracks if track.seen_s >= oldest_s]
+
     def update(self, faces: list[FacePose], stamp_s: float) -> list[FacePose]:
         """The same faces, in the same order, with their ids.
 
         Args:
             faces: Faces of one image.
-            stamp_s: When it was taken [s]; before the last one means a restart: all are new faces.
+            stamp_s: When it was taken [s].
         """
-        if stamp_s < self._stamp_s:
-            self._tracks.clear()
-        self._stamp_s = stamp_s
-        self._tracks = [
-            t for t in self._tracks if stamp_s - t.seen_s <= self.options.lost_after_s
-        ]
+        self.advance(stamp_s)
         boxes = np.array([face.box_xyxy for face in faces]).reshape(-1, 4)
         known = np.array([track.box_xyxy for track in self._tracks]).reshape(-1, 4)
         jump = _relative_jump(boxes, known)
         # Beyond the gate every jump is equally impossible: the sum must not trade on them.
         rows, columns = linear_sum_assignment(np.minimum(jump, 10 * self.options.max_jump))
-        match = {r: c for r, c in zip(rows, columns, strict=True) if jump[r, c] <= self.options.max_jump}
+        match = {
+            r: c for r, c in zip(rows, columns, strict=True) if jump[r, c] <= self.options.max_jump
+        }
 
         named = []
         for row, face in enumerate(faces):
             track = self._tracks[match[row]] if row in match else self._start()
-            track.box_xyxy, track.seen_s = face.box_xyxy, stamp_s
+            track.box_xyxy, track.keypoints_uv = face.box_xyxy, face.keypoints_uv
+            track.seen_s = stamp_s
             named.append(replace(face, id=track.id))
         return named
 
     def _start(self) -> _Track:
         self._count += 1
-        track = _Track(f'f{self._count:05d}', np.empty(4), -np.inf)
+        track = _Track(f'f{self._count:05d}', np.empty(4), np.empty((0, 2)), -np.inf)
         self._tracks.append(track)
         return track
 

@@ -1,0 +1,39 @@
+"""The demo on one machine: camera, pose node and checker, each a process of its own.
+
+    python -m face_pose_ros.ros.demo
+
+`demo.launch.py` starts the same where ROS 2's launch system is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run until the checker has reported; its exit status is the demo's."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--output', default='demo_output', help='folder for video and picture')
+    options = parser.parse_args(args)
+    pose_node = _start('node')
+    checker = _start('demo_checker', '--ros-args', '-p', f'output:={options.output}')
+    camera = _start('demo_camera')
+    try:
+        status = checker.wait()
+    finally:
+        for process in (camera, pose_node, checker):
+            process.terminate()
+        for process in (camera, pose_node, checker):
+            process.wait()
+    sys.exit(status)
+
+
+def _start(module: str, *args: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, '-m', f'face_pose_ros.ros.{module}', *args])
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,157 @@
+"""The node's parameters: declared with units and ranges, read once into a frozen snapshot."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
+from face_pose_ros.estimator import EstimatorOptions
+from face_pose_ros.faces.detector import DetectorOptions
+from face_pose_ros.pose.refine import PoseOptions
+from face_pose_ros.tracking.tracker import TrackerOptions
+
+# Declared by rclpy itself, or on demand when a topic's QoS is overridden.
+_FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
+
+
+class ParameterError(ValueError):
+    """A parameter that does not exist or has a value that can't be used; the text names it."""
+
+
+@dataclass(frozen=True)
+class _Spec:
+    name: str
+    default: Any
+    description: str
+    low: float | None = None  # inclusive
+    high: float | None = None
+    one_of: tuple[str, ...] = ()
+
+
+SPECS = (
+    _Spec('device', 'cpu', "where the networks run: 'cpu', 'cuda' or 'cuda:<index>'"),
+    _Spec('threads', 0, 'CPU threads of one inference; 0 leaves it to torch', 0, 256),
+    _Spec(
+        'image_transport',
+        'raw',
+        'form in which the image arrives; compressed adds /compressed to its topic',
+        one_of=('raw', 'compressed'),
+    ),
+    _Spec('image_is_rectified', False, 'use P of CameraInfo without distortion, not K and D'),
+    _Spec('publish_tf', True, 'publish frames face_<id> and gaze_<id>'),
+    _Spec(
+        'detector.score_threshold',
+        0.5,
+        'least score of a face proposal, a probability',
+        0.01,
+        0.99,
+    ),
+    _Spec('detector.min_face_px', 40.0, 'smallest face height looked for [px]', 16.0, 4096.0),
+    _Spec('keypoints.min_presence', 0.5, 'least probability that a crop shows a face', 0.01, 0.99),
+    _Spec(
+        'keypoints.looks', 2, 'most crops per face and image, each centred by the one before', 1, 4
+    ),
+    _Spec(
+        'tracking.detect_every', 5, 'images between detections while all faces are seen', 1, 1000
+    ),
+    _Spec(
+        'pose.kernel_scale', 3.0, 'residual at which a keypoint loses weight [sigma]', 0.1, 100.0
+    ),
+    _Spec('pose.face_scale_sigma', 0.055, 'standard deviation of face size, relative', 0.0, 0.5),
+    _Spec('tracking.max_jump', 1.0, 'largest move between images [box diagonals]', 0.1, 10.0),
+    _Spec('tracking.lost_after_s', 1.0, 'a face unseen for so long is forgotten [s]', 0.01, 60.0),
+)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Snapshot of all parameters."""
+
+    device: str
+    threads: int
+    image_transport: str
+    image_is_rectified: bool
+    publish_tf: bool
+    estimator: EstimatorOptions
+
+
+def declare_parameters(node: Node) -> Parameters:
+    """Declare every parameter on the node and read the values it was started with.
+
+    Raises:
+        ParameterError: A value is out of range or of another type, or a name is not known.
+    """
+    for spec in SPECS:
+        try:
+            node.declare_parameter(spec.name, spec.default, _descriptor(spec))
+        # rclpy's own exceptions here have no common base besides this one.
+        except Exception as error:
+            raise ParameterError(f'parameter {spec.name} ({spec.description}): {error}') from error
+    # Overrides of names that nobody declares are ignored by ROS without a word.
+    check_names(node._parameter_overrides)
+    value = {spec.name: node.get_parameter(spec.name).value for spec in SPECS}
+    for spec in SPECS:
+        if spec.one_of and value[spec.name] not in spec.one_of:
+            raise ParameterError(
+                f"parameter {spec.name} is '{value[spec.name]}', "
+                f'expected one of {", ".join(spec.one_of)}'
+            )
+    return Parameters(
+        device=value['device'],
+        threads=value['threads'],
+        image_transport=value['image_transport'],
+        image_is_rectified=value['image_is_rectified'],
+        publish_tf=value['publish_tf'],
+        estimator=EstimatorOptions(
+            detector=DetectorOptions(
+                score_threshold=value['detector.score_threshold'],
+                min_face_px=value['detector.min_face_px'],
+            ),
+            pose=PoseOptions(
+                kernel_scale=value['pose.kernel_scale'],
+                face_scale_sigma=value['pose.face_scale_sigma'],
+            ),
+            tracker=TrackerOptions(
+                max_jump=value['tracking.max_jump'],
+                lost_after_s=value['tracking.lost_after_s'],
+            ),
+            min_presence=value['keypoints.min_presence'],
+            looks=value['keypoints.looks'],
+            detect_every=value['tracking.detect_every'],
+        ),
+    )
+
+
+def check_names(given: Iterable[str]) -> None:
+    """Compare names from a parameter file or command line with the declared ones.
+
+    Raises:
+        ParameterError: Some name is not known; the text has the nearest known one.
+    """
+    known = [spec.name for spec in SPECS]
+    for name in given:
+        if name in known or name.startswith(_FOREIGN_PREFIXES):
+            continue
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+        raise ParameterError(f'parameter {name} does not exist; did you mean {nearest}?')
+
+
+def _descriptor(spec: _Spec) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=spec.description, read_only=True)
+    if spec.one_of:
+        descriptor.additional_constraints = f'one of {", ".join(spec.one_of)}'
+    if spec.low is not None and spec.high is not None:
+        if isinstance(spec.default, int):
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(spec.low), to_value=int(spec.high))
+            ]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(spec.low), to_value=float(spec.high))
+            ]
+    return descriptor
