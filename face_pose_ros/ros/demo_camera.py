@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import rclpy
+import torch
 from numpy.typing import NDArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
@@ -132,19 +133,23 @@ def _view(scene: Scene, time_s: float, photo: NDArray[np.uint8]) -> View:
 
 
 def _image_msg(rgb: NDArray[np.uint8], header: Header) -> Image:
+    # rclpy takes an array of bytes as it is; anything else it checks number by number.
+    data = array.array('B')
+    data.frombytes(memoryview(rgb).cast('B'))
     return Image(
         header=header,
         height=rgb.shape[0],
         width=rgb.shape[1],
         encoding='rgb8',
         step=3 * rgb.shape[1],
-        # rclpy takes an array of bytes as it is; a list would be checked number by number.
-        data=array.array('B', rgb.tobytes()),
+        data=data,
     )
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Show every scene, then leave."""
+    # One thread suffices here; more would keep the pose node waiting for a core.
+    torch.set_num_threads(1)
     rclpy.init(args=args)
     node = DemoCamera()
     try:

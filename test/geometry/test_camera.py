@@ -125,7 +125,7 @@ def test_crop_shifts_the_principal_point():
     [
         ({'K': np.zeros((3, 3))}, 'positive focal lengths'),
         ({'K': np.eye(2)}, '9 numbers'),
-        ({'K': K + [[0, 2, 0], [0, 0, 0], [0, 0, 0]]}, r'K must be \[\['),
+        ({'K': K + np.array([[0, 2, 0], [0, 0, 0], [0, 0, 0]])}, r'K must be \[\['),
         ({'K': K * np.nan}, 'finite'),
         ({'width': 0}, 'size must be positive'),
         ({'dist': (1, 2, 3)}, 'takes 0 or 4 or 5 coefficients, got 3'),

@@ -1,0 +1,18 @@
+"""Real portraits as a camera would deliver them."""
+
+import numpy as np
+import torch
+
+from face_pose_ros.evaluation.portraits import load_portraits
+from face_pose_ros.evaluation.virtual_camera import photo_camera
+from face_pose_ros.geometry.camera import Camera
+
+
+def portrait_view(name: str = 'grace_hopper') -> tuple[np.ndarray, Camera]:
+    """A portrait and the camera assumed for it."""
+    photo = load_portraits()[name]
+    return photo, photo_camera(photo.shape[1], photo.shape[0])
+
+
+def without_face(rgb: np.ndarray) -> np.ndarray:
+    return torch.full(rgb.shape, 96, dtype=torch.uint8).numpy()

@@ -1,0 +1,287 @@
+"""The node in-process: real portraits in, poses and TF out; bad messages, one warning each."""
+
+import array
+
+import numpy as np
+import pytest
+from helpers.portraits import portrait_view, without_face
+
+pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
+
+import cv2
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+from face_pose_ros.ros.conversions import camera_info_msg
+from face_pose_ros.ros.node import PoseNode
+
+pytestmark = pytest.mark.dds
+
+RGB, CAMERA = portrait_view()
+
+
+class Robot:
+    """A camera and a consumer around the pose node."""
+
+    def __init__(self, ros, **parameters):
+        self.ros = ros
+        self.warnings = []
+        self.node = PoseNode(
+            context=ros.context,
+            use_global_arguments=False,
+            parameter_overrides=[Parameter(k, value=v) for k, v in parameters.items()],
+        )
+        logger = self.node.get_logger()
+        self.node.get_logger = lambda: _Recorder(logger, self.warnings)
+        ros.add(self.node)
+        self.robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
+        compressed = parameters.get('image_transport') == 'compressed'
+        self.image_pub = self.robot.create_publisher(
+            CompressedImage if compressed else Image, self.node.image_topic, 10
+        )
+        self.info_pub = self.robot.create_publisher(CameraInfo, 'camera_info', 10)
+        self.received = {}
+        for topic, kind in {
+            'face_pose/pose': PoseStamped,
+            'face_pose/pose_with_covariance': PoseWithCovarianceStamped,
+            'face_pose/poses': PoseArray,
+            'face_pose/faces/f00001/pose': PoseStamped,
+            'face_pose/faces/f00001/pose_with_covariance': PoseWithCovarianceStamped,
+            '/tf': TFMessage,
+        }.items():
+            self.received[topic] = []
+            self.robot.create_subscription(
+                kind, topic, self.received[topic].append, QoSProfile(depth=100)
+            )
+        ros.wait_for(lambda: self.image_pub.get_subscription_count() == 1)
+        ros.wait_for(lambda: self.info_pub.get_subscription_count() == 1)
+        ros.wait_for(lambda: self.robot.count_publishers('face_pose/poses') == 1)
+        self.count = 0
+
+    def header(self, **kwargs) -> Header:
+        self.count += 1
+        stamp = Time(sec=1000 + self.count, nanosec=123456789)
+        return Header(**{'stamp': stamp, 'frame_id': 'camera_optical', **kwargs})
+
+    def send(self, image, info=None) -> None:
+        self.image_pub.publish(image)
+        self.info_pub.publish(info or camera_info_msg(CAMERA, image.header))
+
+    def answers(self) -> list:
+        return self.received['face_pose/poses']
+
+    def wait_for_answer_to(self, header: Header) -> PoseArray:
+        self.ros.wait_for(lambda: any(a.header == header for a in self.answers()))
+        return next(a for a in self.answers() if a.header == header)
+
+    def wait_for_warning(self, text: str) -> str:
+        self.ros.wait_for(lambda: any(text in w for w in self.warnings))
+        return next(w for w in self.warnings if text in w)
+
+
+class _Recorder:
+    """A logger whose warnings can be read."""
+
+    def __init__(self, logger, warnings):
+        self._logger = logger
+        self._warnings = warnings
+
+    def warning(self, text):
+        self._warnings.append(text)
+        self._logger.warning(text)
+
+    def __getattr__(self, name):
+        return getattr(self._logger, name)
+
+
+def image_msg(header: Header, rgb: np.ndarray = RGB, encoding: str = 'rgb8') -> Image:
+    height, width = rgb.shape[:2]
+    data = array.array('B')
+    data.frombytes(rgb.tobytes())
+    return Image(
+        header=header, height=height, width=width, encoding=encoding, step=3 * width, data=data
+    )
+
+
+@pytest.fixture
+def robot(ros):
+    return Robot(ros)
+
+
+def test_a_portrait_becomes_poses_and_frames_with_the_images_header(robot):
+    header = robot.header()
+    robot.send(image_msg(header))
+    answer = robot.wait_for_answer_to(header)
+    assert len(answer.poses) == 1
+    for topic in ('face_pose/pose', 'face_pose/pose_with_covariance', '/tf'):
+        robot.ros.wait_for(lambda topic=topic: robot.received[topic])
+    pose = robot.received['face_pose/pose'][0]
+    assert pose.header == header
+    assert pose.pose == answer.poses[0]
+    assert 0.6 < pose.pose.position.z < 1.2
+    with_covariance = robot.received['face_pose/pose_with_covariance'][0]
+    assert with_covariance.header == header
+    assert with_covariance.pose.pose == pose.pose
+    covariance = np.array(with_covariance.pose.covariance).reshape(6, 6)
+    np.testing.assert_allclose(covariance, covariance.T, rtol=1e-9)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+    head, gaze = robot.received['/tf'][0].transforms
+    assert head.child_frame_id == 'face_f00001'
+    assert gaze.child_frame_id == 'gaze_f00001'
+    for transform in (head, gaze):
+        assert transform.header == header
+    p, t = pose.pose.position, head.transform.translation
+    assert max(abs(p.x - t.x), abs(p.y - t.y), abs(p.z - t.z)) < 1e-6
+    assert head.transform.rotation == pose.pose.orientation
+
+
+def test_every_face_has_topics_of_its_own(robot):
+    topic = 'face_pose/faces/f00001/pose'
+
+    def publish_and_look():
+        robot.send(image_msg(robot.header()))
+        return robot.received[topic] and robot.received[topic + '_with_covariance']
+
+    robot.ros.wait_for(publish_and_look)
+    assert robot.received[topic][0].header in [a.header for a in robot.answers()]
+
+
+def test_a_lost_face_takes_its_topics_along(robot):
+    robot.send(image_msg(robot.header()))
+    robot.ros.wait_for(lambda: robot.robot.count_publishers('face_pose/faces/f00001/pose') == 1)
+    header = robot.header(stamp=Time(sec=9000))
+    robot.send(image_msg(header, without_face(RGB)))
+    assert len(robot.wait_for_answer_to(header).poses) == 0
+    robot.ros.wait_for(lambda: robot.robot.count_publishers('face_pose/faces/f00001/pose') == 0)
+
+
+def test_no_face_is_an_ordinary_answer(robot):
+    header = robot.header()
+    robot.send(image_msg(header, without_face(RGB)))
+    assert len(robot.wait_for_answer_to(header).poses) == 0
+    assert robot.received['face_pose/pose'] == []
+    assert robot.warnings == []
+
+
+def test_compressed_images(ros):
+    robot = Robot(ros, image_transport='compressed')
+    assert robot.node.image_topic == '/image/compressed'
+    header = robot.header()
+    data = cv2.imencode('.jpg', RGB[..., ::-1])[1].tobytes()
+    robot.send(CompressedImage(header=header, format='jpeg', data=data))
+    assert len(robot.wait_for_answer_to(header).poses) == 1
+    bad = CompressedImage(header=robot.header(), format='jpeg', data=b'none')
+    robot.send(bad)
+    assert robot.wait_for_warning('expected a JPEG or PNG').startswith('/image/compressed: ')
+
+
+def truncated(header):
+    msg = image_msg(header)
+    del msg.data[-1000:]
+    return msg
+
+
+def with_zero_K(header):
+    info = camera_info_msg(CAMERA, header)
+    info.k = [0.0] * 9
+    return info
+
+
+@pytest.mark.parametrize(
+    ('make_image', 'make_info', 'topic', 'expected'),
+    [
+        (truncated, None, '/image', 'bytes of data, expected 921600'),
+        (lambda h: image_msg(h, encoding='rgb9'), None, '/image', 'expected rgb8, bgr8'),
+        (
+            lambda h: image_msg(h, np.ascontiguousarray(RGB[:-2])),
+            None,
+            '/image',
+            'is 512 x 598 px, expected 512 x 600 px as /camera_info says',
+        ),
+        (image_msg, with_zero_K, '/camera_info', 'K is all zeros: the camera is not calibrated'),
+    ],
+    ids=['truncated', 'encoding', 'size', 'zero K'],
+)
+def test_bad_message_is_one_warning_and_the_node_goes_on(
+    robot, make_image, make_info, topic, expected
+):
+    for _ in range(3):
+        header = robot.header()
+        robot.send(make_image(header), make_info(header) if make_info else None)
+    warning = robot.wait_for_warning(expected)
+    assert warning.startswith(topic)
+    header = robot.header()
+    robot.send(image_msg(header))
+    assert len(robot.wait_for_answer_to(header).poses) == 1
+    assert len(robot.warnings) == 1
+    assert all(a.header == header for a in robot.answers())
+
+
+def test_frame_id_mismatch_warns_and_poses_are_in_the_images_frame(robot):
+    header = robot.header()
+    other = Header(stamp=header.stamp, frame_id='elsewhere')
+    robot.send(image_msg(header), camera_info_msg(CAMERA, other))
+    warning = robot.wait_for_warning("frame_id 'elsewhere', expected the image's 'camera_optical'")
+    assert warning.startswith('/camera_info')
+    assert robot.wait_for_answer_to(header).header.frame_id == 'camera_optical'
+
+
+def test_images_without_camera_info_are_one_warning(robot):
+    for _ in range(12):
+        robot.image_pub.publish(image_msg(robot.header()))
+    warning = robot.wait_for_warning('no CameraInfo on /camera_info')
+    assert 'expected one of the same stamp' in warning
+    header = robot.header()
+    robot.send(image_msg(header))
+    robot.wait_for_answer_to(header)
+    assert len(robot.warnings) == 1
+
+
+def test_camera_info_is_refreshed_when_it_changes(robot):
+    first, second = robot.header(), robot.header()
+    robot.send(image_msg(first))
+    z = robot.wait_for_answer_to(first).poses[0].position.z
+    info = camera_info_msg(CAMERA, second)
+    info.k[0] *= 2
+    info.k[4] *= 2
+    robot.send(image_msg(second), info)
+    # Twice the focal length puts the same picture at twice the distance.
+    assert robot.wait_for_answer_to(second).poses[0].position.z == pytest.approx(2 * z, rel=0.03)
+
+
+def test_newest_frame_wins(robot):
+    headers = [robot.header() for _ in range(12)]
+    for header in headers:
+        robot.send(image_msg(header))
+    robot.wait_for_answer_to(headers[-1])
+    stamps = [a.header.stamp.sec for a in robot.answers()]
+    assert stamps == sorted(stamps)
+    assert len(stamps) < len(headers)
+
+
+def test_a_failing_network_costs_one_frame(robot, monkeypatch):
+    def fail(*args):
+        raise RuntimeError('out of memory')
+
+    with monkeypatch.context() as patch:
+        patch.setattr(robot.node.estimator, 'track', fail)
+        robot.send(image_msg(robot.header()))
+        robot.wait_for_warning("frame from /image lost: RuntimeError('out of memory')")
+    header = robot.header()
+    robot.send(image_msg(header))
+    assert len(robot.wait_for_answer_to(header).poses) == 1
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [({'device': 'cuda:99'}, "device 'cuda:99' is not one of cpu"), ({'device': 'gpu'}, "'gpu'")],
+)
+def test_a_device_that_does_not_exist_is_an_error_at_start(ros, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        Robot(ros, **parameters)

@@ -1,0 +1,86 @@
+"""Parameters: declared, documented, checked; a bad one is a clear error at start."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from face_pose_ros.estimator import EstimatorOptions
+from face_pose_ros.ros.parameters import SPECS, ParameterError, declare_parameters
+
+ROOT = Path(__file__).parents[2]
+
+
+def flat(tree: dict, prefix: str = '') -> dict:
+    leaves = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            leaves |= flat(value, f'{prefix}{key}.')
+        else:
+            leaves[prefix + key] = value
+    return leaves
+
+
+def test_config_file_lists_every_parameter_at_its_default():
+    config = yaml.safe_load((ROOT / 'config/pose.yaml').read_text())
+    assert flat(config['/**']['ros__parameters']) == {spec.name: spec.default for spec in SPECS}
+
+
+def test_readme_lists_every_parameter_with_its_default():
+    readme = (ROOT / 'README.md').read_text()
+    for spec in SPECS:
+        default = str(spec.default).lower() if isinstance(spec.default, bool) else spec.default
+        assert f'| `{spec.name}` | {default} |' in readme
+
+
+def read(ros, **overrides):
+    parameters = [Parameter(name, value=value) for name, value in overrides.items()]
+    node = ros.add(
+        Node(
+            'parameters',
+            context=ros.context,
+            parameter_overrides=parameters,
+            use_global_arguments=False,
+        )
+    )
+    return declare_parameters(node)
+
+
+def test_defaults_are_the_estimators_own(ros):
+    parameters = read(ros)
+    assert parameters.estimator == EstimatorOptions()
+    assert parameters.device == 'cpu'
+
+
+def test_values_reach_the_estimator(ros):
+    parameters = read(ros, **{'detector.min_face_px': 25.0, 'tracking.lost_after_s': 2.5})
+    assert parameters.estimator.detector.min_face_px == 25.0
+    assert parameters.estimator.tracker.lost_after_s == 2.5
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('detector.min_face_px', 3.0, r'detector\.min_face_px .*\[px\].*3\.0'),
+        ('detector.min_face_px', 30, r'detector\.min_face_px'),
+        ('keypoints.looks', 99, r'keypoints\.looks'),
+        ('image_transport', 'zip', "image_transport is 'zip', expected one of raw, compressed"),
+        (
+            'detector.min_face',
+            30.0,
+            r'detector\.min_face does not exist; did you mean detector\.min_face_px',
+        ),
+    ],
+)
+def test_bad_parameter_is_named(ros, name, value, message):
+    with pytest.raises(ParameterError, match=message):
+        read(ros, **{name: value})
+
+
+def test_names_of_ros_itself_are_left_alone(ros):
+    read(ros, **{'use_sim_time': True, 'qos_overrides./image.subscription.depth': 3})
