@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.warp import edge_nodes, interpolate_nodes
 
-WIDTH, HEIGHT = 960, 720  # px, of every view
+WIDTH, HEIGHT = 960, 720  # px, of random views
 
 # Lenses of a robot's camera: a webcam's barrel distortion and a fisheye.
 LENSES: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -75,20 +75,20 @@ def random_views(
         cx, cy = 0.5 * np.array([WIDTH, HEIGHT]) + rng.uniform(-48, 48, 2)
         K = [f, 0, cx, 0, 1.02 * f, cy, 0, 0, 1]
         # Judged through every lens, so that all lenses are measured in the same views.
-        if all(_sees(lens_camera(K, name), face_xyz_photo @ R) for name in LENSES):
+        if all(_sees(lens_camera(K, WIDTH, HEIGHT, name), face_xyz_photo @ R) for name in LENSES):
             count -= 1
-            yield View(R, lens_camera(K, lens))
+            yield View(R, lens_camera(K, WIDTH, HEIGHT, lens))
 
 
-def lens_camera(K: ArrayLike, lens: str) -> Camera:
-    """Camera of a view of WIDTH x HEIGHT px with a lens of LENSES."""
+def lens_camera(K: ArrayLike, width: int, height: int, lens: str) -> Camera:
+    """Camera with a lens of LENSES."""
     model, dist = LENSES[lens]
-    return Camera.from_K(K, WIDTH, HEIGHT, dist, model)
+    return Camera.from_K(K, width, height, dist, model)
 
 
 def _sees(camera: Camera, xyz_cam: NDArray[np.float64]) -> bool:
     uv, valid, _ = camera.project(torch.from_numpy(xyz_cam))
-    inside = (uv > 0) & (uv < uv.new_tensor([WIDTH - 1, HEIGHT - 1]))
+    inside = (uv > 0) & (uv < uv.new_tensor([camera.width - 1, camera.height - 1]))
     return bool(valid.all() and inside.all())
 
 

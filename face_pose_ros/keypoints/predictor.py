@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,9 @@ from face_pose_ros.types import Faces, Keypoints
 # Side of the crop over the side of the face's box, as the network was trained.
 _MARGIN = 1.5
 # Mean move of the keypoints, of the crop's side, below which another look gains nothing.
-_SETTLED = 0.02
+_SETTLED = 0.01
+# Move in the last look beyond which the crop never caught up with the face.
+_LOST = 0.02
 # Standard deviation of a keypoint in the 256 px crop, see docs/evaluation.md.
 _SIGMA_CROP_PX = 2.5
 
@@ -61,7 +65,7 @@ class KeypointPredictor:
         keypoints = self._look(image, crops, camera)
         if self.looks == 1:
             return keypoints
-        return self._follow(image, keypoints.uv, camera, self.looks - 1)
+        return self._follow(image, keypoints.uv, camera, self.looks - 1)[0]
 
     def follow(self, image: Tensor, uv: Tensor, camera: Camera) -> Keypoints:
         """Measure keypoints where faces were a moment ago.
@@ -72,12 +76,19 @@ class KeypointPredictor:
             camera: The image's camera, float64, on the image's device.
 
         Returns:
-            As in `predict`.
+            As in `predict`; presence 0 too where a face moved too far to be measured well.
         """
-        return self._follow(image, uv, camera, self.looks)
+        keypoints, moved = self._follow(image, uv, camera, self.looks)
+        return replace(keypoints, presence=torch.where(moved < _LOST, keypoints.presence, 0.0))
 
-    def _follow(self, image: Tensor, uv: Tensor, camera: Camera, looks: int) -> Keypoints:
-        """Look until the faces stay where the crop expected them, at most `looks` times."""
+    def _follow(
+        self, image: Tensor, uv: Tensor, camera: Camera, looks: int
+    ) -> tuple[Keypoints, Tensor]:
+        """Look until the faces stay where the crop expected them, at most `looks` times.
+
+        Returns:
+            The keypoints, and how far they moved in the last look (N,), of the crop's side.
+        """
         for _ in range(looks):
             crops = crops_around_keypoints(
                 uv[:, :_SURFACE_POINTS],
@@ -90,12 +101,12 @@ class KeypointPredictor:
                 _MARGIN,
             )
             keypoints = self._look(image, crops, camera)
-            moved_px = (keypoints.uv - uv).norm(dim=-1).mean(-1)
-            crop_px = CROP_SIZE_PX * crops.image_px_per_crop_px(camera)
-            if bool((moved_px < _SETTLED * crop_px).all()):
+            side_px = CROP_SIZE_PX * crops.image_px_per_crop_px(camera)
+            moved = (keypoints.uv - uv).norm(dim=-1).mean(-1) / side_px
+            if bool((moved < _SETTLED).all()):
                 break
             uv = keypoints.uv
-        return keypoints
+        return keypoints, moved
 
     def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Keypoints:
         points: FaceMeshPoints = self.network(render_crops(image, crops, camera))

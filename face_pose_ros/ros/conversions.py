@@ -54,14 +54,13 @@ def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
         return _through_cv_bridge(msg)
     row = msg.width * channels
     _check_layout(msg, row)
-    # The last row may come without its padding.
+    mono = channels == 1
+    # The last row may come without its padding; a grey pixel is read three times.
     pixels: NDArray[np.uint8] = np.lib.stride_tricks.as_strided(
         np.frombuffer(msg.data, dtype=np.uint8),
-        (msg.height, msg.width, channels),
-        (msg.step, channels, 1),
+        (msg.height, msg.width, 3 if mono else channels),
+        (msg.step, channels, 0 if mono else 1),
     )
-    if msg.encoding == 'mono8':
-        return np.broadcast_to(pixels, (msg.height, msg.width, 3))
     if msg.encoding == 'bgr8':
         return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     if msg.encoding == 'bgra8':

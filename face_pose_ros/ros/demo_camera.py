@@ -26,8 +26,6 @@ from std_msgs.msg import Header
 
 from face_pose_ros.evaluation.portraits import load_portraits
 from face_pose_ros.evaluation.virtual_camera import (
-    HEIGHT,
-    WIDTH,
     View,
     lens_camera,
     look_at,
@@ -37,6 +35,7 @@ from face_pose_ros.evaluation.virtual_camera import (
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.conversions import camera_info_msg, transform_msg
 
+WIDTH, HEIGHT = 640, 480  # px
 RATE_HZ = 30.0
 SCENE_S = 4.0
 PAUSE_S = 1.5  # without a portrait, between two of them
@@ -127,9 +126,9 @@ def _view(scene: Scene, time_s: float, photo: NDArray[np.uint8]) -> View:
     phase = 2 * math.pi * time_s / SCENE_S
     pan, tilt, roll = 14 * math.sin(phase), 10 * math.sin(2 * phase), 25 * math.sin(phase + 1)
     turn = Rotation.from_euler('YXZ', [pan, tilt, roll], degrees=True).as_matrix()
-    f = 775 + 225 * math.sin(1.5 * phase)
-    K = [f, 0, 0.5 * WIDTH + 31, 0, 1.02 * f, 0.5 * HEIGHT - 23, 0, 0, 1]
-    return View(look_at(ray) @ turn, lens_camera(K, scene.lens))
+    f = 520 + 150 * math.sin(1.5 * phase)
+    K = [f, 0, 0.5 * WIDTH + 21, 0, 1.02 * f, 0.5 * HEIGHT - 15, 0, 0, 1]
+    return View(look_at(ray) @ turn, lens_camera(K, WIDTH, HEIGHT, scene.lens))
 
 
 def _image_msg(rgb: NDArray[np.uint8], header: Header) -> Image:

@@ -46,7 +46,7 @@ class _Frame:
     T_cam_head: NDArray[np.float64] | None = None  # PoseStamped
     T_cam_face: list[NDArray[np.float64]] = field(default_factory=list)  # TF, every face
     latency_s: float = 0.0
-    picture: NDArray[np.uint8] | None = None  # half size, BGR
+    picture: NDArray[np.uint8] | None = None  # BGR
 
     @property
     def scene(self) -> tuple[str, str]:
@@ -79,9 +79,8 @@ class DemoChecker(Node):
     def _on_image(self, msg: Image) -> None:
         self._images += 1
         if self._images % _FRAMES_PER_VIDEO_FRAME == 0:
-            bgr = image_to_rgb(msg)[..., ::-1]
-            half = cv2.resize(np.ascontiguousarray(bgr), None, fx=0.5, fy=0.5)
-            self._frames[_ns(msg.header.stamp)].picture = np.asarray(half, dtype=np.uint8)
+            bgr = np.ascontiguousarray(image_to_rgb(msg)[..., ::-1])
+            self._frames[_ns(msg.header.stamp)].picture = bgr
 
     def _on_info(self, msg: CameraInfo) -> None:
         self._latest_s = time.monotonic()
@@ -182,8 +181,7 @@ def _annotate(frame: _Frame, model: FaceModel) -> NDArray[np.uint8]:
     assert frame.info is not None
     assert frame.T_cam_head is not None
     picture = frame.picture
-    camera = camera_from_info(frame.info).resize(picture.shape[1], picture.shape[0])
-    draw_head(picture, frame.T_cam_head, camera, model)
+    draw_head(picture, frame.T_cam_head, camera_from_info(frame.info), model)
     x, y, z = frame.T_cam_head[:3, 3]
     draw_text(picture, f'lens: {frame.scene[1]}, f = {frame.info.k[0]:.0f} px', line=0)
     draw_text(picture, f'head at {x:+.3f} {y:+.3f} {z:+.3f} m', line=1)
