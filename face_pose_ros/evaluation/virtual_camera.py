@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.warp import edge_nodes, interpolate_nodes
+from face_pose_ros.geometry.warp import cell_nodes, interpolate_nodes
 
 WIDTH, HEIGHT = 960, 720  # px, of random views
 
@@ -104,12 +104,11 @@ def render_view(
         supersampling: Samples per pixel and axis; views shrink the portraits by up to 2.
     """
     camera = view.camera
-    nodes = edge_nodes(camera.height, camera.width)
+    nodes = cell_nodes(camera.height, camera.width)
     rays, valid = camera.unproject(nodes.flatten(0, 1))
     uv, in_front, _ = photo_cam.project(rays @ torch.from_numpy(view.R_photo_cam).mT)
     uv = torch.where((valid & in_front)[:, None], uv, -1e4).float().view(1, *nodes.shape)
-    fine_size = camera.height * supersampling, camera.width * supersampling
-    maps = interpolate_nodes(uv, *fine_size)[0].numpy()
+    maps = interpolate_nodes(uv, supersampling)[0].contiguous().numpy()
     fine = cv2.remap(
         photo, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(96,) * 3
     )

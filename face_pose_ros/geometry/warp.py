@@ -4,50 +4,42 @@ Over a few pixels a lens is straight to a hundredth of a pixel, and mapping one 
 costs nothing.
 """
 
-import math
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 NODE_SPACING_PX = 8
 
 
-def edge_nodes(height: int, width: int) -> Tensor:
-    """Nodes over a picture, from the outer edge of its first pixels to that of its last ones.
+def cell_nodes(height: int, width: int) -> Tensor:
+    """Middles of the cells that tile a picture, and of one more row of cells all around it.
 
     Args:
         height: A multiple of NODE_SPACING_PX [px].
         width: Likewise.
 
     Returns:
-        (height / spacing + 1, width / spacing + 1, 2) uv [px], float64.
+        (height / spacing + 2, width / spacing + 2, 2) uv [px], float64.
     """
     v, u = (
-        torch.linspace(-0.5, side - 0.5, math.ceil(side / NODE_SPACING_PX) + 1).double()
+        (torch.arange(-1, side // NODE_SPACING_PX + 1) + 0.5).double() * NODE_SPACING_PX - 0.5
         for side in (height, width)
     )
     return torch.stack(torch.meshgrid(u, v, indexing='xy'), -1)
 
 
-def interpolate_nodes(values: Tensor, height: int, width: int) -> Tensor:
-    """Values at pixel centres from values at `edge_nodes`.
+def interpolate_nodes(values: Tensor, samples: int = 1) -> Tensor:
+    """Values at pixel centres from values at `cell_nodes`.
 
     Args:
         values: (N, rows, columns, C) at the nodes.
-        height: Rows of pixels wanted between the first and the last node.
-        width: Columns of pixels wanted.
+        samples: Samples per pixel and axis.
 
     Returns:
-        (N, height, width, C).
+        (N, height * samples, width * samples, C).
     """
-    return _interpolate(_interpolate(values, height, dim=1), width, dim=2)
-
-
-def _interpolate(values: Tensor, size: int, dim: int) -> Tensor:
-    cells = values.shape[dim] - 1
-    position = (torch.arange(size, device=values.device, dtype=values.dtype) + 0.5) * cells / size
-    low = position.floor().long()
-    shape = [1] * values.ndim
-    shape[dim] = size
-    fraction = (position - low).view(shape)
-    return torch.lerp(values.index_select(dim, low), values.index_select(dim, low + 1), fraction)
+    margin = NODE_SPACING_PX * samples
+    fine = F.interpolate(
+        values.permute(0, 3, 1, 2), scale_factor=margin, mode='bilinear', align_corners=False
+    )
+    return fine[..., margin:-margin, margin:-margin].permute(0, 2, 3, 1)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.warp import NODE_SPACING_PX, edge_nodes, interpolate_nodes
+from face_pose_ros.geometry.warp import NODE_SPACING_PX, cell_nodes, interpolate_nodes
 
 # Samples per crop pixel grow with the picture's scale, so that a close face is not aliased.
 _MAX_STEP_PX = 1.5
@@ -130,7 +130,7 @@ def render_crops(image: Tensor, crops: FaceCrops, camera: Camera) -> Tensor:
     """
     size, count = crops.size_px, len(crops.focal_px)
     height, width = image.shape[:2]
-    nodes = edge_nodes(size, size).to(camera.f)
+    nodes = cell_nodes(size, size).to(camera.f)
     nodes_per_side = len(nodes)
     uv, _ = crops.to_image(nodes.view(1, -1, 2).expand(count, -1, -1), camera)
     uv = uv.view(count, nodes_per_side, nodes_per_side, 2)
@@ -143,7 +143,7 @@ def render_crops(image: Tensor, crops: FaceCrops, camera: Camera) -> Tensor:
     part = image[top:bottom, left:right].permute(2, 0, 1).to(torch.float32)[None] / 255
     scale = uv.new_tensor([2 / (right - left), 2 / (bottom - top)])
     grid = (uv - uv.new_tensor([left, top]) + 0.5) * scale - 1
-    grid = interpolate_nodes(grid.to(torch.float32), size * samples, size * samples)
+    grid = interpolate_nodes(grid.to(torch.float32), samples)
     crop = F.grid_sample(
         part.expand(count, -1, -1, -1),
         grid,

@@ -7,7 +7,6 @@ and world -> portrait_<name>, which stands still and tells whose portrait is sho
 from __future__ import annotations
 
 import array
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -23,21 +22,25 @@ from rclpy.qos import qos_profile_sensor_data
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+from tqdm import tqdm
 
 from face_pose_ros.evaluation.portraits import load_portraits
 from face_pose_ros.evaluation.virtual_camera import (
+    LENSES,
     View,
     lens_camera,
     look_at,
     photo_camera,
     render_view,
 )
+from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.conversions import camera_info_msg, transform_msg
 
 WIDTH, HEIGHT = 640, 480  # px
 RATE_HZ = 30.0
-SCENE_S = 4.0
+SCENE_S = 6.0
+SWEEP_S = 2.0
 PAUSE_S = 1.5  # without a portrait, between two of them
 PORTRAIT_FRAME = 'portrait_'
 
@@ -46,23 +49,63 @@ _AIM_UV = {'grace_hopper': (263, 232), 'astronaut': (226, 124)}
 
 
 @dataclass(frozen=True)
+class Shot:
+    """One picture of the virtual camera."""
+
+    rgb: array.array[int]  # HEIGHT x WIDTH pixels, as a message carries them
+    camera: Camera
+    R_world_cam: NDArray[np.float64]  # (3, 3)
+
+
+@dataclass(frozen=True)
 class Scene:
-    """What is shown for SCENE_S seconds, after a pause if the portrait is a new one."""
+    """One sweep of the camera over a portrait, shown forth and back; no portrait is a pause."""
 
     portrait: str
-    lens: str
-    starts_s: float
+    shots: Sequence[Shot]
+    frames: int
+
+    def shot(self, frame: int) -> Shot:
+        """The picture to show at a frame of this scene."""
+        turn = frame % (2 * len(self.shots))
+        return self.shots[min(turn, 2 * len(self.shots) - 1 - turn)]
 
 
 def make_scenes() -> list[Scene]:
-    """Both portraits through every lens."""
-    scenes, start_s = [], 0.0
+    """Both portraits through every lens, and a pause between them."""
+    portraits, scenes = load_portraits(), []
     for portrait in _AIM_UV:
-        for lens in ('none', 'plumb_bob', 'equidistant'):
-            scenes.append(Scene(portrait, lens, start_s))
-            start_s += SCENE_S
-        start_s += PAUSE_S
+        for lens in tqdm(LENSES, desc=f'rendering {portrait}', disable=None):
+            shots = _sweep(portraits[portrait], _AIM_UV[portrait], lens)
+            scenes.append(Scene(portrait, shots, round(SCENE_S * RATE_HZ)))
+        grey = _pixels(np.full((HEIGHT, WIDTH, 3), 96, np.uint8))
+        pause = [Shot(grey, shot.camera, shot.R_world_cam) for shot in shots[:1]]
+        scenes.append(Scene('', pause, round(PAUSE_S * RATE_HZ)))
     return scenes
+
+
+def _sweep(photo: NDArray[np.uint8], aim_uv: tuple[float, float], lens: str) -> list[Shot]:
+    """Pan, tilt, roll and zoom from one end to the other, slow at both ends."""
+    photo_cam = photo_camera(photo.shape[1], photo.shape[0])
+    ray = photo_cam.unproject(photo_cam.f.new_tensor([aim_uv])).rays[0].numpy()
+    shots = []
+    for phase in np.linspace(0, np.pi, round(SWEEP_S * RATE_HZ)):
+        sweep = -np.cos(phase)
+        angles = 14 * sweep, 8 * np.sin(2 * phase), 20 * np.sin(phase - 0.5)
+        turn = Rotation.from_euler('YXZ', angles, degrees=True).as_matrix()
+        f = 520 + 150 * sweep
+        K = [f, 0, 0.5 * WIDTH + 21, 0, 1.02 * f, 0.5 * HEIGHT - 15, 0, 0, 1]
+        view = View(look_at(ray) @ turn, lens_camera(K, WIDTH, HEIGHT, lens))
+        rgb = render_view(photo, photo_cam, view)
+        shots.append(Shot(_pixels(rgb), view.camera, view.R_photo_cam))
+    return shots
+
+
+def _pixels(rgb: NDArray[np.uint8]) -> array.array[int]:
+    # rclpy takes an array of bytes as it is; anything else it checks number by number.
+    data = array.array('B')
+    data.frombytes(memoryview(rgb).cast('B'))
+    return data
 
 
 class DemoCamera(Node):
@@ -71,78 +114,42 @@ class DemoCamera(Node):
     def __init__(self) -> None:
         super().__init__('demo_camera')
         self.frame = self.declare_parameter('frame_id', 'demo_camera_optical').value
-        self.loops = self.declare_parameter('loops', 1).value
-        self._scenes = make_scenes()
-        self._end_s = self._scenes[-1].starts_s + SCENE_S + PAUSE_S
-        self._portraits = load_portraits()
         self._image_pub = self.create_publisher(Image, 'image', qos_profile_sensor_data)
         self._info_pub = self.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
         self._tf = TransformBroadcaster(self)
-        self._frames = 0
+        scenes = make_scenes()
+        self._script = ((s.portrait, s.shot(i)) for s in scenes for i in range(s.frames))
         self.finished = False
-        self._grey = np.full((HEIGHT, WIDTH, 3), 96, np.uint8)
         self._timer = self.create_timer(1 / RATE_HZ, self._show)
 
-    def has_audience(self) -> bool:
-        """Whether somebody has subscribed to the images yet."""
-        return self.count_subscribers('image') > 0
-
     def _show(self) -> None:
-        if self._frames == 0 and not self.has_audience():
+        # The demo begins when the pose node is there and looks.
+        if not self.count_publishers('face_pose/poses') or not self.count_subscribers('image'):
             return
-        time_s = self._frames / RATE_HZ
-        self._frames += 1
-        if time_s >= self.loops * self._end_s:
+        portrait, shot = next(self._script, ('', None))
+        if shot is None:
             self.finished = True
             self._timer.cancel()
             return
-        time_s %= self._end_s
-        scene = max((s for s in self._scenes if s.starts_s <= time_s), key=lambda s: s.starts_s)
-        view = _view(scene, time_s - scene.starts_s, self._portraits[scene.portrait])
-        shown = time_s < scene.starts_s + SCENE_S
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.frame)
-        if shown:
-            photo = self._portraits[scene.portrait]
-            camera = photo_camera(photo.shape[1], photo.shape[0])
-            rgb = render_view(photo, camera, view, supersampling=1)
-        else:
-            rgb = self._grey
-        T_world_cam = np.eye(4)
-        T_world_cam[:3, :3] = view.R_photo_cam
         world = Header(stamp=header.stamp, frame_id='world')
+        T_world_cam = np.eye(4)
+        T_world_cam[:3, :3] = shot.R_world_cam
         transforms = [transform_msg(T_world_cam, world, self.frame)]
-        if shown:
-            transforms.append(transform_msg(np.eye(4), world, PORTRAIT_FRAME + scene.portrait))
+        if portrait:
+            transforms.append(transform_msg(np.eye(4), world, PORTRAIT_FRAME + portrait))
         self._tf.sendTransform(transforms)
-        self._info_pub.publish(camera_info_msg(view.camera, header))
-        self._image_pub.publish(_image_msg(rgb, header))
-
-
-def _view(scene: Scene, time_s: float, photo: NDArray[np.uint8]) -> View:
-    """A slow look around: pan, tilt, roll and zoom with unrelated periods."""
-    height, width = photo.shape[:2]
-    camera = photo_camera(width, height)
-    ray = camera.unproject(camera.f.new_tensor([_AIM_UV[scene.portrait]])).rays[0].numpy()
-    phase = 2 * math.pi * time_s / SCENE_S
-    pan, tilt, roll = 14 * math.sin(phase), 10 * math.sin(2 * phase), 25 * math.sin(phase + 1)
-    turn = Rotation.from_euler('YXZ', [pan, tilt, roll], degrees=True).as_matrix()
-    f = 520 + 150 * math.sin(1.5 * phase)
-    K = [f, 0, 0.5 * WIDTH + 21, 0, 1.02 * f, 0.5 * HEIGHT - 15, 0, 0, 1]
-    return View(look_at(ray) @ turn, lens_camera(K, WIDTH, HEIGHT, scene.lens))
-
-
-def _image_msg(rgb: NDArray[np.uint8], header: Header) -> Image:
-    # rclpy takes an array of bytes as it is; anything else it checks number by number.
-    data = array.array('B')
-    data.frombytes(memoryview(rgb).cast('B'))
-    return Image(
-        header=header,
-        height=rgb.shape[0],
-        width=rgb.shape[1],
-        encoding='rgb8',
-        step=3 * rgb.shape[1],
-        data=data,
-    )
+        self._info_pub.publish(camera_info_msg(shot.camera, header))
+        self._image_pub.publish(
+            Image(
+                header=header,
+                height=HEIGHT,
+                width=WIDTH,
+                encoding='rgb8',
+                step=3 * WIDTH,
+                data=shot.rgb,
+            )
+        )
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import defaultdict
@@ -65,7 +66,7 @@ class DemoChecker(Node):
         self.output.mkdir(parents=True, exist_ok=True)
         self._frames: defaultdict[int, _Frame] = defaultdict(_Frame)
         self._images = 0
-        self._latest_s = time.monotonic()
+        self._latest_s = math.inf  # of CameraInfo
         self.create_subscription(Image, 'image', self._on_image, qos_profile_sensor_data)
         self.create_subscription(CameraInfo, 'camera_info', self._on_info, qos_profile_sensor_data)
         self.create_subscription(TFMessage, '/tf', self._on_tf, QoSProfile(depth=100))
@@ -74,7 +75,7 @@ class DemoChecker(Node):
     @property
     def silent(self) -> bool:
         """Whether nothing has arrived for so long that the demo must be over."""
-        return bool(self._frames) and time.monotonic() - self._latest_s > _SILENCE_S
+        return time.monotonic() - self._latest_s > _SILENCE_S
 
     def _on_image(self, msg: Image) -> None:
         self._images += 1
@@ -143,8 +144,8 @@ class DemoChecker(Node):
         for picture in chain.from_iterable(drawn.values()):
             writer.write(picture)
         writer.release()
-        # A quarter into its scene the camera is turned furthest.
-        stills = [pictures[len(pictures) // 4] for pictures in drawn.values()]
+        # Shortly after a scene's start the camera is turned and zoomed to one end.
+        stills = [pictures[len(pictures) // 8] for pictures in drawn.values()]
         stills += [np.zeros_like(stills[0])] * (-len(stills) % 3)
         rows = [np.hstack(stills[i : i + 3]) for i in range(0, len(stills), 3)]
         cv2.imwrite(str(sheet), np.vstack(rows))

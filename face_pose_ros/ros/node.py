@@ -119,6 +119,8 @@ class PoseNode(Node):
                 self._process(*frame)
             # Whatever one frame does, the node goes on with the next; nothing is hidden.
             except Exception as error:
+                if not self.context.ok():
+                    return  # shut down in the middle of a frame
                 self._warn('frame', f'frame from {self.image_topic} lost: {error!r}')
 
     def _process(self, image: Image | CompressedImage, info: CameraInfo) -> None:

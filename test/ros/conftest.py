@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-rclpy = pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
+rclpy = pytest.importorskip(
+    'rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution'
+)
 domain_coordinator = pytest.importorskip('domain_coordinator')
 
 
