@@ -20,9 +20,9 @@ from face_pose_ros.types import Faces, Keypoints
 # Side of the crop over the side of the face's box, as the network was trained.
 _MARGIN = 1.5
 # Mean move of the keypoints, of the crop's side, below which another look gains nothing.
-_SETTLED = 0.01
+_SETTLED = 0.015
 # Move in the last look beyond which the crop never caught up with the face.
-_LOST = 0.02
+_LOST = 0.03
 # Standard deviation of a keypoint in the 256 px crop, see docs/evaluation.md.
 _SIGMA_CROP_PX = 2.5
 
@@ -76,9 +76,10 @@ class KeypointPredictor:
             camera: The image's camera, float64, on the image's device.
 
         Returns:
-            As in `predict`; presence 0 too where a face moved too far to be measured well.
+            As in `predict`; presence 0 too where a face moved too far to be measured well, in
+            one look more than a new face gets: it costs less than detecting the face again.
         """
-        keypoints, moved = self._follow(image, uv, camera, self.looks)
+        keypoints, moved = self._follow(image, uv, camera, self.looks + 1)
         return replace(keypoints, presence=torch.where(moved < _LOST, keypoints.presence, 0.0))
 
     def _follow(

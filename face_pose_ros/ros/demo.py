@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--output', default='demo_output', help='folder for video and picture')
     options = parser.parse_args(args)
-    pose_node = _start('node')
+    # Camera and checker need a core too, and a thread that waits for one holds up all the others.
+    threads = max(1, (os.cpu_count() or 1) - 1)
+    pose_node = _start('node', '--ros-args', '-p', f'threads:={threads}')
     checker = _start('demo_checker', '--ros-args', '-p', f'output:={options.output}')
     camera = _start('demo_camera')
     try:

@@ -52,7 +52,7 @@ _AIM_UV = {'grace_hopper': (263, 232), 'astronaut': (226, 124)}
 class Shot:
     """One picture of the virtual camera."""
 
-    rgb: array.array[int]  # HEIGHT x WIDTH pixels, as a message carries them
+    rgb: NDArray[np.uint8]  # (HEIGHT, WIDTH, 3)
     camera: Camera
     R_world_cam: NDArray[np.float64]  # (3, 3)
 
@@ -78,7 +78,7 @@ def make_scenes() -> list[Scene]:
         for lens in tqdm(LENSES, desc=f'rendering {portrait}', disable=None):
             shots = _sweep(portraits[portrait], _AIM_UV[portrait], lens)
             scenes.append(Scene(portrait, shots, round(SCENE_S * RATE_HZ)))
-        grey = _pixels(np.full((HEIGHT, WIDTH, 3), 96, np.uint8))
+        grey = np.full((HEIGHT, WIDTH, 3), 96, np.uint8)
         pause = [Shot(grey, shot.camera, shot.R_world_cam) for shot in shots[:1]]
         scenes.append(Scene('', pause, round(PAUSE_S * RATE_HZ)))
     return scenes
@@ -88,20 +88,23 @@ def _sweep(photo: NDArray[np.uint8], aim_uv: tuple[float, float], lens: str) -> 
     """Pan, tilt, roll and zoom from one end to the other, slow at both ends."""
     photo_cam = photo_camera(photo.shape[1], photo.shape[0])
     ray = photo_cam.unproject(photo_cam.f.new_tensor([aim_uv])).rays[0].numpy()
-    shots = []
+    views = []
     for phase in np.linspace(0, np.pi, round(SWEEP_S * RATE_HZ)):
         sweep = -np.cos(phase)
         angles = 14 * sweep, 8 * np.sin(2 * phase), 20 * np.sin(phase - 0.5)
         turn = Rotation.from_euler('YXZ', angles, degrees=True).as_matrix()
         f = 520 + 150 * sweep
         K = [f, 0, 0.5 * WIDTH + 21, 0, 1.02 * f, 0.5 * HEIGHT - 15, 0, 0, 1]
-        view = View(look_at(ray) @ turn, lens_camera(K, WIDTH, HEIGHT, lens))
-        rgb = render_view(photo, photo_cam, view)
-        shots.append(Shot(_pixels(rgb), view.camera, view.R_photo_cam))
-    return shots
+        views.append(View(look_at(ray) @ turn, lens_camera(K, WIDTH, HEIGHT, lens)))
+    # All that is kept is allocated before the rendering, whose large buffers would otherwise
+    # leave gigabytes of holes between the pieces.
+    pictures = np.empty((len(views), HEIGHT, WIDTH, 3), np.uint8)
+    for rgb, view in zip(pictures, views, strict=True):
+        rgb[:] = render_view(photo, photo_cam, view)
+    return [Shot(rgb, v.camera, v.R_photo_cam) for rgb, v in zip(pictures, views, strict=True)]
 
 
-def _pixels(rgb: NDArray[np.uint8]) -> array.array[int]:
+def _bytes(rgb: NDArray[np.uint8]) -> array.array[int]:
     # rclpy takes an array of bytes as it is; anything else it checks number by number.
     data = array.array('B')
     data.frombytes(memoryview(rgb).cast('B'))
@@ -147,7 +150,7 @@ class DemoCamera(Node):
                 width=WIDTH,
                 encoding='rgb8',
                 step=3 * WIDTH,
-                data=shot.rgb,
+                data=_bytes(shot.rgb),
             )
         )
 
