@@ -32,7 +32,7 @@ class FacePose:
     keypoints_sigma_px: NDArray[np.float64]  # (478,)
     box_xyxy: NDArray[np.float64]  # (4,) px, bounds of the keypoints
     score: float  # in [0, 1], how sure the keypoint network is that this is a face
-    shape: NDArray[np.float64]  # (K,) coefficients of the face model
+    shape: NDArray[np.float64]  # (C,) coefficients of the face model; empty, the face is rigid
     id: str  # stays with a person in `track`; empty in `estimate`
 
 
@@ -45,7 +45,7 @@ class EstimatorOptions:
     tracker: TrackerOptions = field(default_factory=TrackerOptions)
     min_presence: float = 0.5  # faces below this probability are dropped
     max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
-    looks: int = 2  # most crops per face and image, each centred by the one before
+    looks: int = 2  # most crops per new face, each centred by the one before
     detect_every: int = 5  # images; while all known faces are in view, `track` detects this often
 
     def __post_init__(self) -> None:

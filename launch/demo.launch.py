@@ -1,49 +1,55 @@
 """Virtual camera, pose node, checker, RViz: `ros2 launch face_pose_ros demo.launch.py`."""
 
+import os
+
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler
-from launch.event_handlers import OnProcessExit
-from launch.events import Shutdown
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
+
+# The variable's name from ROS 2 Kilted on, and before.
+PROFILES = 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'
 
 
 def generate_launch_description() -> LaunchDescription:
     """Camera, pose node and checker; the demo ends when the checker has reported."""
-    share = FindPackageShare('face_pose_ros')
-    checker = Node(
-        package='face_pose_ros',
-        executable='demo_checker',
-        parameters=[{'output': LaunchConfiguration('output')}],
-        output='screen',
-    )
-    nodes = [
-        checker,
+    config = PathJoinSubstitution([FindPackageShare('face_pose_ros'), 'config'])
+    large_images = PathJoinSubstitution([config, 'fastdds_large_images.xml'])
+    # Camera and checker need a core too, and a thread that waits for one holds up all the others.
+    threads = max(1, (os.cpu_count() or 1) - 1)
+    actions = [
+        DeclareLaunchArgument(
+            'output', default_value='demo_output', description='folder for video and picture'
+        ),
+        # Without it most images are lost on Fast DDS; a profile of the user's own counts more.
+        *(
+            SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=large_images))
+            for name in PROFILES
+        ),
+        Node(
+            package='face_pose_ros',
+            executable='demo_checker',
+            parameters=[{'output': LaunchConfiguration('output')}],
+            output='screen',
+            on_exit=Shutdown(),
+        ),
         Node(
             package='face_pose_ros',
             executable='pose_node',
             name='face_pose',
-            parameters=[PathJoinSubstitution([share, 'config', 'pose.yaml'])],
+            parameters=[PathJoinSubstitution([config, 'pose.yaml']), {'threads': threads}],
             output='screen',
+            # Else camera and checker would wait for it for ever.
+            on_exit=Shutdown(),
         ),
         Node(package='face_pose_ros', executable='demo_camera', output='screen'),
     ]
     if _is_installed('rviz2'):
-        config = PathJoinSubstitution([share, 'config', 'face_pose.rviz'])
-        nodes.append(Node(package='rviz2', executable='rviz2', arguments=['-d', config]))
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(
-                'output', default_value='demo_output', description='folder for video and picture'
-            ),
-            *nodes,
-            RegisterEventHandler(
-                OnProcessExit(target_action=checker, on_exit=[EmitEvent(event=Shutdown())])
-            ),
-        ]
-    )
+        view = PathJoinSubstitution([config, 'face_pose.rviz'])
+        actions.append(Node(package='rviz2', executable='rviz2', arguments=['-d', view]))
+    return LaunchDescription(actions)
 
 
 def _is_installed(package: str) -> bool:

@@ -1,10 +1,11 @@
 """Start the pose node on a camera's topics: `ros2 launch face_pose_ros pose.launch.py`."""
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 
@@ -16,10 +17,10 @@ def generate_launch_description() -> LaunchDescription:
         'namespace': ('', 'namespace of the node'),
         'image': ('image', 'topic of the camera image'),
         'camera_info': ('camera_info', 'topic of its calibration'),
-        'image_transport': ('raw', 'raw, or compressed for <image>/compressed'),
-        'device': ('cpu', "cpu, cuda or 'cuda:<index>'"),
-        'config': (config, 'YAML file with all other parameters'),
-        'rviz': ('false', 'also start RViz'),
+        'image_transport': ('', 'raw, or compressed for <image>/compressed; empty: as in config'),
+        'device': ('', "cpu, cuda or 'cuda:<index>'; empty: as in config"),
+        'config': (config, 'YAML file with all parameters'),
+        'rviz': ('false', "also start RViz; its Fixed Frame must be the camera's"),
     }
     return LaunchDescription(
         [
@@ -27,29 +28,44 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=description)
                 for name, (default, description) in arguments.items()
             ),
-            Node(
-                package='face_pose_ros',
-                executable='pose_node',
-                name='face_pose',
-                namespace=LaunchConfiguration('namespace'),
-                parameters=[
-                    LaunchConfiguration('config'),
-                    {
-                        'image_transport': LaunchConfiguration('image_transport'),
-                        'device': LaunchConfiguration('device'),
-                    },
-                ],
-                remappings=[
-                    ('image', LaunchConfiguration('image')),
-                    ('camera_info', LaunchConfiguration('camera_info')),
-                ],
-                output='screen',
-            ),
+            # First: without RViz nothing starts, else a pose node would be left behind.
             Node(
                 package='rviz2',
                 executable='rviz2',
+                namespace=LaunchConfiguration('namespace'),
                 arguments=['-d', PathJoinSubstitution([share, 'config', 'face_pose.rviz'])],
+                # From the names in face_pose.rviz, which are the demo's, to those of this node.
+                remappings=[
+                    ('/image', LaunchConfiguration('image')),
+                    ('/face_pose/poses', 'face_pose/poses'),
+                    ('/face_pose/pose_with_covariance', 'face_pose/pose_with_covariance'),
+                ],
                 condition=IfCondition(LaunchConfiguration('rviz')),
             ),
+            OpaqueFunction(function=_pose_node),
         ]
     )
+
+
+def _pose_node(context: LaunchContext) -> list[Node]:
+    """The pose node; an argument that was not given leaves the config file's value alone."""
+    given = {}
+    for name in ('image_transport', 'device'):
+        text = LaunchConfiguration(name).perform(context)
+        if text:
+            # As text, whatever it looks like: a device '0' is no number.
+            given[name] = ParameterValue(text, value_type=str)
+    return [
+        Node(
+            package='face_pose_ros',
+            executable='pose_node',
+            name='face_pose',
+            namespace=LaunchConfiguration('namespace'),
+            parameters=[LaunchConfiguration('config'), given],
+            remappings=[
+                ('image', LaunchConfiguration('image')),
+                ('camera_info', LaunchConfiguration('camera_info')),
+            ],
+            output='screen',
+        )
+    ]

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / '.venv'
 OVERLAY = ROOT / '.overlay'
 REQUIREMENTS = (ROOT / 'requirements.txt', ROOT / 'requirements-dev.txt')
+PARITY_REQUIREMENTS = ROOT / 'requirements-parity.txt'
 TF2_MSGS = ROOT / 'overlay' / 'tf2_msgs'
 # Without `ros2 run`, the nodes are started by their names.
 PROGRAMS = (VENV / 'bin', OVERLAY / 'install' / 'face_pose_ros' / 'lib' / 'face_pose_ros')
@@ -250,7 +251,7 @@ def install() -> None:
     if problem:
         raise SetupError(problem)
 
-    packages_key = fingerprint(REQUIREMENTS, python_key())
+    packages_key = fingerprint((*REQUIREMENTS, PARITY_REQUIREMENTS), python_key())
     python = VENV / 'bin' / 'python'
 
     with _step(1, 'virtual environment .venv'):
@@ -263,9 +264,11 @@ def install() -> None:
         if not is_fresh(VENV / 'packages.stamp', packages_key):
             # Written again at the end: a pip that was killed may leave half a package behind.
             (VENV / 'python.stamp').unlink(missing_ok=True)
-            command: list[str | Path] = [python, '-m', 'pip', 'install', '-r', REQUIREMENTS[-1]]
-            command += ['--disable-pip-version-check', '--no-input']
-            _execute(command, VENV / 'pip.log', environment())
+            pip: list[str | Path] = [python, '-m', 'pip', 'install']
+            pip += ['--disable-pip-version-check', '--no-input', '-r']
+            _execute([*pip, REQUIREMENTS[-1]], VENV / 'pip.log', environment())
+            parity = [*pip, PARITY_REQUIREMENTS, '--no-deps']
+            _execute(parity, VENV / 'pip-parity.log', environment())
             include = sysconfig.get_path('include')
             numpy_include = subprocess.run(
                 [python, '-c', 'import numpy; print(numpy.get_include())'],

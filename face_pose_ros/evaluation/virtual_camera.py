@@ -41,7 +41,7 @@ class View:
 def photo_camera(width: int, height: int) -> Camera:
     """Intrinsics assumed for a photograph of unknown origin: f = width + height (img2pose)."""
     f = float(width + height)
-    K = [[f, 0, 0.5 * (width - 1)], [0, f, 0.5 * (height - 1)], [0, 0, 1]]
+    K = [f, 0.0, 0.5 * (width - 1), 0.0, f, 0.5 * (height - 1), 0.0, 0.0, 1.0]
     return Camera.from_K(K, width, height)
 
 
@@ -110,7 +110,12 @@ def render_view(
     uv = torch.where((valid & in_front)[:, None], uv, -1e4).float().view(1, *nodes.shape)
     maps = interpolate_nodes(uv, supersampling)[0].contiguous().numpy()
     fine = cv2.remap(
-        photo, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(96,) * 3
+        photo,
+        maps[..., 0],
+        maps[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(96,) * 3,
     )
     size = camera.width, camera.height
     return np.asarray(cv2.resize(fine, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -34,7 +34,7 @@ class Projection(NamedTuple):
     """Image of P points."""
 
     uv: Tensor  # (..., P, 2) px, finite also where invalid
-    valid: Tensor  # (..., P) bool: in front of the camera and within the model's range
+    valid: Tensor  # (..., P) bool: within the model's range; for a pinhole, in front of it
     J_uv_xyz: Tensor | None  # (..., P, 2, 3) px per metre, if asked for
 
 
@@ -163,7 +163,7 @@ class Camera:
         """Image of points.
 
         Args:
-            xyz_cam: (..., P, 3) points in the camera frame, any unit.
+            xyz_cam: (..., P, 3) points in the camera frame [m].
             jacobian: Also give the derivative of uv with respect to xyz_cam.
         """
         if self.distortion_model == 'equidistant':

@@ -168,7 +168,9 @@ def _bounds(uv: Tensor, width: int, height: int) -> tuple[int, int, int, int]:
 def _look_at(ray: Tensor) -> Tensor:
     """Rotations (N, 3, 3) whose z axis is the ray (N, 3) and whose x axis lies level."""
     z = F.normalize(ray, dim=-1)
-    down = z.new_tensor([0.0, 1.0, 0.0]).expand_as(z)
+    # A fisheye may look straight up or down, where any x axis is as level as another.
+    steep = z[:, 1:2].abs() > 0.999
+    down = torch.where(steep, z.new_tensor([0.0, 0.0, 1.0]), z.new_tensor([0.0, 1.0, 0.0]))
     x = F.normalize(torch.linalg.cross(down, z), dim=-1)
     return torch.stack([x, torch.linalg.cross(z, x), z], -1)
 

@@ -53,11 +53,11 @@ class KeypointPredictor:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            faces: N faces; boxes without anchors (NaN) are taken as upright.
+            faces: N faces; if any lacks its anchors (NaN), all are taken as upright.
             camera: The image's camera, float64, on the image's device.
 
         Returns:
-            Keypoints of the N faces; presence 0 where a crop has no picture.
+            Keypoints of the N faces; presence 0 where the lens has no ray for a crop.
         """
         upright = bool(faces.anchors_uv.isnan().any())
         anchors_uv = None if upright else faces.anchors_uv

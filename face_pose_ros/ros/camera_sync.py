@@ -33,7 +33,7 @@ class CameraSync(Generic[ImageMsg]):
         """An image has arrived."""
         info = self._infos.pop(_key(msg.header.stamp), None)
         if info is not None:
-            # Older images have been overtaken; the newest frame wins.
+            # The images before it have been overtaken; the newest frame wins.
             self._images.clear()
             self._on_pair(msg, info)
             return
@@ -43,8 +43,13 @@ class CameraSync(Generic[ImageMsg]):
 
     def add_info(self, msg: CameraInfo) -> None:
         """A CameraInfo has arrived."""
-        image = self._images.pop(_key(msg.header.stamp), None)
-        if image is not None:
+        key = _key(msg.header.stamp)
+        if key in self._images:
+            # What arrived before this image has been overtaken by it.
+            while True:
+                oldest, image = self._images.popitem(last=False)
+                if oldest == key:
+                    break
             self._on_pair(image, msg)
             return
         self._infos[_key(msg.header.stamp)] = msg

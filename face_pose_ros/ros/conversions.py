@@ -136,7 +136,9 @@ def camera_from_info(msg: CameraInfo, rectified: bool = False) -> Camera:
         camera = camera.crop(roi.x_offset, roi.y_offset, roi.width, roi.height)
     bin_x, bin_y = max(msg.binning_x, 1), max(msg.binning_y, 1)
     if bin_x > 1 or bin_y > 1:
-        camera = camera.resize(camera.width // bin_x, camera.height // bin_y)
+        # Rows and columns that do not fill a bin are not read out.
+        width, height = camera.width // bin_x, camera.height // bin_y
+        camera = camera.crop(0, 0, width * bin_x, height * bin_y).resize(width, height)
     return camera
 
 

@@ -107,7 +107,7 @@ def _sweep(photo: NDArray[np.uint8], aim_uv: tuple[float, float], lens: str) -> 
 def _bytes(rgb: NDArray[np.uint8]) -> array.array[int]:
     # rclpy takes an array of bytes as it is; anything else it checks number by number.
     data = array.array('B')
-    data.frombytes(memoryview(rgb).cast('B'))
+    data.frombytes(rgb.data.cast('B'))
     return data
 
 
@@ -116,7 +116,7 @@ class DemoCamera(Node):
 
     def __init__(self) -> None:
         super().__init__('demo_camera')
-        self.frame = self.declare_parameter('frame_id', 'demo_camera_optical').value
+        self.frame = str(self.declare_parameter('frame_id', 'demo_camera_optical').value)
         self._image_pub = self.create_publisher(Image, 'image', qos_profile_sensor_data)
         self._info_pub = self.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
         self._tf = TransformBroadcaster(self)
@@ -155,7 +155,7 @@ class DemoCamera(Node):
         )
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def main(args: list[str] | None = None) -> None:
     """Show every scene, then leave."""
     # One thread suffices here; more would keep the pose node waiting for a core.
     torch.set_num_threads(1)

@@ -174,6 +174,7 @@ def _print_scene(scene: tuple[str, str], frames: Sequence[_Frame]) -> bool:
 
 
 def _agrees_with_tf(frame: _Frame) -> bool:
+    assert frame.T_cam_head is not None
     return any(np.abs(T - frame.T_cam_head).max() <= _AGREE for T in frame.T_cam_face)
 
 
@@ -200,7 +201,7 @@ def _rigid(position: Point | Vector3, q: Quaternion) -> NDArray[np.float64]:
     return T
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def main(args: list[str] | None = None) -> None:
     """Watch until the camera falls silent, then report; exit status 1 if a check failed."""
     # One thread suffices here; more would keep the pose node waiting for a core.
     torch.set_num_threads(1)

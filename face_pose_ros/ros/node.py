@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import rclpy
 import torch
 from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
@@ -174,7 +175,7 @@ class PoseNode(Node):
             covariance_pub.publish(conversions.pose_with_covariance_msg(face, header))
         if faces:
             # The primary face: whoever stands nearest.
-            nearest = min(faces, key=lambda face: float(face.T_cam_head[2, 3]))
+            nearest = min(faces, key=lambda face: float(np.linalg.norm(face.T_cam_head[:3, 3])))
             self._pose_pub.publish(conversions.pose_stamped_msg(nearest, header))
             self._covariance_pub.publish(conversions.pose_with_covariance_msg(nearest, header))
         for lost in self._face_pubs.keys() - set(self.estimator.tracker.ids):
@@ -219,7 +220,7 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def main(args: list[str] | None = None) -> None:
     """Run the node until it is interrupted."""
     rclpy.init(args=args)
     try:

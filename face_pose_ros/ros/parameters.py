@@ -52,10 +52,15 @@ SPECS = (
         0.99,
     ),
     _Spec('detector.min_face_px', 40.0, 'smallest face height looked for [px]', 16.0, 4096.0),
-    _Spec('keypoints.min_presence', 0.5, 'least probability that a crop shows a face', 0.01, 0.99),
     _Spec(
-        'keypoints.looks', 2, 'most crops per face and image, each centred by the one before', 1, 4
+        'detector.max_input_px',
+        512,
+        "longer side of the detector's picture [px]; no face below image side * 16 / this",
+        64,
+        4096,
     ),
+    _Spec('keypoints.min_presence', 0.5, 'least probability that a crop shows a face', 0.01, 0.99),
+    _Spec('keypoints.looks', 2, 'most crops per new face, each centred by the one before', 1, 4),
     _Spec(
         'tracking.detect_every', 5, 'images between detections while all faces are seen', 1, 1000
     ),
@@ -111,6 +116,7 @@ def declare_parameters(node: Node) -> Parameters:
             detector=DetectorOptions(
                 score_threshold=value['detector.score_threshold'],
                 min_face_px=value['detector.min_face_px'],
+                max_input_px=value['detector.max_input_px'],
             ),
             pose=PoseOptions(
                 kernel_scale=value['pose.kernel_scale'],

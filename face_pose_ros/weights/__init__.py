@@ -6,9 +6,10 @@ A card beside each file says where it comes from, under which licence, and how i
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
-import safetensors.torch
+import torch
 from torch import Tensor
 
 SHA256 = {
@@ -55,4 +56,24 @@ def load_weights(name: str, directory: Path | str | None = None) -> dict[str, Te
             f'{path} ({len(content)} bytes) is damaged or was changed: '
             f'sha256 {found} found, {expected} expected. {remedy}'
         )
-    return safetensors.torch.load(content)
+    return _read_safetensors(content)
+
+
+_DTYPES = {'F16': torch.float16, 'F32': torch.float32, 'I32': torch.int32}
+
+
+def _read_safetensors(content: bytes) -> dict[str, Tensor]:
+    """Read the format: header length (8 bytes, little-endian), JSON header, tensors.
+
+    The library that writes these files has no rosdep key, and a robot needs no more than this.
+    """
+    length = int.from_bytes(content[:8], 'little')
+    header = json.loads(content[8 : 8 + length])
+    data = bytearray(content[8 + length :])  # writable, as torch wants its memory
+    return {
+        name: torch.frombuffer(
+            data[slice(*entry['data_offsets'])], dtype=_DTYPES[entry['dtype']]
+        ).view(entry['shape'])
+        for name, entry in header.items()
+        if name != '__metadata__'
+    }

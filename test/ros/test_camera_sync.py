@@ -52,6 +52,15 @@ def test_late_infos_find_their_images(sync):
     assert unpaired == []
 
 
+def test_an_overtaken_image_is_dropped(sync):
+    sync, pairs, _ = sync
+    for i in (1, 2):
+        sync.add_image(image(i))
+    for i in (2, 1):
+        sync.add_info(info(i))
+    assert [p[0].header.stamp.nanosec for p in pairs] == [2]
+
+
 def test_images_without_info_are_reported_and_memory_stays_bounded(sync):
     sync, pairs, unpaired = sync
     for i in range(1000):

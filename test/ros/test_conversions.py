@@ -167,6 +167,14 @@ def test_region_of_interest_and_binning():
     torch.testing.assert_close(camera.project(xyz).uv, expected)
 
 
+def test_binning_of_a_size_it_does_not_divide():
+    camera = conversions.camera_from_info(
+        info_msg(width=961, height=723, binning_x=2, binning_y=4)
+    )
+    assert (camera.width, camera.height) == (480, 180)
+    assert camera.f.tolist() == [711.0 / 2, 693.0 / 4]
+
+
 @pytest.mark.parametrize(
     ('kwargs', 'message'),
     [

@@ -117,3 +117,14 @@ def test_conversion_refuses_another_source(tmp_path):
     assert done.returncode != 0
     assert 'sha256' in done.stderr
     assert not list(tmp_path.glob('*.safetensors'))
+
+
+@pytest.mark.parametrize('name', SHA256)
+def test_reader_agrees_with_the_library_that_wrote_the_files(name):
+    safetensors = pytest.importorskip('safetensors.torch')
+    expected = safetensors.load_file(PACKAGED / f'{name}.safetensors')
+    tensors = load_weights(name)
+    assert tensors.keys() == expected.keys()
+    for key, tensor in tensors.items():
+        assert tensor.dtype == expected[key].dtype
+        assert torch.equal(tensor, expected[key])

@@ -1,0 +1,132 @@
+"""Crops by a virtual camera: exact map, upright, the same picture when the camera turns."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.portraits import portrait_view
+
+from face_pose_ros.evaluation.virtual_camera import View, look_at, render_view
+from face_pose_ros.geometry import so3
+from face_pose_ros.keypoints.crop import crops_around_boxes, crops_around_keypoints, render_crops
+
+SIZE = 256
+BOX = torch.tensor([[430.0, 250.0, 570.0, 400.0]])
+
+
+def anchors(box, roll_deg):
+    """Eyes, nose, mouth and ears of a frontal face in a box, turned in the picture."""
+    centre, side = 0.5 * (box[:, :2] + box[:, 2:]), (box[:, 2:] - box[:, :2]).amax()
+    layout = torch.tensor(
+        [[-0.2, -0.2], [0.2, -0.2], [0, 0], [0, 0.25], [-0.45, -0.1], [0.45, -0.1]]
+    )
+    a = np.deg2rad(roll_deg)
+    turn = torch.tensor([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]], dtype=torch.float32)
+    return (centre + side * layout @ turn.T)[None]
+
+
+@pytest.mark.parametrize('name', DISTORTIONS)
+def test_every_crop_pixel_has_its_exact_ray(name, generator):
+    camera = make_camera(name)
+    crops = crops_around_boxes(BOX, anchors(BOX, 25), camera, SIZE, 1.5)
+    uv_crop = SIZE * torch.rand(1, 50, 2, generator=generator, dtype=torch.float64)
+    uv, valid = crops.to_image(uv_crop, camera)
+    assert valid.all()
+    rays = torch.nn.functional.normalize(crops.rays(uv_crop), dim=-1)
+    torch.testing.assert_close(camera.unproject(uv).rays, rays, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize('name', DISTORTIONS)
+def test_the_rendered_pixel_is_the_mapped_pixel(name):
+    """A picture whose colours are its coordinates says where each crop pixel came from."""
+    camera = make_camera(name)
+    v, u = np.mgrid[: camera.height, : camera.width]
+    picture = np.stack([u // 4, v // 4, 0 * u], -1).astype(np.uint8)
+    crops = crops_around_boxes(BOX, anchors(BOX, 25), camera, SIZE, 1.5)
+    crop = 255 * render_crops(torch.from_numpy(picture), crops, camera)[0]
+    pixels = torch.tensor([[[40.0, 60.0], [200.0, 70.0], [127.5, 127.5], [30.0, 220.0]]]).double()
+    uv = crops.to_image(pixels, camera)[0][0]
+    column, row = pixels[0].long().T
+    # Steps of 4 px in the colour: the mean over a step lies 1.5 px above its value.
+    found = 4 * crop[:2, row, column].T + 1.5
+    torch.testing.assert_close(found.double(), uv, rtol=0, atol=3.0)
+
+
+@pytest.mark.parametrize('roll_deg', [0, 30, -75, 150])
+def test_crops_stand_upright(roll_deg):
+    camera = make_camera('plumb_bob_5')
+    points = anchors(BOX, roll_deg)
+    crops = crops_around_boxes(BOX, points, camera, SIZE, 1.5)
+    rays = camera.unproject(points.double()).rays
+    xyz_crop = rays @ crops.R_cam_crop
+    eye_right, eye_left, _, mouth = xyz_crop[0, :4, :2] / xyz_crop[0, :4, 2:]
+    across = eye_left - eye_right
+    assert across[0] > 0
+    assert abs(across[1] / across[0]) < 0.03
+    assert mouth[1] > eye_right[1]
+
+
+def test_the_box_fills_two_thirds_of_the_crop():
+    camera = make_camera()
+    crops = crops_around_boxes(BOX, None, camera, SIZE, 1.5)
+    corners = torch.tensor([[[500.0, 250.0], [500.0, 400.0]]]).double()
+    xyz = camera.unproject(corners).rays @ crops.R_cam_crop
+    v = crops.focal_px * xyz[0, :, 1] / xyz[0, :, 2]
+    assert float(v[1] - v[0]) == pytest.approx(SIZE / 1.5, rel=0.02)
+
+
+def test_crops_around_keypoints_centre_them(generator):
+    camera = make_camera('equidistant')
+    uv = torch.tensor([300.0, 500.0]) + 120 * torch.rand(1, 468, 2, generator=generator)
+    index = torch.arange(4)
+    crops = crops_around_keypoints(
+        uv, index, index + 4, index + 8, index + 12, camera, SIZE, margin=1.5
+    )
+    xyz = camera.unproject(uv.double()).rays @ crops.R_cam_crop
+    xy = crops.focal_px[:, None, None] * xyz[..., :2] / xyz[..., 2:]
+    low, high = xy[0].aminmax(dim=0)
+    torch.testing.assert_close(low + high, torch.zeros(2).double(), rtol=0, atol=2.0)
+    assert float((high - low).max()) == pytest.approx(SIZE / 1.5, rel=0.02)
+
+
+def test_a_turned_camera_shows_the_network_the_same_picture():
+    photo, photo_cam = portrait_view()
+    box = torch.tensor([[172.0, 131.0, 355.0, 334.0]])
+    points = anchors(box, 0)
+    rays = photo_cam.unproject(points.double()).rays[0]
+    aim = look_at(rays.mean(0).numpy())
+    turn = so3.exp(torch.tensor([0.2, -0.25, 0.5], dtype=torch.float64)).numpy()
+    pictures = []
+    for R, name in ((aim, 'none'), (aim @ turn, 'plumb_bob_5')):
+        view = View(R, make_camera(name))
+        uv = view.camera.project(rays @ torch.from_numpy(R)).uv.float()
+        crops = crops_around_keypoints(
+            uv[None],
+            torch.tensor([0]),
+            torch.tensor([1]),
+            torch.tensor([0, 1]),
+            torch.tensor([3]),
+            view.camera,
+            SIZE,
+            margin=2.0,
+        )
+        image = torch.from_numpy(render_view(photo, photo_cam, view))
+        pictures.append(render_crops(image, crops, view.camera)[0])
+    difference = (pictures[0] - pictures[1]).abs().mean()
+    contrast = (pictures[0] - pictures[0].mean()).abs().mean()
+    assert difference < 0.1 * contrast
+
+
+def test_no_faces_no_crops():
+    camera = make_camera()
+    crops = crops_around_boxes(torch.zeros(0, 4), torch.zeros(0, 6, 2), camera, SIZE, 1.5)
+    image = torch.zeros(camera.height, camera.width, 3, dtype=torch.uint8)
+    assert render_crops(image, crops, camera).shape == (0, 3, SIZE, SIZE)
+
+
+def test_a_crop_that_leaves_the_picture_repeats_its_border():
+    camera = make_camera()
+    image = torch.full((camera.height, camera.width, 3), 200, dtype=torch.uint8)
+    box = torch.tensor([[-300.0, -250.0, 60.0, 90.0]])
+    crop = render_crops(image, crops_around_boxes(box, None, camera, SIZE, 1.5), camera)
+    torch.testing.assert_close(crop, torch.full_like(crop, 200 / 255))

@@ -1,0 +1,186 @@
+"""The whole estimator on real photographs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers.asserts import assert_poses_close
+from helpers.photographs import PORTRAIT_FACES, fill, load_sample, paste_portrait
+from helpers.portraits import portrait_view, without_face
+
+from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
+from face_pose_ros.evaluation.portraits import load_image
+from face_pose_ros.evaluation.virtual_camera import photo_camera
+
+GROUP = Path(__file__).parents[2] / 'shared/eval/group/six.jpg'
+FACE_FREE = (
+    'brick.png',
+    'chelsea.png',
+    'clock_motion.png',
+    'coffee.png',
+    'color.png',
+    'grass.png',
+    'gravel.png',
+    'hubble_deep_field.jpg',
+    'rocket.jpg',
+    'ihc.png',
+)
+
+
+@pytest.fixture(scope='module')
+def estimator():
+    return FacePoseEstimator()
+
+
+def estimate(estimator, rgb):
+    return estimator.estimate(rgb, photo_camera(rgb.shape[1], rgb.shape[0]))
+
+
+@pytest.mark.parametrize('name', PORTRAIT_FACES)
+def test_a_portrait_gives_one_plausible_head(estimator, name):
+    rgb, camera = portrait_view(name)
+    (face,) = estimator.estimate(rgb, camera)
+    R, t = face.T_cam_head[:3, :3], face.T_cam_head[:3, 3]
+    np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-9)
+    assert np.linalg.det(R) == pytest.approx(1)
+    # Both sitters face the camera within 40 deg and sit upright within 20.
+    assert -R[2, 0] > np.cos(np.deg2rad(40))
+    assert -R[1, 2] > np.cos(np.deg2rad(20))
+    # The sellion lies at the root of the nose, above the face's middle.
+    uv = camera.project(torch.from_numpy(t[None])).uv[0].numpy()
+    (x, y), height = PORTRAIT_FACES[name]
+    assert abs(uv[0] - x) < 0.15 * height
+    assert -0.3 * height < uv[1] - y < 0
+    # A face is about 0.18 m from hairline to chin; the portrait's focal length is a guess.
+    assert t[2] == pytest.approx(float(camera.f[1]) * 0.18 / height, rel=0.2)
+    assert face.score > 0.9
+    assert face.keypoints_uv.shape == (478, 2)
+    assert face.keypoints_sigma_px.shape == (478,)
+    x_min, y_min, x_max, y_max = face.box_xyxy
+    assert x_min < uv[0] < x_max
+    assert y_min < uv[1] < y_max
+    sigma = np.sqrt(np.diag(face.covariance))
+    assert 0.02 < sigma[2] / t[2] < 0.2  # depth: the unknown size of the face
+    assert sigma[2] > 3 * sigma[0]  # is worse than what the picture shows
+    assert np.deg2rad(0.2) < sigma[3:].min() < sigma[3:].max() < np.deg2rad(10)
+
+
+def test_all_six_faces_of_a_group(estimator):
+    if not GROUP.exists():
+        pytest.skip('the group photograph is not part of the repository (research licence)')
+    faces = estimate(estimator, load_image(GROUP))
+    assert len(faces) == 6
+    assert all(face.score > 0.9 for face in faces)
+
+
+@pytest.mark.parametrize('name', PORTRAIT_FACES)
+@pytest.mark.parametrize('height_px', [40, 80, 160, 320])
+def test_portraits_pasted_into_720p_are_found(estimator, name, height_px):
+    background = fill(load_sample('coffee.png'), 1280, 720)
+    for centre in ((640, 360), (1000, 300)):
+        faces = estimate(estimator, paste_portrait(background, name, height_px, centre))
+        assert len(faces) == 1
+        middle = 0.5 * (faces[0].box_xyxy[:2] + faces[0].box_xyxy[2:])
+        np.testing.assert_allclose(middle, centre, atol=0.25 * height_px)
+
+
+@pytest.mark.parametrize('name', FACE_FREE)
+def test_photographs_without_a_face(estimator, name):
+    assert estimate(estimator, load_sample(name)) == []
+
+
+def test_given_boxes_skip_detection(estimator, monkeypatch):
+    rgb, camera = portrait_view()
+    (detected,) = estimator.estimate(rgb, camera)
+    monkeypatch.setattr(estimator, 'detector', None)
+    (given,) = estimator.estimate(rgb, camera, boxes_xyxy=[[160, 120, 365, 340]])
+    poses = [torch.from_numpy(f.T_cam_head)[None] for f in (detected, given)]
+    assert_poses_close(*poses, max_deg=2, max_mm=20)
+    assert estimator.estimate(rgb, camera, boxes_xyxy=np.empty((0, 4))) == []
+
+
+def test_a_larger_face_scale_sigma_only_widens_depth():
+    rgb, camera = portrait_view()
+    options = EstimatorOptions()
+    wide = replace(options, pose=replace(options.pose, face_scale_sigma=0.2))
+    (a,) = FacePoseEstimator(options=options).estimate(rgb, camera)
+    (b,) = FacePoseEstimator(options=wide).estimate(rgb, camera)
+    np.testing.assert_array_equal(a.T_cam_head, b.T_cam_head)
+    assert b.covariance[2, 2] > 3 * a.covariance[2, 2]
+    np.testing.assert_allclose(a.covariance[3:, 3:], b.covariance[3:, 3:])
+
+
+def test_an_id_stays_and_returns(estimator):
+    rgb, camera = portrait_view()
+    estimator = FacePoseEstimator()
+    ids = [estimator.track(rgb, camera, stamp_s)[0].id for stamp_s in (0.0, 0.03, 0.07)]
+    assert ids == ['f00001'] * 3
+    assert estimator.track(without_face(rgb), camera, 0.1) == []
+    assert estimator.track(rgb, camera, 0.5)[0].id == 'f00001'
+    assert estimator.track(without_face(rgb), camera, 2.0) == []
+    assert estimator.track(rgb, camera, 2.1)[0].id == 'f00002'
+    assert estimator.track(rgb, camera, 1.0)[0].id == 'f00003'  # time went back
+
+
+def test_a_tracked_face_is_not_detected_again(monkeypatch):
+    rgb, camera = portrait_view()
+    estimator = FacePoseEstimator(options=EstimatorOptions(detect_every=4))
+    detections = []
+    detect = estimator.detector.detect
+    monkeypatch.setattr(
+        estimator.detector, 'detect', lambda image: detections.append(1) or detect(image)
+    )
+    for i in range(9):
+        assert len(estimator.track(rgb, camera, i / 30)) == 1
+    assert len(detections) == 3  # images 0, 4 and 8
+
+
+def test_tracking_gives_the_pose_that_a_fresh_look_gives():
+    rgb, camera = portrait_view()
+    estimator = FacePoseEstimator()
+    for i in range(6):
+        (tracked,) = estimator.track(rgb, camera, i / 30)
+    (fresh,) = estimator.estimate(rgb, camera)
+    poses = [torch.from_numpy(f.T_cam_head)[None] for f in (tracked, fresh)]
+    assert_poses_close(*poses, max_deg=1, max_mm=10)
+
+
+@pytest.mark.parametrize(
+    ('image', 'message'),
+    [
+        (np.zeros((600, 512), np.uint8), r'\(H, W, 3\) uint8'),
+        (np.zeros((600, 512, 3), np.float32), r'float32'),
+        (
+            np.zeros((512, 600, 3), np.uint8),
+            '600 x 512 but the camera is .* for 512 x 600',
+        ),
+    ],
+)
+def test_other_images_are_refused(estimator, image, message):
+    with pytest.raises(ValueError, match=message):
+        estimator.estimate(image, Camera.from_K([900, 0, 255, 0, 900, 300, 0, 0, 1], 512, 600))
+
+
+@pytest.mark.parametrize(
+    'boxes', [[[10, 10, 5, 20]], [[0, 0, np.nan, 5]], [[0, 0, 10, 10], [5, 5, 5, 9]]]
+)
+def test_bad_boxes_are_refused(estimator, boxes):
+    rgb, camera = portrait_view()
+    with pytest.raises(ValueError, match='boxes_xyxy must be finite'):
+        estimator.estimate(rgb, camera, boxes)
+
+
+def test_a_device_that_does_not_exist_is_named():
+    with pytest.raises(ValueError, match="device 'cuda:77' is not one of cpu"):
+        FacePoseEstimator('cuda:77')
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'message'),
+    [({'min_presence': 2}, 'min_presence must be in'), ({'looks': 0}, 'looks must be at least 1')],
+)
+def test_bad_options_are_named(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        EstimatorOptions(**kwargs)
