@@ -57,6 +57,10 @@ class EstimatorOptions:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
 
 
+# A face seen longer ago than this may be anywhere: it is detected, not followed.
+_FOLLOW_S = 0.1
+
+
 class FacePoseEstimator:
     """6-DoF head poses of every face in a picture of a calibrated camera."""
 
@@ -110,8 +114,8 @@ class FacePoseEstimator:
     ) -> list[FacePose]:
         """Faces of the next image of a stream, with ids that stay with each person.
 
-        Known faces are looked at where they were; the detector runs when one of them is missing,
-        when there are none, and on every `detect_every`-th image.
+        Faces of a moment ago are looked at where they were; the detector runs when one of them is
+        missing, when there are none, and on every `detect_every`-th image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -124,7 +128,7 @@ class FacePoseEstimator:
         pixels = self._checked_image(image, camera)
         camera = camera.to(self.device, torch.float64)
         self.tracker.advance(stamp_s)
-        known_uv = torch.from_numpy(self.tracker.keypoints_uv).to(self.device)
+        known_uv = torch.from_numpy(self.tracker.recent_keypoints_uv(_FOLLOW_S)).to(self.device)
         keypoints = self._distinct(self.keypoints.follow(pixels, known_uv, camera))
         self._images_since_detection += 1
         missing = len(keypoints) < max(len(self.tracker.ids), 1)

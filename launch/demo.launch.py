@@ -7,10 +7,12 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable, Shutdown
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-# The variable's name from ROS 2 Kilted on, and before.
-PROFILES = 'FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE'
+# Up to ROS 2 Jazzy the variable has another name; later ones warn about that.
+OLD = os.environ.get('ROS_DISTRO') in ('humble', 'iron', 'jazzy')
+PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE' if OLD else 'FASTDDS_DEFAULT_PROFILES_FILE'
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -23,15 +25,14 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             'output', default_value='demo_output', description='folder for video and picture'
         ),
-        # Without it most images are lost on Fast DDS; a profile of the user's own counts more.
-        *(
-            SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=large_images))
-            for name in PROFILES
+        # Without it many images are lost on Fast DDS; a profile of the user's own counts more.
+        SetEnvironmentVariable(
+            PROFILES, EnvironmentVariable(PROFILES, default_value=large_images)
         ),
         Node(
             package='face_pose_ros',
             executable='demo_checker',
-            parameters=[{'output': LaunchConfiguration('output')}],
+            parameters=[{'output': ParameterValue(LaunchConfiguration('output'), value_type=str)}],
             output='screen',
             on_exit=Shutdown(),
         ),

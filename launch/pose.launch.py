@@ -5,7 +5,6 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 
@@ -49,12 +48,9 @@ def generate_launch_description() -> LaunchDescription:
 
 def _pose_node(context: LaunchContext) -> list[Node]:
     """The pose node; an argument that was not given leaves the config file's value alone."""
-    given = {}
-    for name in ('image_transport', 'device'):
-        text = LaunchConfiguration(name).perform(context)
-        if text:
-            # As text, whatever it looks like: a device '0' is no number.
-            given[name] = ParameterValue(text, value_type=str)
+    # As text, whatever it looks like; a LaunchConfiguration would make a number of a device '0'.
+    texts = {n: LaunchConfiguration(n).perform(context) for n in ('image_transport', 'device')}
+    given = {name: text for name, text in texts.items() if text}
     return [
         Node(
             package='face_pose_ros',

@@ -228,4 +228,6 @@ def test_rviz_that_is_not_installed_is_an_error_that_names_it(domain_id, tmp_pat
     with launched(tmp_path, domain_id, POSE, 'rviz:=true') as process:
         assert process.wait(timeout=60) == 1
 
-    assert "package 'rviz2' not found" in (tmp_path / 'output').read_text()
+    output = (tmp_path / 'output').read_text()
+    assert "package 'rviz2' not found" in output
+    assert 'process started' not in output  # no pose node left behind

@@ -20,9 +20,9 @@ from face_pose_ros.types import Faces, Keypoints
 # Side of the crop over the side of the face's box, as the network was trained.
 _MARGIN = 1.5
 # Mean move of the keypoints, of the crop's side, below which another look gains nothing.
-_SETTLED = 0.015
+_SETTLED = 0.01
 # Move in the last look beyond which the crop never caught up with the face.
-_LOST = 0.03
+_LOST = 0.02
 # Standard deviation of a keypoint in the 256 px crop, see docs/evaluation.md.
 _SIGMA_CROP_PX = 2.5
 

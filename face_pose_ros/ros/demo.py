@@ -13,29 +13,41 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from domain_coordinator import domain_id
+
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run until the checker has reported; its exit status is the demo's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--output', default='demo_output', help='folder for video and picture')
     options = parser.parse_args(args)
+    if 'ROS_DOMAIN_ID' in os.environ:
+        sys.exit(_run(options.output))
+    # A robot next door must not see the demo's frames, nor the demo the robot's.
+    with domain_id() as domain:
+        os.environ['ROS_DOMAIN_ID'] = str(domain)
+        print(f'ROS_DOMAIN_ID={domain}')
+        sys.exit(_run(options.output))
+
+
+def _run(output: str) -> int:
     # Camera and checker need a core too, and a thread that waits for one holds up all the others.
     threads = max(1, (os.cpu_count() or 1) - 1)
-    pose_node = _start('node', '--ros-args', '-p', f'threads:={threads}')
-    checker = _start('demo_checker', '--ros-args', '-p', f'output:={options.output}')
+    pose_node = _start('node', '-p', f'threads:={threads}')
+    checker = _start('demo_checker', '-p', f'output:={output}')
     camera = _start('demo_camera')
     try:
-        status = checker.wait()
+        return checker.wait()
     finally:
         for process in (camera, pose_node, checker):
             process.terminate()
         for process in (camera, pose_node, checker):
             process.wait()
-    sys.exit(status)
 
 
-def _start(module: str, *args: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, '-m', f'face_pose_ros.ros.{module}', *args])
+def _start(module: str, *ros_args: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, '-m', f'face_pose_ros.ros.{module}', '--ros-args', *ros_args]
+    return subprocess.Popen(command)
 
 
 if __name__ == '__main__':

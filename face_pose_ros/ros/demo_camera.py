@@ -91,7 +91,7 @@ def _sweep(photo: NDArray[np.uint8], aim_uv: tuple[float, float], lens: str) -> 
     views = []
     for phase in np.linspace(0, np.pi, round(SWEEP_S * RATE_HZ)):
         sweep = -np.cos(phase)
-        angles = 14 * sweep, 8 * np.sin(2 * phase), 20 * np.sin(phase - 0.5)
+        angles = 14 * sweep, 8 * np.sin(2 * phase), 14 * np.sin(phase - 0.5)
         turn = Rotation.from_euler('YXZ', angles, degrees=True).as_matrix()
         f = 520 + 150 * sweep
         K = [f, 0, 0.5 * WIDTH + 21, 0, 1.02 * f, 0.5 * HEIGHT - 15, 0, 0, 1]

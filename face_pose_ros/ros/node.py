@@ -49,6 +49,10 @@ class PoseNode(Node):
             WeightsError: A weights file is missing or damaged.
         """
         super().__init__('face_pose', **kwargs)
+        # What destroy_node needs comes first: rclpy calls it too when the rest fails.
+        self._frame_ready = threading.Condition()
+        self._stopping = False
+        self._worker = threading.Thread(target=self._work, name='face_pose', daemon=True)
         self.parameters = declare_parameters(self)
         if self.parameters.threads:
             torch.set_num_threads(self.parameters.threads)
@@ -57,8 +61,6 @@ class PoseNode(Node):
         self._warned_s: dict[str, float] = {}
         self._camera: tuple[CameraInfo, Camera] | None = None
         self._newest: tuple[Image | CompressedImage, CameraInfo] | None = None
-        self._frame_ready = threading.Condition()
-        self._stopping = False
 
         self._pose_pub = self.create_publisher(PoseStamped, '~/pose', 10)
         self._covariance_pub = self.create_publisher(
@@ -88,7 +90,6 @@ class PoseNode(Node):
             qos_profile_sensor_data,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self._worker = threading.Thread(target=self._work, name='face_pose', daemon=True)
         self._worker.start()
         self.get_logger().info(
             f'images from {self.image_topic}, calibration from {self.info_topic}, '
@@ -100,7 +101,8 @@ class PoseNode(Node):
         with self._frame_ready:
             self._stopping = True
             self._frame_ready.notify()
-        self._worker.join()
+        if self._worker.is_alive():
+            self._worker.join()
         super().destroy_node()
 
     def _take_frame(self, image: Image | CompressedImage, info: CameraInfo) -> None:

@@ -48,10 +48,11 @@ class Tracker:
         """Ids of all faces not yet forgotten, seen in the last image or not."""
         return [track.id for track in self._tracks]
 
-    @property
-    def keypoints_uv(self) -> NDArray[np.float64]:
-        """(N, K, 2) px, where each of these faces was seen last; (0, 478, 2) without faces."""
-        return np.array([t.keypoints_uv for t in self._tracks]).reshape(-1, 478, 2)
+    def recent_keypoints_uv(self, max_age_s: float) -> NDArray[np.float64]:
+        """(N, 478, 2) px, where the faces were that were seen at most max_age_s [s] ago."""
+        oldest_s = self._stamp_s - max_age_s
+        recent = [track.keypoints_uv for track in self._tracks if track.seen_s >= oldest_s]
+        return np.array(recent).reshape(-1, 478, 2)
 
     def advance(self, stamp_s: float) -> None:
         """Forget what is lost by now [s]; a stamp before the last one is a restart."""

@@ -65,11 +65,13 @@ def test_time_going_back_forgets_everybody_but_not_the_ids(tracker):
     assert ids(tracker.update([face(100)], 4.0)) == ['f00002']
 
 
-def test_keypoints_are_those_of_the_last_sight(tracker):
-    assert tracker.keypoints_uv.shape == (0, 478, 2)
-    tracker.update([face(100)], 0.0)
-    tracker.update([face(110)], 0.1)
-    assert tracker.keypoints_uv[0, 0].tolist() == [110, 100]
+def test_keypoints_are_those_of_the_last_sight_if_it_is_recent(tracker):
+    assert tracker.recent_keypoints_uv(0.1).shape == (0, 478, 2)
+    tracker.update([face(100), face(300)], 0.0)
+    tracker.update([face(110)], 0.08)
+    tracker.advance(0.16)
+    assert tracker.recent_keypoints_uv(0.1)[:, 0].tolist() == [[110, 100]]
+    assert len(tracker.recent_keypoints_uv(0.2)) == 2
 
 
 @pytest.mark.parametrize('name', ['max_jump', 'lost_after_s'])
