@@ -140,6 +140,8 @@ class FacePoseEstimator:
         return self.tracker.update(self._solve(keypoints, camera), stamp_s)
 
     def _solve(self, keypoints: Keypoints, camera: Camera) -> list[FacePose]:
+        if len(keypoints) == 0:
+            return []
         return _to_numpy(
             keypoints, fit_pose(keypoints, self.model, camera, self.options.pose).poses
         )

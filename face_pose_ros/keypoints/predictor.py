@@ -14,7 +14,7 @@ from face_pose_ros.keypoints.crop import (
     crops_around_keypoints,
     render_crops,
 )
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, FaceMeshPoints
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, POINTS, FaceMeshPoints
 from face_pose_ros.types import Faces, Keypoints
 
 # Side of the crop over the side of the face's box, as the network was trained.
@@ -59,6 +59,8 @@ class KeypointPredictor:
         Returns:
             Keypoints of the N faces; presence 0 where the lens has no ray for a crop.
         """
+        if len(faces) == 0:
+            return _no_keypoints(camera)
         upright = bool(faces.anchors_uv.isnan().any())
         anchors_uv = None if upright else faces.anchors_uv
         crops = crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, CROP_SIZE_PX, _MARGIN)
@@ -79,6 +81,8 @@ class KeypointPredictor:
             As in `predict`; presence 0 too where a face moved too far to be measured well, in
             one look more than a new face gets: it costs less than detecting the face again.
         """
+        if len(uv) == 0:
+            return _no_keypoints(camera)
         keypoints, moved = self._follow(image, uv, camera, self.looks + 1)
         return replace(keypoints, presence=torch.where(moved < _LOST, keypoints.presence, 0.0))
 
@@ -120,3 +124,9 @@ class KeypointPredictor:
             sigma_px=torch.where(seen, sigma_px, torch.inf),
             presence=torch.where(crops.valid, points.presence, 0.0),
         )
+
+
+def _no_keypoints(camera: Camera) -> Keypoints:
+    """Keypoints of no face, without asking the network: empty batches cost milliseconds."""
+    empty = camera.f.new_zeros(0)
+    return Keypoints(empty.view(0, POINTS, 2), empty.view(0, POINTS), empty.float())
