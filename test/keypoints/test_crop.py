@@ -41,15 +41,15 @@ def test_the_rendered_pixel_is_the_mapped_pixel(name):
     """A picture whose colours are its coordinates says where each crop pixel came from."""
     camera = make_camera(name)
     v, u = np.mgrid[: camera.height, : camera.width]
-    picture = np.stack([u // 4, v // 4, 0 * u], -1).astype(np.uint8)
+    # One grey level per pixel around the box's middle: linear, so interpolation is exact.
+    picture = np.stack([u - 400, v - 230, 0 * u], -1).clip(0, 255).astype(np.uint8)
     crops = crops_around_boxes(BOX, anchors(BOX, 25), camera, SIZE, 1.5)
     crop = 255 * render_crops(torch.from_numpy(picture), crops, camera)[0]
-    pixels = torch.tensor([[[40.0, 60.0], [200.0, 70.0], [127.5, 127.5], [30.0, 220.0]]]).double()
-    uv = crops.to_image(pixels, camera)[0][0]
-    column, row = pixels[0].long().T
-    # Steps of 4 px in the colour: the mean over a step lies 1.5 px above its value.
-    found = 4 * crop[:2, row, column].T + 1.5
-    torch.testing.assert_close(found.double(), uv, rtol=0, atol=3.0)
+    pixels = torch.tensor([[[80, 90], [170, 100], [128, 127], [90, 160]]])
+    uv = crops.to_image(pixels.double(), camera)[0][0]
+    column, row = pixels[0].T
+    found = crop[:2, row, column].T.double() + torch.tensor([400.0, 230.0], dtype=torch.float64)
+    torch.testing.assert_close(found, uv, rtol=0, atol=0.1)
 
 
 @pytest.mark.parametrize('roll_deg', [0, 30, -75, 150])

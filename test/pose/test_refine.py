@@ -1,6 +1,7 @@
 """The ladder: zero at the truth, Jacobian, closed-form start, refinement, covariance, failures."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -107,6 +108,18 @@ def test_refinement_from_a_start_lowers_the_cost(model, generator):
     assert_poses_close(far.poses.T_cam_head, near.poses.T_cam_head, max_deg=1e-3, max_mm=1e-2)
     assert (far.stop == StopReason.CONVERGED).all()
     assert (far.iterations > 1).all()
+
+
+def test_no_step_ever_raises_the_cost(model, generator):
+    """From starts anywhere, where undamped steps overshoot."""
+    camera = make_camera('plumb_bob_5')
+    T = random_poses(100, camera, generator, distance_m=(0.5, 2))
+    keypoints = observe(model.xyz_head, T, camera)
+    T_init = random_poses(100, camera, generator, distance_m=(0.5, 2))
+    options = [PoseOptions(kernel='none', max_iterations=i) for i in (1, 2, 3, 5, 8)]
+    costs = [fit_pose(keypoints, model, camera, o, T_init=T_init).cost for o in options]
+    for earlier, later in pairwise(costs):
+        assert (later <= earlier).all()
 
 
 def test_outliers_do_not_move_the_pose(model, generator):
