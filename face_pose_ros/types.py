@@ -35,7 +35,7 @@ class Keypoints:
     """Measured 2-D keypoints of N faces in the full image."""
 
     uv: Tensor  # (N, K, 2) px, in the full image
-    sigma_px: Tensor  # (N, K) px, one standard deviation of each coordinate of uv
+    cov_uv: Tensor  # (N, K, 2, 2) px^2; infinite on the diagonal: not measured
     presence: Tensor  # (N,) in [0, 1], how sure the network is that the crop shows a face
 
     def __len__(self) -> int:
@@ -43,13 +43,18 @@ class Keypoints:
 
     def __getitem__(self, index: Tensor) -> Keypoints:
         """Select faces by a (M,) index or (N,) mask tensor."""
-        return Keypoints(self.uv[index], self.sigma_px[index], self.presence[index])
+        return Keypoints(self.uv[index], self.cov_uv[index], self.presence[index])
+
+    @property
+    def sigma_px(self) -> Tensor:
+        """(N, K) px, root mean square of the standard deviations of the two coordinates."""
+        return (0.5 * self.cov_uv.diagonal(dim1=-2, dim2=-1).sum(-1)).sqrt()
 
     def join(self, other: Keypoints) -> Keypoints:
         """The faces of both."""
         return Keypoints(
             torch.cat([self.uv, other.uv]),
-            torch.cat([self.sigma_px, other.sigma_px]),
+            torch.cat([self.cov_uv, other.cov_uv]),
             torch.cat([self.presence, other.presence]),
         )
 
@@ -59,8 +64,13 @@ class HeadPoses:
     """6-DoF poses of N heads in the camera's optical frame."""
 
     T_cam_head: Tensor  # (N, 4, 4) float64, metres
-    covariance: Tensor  # (N, 6, 6) float64: x, y, z [m], rotation about the camera's x, y, z [rad]
+    # (N, 6, 6) float64: x, y, z [m], rotation about the camera's x, y, z [rad]; shape marginalised:
+    # covariance = covariance_given_shape + pose_of_shape @ shape_covariance @ pose_of_shape.mT
+    covariance: Tensor
+    covariance_given_shape: Tensor  # (N, 6, 6) were the shape known to be as estimated
+    pose_of_shape: Tensor  # (N, 6, C) how the best pose moves with each shape coefficient
     shape: Tensor  # (N, C) coefficients of the face model's modes, in prior standard deviations
+    shape_covariance: Tensor  # (N, C, C)
     failed: Tensor  # (N,) bool: no usable pose for this face
 
     def __len__(self) -> int:

@@ -116,12 +116,11 @@ class KeypointPredictor:
     def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Keypoints:
         points: FaceMeshPoints = self.network(render_crops(image, crops, camera))
         uv, seen = crops.to_image(points.uv.to(camera.f), camera)
-        sigma_px = _SIGMA_CROP_PX * crops.image_px_per_crop_px(camera)[:, None].expand(
-            uv.shape[:2]
-        )
+        sigma_px = _SIGMA_CROP_PX * crops.image_px_per_crop_px(camera)
+        variance = torch.where(seen, sigma_px[:, None] ** 2, torch.inf)
         return Keypoints(
             uv=uv,
-            sigma_px=torch.where(seen, sigma_px, torch.inf),
+            cov_uv=torch.diag_embed(variance[..., None].expand(*variance.shape, 2)),
             presence=torch.where(crops.valid, points.presence, 0.0),
         )
 
@@ -129,4 +128,6 @@ class KeypointPredictor:
 def _no_keypoints(camera: Camera) -> Keypoints:
     """Keypoints of no face, without asking the network: empty batches cost milliseconds."""
     empty = camera.f.new_zeros(0)
-    return Keypoints(empty.view(0, POINTS, 2), empty.view(0, POINTS), empty.float())
+    return Keypoints(
+        empty.view(0, POINTS, 2), empty.view(0, POINTS, 2, 2), empty.float()
+    )

@@ -16,11 +16,14 @@ from torch import Tensor
 
 from face_pose_ros.geometry import robust, so3
 
-_CANDIDATE_EIGENVECTORS = 3  # a face is nearly planar: the true one may not be the smallest
-_GAUSS_NEWTON_STEPS = 4  # from an eigenvector; the refinement that follows does the rest
-_SAMPLE_SIZE = 6  # keypoints of a hypothesis
+CANDIDATE_EIGENVECTORS = 3  # a face is nearly planar: the true one may not be the smallest
+GAUSS_NEWTON_STEPS = 4  # from an eigenvector; the refinement that follows does the rest
+# Between the head's x axis and the rays: a face turned away by more than 120 deg has no keypoints
+# that a camera could see. The mean shape sometimes fits another person's best from inside.
+MAX_COS_FORWARD = 0.5
+SAMPLE_SIZE = 6  # keypoints of a hypothesis
 _SAMPLES = 23  # with 20 % outliers all of them are spoilt once in 1000 faces
-_OUTLIER_SCALE = 3.0  # of the residuals' robust standard deviation
+OUTLIER_SCALE = 3.0  # of the residuals' robust standard deviation
 
 
 class PoseStart(NamedTuple):
@@ -34,7 +37,8 @@ def solve_pnp_rays(xyz_head: Tensor, rays: Tensor, weight: Tensor) -> PoseStart:
     """Pose from 3-D points and the rays on which the camera sees them.
 
     Of the solution of all points and those of small samples the one with the least median error
-    wins (Rousseeuw 1984), and one more solve with Geman-McClure weights uses all its inliers. With
+    wins (Rousseeuw 1984), unless one more solve with all its inliers, by Geman-McClure weights,
+    is better still. With
     fewer than six points of non-zero weight, or all of them on one line, the answer is finite but
     meaningless.
 
@@ -56,24 +60,37 @@ def solve_pnp_rays(xyz_head: Tensor, rays: Tensor, weight: Tensor) -> PoseStart:
     unmeasured = (weight == 0)[:, None]
     median = error_sq.masked_fill(unmeasured, torch.nan).nanmedian(dim=-1).values
     best = median.nan_to_num(nan=torch.inf).argmin(-1)
-    # The length of a 2-D Gaussian error has its squared median at 2 ln 2 variances.
-    variance = median[rows[:, 0, 0], best] / 1.386
-    scaled = error_sq[rows[:, 0, 0], best] / variance.nan_to_num(1.0).clamp_min(1e-18)[:, None]
-    inlier_weight = robust.geman_mcclure(scaled, _OUTLIER_SCALE)[1]
-    inliers = _ObjectSpaceSystem.build(xyz_all, rays, weight * inlier_weight)
-    return inliers.minimise()
+    face = rows[:, 0, 0]
+    variance = median[face, best] / robust.NORMAL_MEDIAN
+    scaled = error_sq[face, best] / variance.nan_to_num(1.0).clamp_min(1e-18)[:, None]
+    inlier_weight = robust.geman_mcclure(scaled, OUTLIER_SCALE).weight
+    inliers = _ObjectSpaceSystem.build(xyz_all, rays, weight * inlier_weight).minimise()
+    error_sq = _object_space_error_sq(
+        inliers.R_cam_head[:, None], inliers.t_cam_head[:, None], xyz_head, rays
+    )
+    of_inliers = error_sq.masked_fill(unmeasured, torch.nan).nanmedian(dim=-1).values[:, 0]
+    # Few keypoints may agree by chance on a pose that is far from the others'.
+    better = of_inliers < median[face, best]
+    return PoseStart(
+        torch.where(better[:, None, None], inliers.R_cam_head, R[face, best]),
+        torch.where(better[:, None], inliers.t_cam_head, t[face, best]),
+    )
+
+
+def sample_ranks(count: int) -> Tensor:
+    """(_SAMPLES, count) how much each sample would like to have each keypoint, in [0, 1)."""
+    return torch.rand(_SAMPLES, count, generator=torch.Generator().manual_seed(0))
 
 
 def _sample(weight: Tensor) -> Tensor:
-    """(N, _SAMPLES, _SAMPLE_SIZE) indices of measured keypoints.
+    """(N, _SAMPLES, SAMPLE_SIZE) indices of measured keypoints.
 
     One fixed table of random ranks serves every face, so that a face's samples depend neither on
     its neighbours in the batch nor on the calls before.
     """
-    generator = torch.Generator().manual_seed(0)
-    ranks = torch.rand(_SAMPLES, weight.shape[-1], generator=generator).to(weight.device)
+    ranks = sample_ranks(weight.shape[-1]).to(weight.device)
     ranks = torch.where((weight > 0)[:, None], ranks, -1.0)
-    return ranks.topk(_SAMPLE_SIZE, dim=-1).indices
+    return ranks.topk(SAMPLE_SIZE, dim=-1).indices
 
 
 class _ObjectSpaceSystem(NamedTuple):
@@ -86,6 +103,7 @@ class _ObjectSpaceSystem(NamedTuple):
     t_of_r: Tensor  # (..., 3, 9): the best translation is t_of_r @ r
     depth_of_r: Tensor  # (..., 9): the weighted mean depth along the rays is depth_of_r @ r
     centre: Tensor  # (..., 3) m, in the head frame
+    ray: Tensor  # (..., 3) weighted mean of the rays
 
     @classmethod
     def build(cls, xyz_head: Tensor, rays: Tensor, weight: Tensor) -> _ObjectSpaceSystem:
@@ -103,23 +121,25 @@ class _ObjectSpaceSystem(NamedTuple):
         AQA = (Q.mT @ xx).unflatten(-1, (3, 3)).unflatten(-3, (3, 3)).transpose(-3, -2)
         Omega = AQA.flatten(-2).flatten(-3, -2) + Qx.mT @ t_of_r
         ray_x = ((weight * rays).mT @ xyz).flatten(-2)
-        depth_of_r = ray_x + ((weight * rays).sum(-2)[..., None, :] @ t_of_r).squeeze(-2)
-        return cls(0.5 * (Omega + Omega.mT), t_of_r, depth_of_r, centre)
+        ray = (weight * rays).sum(-2)
+        depth_of_r = ray_x + (ray[..., None, :] @ t_of_r).squeeze(-2)
+        return cls(0.5 * (Omega + Omega.mT), t_of_r, depth_of_r, centre, ray)
 
     def join(self, other: _ObjectSpaceSystem) -> _ObjectSpaceSystem:
         """Both, along the last dimension of the problems' shape."""
-        pairs = zip(self, other, (-3, -3, -2, -2), strict=True)
+        pairs = zip(self, other, (-3, -3, -2, -2, -2), strict=True)
         return _ObjectSpaceSystem(*(torch.cat([a, b], dim) for a, b, dim in pairs))
 
     def minimise(self) -> PoseStart:
-        """R (..., 3, 3) and t (..., 3) of least cost in front of the camera."""
+        """R (..., 3, 3) and t (..., 3) of least cost, in front of the camera and facing it."""
         R = _rotation_candidates(self.Omega)  # (..., M, 3, 3)
-        for _ in range(_GAUSS_NEWTON_STEPS):
+        for _ in range(GAUSS_NEWTON_STEPS):
             R = _gauss_newton_step(R, self.Omega)
         r = R.flatten(-2)  # (..., M, 9)
         cost = ((r @ self.Omega) * r).sum(-1)
         behind = (r @ self.depth_of_r[..., None]).squeeze(-1) <= 0
-        best = torch.where(behind, torch.inf, cost).argmin(-1)[..., None, None]
+        away = (R[..., 0] * self.ray[..., None, :]).sum(-1) > MAX_COS_FORWARD
+        best = torch.where(behind | away, torch.inf, cost).argmin(-1)[..., None, None]
         r = r.gather(-2, best.expand(*best.shape[:-1], 9)).squeeze(-2)
         R = r.unflatten(-1, (3, 3))
         t = ((self.t_of_r @ r[..., None]) - R @ self.centre[..., None]).squeeze(-1)
@@ -128,7 +148,7 @@ class _ObjectSpaceSystem(NamedTuple):
 
 def _rotation_candidates(Omega: Tensor) -> Tensor:
     """(..., 2 M, 3, 3) rotations next to +- the M smallest eigenvectors of Omega (..., 9, 9)."""
-    vectors = torch.linalg.eigh(Omega).eigenvectors[..., :_CANDIDATE_EIGENVECTORS]
+    vectors = torch.linalg.eigh(Omega).eigenvectors[..., :CANDIDATE_EIGENVECTORS]
     M = vectors.mT.unflatten(-1, (3, 3))
     return so3.nearest(torch.cat([M, -M], dim=-3))
 

@@ -1,11 +1,13 @@
 """Faces with a known pose in front of a known camera."""
 
 import math
+from dataclasses import replace
 
 import torch
 
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.pose.face_model import FaceModel, canonical_face
 from face_pose_ros.types import Keypoints
 
 # Head frame (x out of the face, y left, z up) of a face that looks straight into the camera.
@@ -48,8 +50,37 @@ def observe(
     sigma_px: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Keypoints:
-    """Keypoints of faces at known poses, with Gaussian noise."""
+    """Keypoints of faces at known poses, with Gaussian noise.
+
+    Args:
+        xyz_head: (K, 3) or (N, K, 3) m.
+        T_cam_head: (N, 4, 4).
+        camera: Who sees them.
+        noise_px: Standard deviation of the noise.
+        sigma_px: Standard deviation that the keypoints claim.
+        generator: Of the noise.
+    """
     uv = camera.project(se3.apply(T_cam_head, xyz_head)).uv
     if noise_px:
         uv = uv + noise_px * torch.randn(uv.shape, generator=generator, dtype=uv.dtype)
-    return Keypoints(uv, torch.full_like(uv[..., 0], sigma_px), torch.ones(len(uv)))
+    sigma = torch.full_like(uv[..., 0], sigma_px)
+    return Keypoints(uv, isotropic(sigma), torch.ones(len(uv)))
+
+
+def isotropic(sigma_px: torch.Tensor) -> torch.Tensor:
+    """Covariances (..., 2, 2) of standard deviations (...) that are the same in u and v."""
+    return torch.diag_embed((sigma_px**2)[..., None].expand(*sigma_px.shape, 2))
+
+
+def wavy_face(modes: int = 6) -> FaceModel:
+    """The canonical face with smooth modes of some millimetres."""
+    face = canonical_face()
+    generator = torch.Generator().manual_seed(7)
+    uniform = torch.rand(modes, 3, 3, generator=generator, dtype=torch.float64)
+    phase = 60 * torch.einsum('kx,mxy->mky', face.xyz_head, uniform - 0.5)
+    waves = 0.002 * torch.sin(phase + 6 * uniform[:, :1])
+    return replace(
+        face,
+        modes=torch.cat([face.modes, waves]),
+        mode_names=('size', *(f'identity_{i + 1}' for i in range(modes - 1)), 'jaw_open'),
+    )
