@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from machine import machine
 
 from face_pose_ros import Camera, FacePoseEstimator
 from face_pose_ros.evaluation.portraits import load_portraits
@@ -44,22 +42,6 @@ def time_ms(call: Callable[[], object], device: torch.device, runs: int) -> dict
         if i >= 5:
             times.append(1000 * (time.perf_counter() - start))
     return {'p50_ms': float(np.percentile(times, 50)), 'p95_ms': float(np.percentile(times, 95))}
-
-
-def machine(device: torch.device) -> dict[str, object]:
-    """What the figures were taken on."""
-    commit = subprocess.run(
-        ['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True
-    )
-    cuda = device.type == 'cuda'
-    return {
-        'processor': torch.cuda.get_device_name(device) if cuda else platform.machine(),
-        'cores': os.cpu_count(),
-        'threads': torch.get_num_threads(),
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'commit': commit.stdout.strip(),
-    }
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -32,7 +32,7 @@ class FacePose:
     keypoints_sigma_px: NDArray[np.float64]  # (478,)
     box_xyxy: NDArray[np.float64]  # (4,) px, bounds of the keypoints
     score: float  # in [0, 1], how sure the keypoint network is that this is a face
-    shape: NDArray[np.float64]  # (C,) coefficients of the face model; empty, the face is rigid
+    shape: NDArray[np.float64]  # (C,) coefficients of the face model, in standard deviations
     id: str  # stays with a person in `track`; empty in `estimate`
 
 

@@ -50,7 +50,8 @@ _SETTLED = 1e-7  # the step after it would be of the order of its square
 _TOLERANCE = 1e3 * np.finfo(np.float64).eps
 # Median squared residual [sigma^2] above which outliers may have moved the solution of all. Two
 # independent normal coordinates have 1.4; shapes that differ from the mean's bring up to ten.
-_SUSPICIOUS = 30.0
+_SUSPICIOUS = 20.0
+_NEXT_BEST = 16.0  # ratio of the object-space costs up to which both minima are looked into
 _FACES_PER_THREAD = 2  # below this, handing work over costs more than it gains
 _CONVERGED, _NO_DESCENT, _MAX_ITERATIONS, _TOO_FEW_KEYPOINTS, _NOT_IN_FRONT, _SINGULAR = (
     int(reason) for reason in StopReason
@@ -65,6 +66,7 @@ class _Constants(NamedTuple):
     outlier_scale: float
     sample_size: int
     max_cos_forward: float
+    max_trace_apart: float
     damping_start: float
     damping_min: float
     damping_max: float
@@ -85,6 +87,7 @@ _CONSTANTS = _Constants(
     outlier_scale=pnp.OUTLIER_SCALE,
     sample_size=pnp.SAMPLE_SIZE,
     max_cos_forward=pnp.MAX_COS_FORWARD,
+    max_trace_apart=pnp.MAX_TRACE_APART,
     damping_start=levenberg_marquardt.DAMPING_START,
     damping_min=levenberg_marquardt.DAMPING_MIN,
     damping_max=levenberg_marquardt.DAMPING_MAX,
@@ -122,8 +125,8 @@ class _Measured(NamedTuple):
 
 
 class _Prior(NamedTuple):
-    mean: NDArray  # (C,) of one face, or (N, C) of all or (1, C) of any
-    information: NDArray  # (C, C), or (N, C, C)
+    mean: NDArray  # (M,) of one face's modes, or (N, C) of all shapes or (1, C) of any
+    information: NDArray  # (M, M), or (N, C, C)
 
 
 class _Settings(NamedTuple):
@@ -172,14 +175,14 @@ def fit_pose(
     shape_prior: ShapePrior,
 ) -> tuple[HeadPoses, Tensor, Tensor, Tensor]:
     """Poses, cost, iterations and stop reasons as in `refine.PoseResult`, without gradients."""
-    faces, points, modes = len(keypoints), len(model.xyz_head), len(model.modes)
+    faces, points, C = len(keypoints), len(model.xyz_head), len(model.shape_names)
     results = _Results(
         T_cam_head=np.tile(np.eye(4), (faces, 1, 1)),
         covariance=np.full((faces, 6, 6), np.inf),
         covariance_given_shape=np.full((faces, 6, 6), np.inf),
-        pose_of_shape=np.zeros((faces, 6, modes)),
-        shape=np.zeros((faces, modes)),
-        shape_covariance=np.full((faces, modes, modes), np.inf),
+        pose_of_shape=np.zeros((faces, 6, C)),
+        shape=np.zeros((faces, C)),
+        shape_covariance=np.full((faces, C, C), np.inf),
         cost=np.zeros(faces),
         iterations=np.zeros(faces, dtype=np.int64),
         stop=np.zeros(faces, dtype=np.int64),
@@ -198,6 +201,7 @@ def fit_pose(
         ),
         *_model_arrays(model),
         _Prior(shape_prior.mean.numpy(), shape_prior.information.numpy()),
+        model.size_sigma,
         _Settings(
             _KERNELS[options.kernel],
             options.kernel_scale,
@@ -258,6 +262,7 @@ def _solve_faces(
     sample_order,
     stride,
     priors,
+    size_sigma,
     settings,
     has_start,
     constants,
@@ -273,8 +278,17 @@ def _solve_faces(
         if (measured.weight > 0).sum() < constants.min_keypoints:
             results.stop[i] = _TOO_FEW_KEYPOINTS
             continue
-        if not has_start:
-            R, t = _start(
+        row = min(i, len(priors.mean) - 1)
+        prior = _Prior(
+            priors.mean[row, 1:].copy(),
+            np.ascontiguousarray(priors.information[row, 1:, 1:]),
+        )
+        size = 1 + size_sigma * priors.mean[row, 0]
+        if has_start:
+            R_first, t_first = R, t / size
+            R_next, t_next = R_first, t_first
+        else:
+            R_first, t_first, R_next, t_next = _start(
                 coarse_shape.xyz_head,
                 coarse.rays,
                 coarse.A,
@@ -282,36 +296,31 @@ def _solve_faces(
                 sample_order,
                 constants,
             )
-        row = min(i, len(priors.mean) - 1)
-        prior = _Prior(priors.mean[row], priors.information[row])
-        c = prior.mean.copy()
-        if settings.visibility:
-            coarse = _weigh_visible(coarse, coarse_shape.normals, R, constants)
-        R, t, c, _, _, _, _, tried, _ = _minimise(
-            R,
-            t,
-            c,
-            coarse,
-            coarse_shape,
-            prior,
-            settings,
-            constants.coarse_cost_tolerance,
-            constants,
+        R, t, c, least = _roughly(
+            R_first, t_first, coarse, coarse_shape, prior, settings, constants
         )
+        if (R_first * R_next).sum() < constants.max_trace_apart:
+            R_other, t_other, c_other, other = _roughly(
+                R_next, t_next, coarse, coarse_shape, prior, settings, constants
+            )
+            if other < least:
+                R, t, c = R_other, t_other, c_other
         if settings.visibility:
             measured = _weigh_visible(measured, shape.normals, R, constants)
         R, t, c, H, alpha, beta, cost, iterations, stop = _minimise(
-            R, t, c, measured, shape, prior, settings, settings.cost_tolerance, constants
+            R, t, c, measured, shape, prior, settings, settings.cost_tolerance, 1.0, constants
         )
         regular = _covariance(
             H,
             prior.information,
             max(alpha, settings.expected_alpha),
             min(max(beta, constants.min_relative_beta * settings.expected_beta), 1.0),
-            results.covariance[i],
-            results.covariance_given_shape[i],
-            results.pose_of_shape[i],
-            results.shape_covariance[i],
+            t,
+            size,
+            size_sigma,
+            1 / priors.information[row, 0, 0],
+            i,
+            results,
         )
         if not (
             regular and np.isfinite(R).all() and np.isfinite(t).all() and np.isfinite(c).all()
@@ -320,7 +329,7 @@ def _solve_faces(
         elif t[2] <= 0 and not lens.fisheye:
             stop = _NOT_IN_FRONT
         results.cost[i] = cost
-        results.iterations[i] = tried + iterations
+        results.iterations[i] = iterations
         results.stop[i] = stop
         if stop >= _TOO_FEW_KEYPOINTS:
             results.covariance[i] = np.inf
@@ -329,8 +338,9 @@ def _solve_faces(
             results.pose_of_shape[i] = 0
         else:
             T[:3, :3] = R
-            T[:3, 3] = t
-            results.shape[i] = c
+            T[:3, 3] = size * t
+            results.shape[i, 0] = priors.mean[row, 0]
+            results.shape[i, 1:] = c
 
 
 @_compiled
@@ -390,24 +400,15 @@ def _weigh_visible(measured, normals, R, constants):
 
 
 @_compiled
-def _minimise(R, t, c, measured, shape, prior, settings, cost_tolerance, constants):
+def _minimise(R, t, c, measured, shape, prior, settings, cost_tolerance, widening, constants):
     """R, t, c, H of the keypoints, alpha, beta, cost, iterations and stop reason."""
     unknowns, count = 6 + len(c), len(measured.weight)
-    work = _Work(
-        np.empty((3, count)),
-        np.empty((2, count)),
-        np.empty(count),
-        np.empty(count),
-        np.empty(count),
-        np.zeros((-(-unknowns // 3) * 3, 2 * count)),
-    )
+    work = _workspace(len(c), count)
     H, H_damped = np.zeros((unknowns, unknowns)), np.zeros((unknowns, unknowns))
     L = np.zeros((unknowns, unknowns))
     step, g = np.zeros((unknowns, 1)), np.zeros(unknowns)
 
-    kernel = settings.kernel, settings.kernel_scale
-    _evaluate(R, t, c, measured, shape, prior, kernel, work, constants)
-    kernel = settings.kernel, settings.kernel_scale * _widening(measured, work, constants)
+    kernel = settings.kernel, settings.kernel_scale * widening
     cost = _evaluate(R, t, c, measured, shape, prior, kernel, work, constants)
     damping, stop, tried = constants.damping_start, _MAX_ITERATIONS, 0
     accept = stale = True
@@ -455,16 +456,48 @@ def _minimise(R, t, c, measured, shape, prior, settings, cost_tolerance, constan
 
 
 @_compiled
-def _widening(measured, work, constants):
-    """See `MapProblem.adapt_kernel`."""
-    squared = np.empty(len(measured.weight))
+def _roughly(R, t, measured, shape, prior, settings, constants):
+    """See `refine._roughly`: R, t, c below one start, and their cost."""
+    seen = measured
+    if settings.visibility:
+        seen = _weigh_visible(measured, shape.normals, R, constants)
+    c = prior.mean.copy()
+    work = _workspace(len(c), len(measured.weight))
+    kernel = settings.kernel, settings.kernel_scale
+    _evaluate(R, t, c, seen, shape, prior, kernel, work, constants)
+    squared = np.empty(len(seen.weight))
     count = 0
-    for k in range(len(measured.weight)):
-        if measured.weight[k] > 0:
+    for k in range(len(seen.weight)):
+        if seen.weight[k] > 0:
             squared[count] = work.residual[0, k] ** 2 + work.residual[1, k] ** 2
             count += 1
     spread = np.sqrt(_lower_median(squared[:count]) / _NORMAL_MEDIAN)
-    return max(spread / constants.tolerated_spread, 1.0)
+    R, t, c, _, _, _, _, _, _ = _minimise(
+        R,
+        t,
+        c,
+        seen,
+        shape,
+        prior,
+        settings,
+        constants.coarse_cost_tolerance,
+        max(spread / constants.tolerated_spread, 1.0),
+        constants,
+    )
+    cost = _evaluate(R, t, c, measured, shape, prior, kernel, work, constants)
+    return R, t, c, cost
+
+
+@_compiled
+def _workspace(modes, count):
+    return _Work(
+        np.empty((3, count)),
+        np.empty((2, count)),
+        np.empty(count),
+        np.empty(count),
+        np.empty(count),
+        np.zeros((-(-(6 + modes) // 3) * 3, 2 * count)),
+    )
 
 
 @_compiled
@@ -593,10 +626,8 @@ def _observed_efficiency(work):
 
 
 @_compiled
-def _covariance(
-    H, prior_information, alpha, beta, covariance, given_shape, pose_of_shape, shape_covariance
-):
-    """Fill the last four arguments; False where the keypoints do not fix the pose."""
+def _covariance(H, prior_information, alpha, beta, t, size, size_sigma, size_variance, i, results):
+    """Fill face i of the results; False where the keypoints do not fix the pose."""
     modes = len(H) - 6
     L = np.zeros((6, 6))
     of_pose = np.eye(6)
@@ -604,9 +635,6 @@ def _covariance(
         return False
     _cholesky_solve(L, of_pose)
     G = -_multiply(of_pose, H[:6, 6:])
-    pose_of_shape[:] = G
-    given_shape[:] = alpha / (beta * beta) * of_pose
-
     S = H[6:, 6:] + _multiply(H[6:, :6], G)
     L_shape = np.zeros((modes, modes))
     inverse = np.eye(modes)
@@ -614,9 +642,25 @@ def _covariance(
         return False
     _cholesky_solve(L_shape, inverse)
     middle = alpha * S + prior_information
-    shape_covariance[:] = _multiply(_multiply(inverse, middle), inverse)
-    covariance[:] = given_shape + _multiply(_multiply(G, shape_covariance), G.T)
-    return np.isfinite(covariance).all()
+
+    scale = np.ones(6)
+    scale[:3] = size
+    pose_of_shape, shape_covariance = results.pose_of_shape[i], results.shape_covariance[i]
+    for a in range(6):
+        for b in range(6):
+            results.covariance_given_shape[i, a, b] = (
+                alpha / (beta * beta) * scale[a] * of_pose[a, b] * scale[b]
+            )
+        for m in range(modes):
+            pose_of_shape[a, 1 + m] = scale[a] * G[a, m]
+    pose_of_shape[:3, 0] = size_sigma * t
+    pose_of_shape[3:, 0] = 0
+    shape_covariance[:] = 0
+    shape_covariance[0, 0] = size_variance
+    shape_covariance[1:, 1:] = _multiply(_multiply(inverse, middle), inverse)
+    of_shape = _multiply(_multiply(pose_of_shape, shape_covariance), pose_of_shape.T)
+    results.covariance[i] = results.covariance_given_shape[i] + of_shape
+    return np.isfinite(results.covariance[i]).all()
 
 
 # The start: see `pnp`. Small samples are drawn only if the solution of all keypoints does not fit
@@ -625,7 +669,7 @@ def _covariance(
 
 @_compiled
 def _start(xyz, rays, A, weight, sample_order, constants):
-    """R (3, 3) and t (3,) of one face.
+    """Two R (3, 3) and t (3,) of one face; the second is the first where there is no other.
 
     Args:
         xyz: (3, K) m.
@@ -636,10 +680,10 @@ def _start(xyz, rays, A, weight, sample_order, constants):
         constants: `_Constants`.
     """
     count = len(weight)
-    R, t = _solve_pnp(xyz, rays, weight, constants)
+    R, t, R_next, t_next = _solve_pnp(xyz, rays, weight, constants)
     error = np.empty(count)
     if _median_residual(R, t, xyz, rays, A, weight, error) < _SUSPICIOUS:
-        return R, t
+        return R, t, R_next, t_next
     best = _median_sine(R, t, xyz, rays, weight, error)
     for order in sample_order:
         sample = np.zeros(count)
@@ -650,7 +694,7 @@ def _start(xyz, rays, A, weight, sample_order, constants):
                 chosen += 1
                 if chosen == constants.sample_size:
                     break
-        R_sample, t_sample = _solve_pnp(xyz, rays, sample, constants)
+        R_sample, t_sample, _, _ = _solve_pnp(xyz, rays, sample, constants)
         median = _median_sine(R_sample, t_sample, xyz, rays, weight, error)
         if median < best:
             best, R, t = median, R_sample, t_sample
@@ -660,43 +704,78 @@ def _start(xyz, rays, A, weight, sample_order, constants):
     for k in range(count):
         inv = 1 / (1 + error[k] / (variance * constants.outlier_scale * constants.outlier_scale))
         inliers[k] = weight[k] * inv * inv
-    R_all, t_all = _solve_pnp(xyz, rays, inliers, constants)
+    R_all, t_all, R_next, t_next = _solve_pnp(xyz, rays, inliers, constants)
     if _median_sine(R_all, t_all, xyz, rays, weight, error) < best:
-        return R_all, t_all
-    return R, t
+        return R_all, t_all, R_next, t_next
+    return R, t, R_all, t_all
 
 
 @_compiled
 def _solve_pnp(xyz, rays, weight, constants):
     """As `_ObjectSpaceSystem.minimise`; identity if there is no such pose."""
     Omega, t_of_r, depth_of_r, centre, ray = _system(xyz, rays, weight)
-    best_R, best_cost = np.eye(3), np.inf
     if not np.isfinite(Omega).all():
-        return best_R, np.zeros(3)
+        return np.eye(3), np.zeros(3), np.eye(3), np.zeros(3)
     vectors = np.linalg.eigh(Omega)[1]
-    for i in range(constants.candidate_eigenvectors):
-        for sign in (1.0, -1.0):
-            R = _orthonormal(sign * vectors[:, i])
-            for _ in range(constants.gauss_newton_steps):
-                R = _gauss_newton_step(R, Omega)
-            r = R.ravel()
-            depth, cost = 0.0, 0.0
-            for a in range(9):
-                depth += depth_of_r[a] * r[a]
-                for b in range(9):
-                    cost += r[a] * Omega[a, b] * r[b]
-            away = (
-                R[0, 0] * ray[0] + R[1, 0] * ray[1] + R[2, 0] * ray[2] > constants.max_cos_forward
-            )
-            if depth > 0 and cost < best_cost and not away:
-                best_R, best_cost = R, cost
+    of_vectors = 2 * constants.candidate_eigenvectors
+    count = of_vectors + 4
+    R, cost = np.empty((count, 3, 3)), np.full(count, np.inf)
+    for m in range(count):
+        if m < of_vectors:
+            R[m] = _orthonormal((1 - 2 * (m % 2)) * vectors[:, m // 2])
+        else:
+            R[m] = _facing(ray, m - of_vectors)
+        for _ in range(constants.gauss_newton_steps):
+            R[m] = _gauss_newton_step(R[m], Omega)
+        r = R[m].ravel()
+        depth, total, forward = 0.0, 0.0, 0.0
+        for a in range(9):
+            depth += depth_of_r[a] * r[a]
+            for b in range(9):
+                total += r[a] * Omega[a, b] * r[b]
+        for i in range(3):
+            forward += R[m, i, 0] * ray[i]
+        if depth > 0 and forward <= constants.max_cos_forward:
+            cost[m] = total
+    best = cost.argmin()
+    for m in range(count):
+        if (R[m] * R[best]).sum() > constants.max_trace_apart and m != best:
+            cost[m] = np.inf
+    least = cost[best]
+    cost[best] = np.inf
+    next_best = cost.argmin()
+    # A minimum far above the other one is none of the keypoints'.
+    if not cost[next_best] < _NEXT_BEST * least:
+        next_best = best
+    t, t_next = _translation(R[best], t_of_r, centre), _translation(R[next_best], t_of_r, centre)
+    return R[best], t, R[next_best], t_next
+
+
+@_compiled
+def _facing(ray, quarters):
+    """Rotation of a face that looks along -ray, rolled by some quarters of a turn."""
+    x = -ray / _norm(ray)
+    right = np.zeros(3)
+    right[2 if abs(x[0]) > 0.9 else 0] = 1
+    y = right - (right * x).sum() * x
+    y /= _norm(y)
+    z = np.array([x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0]])
+    R = np.empty((3, 3))
+    for _ in range(quarters):
+        y, z = z, -y
+    R[:, 0], R[:, 1], R[:, 2] = x, y, z
+    return R
+
+
+@_compiled
+def _translation(R, t_of_r, centre):
     t = np.zeros(3)
     for i in range(3):
         for a in range(9):
-            t[i] += t_of_r[i, a] * best_R[a // 3, a % 3]
+            t[i] += t_of_r[i, a] * R[a // 3, a % 3]
         for j in range(3):
-            t[i] -= best_R[i, j] * centre[j]
-    return best_R, t
+            t[i] -= R[i, j] * centre[j]
+    return t
 
 
 @_compiled

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from face_pose_ros.geometry.robust import Efficiency
-from face_pose_ros.pose.residuals import NormalEquations
+from face_pose_ros.pose.residuals import NormalEquations, ShapePrior
 
 # The observed Hessian of a redescending kernel may vanish on keypoints that are all far off.
 MIN_RELATIVE_BETA = 0.1
@@ -22,6 +22,29 @@ class PoseCovariance(NamedTuple):
     pose_of_shape: Tensor  # (N, 6, C)
     shape_covariance: Tensor  # (N, C, C)
     regular: Tensor  # (N,) bool: the keypoints fix the pose
+
+    def with_size(self, t: Tensor, size_sigma: float, prior: ShapePrior) -> PoseCovariance:
+        """The same for heads of the prior's size, with the size as the first coefficient.
+
+        A head of size s has its translation s t; the picture tells nothing of s, so its
+        distribution stays the prior's and moves the head along its ray.
+
+        Args:
+            t: (N, 3) m, translations of heads of mean size.
+            size_sigma: Relative standard deviation of the size.
+            prior: Of the N shapes, or of any (N = 1).
+        """
+        size = (1 + size_sigma * prior.mean[:, :1]).expand(len(t), 1)
+        scale = torch.cat([size.expand(-1, 3), torch.ones_like(t)], -1)
+        of_size = torch.cat([size_sigma * t, torch.zeros_like(t)], -1)[..., None]
+        G = torch.cat([of_size, scale[..., None] * self.pose_of_shape], -1)
+        modes = self.shape_covariance.shape[-1]
+        of_shape = G.new_zeros(len(t), 1 + modes, 1 + modes)
+        of_shape[:, 0, 0] = 1 / prior.information[:, 0, 0]
+        of_shape[:, 1:, 1:] = self.shape_covariance
+        given_shape = scale[:, :, None] * self.covariance_given_shape * scale[:, None]
+        covariance = given_shape + G @ of_shape @ G.mT
+        return PoseCovariance(covariance, given_shape, G, of_shape, self.regular)
 
 
 def posterior_covariance(system: NormalEquations, expected: Efficiency) -> PoseCovariance:

@@ -21,7 +21,7 @@ def attach_gradient(problem: MapProblem, x: Estimate) -> Estimate:
     """
     x = Estimate(*(field.detach() for field in x))
     fixed = problem.detach()
-    zero = torch.zeros(len(x.t), 6 + x.shape.shape[-1], dtype=x.t.dtype, device=x.t.device)
+    zero = torch.zeros(len(x.t), 6 + x.modes.shape[-1], dtype=x.t.dtype, device=x.t.device)
 
     def gradient(delta: Tensor) -> Tensor:
         return fixed.normal_equations(x.step(delta)).g

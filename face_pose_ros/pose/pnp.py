@@ -21,25 +21,27 @@ GAUSS_NEWTON_STEPS = 4  # from an eigenvector; the refinement that follows does 
 # Between the head's x axis and the rays: a face turned away by more than 120 deg has no keypoints
 # that a camera could see. The mean shape sometimes fits another person's best from inside.
 MAX_COS_FORWARD = 0.5
+MAX_TRACE_APART = 2.88  # of the rotation between two minima: more than 20 deg
 SAMPLE_SIZE = 6  # keypoints of a hypothesis
 _SAMPLES = 23  # with 20 % outliers all of them are spoilt once in 1000 faces
 OUTLIER_SCALE = 3.0  # of the residuals' robust standard deviation
 
 
 class PoseStart(NamedTuple):
-    """Start values of N faces."""
+    """Start values of N faces, the more likely one first."""
 
-    R_cam_head: Tensor  # (N, 3, 3)
-    t_cam_head: Tensor  # (N, 3) m
+    R_cam_head: Tensor  # (N, S, 3, 3)
+    t_cam_head: Tensor  # (N, S, 3) m
 
 
 def solve_pnp_rays(xyz_head: Tensor, rays: Tensor, weight: Tensor) -> PoseStart:
-    """Pose from 3-D points and the rays on which the camera sees them.
+    """Two poses from 3-D points and the rays on which the camera sees them.
 
     Of the solution of all points and those of small samples the one with the least median error
     wins (Rousseeuw 1984), unless one more solve with all its inliers, by Geman-McClure weights,
-    is better still. With
-    fewer than six points of non-zero weight, or all of them on one line, the answer is finite but
+    is better still. The second pose is the best one that is turned far from it: a face that is
+    small in the picture is nearly flat, and looks nearly the same from two sides. With fewer than
+    six points of non-zero weight, or all of them on one line, the answers are finite but
     meaningless.
 
     Args:
@@ -56,6 +58,7 @@ def solve_pnp_rays(xyz_head: Tensor, rays: Tensor, weight: Tensor) -> PoseStart:
         xyz_all[rows, samples], rays[rows, samples], weight[rows, samples]
     )
     R, t = of_all.join(of_samples).minimise()
+    R, t = R[..., 0, :, :], t[..., 0, :]
     error_sq = _object_space_error_sq(R, t, xyz_head, rays)  # (N, 1 + samples, K)
     unmeasured = (weight == 0)[:, None]
     median = error_sq.masked_fill(unmeasured, torch.nan).nanmedian(dim=-1).values
@@ -65,15 +68,15 @@ def solve_pnp_rays(xyz_head: Tensor, rays: Tensor, weight: Tensor) -> PoseStart:
     scaled = error_sq[face, best] / variance.nan_to_num(1.0).clamp_min(1e-18)[:, None]
     inlier_weight = robust.geman_mcclure(scaled, OUTLIER_SCALE).weight
     inliers = _ObjectSpaceSystem.build(xyz_all, rays, weight * inlier_weight).minimise()
-    error_sq = _object_space_error_sq(
-        inliers.R_cam_head[:, None], inliers.t_cam_head[:, None], xyz_head, rays
-    )
+    error_sq = _object_space_error_sq(*inliers, xyz_head, rays)
     of_inliers = error_sq.masked_fill(unmeasured, torch.nan).nanmedian(dim=-1).values[:, 0]
-    # Few keypoints may agree by chance on a pose that is far from the others'.
+    # A sample may agree by chance with half of the others: then its inliers need not.
     better = of_inliers < median[face, best]
+    R = torch.stack([R[face, best], inliers.R_cam_head[:, 0]], 1)
+    t = torch.stack([t[face, best], inliers.t_cam_head[:, 0]], 1)
     return PoseStart(
-        torch.where(better[:, None, None], inliers.R_cam_head, R[face, best]),
-        torch.where(better[:, None], inliers.t_cam_head, t[face, best]),
+        torch.where(better[:, None, None, None], inliers.R_cam_head, R),
+        torch.where(better[:, None, None], inliers.t_cam_head, t),
     )
 
 
@@ -131,26 +134,49 @@ class _ObjectSpaceSystem(NamedTuple):
         return _ObjectSpaceSystem(*(torch.cat([a, b], dim) for a, b, dim in pairs))
 
     def minimise(self) -> PoseStart:
-        """R (..., 3, 3) and t (..., 3) of least cost, in front of the camera and facing it."""
-        R = _rotation_candidates(self.Omega)  # (..., M, 3, 3)
+        """R (..., 2, 3, 3) and t (..., 2, 3) of least cost and of the next minimum.
+
+        Both are in front of the camera and face it, if any do.
+        """
+        R = _rotation_candidates(self.Omega, self.ray)  # (..., M, 3, 3)
         for _ in range(GAUSS_NEWTON_STEPS):
             R = _gauss_newton_step(R, self.Omega)
         r = R.flatten(-2)  # (..., M, 9)
         cost = ((r @ self.Omega) * r).sum(-1)
         behind = (r @ self.depth_of_r[..., None]).squeeze(-1) <= 0
         away = (R[..., 0] * self.ray[..., None, :]).sum(-1) > MAX_COS_FORWARD
-        best = torch.where(behind | away, torch.inf, cost).argmin(-1)[..., None, None]
-        r = r.gather(-2, best.expand(*best.shape[:-1], 9)).squeeze(-2)
+        cost = torch.where(behind | away, torch.inf, cost)
+        best = cost.argmin(-1, keepdim=True)
+        r_best = r.gather(-2, best[..., None].expand(*best.shape, 9))
+        # The trace of R_a^T R_b is the inner product of the vectors.
+        same = (r * r_best).sum(-1) > MAX_TRACE_APART
+        next_best = torch.where(same, torch.inf, cost).argmin(-1, keepdim=True)
+        is_one = torch.where(same, torch.inf, cost).gather(-1, next_best).isfinite()
+        next_best = torch.where(is_one, next_best, best)
+        r = torch.cat([r_best, r.gather(-2, next_best[..., None].expand(*best.shape, 9))], -2)
         R = r.unflatten(-1, (3, 3))
-        t = ((self.t_of_r @ r[..., None]) - R @ self.centre[..., None]).squeeze(-1)
+        t = r @ self.t_of_r.mT - (R @ self.centre[..., None, :, None]).squeeze(-1)
         return PoseStart(R, t)
 
 
-def _rotation_candidates(Omega: Tensor) -> Tensor:
-    """(..., 2 M, 3, 3) rotations next to +- the M smallest eigenvectors of Omega (..., 9, 9)."""
+def _rotation_candidates(Omega: Tensor, ray: Tensor) -> Tensor:
+    """(..., 2 M + 4, 3, 3) rotations from which to descend.
+
+    Those next to +- the M smallest eigenvectors of Omega (..., 9, 9), and a face that looks along
+    -ray (..., 3) in four rolls: the mean shape on another person's keypoints may have a minimum
+    that no eigenvector leads to.
+    """
     vectors = torch.linalg.eigh(Omega).eigenvectors[..., :CANDIDATE_EIGENVECTORS]
     M = vectors.mT.unflatten(-1, (3, 3))
-    return so3.nearest(torch.cat([M, -M], dim=-3))
+    x = -torch.nn.functional.normalize(ray, dim=-1)
+    # The person's left is on the picture's right; a fisheye's ray may be that direction itself.
+    right = torch.where(
+        x[..., :1].abs() > 0.9, x.new_tensor([0.0, 0.0, 1.0]), x.new_tensor([1.0, 0.0, 0.0])
+    )
+    y = torch.nn.functional.normalize(right - (right * x).sum(-1, keepdim=True) * x, dim=-1)
+    z = torch.linalg.cross(x, y)
+    rolls = [torch.stack([x, *yz], -1) for yz in ((y, z), (z, -y), (-y, -z), (-z, y))]
+    return torch.cat([so3.nearest(torch.cat([M, -M], dim=-3)), torch.stack(rolls, -3)], -3)
 
 
 def _gauss_newton_step(R: Tensor, Omega: Tensor) -> Tensor:

@@ -24,11 +24,12 @@ from face_pose_ros.pose.levenberg_marquardt import (
     StopReason,
     minimise,
 )
-from face_pose_ros.pose.pnp import solve_pnp_rays
+from face_pose_ros.pose.pnp import PoseStart, solve_pnp_rays
 from face_pose_ros.pose.residuals import Estimate, MapProblem, PosePrior, ShapePrior
+from face_pose_ros.pose.weak_perspective import weak_perspective_start
 from face_pose_ros.types import HeadPoses, Keypoints
 
-STARTS = {'sqpnp': solve_pnp_rays}
+STARTS = {'sqpnp': solve_pnp_rays, 'weak_perspective': weak_perspective_start}
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,18 @@ class PoseResult:
 
     poses: HeadPoses
     cost: Tensor  # (N,) at the end: negative log posterior up to a constant
-    iterations: Tensor  # (N,) int64, steps tried until the face stopped
+    iterations: Tensor  # (N,) int64, steps tried with all keypoints
     stop: Tensor  # (N,) int64, a StopReason each
 
 
 @lru_cache(maxsize=4)
 def default_shape_prior(model: FaceModel, options: PoseOptions) -> ShapePrior:
     """The prior of anybody's shape: N(0, 1) but for the size, which may be known."""
-    mean = model.xyz_head.new_zeros(1, len(model.modes))
+    mean = model.xyz_head.new_zeros(1, len(model.shape_names))
     information = torch.ones_like(mean)
-    if 'size' in model.mode_names:
-        size = model.mode_names.index('size')
-        excess_m = 1e-3 * options.interpupillary_mm - MEAN_INTERPUPILLARY_M
-        mean[:, size] = excess_m / INTERPUPILLARY_SIGMA_M
-        sigma_m = 1e-3 * options.interpupillary_sigma_mm
-        information[:, size] = (INTERPUPILLARY_SIGMA_M / sigma_m) ** 2
+    excess_m = 1e-3 * options.interpupillary_mm - MEAN_INTERPUPILLARY_M
+    mean[:, 0] = excess_m / INTERPUPILLARY_SIGMA_M
+    information[:, 0] = (1e3 * INTERPUPILLARY_SIGMA_M / options.interpupillary_sigma_mm) ** 2
     return ShapePrior(mean, torch.diag_embed(information))
 
 
@@ -141,27 +139,28 @@ def fit_pose_torch(
     pose_prior: PosePrior | None = None,
 ) -> PoseResult:
     """`fit_pose` in torch: on any device, differentiable, without host synchronisation on CUDA."""
+    size = 1 + model.size_sigma * shape_prior.mean[:, :1]
     problem = MapProblem.build(
         keypoints,
         model,
         camera,
         shape_prior,
-        pose_prior,
+        None if pose_prior is None else pose_prior.of_mean_size(size),
         options.independent_keypoints,
         robust.KERNELS[options.kernel],
         options.kernel_scale,
     )
     enough = problem.measured.sum(-1) >= MIN_KEYPOINTS
     coarse = problem.coarse()
-    x = _start(coarse, options, T_init)
-    limits = options.max_iterations, options.step_tolerance
-    # Fewer keypoints and no precision tell well enough which side of the head is seen, and make
-    # of the mean shape one that leaves no residuals like an outlier's.
-    rough = minimise(_prepare(coarse, x, options), x, *limits, COARSE_COST_TOLERANCE)
-    problem = _prepare(problem, rough.x, options)
-    descent = minimise(problem, rough.x, *limits, options.cost_tolerance)
+    x = _roughly(coarse, _starts(coarse, options, T_init, size), options)
+    if options.visibility:
+        problem = problem.weigh_visible(x.R)
+    descent = minimise(
+        problem, x, options.max_iterations, options.step_tolerance, options.cost_tolerance
+    )
     x = descent.x
     covariance = posterior_covariance(descent.system, options.efficiency)
+    covariance = covariance.with_size(x.t, model.size_sigma, shape_prior)
     if problem.rays.requires_grad or problem.A.requires_grad:
         x = attach_gradient(problem, x)
 
@@ -170,38 +169,61 @@ def fit_pose_torch(
     if camera.distortion_model == 'equidistant':
         in_front = torch.ones_like(in_front)  # a fisheye may see behind its own plane
     stop = torch.where(enough & ~in_front, StopReason.NOT_IN_FRONT, stop)
-    finite = x.R.isfinite().all((-1, -2)) & x.t.isfinite().all(-1) & x.shape.isfinite().all(-1)
+    finite = x.R.isfinite().all((-1, -2)) & x.t.isfinite().all(-1) & x.modes.isfinite().all(-1)
     stop = torch.where(enough & ~(finite & covariance.regular), StopReason.SINGULAR, stop)
     failed = stop >= StopReason.TOO_FEW_KEYPOINTS
+    of_size = shape_prior.mean[:, :1].expand(len(x.t), 1)
     eye = torch.eye(4, dtype=x.t.dtype, device=x.t.device)
     poses = HeadPoses(
-        T_cam_head=_unless(failed, se3.from_rt(x.R, x.t), eye),
+        T_cam_head=_unless(failed, se3.from_rt(x.R, size * x.t), eye),
         covariance=_unless(failed, covariance.covariance, torch.inf),
         covariance_given_shape=_unless(failed, covariance.covariance_given_shape, torch.inf),
         pose_of_shape=_unless(failed, covariance.pose_of_shape, 0.0),
-        shape=_unless(failed, x.shape, 0.0),
+        shape=_unless(failed, torch.cat([of_size, x.modes], -1), 0.0),
         shape_covariance=_unless(failed, covariance.shape_covariance, torch.inf),
         failed=failed,
     )
-    return PoseResult(poses, descent.system.cost, rough.iterations + descent.iterations, stop)
+    return PoseResult(poses, descent.system.cost, descent.iterations, stop)
 
 
-def _start(problem: MapProblem, options: PoseOptions, T_init: Tensor | None) -> Estimate:
-    shape = problem.shape_mean.expand(len(problem.rays), -1)
+def _starts(
+    problem: MapProblem, options: PoseOptions, T_init: Tensor | None, size: Tensor
+) -> PoseStart:
+    """S starts of each face, of mean size."""
     if T_init is not None:
-        T_init = T_init.to(problem.rays)
-        return Estimate(T_init[:, :3, :3], T_init[:, :3, 3], shape)
+        T_init = T_init.to(problem.rays)[:, None]
+        return PoseStart(T_init[..., :3, :3], T_init[..., :3, 3] / size[:, None])
     with torch.no_grad():
         # What a radian across each ray counts for.
         weight = 0.5 * (problem.A * problem.A).sum((-1, -2))
-        R, t = STARTS[options.start](problem.model.xyz_head, problem.rays, weight)
-    return Estimate(R, t, shape)
+        return STARTS[options.start](problem.model.xyz_head, problem.rays, weight)
 
 
-def _prepare(problem: MapProblem, x: Estimate, options: PoseOptions) -> MapProblem:
-    if options.visibility:
-        problem = problem.weigh_visible(x.R)
-    return problem.adapt_kernel(x)
+def _roughly(problem: MapProblem, starts: PoseStart, options: PoseOptions) -> Estimate:
+    """The better of the minima below the starts, found with few keypoints and no precision.
+
+    It tells well enough which side of the head is seen, and has no residuals that come from the
+    mean shape and look like an outlier's.
+    """
+    faces, count = starts.R_cam_head.shape[:2]
+    repeated = problem.repeat(count)
+    x = Estimate(
+        starts.R_cam_head.flatten(0, 1),
+        starts.t_cam_head.flatten(0, 1),
+        repeated.modes_mean.expand(faces * count, -1),
+    )
+    tried = repeated.weigh_visible(x.R) if options.visibility else repeated
+    descent = minimise(
+        tried.widen_kernel(x),
+        x,
+        options.max_iterations,
+        options.step_tolerance,
+        COARSE_COST_TOLERANCE,
+    )
+    # All of them are compared by the same cost.
+    cost = repeated.normal_equations(descent.x).cost.view(faces, count)
+    best = torch.arange(faces, device=cost.device) * count + cost.nan_to_num(torch.inf).argmin(-1)
+    return Estimate(*(field[best] for field in descent.x))
 
 
 def _unless(failed: Tensor, value: Tensor, otherwise: Tensor | float) -> Tensor:

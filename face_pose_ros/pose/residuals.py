@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from face_pose_ros.geometry import robust, so3
+from face_pose_ros.geometry import robust, se3, so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.types import Keypoints
@@ -47,20 +47,20 @@ def coarse_stride(count: int) -> int:
 
 
 class Estimate(NamedTuple):
-    """Values of all unknowns of N faces."""
+    """Values of all unknowns of N faces of mean size."""
 
     R: Tensor  # (N, 3, 3) R_cam_head
-    t: Tensor  # (N, 3) t_cam_head, m
-    shape: Tensor  # (N, C) prior standard deviations
+    t: Tensor  # (N, 3) m, t_cam_head over the face's size
+    modes: Tensor  # (N, M) prior standard deviations
 
     def step(self, delta: Tensor) -> Estimate:
-        """Moved by delta = (dt [m], omega [rad], dc), (N, 6 + C)."""
+        """Moved by delta = (dt [m], omega [rad], dc), (N, 6 + M)."""
         dt, omega, dc = delta.tensor_split((3, 6), dim=-1)
-        return Estimate(so3.exp(omega) @ self.R, self.t + dt, self.shape + dc)
+        return Estimate(so3.exp(omega) @ self.R, self.t + dt, self.modes + dc)
 
 
 class NormalEquations(NamedTuple):
-    """Gauss-Newton system at one estimate of each face, D = 6 + C unknowns."""
+    """Gauss-Newton system at one estimate of each face, D = 6 + M unknowns."""
 
     cost: Tensor  # (N,) negative log posterior up to a constant
     H: Tensor  # (N, D, D) of the keypoints alone, robustly weighted
@@ -75,7 +75,7 @@ class ShapePrior:
     """Normal distribution of the shape coefficients of N faces, or of any face (N = 1)."""
 
     mean: Tensor  # (N, C) prior standard deviations of the model
-    information: Tensor  # (N, C, C), inverse of the covariance, positive definite
+    information: Tensor  # (N, C, C), inverse of the covariance; the size is independent
 
 
 @dataclass(frozen=True)
@@ -85,18 +85,29 @@ class PosePrior:
     T_cam_head: Tensor  # (N, 4, 4) m
     covariance: Tensor  # (N, 6, 6) of (dt, omega) in the camera frame, positive definite
 
+    def of_mean_size(self, size: Tensor) -> PosePrior:
+        """The same for heads that are 1 / size (N or 1, 1) as large and as far away."""
+        t = self.T_cam_head[:, :3, 3] / size
+        scale = torch.cat([(1 / size).expand(len(t), 3), torch.ones_like(t)], -1)
+        covariance = scale[:, :, None] * self.covariance * scale[:, None]
+        return PosePrior(se3.from_rt(self.T_cam_head[:, :3, :3], t), covariance)
+
 
 @dataclass(frozen=True)
 class MapProblem:
-    """Measured keypoints of N faces against a deformable shape."""
+    """Measured keypoints of N faces against a deformable shape of mean size.
+
+    The size scales face and translation together and leaves the picture as it is, so it is no
+    unknown here: `refine` scales the answer.
+    """
 
     model: FaceModel
     rays: Tensor  # (N, K, 3) unit
     A: Tensor  # (N, K, 2, 3) whitened residual per unit of deviation across the ray
     measured: Tensor  # (N, K) bool
     independent_keypoints: float  # what all keypoints together are worth, see `information`
-    shape_mean: Tensor  # (N or 1, C)
-    shape_information: Tensor  # (N or 1, C, C)
+    modes_mean: Tensor  # (N or 1, M)
+    modes_information: Tensor  # (N or 1, M, M)
     pose_prior: PosePrior | None
     kernel: robust.Kernel
     kernel_scale: Tensor  # (N, 1) standard deviations
@@ -130,8 +141,8 @@ class MapProblem:
             A=A,
             measured=measured,
             independent_keypoints=independent_keypoints,
-            shape_mean=shape_prior.mean,
-            shape_information=shape_prior.information,
+            modes_mean=shape_prior.mean[:, 1:],
+            modes_information=shape_prior.information[:, 1:, 1:],
             pose_prior=pose_prior,
             kernel=kernel,
             kernel_scale=kernel_scale * torch.ones_like(rays[:, :1, 0]),
@@ -140,7 +151,8 @@ class MapProblem:
     @property
     def information(self) -> Tensor:
         """(N,) factor by which the keypoints count less, because their errors move together."""
-        return (self.independent_keypoints / self.measured.sum(-1).clamp_min(1)).clamp_max(1.0)
+        count = self.measured.sum(-1).clamp_min(1).to(self.rays)
+        return (self.independent_keypoints / count).clamp_max(1.0)
 
     def coarse(self) -> MapProblem:
         """The same with fewer keypoints, where there are many."""
@@ -153,6 +165,28 @@ class MapProblem:
             measured=self.measured[:, ::stride],
         )
 
+    def repeat(self, count: int) -> MapProblem:
+        """Every face `count` times, one after the other."""
+
+        def repeated(x: Tensor) -> Tensor:
+            return x if len(x) == 1 else x.repeat_interleave(count, dim=0)
+
+        prior = self.pose_prior
+        return replace(
+            self,
+            rays=self.rays.repeat_interleave(count, dim=0),
+            A=self.A.repeat_interleave(count, dim=0),
+            measured=self.measured.repeat_interleave(count, dim=0),
+            modes_mean=repeated(self.modes_mean),
+            modes_information=repeated(self.modes_information),
+            kernel_scale=self.kernel_scale.repeat_interleave(count, dim=0),
+            pose_prior=prior
+            and PosePrior(
+                prior.T_cam_head.repeat_interleave(count, dim=0),
+                prior.covariance.repeat_interleave(count, dim=0),
+            ),
+        )
+
     def weigh_visible(self, R: Tensor) -> MapProblem:
         """The same with keypoints on the far side of heads at R (N, 3, 3) made uncertain."""
         cos = -(self.rays.detach() * (self.model.normals @ R.mT)).sum(-1)
@@ -160,7 +194,7 @@ class MapProblem:
         information = VISIBILITY_FLOOR + (1 - VISIBILITY_FLOOR) * seen
         return replace(self, A=self.A * information.sqrt()[..., None, None])
 
-    def adapt_kernel(self, x: Estimate) -> MapProblem:
+    def widen_kernel(self, x: Estimate) -> MapProblem:
         """The same with a wider kernel, if the residuals at x are far larger than their sigma.
 
         The mean shape fits nobody, and a kernel made for noise would call a long chin an outlier.
@@ -178,7 +212,8 @@ class MapProblem:
 
     def whitened_residuals(self, x: Estimate) -> tuple[Tensor, Tensor]:
         """Residuals (N, K, 2) and their Jacobian (N, K, 2, D)."""
-        Rx = self.model.points(x.shape) @ x.R.mT
+        xyz_head = self.model.xyz_head + torch.einsum('nm,mkx->nkx', x.modes, self.model.modes)
+        Rx = xyz_head @ x.R.mT
         p = Rx + x.t[:, None]
         depth = (self.rays * p).sum(-1)
         valid = depth > MIN_COS * p.norm(dim=-1)
@@ -187,10 +222,10 @@ class MapProblem:
         J_t = (self.A - residual[..., None] * self.rays[..., None, :]) * inv_depth[..., None, None]
         # d(exp(omega) R x) / d omega = -hat(R x): each row of J_t times it is a cross product.
         J_omega = torch.linalg.cross(Rx[..., None, :].expand_as(J_t), J_t)
-        J_shape = torch.einsum('nkab,nbd,ckd->nkac', J_t, x.R, self.model.modes)
+        J_modes = torch.einsum('nkab,nbd,ckd->nkac', J_t, x.R, self.model.modes)
         missing = (~valid & self.measured)[..., None]
         residual = torch.where(missing, INVALID_SIGMAS, residual)
-        return residual, torch.cat([J_t, J_omega, J_shape], -1)
+        return residual, torch.cat([J_t, J_omega, J_modes], -1)
 
     def normal_equations(self, x: Estimate) -> NormalEquations:
         """Cost, gradient and robustly weighted Gauss-Newton Hessian."""
@@ -205,11 +240,11 @@ class MapProblem:
         g = information * (Jw.mT @ residual[..., None]).squeeze(-1)
         cost = 0.5 * self.information * torch.where(self.measured, rho, 0.0).sum(-1)
 
-        deviation = x.shape - self.shape_mean
-        pull = (self.shape_information @ deviation[..., None]).squeeze(-1)
+        deviation = x.modes - self.modes_mean
+        pull = (self.modes_information @ deviation[..., None]).squeeze(-1)
         cost = cost + 0.5 * (deviation * pull).sum(-1)
         prior = torch.zeros_like(H)
-        prior[:, 6:, 6:] = self.shape_information
+        prior[:, 6:, 6:] = self.modes_information
         g = torch.cat([g[:, :6], g[:, 6:] + pull], -1)
         if self.pose_prior is not None:
             of_pose = _pose_prior_terms(self.pose_prior, x)

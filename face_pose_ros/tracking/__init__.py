@@ -1,1 +1,1 @@
-"""Which face of this image is which face of the images before."""
+"""People over time: ids, filtered poses, and what is remembered of each one's shape."""

@@ -1,13 +1,18 @@
-"""Ids that stay with a person from image to image."""
+"""People over time: ids, what is remembered of each one's shape, filtered poses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
+
+from face_pose_ros.tracking.association import associate
+from face_pose_ros.tracking.filter import FilterOptions, PoseFilter
+from face_pose_ros.tracking.identity import FaceGivenIdentity
+from face_pose_ros.tracking.se3 import Array
+from face_pose_ros.tracking.shape_memory import Shape, ShapeMemory, ShapeMemoryOptions
 
 if TYPE_CHECKING:
     from face_pose_ros.estimator import FacePose
@@ -17,89 +22,190 @@ if TYPE_CHECKING:
 class TrackerOptions:
     """Options of `Tracker`."""
 
-    max_jump: float = 1.0  # between images, of the face's box diagonal; a larger one is a new face
     lost_after_s: float = 1.0  # a face not seen for so long is forgotten
+    max_jump_m: float = 0.5  # from where it was expected, across the line of sight
+    filter_poses: bool = True  # False: poses as measured
+    remember_shape: bool = True  # False: every image anew
+    filter: FilterOptions = field(default_factory=FilterOptions)
+    shape: ShapeMemoryOptions = field(default_factory=ShapeMemoryOptions)
 
     def __post_init__(self) -> None:
-        for name in ('max_jump', 'lost_after_s'):
-            if getattr(self, name) <= 0:
+        for name in ('lost_after_s', 'max_jump_m'):
+            if not getattr(self, name) > 0:
                 raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
 
 
+class KnownFaces(NamedTuple):
+    """M faces seen a moment ago."""
+
+    ids: tuple[str, ...]
+    keypoints_uv: Array  # (M, K, 2) px, where they were seen last
+
+
 @dataclass
-class _Track:
+class _Person:
     id: str
-    box_xyxy: NDArray[np.float64]  # (4,) px
-    keypoints_uv: NDArray[np.float64]  # (K, 2) px
+    filter: PoseFilter
+    memory: ShapeMemory
+    identity: Array  # (I,) coefficients for which the filter's pose holds
+    keypoints_uv: Array  # (K, 2) px
     seen_s: float
 
 
 class Tracker:
-    """Globally optimal assignment of faces to tracks by the way their boxes would have moved."""
+    """Recognises people from image to image by where they should be by now.
 
-    def __init__(self, options: TrackerOptions) -> None:
+    Unseen people move on in the filter's prediction and are not reported, until they are seen
+    again or lost. Ids are never used twice.
+    """
+
+    def __init__(self, options: TrackerOptions, prior: Shape, expressions: Sequence[bool]) -> None:
+        """Know nobody.
+
+        Args:
+            options: See `TrackerOptions`.
+            prior: Shape of anybody, C coefficients; identity and expressions independent.
+            expressions: C, which coefficients are expressions.
+        """
         self.options = options
-        self._tracks: list[_Track] = []
+        self._prior = prior
+        self._expressions = np.asarray(expressions, dtype=bool)
+        self._identity = np.flatnonzero(~self._expressions)
+        self._people: list[_Person] = []
         self._count = 0
         self._stamp_s = -np.inf
 
     @property
     def ids(self) -> list[str]:
         """Ids of all faces not yet forgotten, seen in the last image or not."""
-        return [track.id for track in self._tracks]
+        return [person.id for person in self._people]
 
-    def recent_keypoints_uv(self, max_age_s: float) -> NDArray[np.float64]:
-        """(N, 478, 2) px, where the faces were that were seen at most max_age_s [s] ago."""
-        oldest_s = self._stamp_s - max_age_s
-        recent = [track.keypoints_uv for track in self._tracks if track.seen_s >= oldest_s]
-        return np.array(recent).reshape(-1, 478, 2)
+    def known_faces(self, max_age_s: float) -> KnownFaces:
+        """The faces seen at most max_age_s [s] before the last `advance`."""
+        recent = [p for p in self._people if p.seen_s >= self._stamp_s - max_age_s]
+        return KnownFaces(
+            tuple(person.id for person in recent),
+            np.array([person.keypoints_uv for person in recent]).reshape(-1, 478, 2),
+        )
+
+    def shape_of(self, person_id: str) -> Shape:
+        """What is known of a person's shape, expressions faded up to the last `advance`.
+
+        Args:
+            person_id: One of `ids`; empty for somebody unknown.
+
+        Raises:
+            KeyError: Nobody has this id now.
+        """
+        return ({'': self._prior} | {p.id: p.memory.shape for p in self._people})[person_id]
 
     def advance(self, stamp_s: float) -> None:
         """Forget what is lost by now [s]; a stamp before the last one is a restart."""
         if stamp_s < self._stamp_s:
-            self._tracks.clear()
+            self._people.clear()
         self._stamp_s = stamp_s
         oldest_s = stamp_s - self.options.lost_after_s
-        self._tracks = [track for track in self._tracks if track.seen_s >= oldest_s]
+        self._people = [person for person in self._people if person.seen_s >= oldest_s]
+        for person in self._people:
+            person.memory.advance(stamp_s)
 
-    def update(self, faces: list[FacePose], stamp_s: float) -> list[FacePose]:
-        """The same faces, in the same order, with their ids.
+    def update(self, faces: Sequence[FacePose], stamp_s: float) -> list[FacePose]:
+        """The same faces, in the same order, with ids, filtered poses and remembered shapes.
+
+        The pose of a fit holds for the shape of that fit. It is compared with a person's, and
+        filtered, as it would be for the shape remembered of that person. What is not known of the
+        shape is added to the covariance at the end, because no number of images averages it out.
 
         Args:
-            faces: Faces of one image.
+            faces: Faces of one image; the fit of each was given `shape_of(shape_prior_of)`, as it
+                was after `advance` to the same stamp.
             stamp_s: When it was taken [s].
         """
         self.advance(stamp_s)
-        boxes = np.array([face.box_xyxy for face in faces]).reshape(-1, 4)
-        known = np.array([track.box_xyxy for track in self._tracks]).reshape(-1, 4)
-        jump = _relative_jump(boxes, known)
-        # Beyond the gate every jump is equally impossible: the sum must not trade on them.
-        rows, columns = linear_sum_assignment(np.minimum(jump, 10 * self.options.max_jump))
-        match = {
-            r: c for r, c in zip(rows, columns, strict=True) if jump[r, c] <= self.options.max_jump
-        }
+        given = [
+            FaceGivenIdentity.of(
+                face.T_cam_head,
+                face.covariance_given_shape,
+                face.pose_of_shape,
+                Shape(face.shape, face.shape_covariance),
+                self._expressions,
+            )
+            for face in faces
+        ]
+        # Before any of them learns from this image.
+        priors = [self.shape_of(face.shape_prior_of) for face in faces]
+        known = self._recognised(given)
+        return [
+            self._followed(known.get(row), face, given[row], priors[row])
+            for row, face in enumerate(faces)
+        ]
 
-        named = []
-        for row, face in enumerate(faces):
-            track = self._tracks[match[row]] if row in match else self._start()
-            track.box_xyxy, track.keypoints_uv = face.box_xyxy, face.keypoints_uv
-            track.seen_s = stamp_s
-            named.append(replace(face, id=track.id))
-        return named
+    def _recognised(self, given: Sequence[FaceGivenIdentity]) -> dict[int, _Person]:
+        """Row of a face -> the person whose face it is, if it is known."""
+        people = self._people
+        states = [person.filter.predict(self._stamp_s) for person in people]
+        poses = [[face.pose_for(person.identity) for person in people] for face in given]
+        match = associate(
+            np.array([state.T_cam_head for state in states]).reshape(-1, 4, 4),
+            np.array([state.covariance[:6, :6] for state in states]).reshape(-1, 6, 6),
+            np.array(poses).reshape(len(given), len(people), 4, 4),
+            np.array([face.covariance for face in given]).reshape(-1, 6, 6),
+            self.options.max_jump_m,
+        )
+        return {row: people[column] for row, column in match.items()}
 
-    def _start(self) -> _Track:
+    def _followed(
+        self, person: _Person | None, face: FacePose, given: FaceGivenIdentity, prior: Shape
+    ) -> FacePose:
+        """The face with what was known of the person; `prior` is what its fit was given."""
+        options, stamp_s = self.options, self._stamp_s
+        if person:
+            memory = person.memory
+        else:
+            memory = ShapeMemory(self._prior, self._expressions, stamp_s, options.shape)
+        if options.remember_shape:
+            memory.update(Shape(face.shape, face.shape_covariance), prior)
+            identity = memory.shape.part(self._identity)
+            noise = given.covariance
+        else:
+            identity = given.identity
+            noise = given.covariance + given.covariance_for(
+                _scatter(identity, prior.part(self._identity))
+            )
+        measured = given.pose_for(identity.mean)
+
+        if person is None:
+            pose_filter = PoseFilter(measured, noise, stamp_s, options.filter)
+            person = _Person(
+                self._new_id(), pose_filter, memory, identity.mean, face.keypoints_uv, stamp_s
+            )
+            self._people.append(person)
+            T_cam_head, covariance = measured, noise
+        else:
+            if options.remember_shape:
+                person.filter.shift(given.pose_of_identity @ (identity.mean - person.identity))
+            T_cam_head, covariance = person.filter.update(measured, noise, stamp_s)
+            person.identity, person.keypoints_uv = identity.mean, face.keypoints_uv
+            person.seen_s = stamp_s
+
+        if not options.filter_poses:
+            T_cam_head, covariance = measured, given.covariance
+        shape = given.shape_for(identity, self._expressions)
+        return replace(
+            face,
+            T_cam_head=T_cam_head,
+            covariance=covariance + given.covariance_for(identity.covariance),
+            shape=shape.mean,
+            shape_covariance=shape.covariance,
+            id=person.id,
+        )
+
+    def _new_id(self) -> str:
         self._count += 1
-        track = _Track(f'f{self._count:05d}', np.empty(4), np.empty((0, 2)), -np.inf)
-        self._tracks.append(track)
-        return track
+        return f'f{self._count:05d}'
 
 
-def _relative_jump(boxes: NDArray[np.float64], known: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, M) distance of centres plus change of size, over the mean diagonal of the boxes."""
-    centre = 0.5 * (boxes[:, :2] + boxes[:, 2:])[:, None]
-    centre_known = 0.5 * (known[:, :2] + known[:, 2:])[None]
-    diagonal = np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=-1)[:, None]
-    diagonal_known = np.linalg.norm(known[:, 2:] - known[:, :2], axis=-1)[None]
-    moved = np.linalg.norm(centre - centre_known, axis=-1)
-    grown = np.abs(diagonal - diagonal_known)
-    return np.hypot(moved, grown) / (0.5 * (diagonal + diagonal_known)).clip(1e-9)
+def _scatter(fitted: Shape, prior: Shape) -> Array:
+    """Covariance of what noise alone does to a fit with a prior: V - V P^-1 V."""
+    V = fitted.covariance
+    return np.asarray(V - V @ np.linalg.solve(prior.covariance, V))

@@ -16,6 +16,7 @@ SHA256 = {
     'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
     'face_mesh_v2': '61649ae36b34ef60b0cc41ac3b586633b063f5df92513d359b5bf90626cdb0f2',
+    'face_model': '814e3da0ba3d736b10d9365d986caea17f2d75738c1149f888ce1797fb9a47f2',
 }
 
 

@@ -1,80 +1,171 @@
-"""Ids: globally optimal, kept through crossings of boxes, never used twice."""
+"""People over time: ids that survive crossings, occlusions, gaps and steps back in time."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from tracking.people import ANYBODY, camera, ids_seen, new_tracker, pose, watch
 
-from face_pose_ros.estimator import FacePose
+from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker, TrackerOptions
-
-
-def face(x, y=100.0, size=50.0):
-    return FacePose(
-        T_cam_head=np.eye(4),
-        covariance=np.eye(6),
-        keypoints_uv=np.full((478, 2), [x, y]),
-        keypoints_sigma_px=np.ones(478),
-        box_xyxy=np.array([x - size / 2, y - size / 2, x + size / 2, y + size / 2]),
-        score=1.0,
-        shape=np.zeros(0),
-        id='',
-    )
 
 
 def ids(faces):
     return [f.id for f in faces]
 
 
-@pytest.fixture
-def tracker():
-    return Tracker(TrackerOptions())
+@pytest.mark.parametrize('fps', [10, 30])
+def test_two_people_who_cross_keep_their_ids(rng, fps):
+    """One passes before the other, who is hidden for half a second, and one look in five fails."""
+    swapped, lost = 0, 0
+    for _ in range(150 // fps):
+        look = camera(rng)
+        speed, depth = rng.uniform(0.4, 1.0), rng.uniform(0.35, 0.8)
+        people = {
+            'near': (lambda t, v=speed: pose(v * (t - 1.5), z=1.2), [1.0, 0.5, 0]),
+            'far': (
+                lambda t, v=speed, d=depth: pose(-v * (t - 1.5), z=1.2 + d, turn=(0, 0.3, 0)),
+                [-0.8, 0.2, 0],
+            ),
+        }
+
+        def seen(name, stamp_s):
+            hidden = name == 'far' and abs(stamp_s - 1.5) < 0.25
+            return not hidden and rng.random() > 0.2
+
+        had = ids_seen(watch(new_tracker(), look, np.arange(0, 3, 1 / fps), people, seen))
+        swapped += bool(had['near'] & had['far'])
+        lost += len(had['near'] | had['far']) > 2
+    assert swapped == 0
+    assert lost == 0
 
 
-def test_order_of_detection_does_not_matter(tracker):
-    assert ids(tracker.update([face(100), face(300)], 0.0)) == ['f00001', 'f00002']
-    assert ids(tracker.update([face(305), face(104)], 0.1)) == ['f00002', 'f00001']
+def test_two_people_side_by_side_walk_together(look):
+    """What is where one was a moment ago is the other one: only the prediction tells."""
+    people = {
+        name: (lambda t, x0=x0: pose(x0 + 2.0 * t, z=2.5), [0, 0, 0])
+        for name, x0 in {'left': -1.0, 'right': -0.75}.items()
+    }
+    # First slowly enough to be understood.
+    had = ids_seen(watch(new_tracker(), look, np.r_[0:0.3:0.033, 0.4:1:0.125], people))
+    assert all(len(h) == 1 for h in had.values())
+    assert had['left'] != had['right']
 
 
-def test_assignment_is_globally_optimal(tracker):
-    tracker.update([face(100), face(140)], 0.0)
-    # Greedy nearest-first would give 135 to the second track and leave the first one far behind.
-    assert ids(tracker.update([face(135), face(180)], 0.1)) == ['f00001', 'f00002']
+def test_an_occlusion_is_survived_in_motion_and_nothing_is_reported(look, tracker):
+    people = {'a': (lambda t: pose(-0.5 + 0.6 * t), [0, 0, 0])}
+
+    def hidden(stamp_s):
+        return 1.0 < stamp_s < 1.7
+
+    run = list(watch(tracker, look, np.arange(0, 3, 0.1), people, lambda _, s: not hidden(s)))
+    assert all(found == {} for stamp_s, found in run if hidden(stamp_s))
+    assert ids_seen(run) == {'a': {'f00001'}}
 
 
-def test_a_jump_is_a_new_face(tracker):
-    tracker.update([face(100)], 0.0)
-    assert ids(tracker.update([face(500)], 0.1)) == ['f00002']
-
-
-def test_a_face_of_another_size_is_a_new_face(tracker):
-    tracker.update([face(100, size=40)], 0.0)
-    assert ids(tracker.update([face(100, size=160)], 0.1)) == ['f00002']
-
-
-def test_a_short_absence_is_forgiven_and_a_long_one_not(tracker):
-    tracker.update([face(100)], 0.0)
-    tracker.update([], 0.9)
+def test_a_lost_face_is_forgotten_in_time_and_its_id_never_used_again(look, tracker):
+    face = look.see(pose(0))
+    assert ids(tracker.update([face], 0.0)) == ['f00001']
+    assert tracker.update([], 0.9) == []
     assert tracker.ids == ['f00001']
-    assert ids(tracker.update([face(100)], 1.0)) == ['f00001']
-    tracker.update([], 2.1)
+    tracker.advance(1.0)
+    assert tracker.ids == ['f00001']
+    tracker.advance(1.01)
     assert tracker.ids == []
-    assert ids(tracker.update([face(100)], 2.2)) == ['f00002']
+    assert ids(tracker.update([face], 1.02)) == ['f00002']
 
 
-def test_time_going_back_forgets_everybody_but_not_the_ids(tracker):
-    tracker.update([face(100)], 5.0)
-    assert ids(tracker.update([face(100)], 4.0)) == ['f00002']
+def test_a_stated_time_of_loss_is_kept(look):
+    tracker = new_tracker(TrackerOptions(lost_after_s=5.0))
+    face = look.see(pose(0))
+    tracker.update([face], 0.0)
+    assert ids(tracker.update([face], 4.9)) == ['f00001']
+    tracker.advance(9.91)
+    assert tracker.ids == []
 
 
-def test_keypoints_are_those_of_the_last_sight_if_it_is_recent(tracker):
-    assert tracker.recent_keypoints_uv(0.1).shape == (0, 478, 2)
-    tracker.update([face(100), face(300)], 0.0)
-    tracker.update([face(110)], 0.08)
+def test_time_going_back_forgets_everybody_but_not_the_ids(look, tracker):
+    face = look.see(pose(0))
+    tracker.update([face], 5.0)
+    assert ids(tracker.update([face], 4.0)) == ['f00002']
+    assert ids(tracker.update([face], 4.1)) == ['f00002']
+
+
+def test_the_same_stamp_again_is_the_same_people(look, tracker):
+    faces = [look.see(pose(0)), look.see(pose(0.5))]
+    first = tracker.update(faces, 1.0)
+    again = tracker.update(faces[::-1], 1.0)
+    assert ids(again) == ids(first)[::-1]
+    assert all(np.isfinite(face.covariance).all() for face in again)
+
+
+def test_two_faces_in_one_place_are_two(look, tracker):
+    faces = [look.see(pose(0)), look.see(pose(0.01))]
+    assert sorted(ids(tracker.update(faces, 0.0))) == ['f00001', 'f00002']
+    assert sorted(ids(tracker.update(faces, 0.1))) == ['f00001', 'f00002']
+
+
+def test_a_jump_is_a_new_face(look, tracker):
+    tracker.update([look.see(pose(0))], 0.0)
+    assert ids(tracker.update([look.see(pose(0.6))], 0.03)) == ['f00002']
+
+
+def test_known_faces_are_those_seen_a_moment_ago(look, tracker):
+    assert tracker.known_faces(0.1).keypoints_uv.shape == (0, 478, 2)
+    tracker.update([look.see(pose(0)), look.see(pose(0.5))], 0.0)
+    tracker.update([look.see(pose(0.02))], 0.08)
     tracker.advance(0.16)
-    assert tracker.recent_keypoints_uv(0.1)[:, 0].tolist() == [[110, 100]]
-    assert len(tracker.recent_keypoints_uv(0.2)) == 2
+    known = tracker.known_faces(0.1)
+    assert known.ids == ('f00001',)
+    assert known.keypoints_uv[:, 0].tolist() == [[0.02, 0.1]]
+    assert tracker.known_faces(0.2).ids == ('f00001', 'f00002')
 
 
-@pytest.mark.parametrize('name', ['max_jump', 'lost_after_s'])
-def test_bad_options_are_named(name):
-    with pytest.raises(ValueError, match=f'{name} must be positive'):
-        TrackerOptions(**{name: 0})
+def test_another_size_of_the_same_person_is_not_another_person(look, tracker):
+    """Known to be large, and fitted anew as anybody: 0.4 m nearer, and yet the same person."""
+    large = [2.5, 0, 0]
+    sharp = camera(look.rng, information=(20.0, 1.0, 30.0))
+    list(watch(tracker, sharp, np.arange(0, 3, 0.03), {'a': (lambda t: pose(0.2, z=3), large)}))
+    blind = camera(look.rng, information=(0.2, 0.2, 0.2))
+    face = blind.see(pose(0.2, z=3), large, shape_error=[-2.5, 0, 0])
+    assert face.T_cam_head[2, 3] < 2.65
+    (again,) = tracker.update([face], 3.0)
+    assert again.id == 'f00001'
+    assert again.T_cam_head[2, 3] == pytest.approx(3, abs=0.1)
+
+
+def test_faces_keep_everything_else(look, tracker):
+    face = look.see(pose(0))
+    (tracked,) = tracker.update([face], 0.0)
+    for name in ('keypoints_uv', 'keypoints_sigma_px', 'box_xyxy', 'score'):
+        assert getattr(tracked, name) is getattr(face, name)
+
+
+def test_a_rigid_face_without_shape_is_tracked(look):
+    nothing = Shape(np.zeros(0), np.zeros((0, 0)))
+    tracker = Tracker(TrackerOptions(), nothing, [])
+    face = replace(
+        look.see(pose(0)),
+        shape=np.zeros(0),
+        shape_covariance=np.zeros((0, 0)),
+        pose_of_shape=np.zeros((6, 0)),
+    )
+    for stamp_s in (0.0, 0.1):
+        assert ids(tracker.update([face], stamp_s)) == ['f00001']
+    assert tracker.shape_of('f00001').mean.shape == (0,)
+
+
+def test_nobody_has_an_id_that_was_lost(look, tracker):
+    tracker.update([look.see(pose(0))], 0.0)
+    assert tracker.shape_of('f00001').covariance[2, 2] < 1
+    assert tracker.shape_of('') is ANYBODY
+    tracker.advance(2.0)
+    with pytest.raises(KeyError, match='f00001'):
+        tracker.shape_of('f00001')
+
+
+@pytest.mark.parametrize('name', ['max_jump_m', 'lost_after_s'])
+@pytest.mark.parametrize('value', [0, -1.0, float('nan')])
+def test_bad_options_are_named(name, value):
+    with pytest.raises(ValueError, match=f'{name} must be positive, got {value}'):
+        TrackerOptions(**{name: value})

@@ -1,0 +1,134 @@
+"""Rendered heads: what is stored, and what is scored."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.facekit import load_facekit
+from helpers.scene import random_poses
+
+from face_pose_ros.evaluation import rendered_heads as module
+from face_pose_ros.evaluation.rendered_heads import RenderedHeads
+from face_pose_ros.geometry import se3
+from face_pose_ros.pose.face_model import canonical_face
+from face_pose_ros.synthetic.sampling import HeadRange
+from face_pose_ros.synthetic.scene import Head, HeadRenderer
+from face_pose_ros.types import Keypoints
+
+
+def made_up(generator) -> RenderedHeads:
+    """One head per lens, with the keypoints of the canonical face."""
+    rows = []
+    model = canonical_face()
+    for name in DISTORTIONS:
+        camera = make_camera(name)
+        T = random_poses(1, camera, generator, (0.5, 1.0), yaw_deg=50)[0]
+        uv = camera.project(se3.apply(T, model.xyz_head)).uv[None]
+        head = Head(np.zeros(100), np.zeros(57), T.numpy(), camera)
+        cov_uv = torch.eye(2).expand(1, uv.shape[1], 2, 2)
+        rows.append(module._row(head, Keypoints(uv, cov_uv, torch.ones(1))))
+    columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return RenderedHeads(**columns, mean_landmarks=np.zeros((68, 3), np.float32))
+
+
+class Landmarks:
+    """What a file is checked with: the landmarks of a mean head."""
+
+    landmark68_vertices = np.arange(68)
+
+    def __init__(self, height):
+        self.neutral = np.full((68, 3), height, np.float32)
+
+
+def test_a_file_gives_back_every_camera_and_head(tmp_path, generator):
+    heads = made_up(generator)
+    heads.save(tmp_path / 'heads.npz')
+    again = RenderedHeads.load(tmp_path / 'heads.npz')
+    again.check_frame(Landmarks(0.0))
+    assert len(again) == len(DISTORTIONS)
+    for i, name in enumerate(DISTORTIONS):
+        camera, expected = again.head(i).camera, make_camera(name)
+        assert (camera.width, camera.height) == (expected.width, expected.height)
+        assert camera.distortion_model == expected.distortion_model
+        assert torch.equal(camera.K, expected.K)
+        assert torch.equal(camera.dist, expected.dist)
+        np.testing.assert_array_equal(again.uv[i], heads.uv[i])
+
+
+def test_exact_keypoints_give_exact_poses(generator):
+    heads = made_up(generator)
+    errors, found = module.score(heads, heads.keypoints, canonical_face())
+    assert found.all()
+    assert errors.rotation_deg.max() < 0.01
+    assert errors.lateral_mm_per_m.max() < 0.1
+    text = module.table(heads, errors, found)
+    assert text.splitlines()[-1].split()[:3] == ['0-90', str(len(heads)), '100.0']
+
+
+def test_heads_below_the_presence_limit_are_not_found(generator):
+    heads = made_up(generator)
+    heads.presence[2] = 0.4
+    errors, found = module.score(heads, heads.keypoints, canonical_face())
+    assert found.tolist() == [True, True, False, True, True, True]
+    assert len(errors.nees) == 5
+
+
+class Stub:
+    """A predictor that gives back what it was asked with."""
+
+    def __init__(self):
+        self.asked = []
+
+    def predict(self, image, faces, camera):
+        self.asked.append((image, faces))
+        uv = faces.anchors_uv.double()
+        return Keypoints(uv, torch.eye(2).expand(1, 6, 2, 2), torch.ones(1))
+
+
+@pytest.fixture(scope='module')
+def exported():
+    renderer, stub = HeadRenderer(load_facekit()), Stub()
+    limits = HeadRange((0.5, 0.6), yaw_deg=20, pitch_deg=5, roll_deg=5, width=320, height=240)
+    return module.export(renderer, stub, limits, 2, seed=4), stub
+
+
+def test_export_asks_with_the_face_s_box_and_anchors(exported):
+    heads, stub = exported
+    assert len(heads) == 2
+    assert not np.array_equal(heads.T_cam_head[0], heads.T_cam_head[1])
+    for image, faces in stub.asked:
+        assert image.shape == (240, 320, 3)
+        low, high = faces.boxes_xyxy[0, :2], faces.boxes_xyxy[0, 2:]
+        eye_right, eye_left, nose, mouth, ear_right, ear_left = faces.anchors_uv[0]
+        assert all(((p > low) & (p < high)).all() for p in (eye_right, eye_left, nose, mouth))
+        assert ear_right[0] < eye_right[0] < nose[0] < eye_left[0] < ear_left[0]
+        assert eye_right[1] < nose[1] < mouth[1]
+
+
+def test_true_keypoints_are_where_the_mesh_is(exported, monkeypatch):
+    heads, _ = exported
+    facekit = load_facekit()
+    corners = facekit.landmark68_vertices
+    weights = {
+        'ict_vertices': torch.from_numpy(np.stack([corners, corners[::-1], corners], 1)).int(),
+        'ict_barycentric': torch.tensor([0.25, 0.0, 0.75]).expand(68, 3),
+    }
+    monkeypatch.setattr(module, 'load_weights', lambda name: weights)
+    uv = module.true_keypoints(heads, facekit, 1)
+    # The anchors of the export are landmarks too: tip of the nose, jaw at both ears.
+    np.testing.assert_allclose(uv[[30, 0, 16]], heads.uv[1, [2, 4, 5]], atol=1e-3)
+
+
+def test_the_noise_is_that_of_the_stated_covariance(exported, monkeypatch):
+    heads, _ = exported
+    true = torch.zeros(20000, 2).double()
+    monkeypatch.setattr(module, 'true_keypoints', lambda *_: true)
+    cov_uv = np.array([[4.0, 1.2], [1.2, 1.0]], np.float32)
+    object.__setattr__(heads, 'cov_uv', np.tile(cov_uv, (2, 20000, 1, 1)))
+    noisy = module.noisy_truth(heads, None, 0)
+    np.testing.assert_allclose(np.cov(noisy.uv[0].numpy().T), cov_uv, atol=0.1)
+
+
+def test_heads_of_another_head_frame_are_refused(generator):
+    with pytest.raises(ValueError, match='another head frame'):
+        made_up(generator).check_frame(Landmarks(0.001))

@@ -1,0 +1,69 @@
+"""The faces are faces, in the head frame."""
+
+import pytest
+import torch
+
+from face_pose_ros.pose.face_model import canonical_face, deformable_face
+
+
+@pytest.mark.parametrize('build', [canonical_face, deformable_face])
+def test_it_is_a_face_in_the_head_frame(build):
+    face = build()
+    right_eye_corner, left_eye_corner, nose_tip, chin, forehead, sellion = face.xyz_head[
+        [33, 263, 4, 152, 10, 168]
+    ]
+    assert right_eye_corner[1] < 0 < left_eye_corner[1]
+    assert chin[2] < nose_tip[2] < forehead[2]
+    assert nose_tip[0] > sellion[0] > right_eye_corner[0]
+    assert sellion.norm() < 0.004
+    # Outer eye corners of adults are 8 to 10 cm apart.
+    assert 0.08 < left_eye_corner[1] - right_eye_corner[1] < 0.10
+
+
+@pytest.mark.parametrize('build', [canonical_face, deformable_face])
+def test_normals_point_out_of_the_head(build):
+    face = build()
+    torch.testing.assert_close(face.normals.norm(dim=-1), torch.ones(468).double())
+    middle_of_head = torch.tensor([-0.09, 0, -0.02]).double()
+    outwards = (face.normals * (face.xyz_head - middle_of_head)).sum(-1) > 0
+    assert outwards.double().mean() > 0.97  # not on the sides of the nose
+    assert face.normals[4, 0] > 0.9  # nose tip
+    assert face.normals[234, 1] < -0.9  # right cheek before the ear
+    assert face.normals[454, 1] > 0.9
+
+
+@pytest.mark.parametrize('build', [canonical_face, deformable_face])
+def test_mirror_partners(build):
+    face = build()
+    assert face.mirror[[33, 61, 234, 4]].tolist() == [263, 291, 454, 4]
+    assert torch.equal(face.mirror[face.mirror], torch.arange(468))
+
+
+def test_coefficients():
+    face = deformable_face()
+    names = face.shape_names
+    assert names[0] == 'size'
+    assert len(set(names)) == len(names) == 1 + len(face.modes)
+    identities = face.keep('identity')
+    assert len(identities.modes) >= 8
+    assert identities.size_sigma == 0
+    assert face.keep('size').size_sigma == face.size_sigma
+    expressions = [n for n, is_one in zip(names, face.is_expression, strict=True) if is_one]
+    assert 'jaw_open' in expressions
+    assert 1 + len(identities.modes) + len(expressions) == len(names)
+
+
+def test_points_are_scaled_and_linear_in_the_modes(wavy):
+    shape = torch.zeros(2, len(wavy.shape_names)).double()
+    shape[1, 0], shape[1, 2] = 1, -2
+    points = wavy.points(shape)
+    assert torch.equal(points[0], wavy.xyz_head)
+    # One standard deviation of the size is 3.5 mm between pupils that are 63 mm apart.
+    torch.testing.assert_close(points[1], 66.5 / 63 * (wavy.xyz_head - 2 * wavy.modes[1]))
+
+
+def test_every_stride_th_keypoint(wavy):
+    few = wavy.every(4)
+    assert few.xyz_head.shape == (117, 3)
+    assert torch.equal(few.modes[:, 1], wavy.modes[:, 4])
+    assert torch.equal(few.normals[1], wavy.normals[4])

@@ -1,0 +1,86 @@
+"""A fit factored by identity, against conditioning of the joint normal distribution."""
+
+import numpy as np
+import pytest
+from tracking.people import pose
+
+from face_pose_ros.tracking import se3
+from face_pose_ros.tracking.identity import FaceGivenIdentity
+from face_pose_ros.tracking.shape_memory import Shape
+
+EXPRESSIONS = np.array([False, True, False, True, False])
+IDENTITY, EXPRESSION = np.flatnonzero(~EXPRESSIONS), np.flatnonzero(EXPRESSIONS)
+
+
+def random_covariance(rng, n):
+    A = rng.standard_normal((n, n))
+    return A @ A.T + 0.1 * np.eye(n)
+
+
+@pytest.fixture
+def fit(rng):
+    given_shape, G = random_covariance(rng, 6), rng.standard_normal((6, 5))
+    return given_shape, G, Shape(rng.standard_normal(5), random_covariance(rng, 5))
+
+
+@pytest.fixture
+def face(fit):
+    given_shape, G, shape = fit
+    return FaceGivenIdentity.of(pose(0.3), given_shape, G, shape, EXPRESSIONS)
+
+
+def test_the_pose_given_the_identity_is_the_conditional_distribution(fit, face):
+    given_shape, G, shape = fit
+    joint = np.block(
+        [
+            [given_shape + G @ shape.covariance @ G.T, G @ shape.covariance],
+            [shape.covariance @ G.T, shape.covariance],
+        ]
+    )
+    of_pose, who = np.arange(6), 6 + IDENTITY
+    regression = joint[np.ix_(of_pose, who)] @ np.linalg.inv(joint[np.ix_(who, who)])
+    np.testing.assert_allclose(face.pose_of_identity, regression, atol=1e-9)
+    np.testing.assert_allclose(
+        face.covariance,
+        joint[:6, :6] - regression @ joint[np.ix_(who, of_pose)],
+        atol=1e-9,
+    )
+    other = shape.mean[IDENTITY] + [0.01, -0.02, 0.03]
+    delta = se3.difference(face.T_cam_head, face.pose_for(other))
+    np.testing.assert_allclose(delta, regression @ [0.01, -0.02, 0.03], atol=1e-9)
+
+
+def test_the_fitted_identity_gives_the_fit_back(fit, face):
+    given_shape, G, shape = fit
+    again = face.shape_for(shape.part(IDENTITY), EXPRESSIONS)
+    np.testing.assert_allclose(again.mean, shape.mean)
+    np.testing.assert_allclose(again.covariance, shape.covariance, atol=1e-9)
+    np.testing.assert_allclose(
+        face.covariance + face.covariance_for(shape.covariance[np.ix_(IDENTITY, IDENTITY)]),
+        given_shape + G @ shape.covariance @ G.T,
+        atol=1e-9,
+    )
+    np.testing.assert_allclose(face.pose_for(shape.mean[IDENTITY]), pose(0.3), atol=1e-12)
+
+
+def test_the_expression_follows_a_better_known_identity(fit, face):
+    """The same as fitting with more information about the identity from the start."""
+    _, _, shape = fit
+    more, value = np.diag([2.0, 5, 1]), np.array([0.3, -0.2, 0.5])
+    information = np.linalg.inv(shape.covariance)
+    vector = information @ shape.mean
+    information[np.ix_(IDENTITY, IDENTITY)] += more
+    vector[IDENTITY] += more @ value
+    joint = Shape(np.linalg.solve(information, vector), np.linalg.inv(information))
+    again = face.shape_for(joint.part(IDENTITY), EXPRESSIONS)
+    np.testing.assert_allclose(again.mean, joint.mean, atol=1e-9)
+    np.testing.assert_allclose(again.covariance, joint.covariance, atol=1e-9)
+    np.testing.assert_allclose(again.part(EXPRESSION).mean, joint.mean[EXPRESSION], atol=1e-9)
+
+
+def test_a_face_without_shape(fit):
+    nothing = Shape(np.zeros(0), np.zeros((0, 0)))
+    face = FaceGivenIdentity.of(pose(0.3), fit[0], np.zeros((6, 0)), nothing, np.zeros(0, bool))
+    np.testing.assert_array_equal(face.pose_for(np.zeros(0)), pose(0.3))
+    np.testing.assert_array_equal(face.covariance, fit[0])
+    np.testing.assert_array_equal(face.covariance_for(np.zeros((0, 0))), 0)

@@ -1,0 +1,45 @@
+"""Pose perturbations in numpy, against the definitions and finite differences."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from tracking.people import pose
+
+from face_pose_ros.tracking import se3
+
+vectors = arrays(np.float64, 6, elements=st.floats(-1.7, 1.7))
+
+
+@given(vectors)
+@settings(max_examples=100, deadline=None)
+def test_difference_undoes_moved(delta):
+    T = pose(0.3, -0.2, 1.4, (0.5, -1, 2))
+    np.testing.assert_allclose(se3.difference(T, se3.moved(T, delta)), delta, atol=1e-12)
+
+
+def test_a_perturbation_acts_from_the_left_and_turns_the_head_about_itself():
+    T = pose(0.3, -0.2, 1.4, (0.5, -1, 2))
+    moved = se3.moved(T, np.array([0.1, 0, 0, 0, 0, np.pi / 2]))
+    np.testing.assert_allclose(moved[:3, 3], [0.4, -0.2, 1.4])
+    # A quarter turn about the optical axis takes right to down.
+    np.testing.assert_allclose(
+        moved[:3, :3], np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]]) @ T[:3, :3]
+    )
+
+
+@pytest.mark.parametrize('angle', [0, 1e-9, 1e-5, 0.1, 3])
+def test_left_jacobian_is_the_derivative_of_exp(angle):
+    omega = angle * np.array([2, -3, 6]) / 7
+    step = 1e-6
+    for i, d in enumerate(step * np.eye(3)):
+        change = se3.log(se3.exp(omega + d) @ se3.exp(omega - d).T) / (2 * step)
+        np.testing.assert_allclose(se3.left_jacobian(omega)[:, i], change, atol=1e-8)
+
+
+def test_difference_of_stacks():
+    T_from = np.array([[pose(0.1), pose(0.2)], [pose(0.3), pose(0.4)], [pose(0), pose(1)]])
+    delta = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    T_to = np.array([[se3.moved(T, delta) for T in row] for row in T_from])
+    np.testing.assert_allclose(se3.difference(T_from, T_to), np.broadcast_to(delta, (3, 2, 6)))

@@ -1,0 +1,254 @@
+"""What is remembered of a shape: never more than the images say."""
+
+import numpy as np
+import pytest
+from tracking.people import ANYBODY, EXPRESSIONS, camera, chi_sq, pose
+
+from face_pose_ros.tracking.shape_memory import Shape, ShapeMemory, ShapeMemoryOptions
+
+IDENTITY = ~EXPRESSIONS
+INDEPENDENT = ShapeMemoryOptions(systematic_share=0)
+SOMEBODY = Shape(np.array([0.7, -0.4, 0]), np.diag([0.5, 0.3, 1]))
+
+
+def memory(options=INDEPENDENT, prior=ANYBODY, stamp_s=0.0):
+    return ShapeMemory(prior, EXPRESSIONS, stamp_s, options)
+
+
+def fit(look, shape, prior=ANYBODY, error=None):
+    face = look.see(pose(0), shape, prior, shape_error=error)
+    return Shape(face.shape, face.shape_covariance)
+
+
+def identity(shape):
+    return shape.part(np.flatnonzero(IDENTITY))
+
+
+def test_images_far_apart_add_up_to_the_batch_solution(rng):
+    look, remembered = camera(rng), memory()
+    S, shape = look.shape_information, np.array([1.2, -0.5, 0.8])
+    information, vector = np.eye(2), np.zeros(2)
+    for i in range(5):
+        error = look.normal(np.linalg.inv(S))
+        remembered.advance(100.0 * i)  # the expression of last time has faded
+        prior = remembered.shape
+        remembered.update(fit(look, shape, prior, error), prior)
+        # Of the normal equations S c = S (shape + error), the expression N(0, 1) eliminated.
+        follow = S[:2, 2] / (S[2, 2] + 1)
+        information += S[:2, :2] - np.outer(follow, S[2, :2])
+        right = S @ (shape + error)
+        vector += right[:2] - follow * right[2]
+    known = identity(remembered.shape)
+    np.testing.assert_allclose(known.covariance, np.linalg.inv(information), rtol=1e-9)
+    np.testing.assert_allclose(known.mean, np.linalg.solve(information, vector), rtol=1e-9)
+
+
+def test_the_prior_of_a_fit_does_not_count_twice(rng):
+    """Two fits of one image, with different priors, teach the same."""
+    look = camera(rng)
+    error = np.array([0.3, -0.2, 0.1])
+    taught = []
+    for prior in (ANYBODY, SOMEBODY):
+        remembered = memory(prior=ANYBODY)
+        remembered.update(fit(look, [1, 0.5, -0.3], prior, error), prior)
+        taught.append(identity(remembered.shape))
+    np.testing.assert_allclose(taught[0].mean, taught[1].mean, rtol=1e-9)
+    np.testing.assert_allclose(taught[0].covariance, taught[1].covariance, rtol=1e-9)
+
+
+def test_the_first_image_teaches_what_its_fit_says(rng):
+    remembered, seen = memory(), fit(camera(rng), [0.5, -0.2, 0.4])
+    remembered.update(seen, ANYBODY)
+    np.testing.assert_allclose(identity(remembered.shape).mean, seen.mean[:2], atol=1e-12)
+    np.testing.assert_allclose(
+        identity(remembered.shape).covariance, seen.covariance[:2, :2], rtol=1e-9
+    )
+
+
+def test_the_same_stamp_teaches_nothing_new(rng):
+    look, remembered = camera(rng), memory()
+    remembered.update(fit(look, [1, 0, 0]), ANYBODY)
+    before = remembered.shape
+    remembered.update(fit(look, [3, 2, 1]), ANYBODY)
+    np.testing.assert_allclose(remembered.shape.mean, before.mean, atol=1e-9)
+    np.testing.assert_allclose(remembered.shape.covariance, before.covariance, atol=1e-9)
+
+
+def people_over_time(rng, options, seconds=5.0, fps=5, correlation_time_s=1.0):
+    """NEES of the identity of 80 people whose fits have errors that fade slowly."""
+    keep = np.exp(-1 / (fps * correlation_time_s))
+    nees = []
+    for _ in range(80):
+        look, remembered = camera(rng), memory(options)
+        shape = rng.standard_normal(3)
+        noise = np.linalg.inv(look.shape_information)
+        error = look.normal(noise)
+        for i in range(int(seconds * fps)):
+            error = keep * error + np.sqrt(1 - keep**2) * look.normal(noise)
+            remembered.advance(i / fps)
+            prior = remembered.shape
+            remembered.update(fit(look, shape, prior, error), prior)
+        known = identity(remembered.shape)
+        nees.append(chi_sq(known.mean - shape[:2], known.covariance))
+    return np.mean(nees), known.covariance
+
+
+def test_errors_that_last_are_not_averaged_as_if_they_did_not(rng):
+    nees, covariance = people_over_time(rng, INDEPENDENT)
+    assert nees == pytest.approx(2, rel=0.25)
+    assert np.sqrt(covariance[1, 1]) < 0.6  # and yet something is learned
+    naive, _ = people_over_time(
+        rng, ShapeMemoryOptions(correlation_time_s=0.01, systematic_share=0), seconds=3.0
+    )
+    assert naive > 5
+
+
+def test_a_large_face_settles_only_where_the_images_show_its_size(rng):
+    """8 % larger than the mean: 1.45 prior standard deviations."""
+    large = np.array([0.08 / 0.055, 0, 0])
+    sizes = {}
+    for name, information in {'near': (2.0, 1.0, 30.0), 'far': (0.0, 1.0, 30.0)}.items():
+        look = camera(rng, information=information)
+        if name == 'far':
+            look.shape_information[0, 1:] = look.shape_information[1:, 0] = 0
+            look.shape_information[0, 0] = 1e-9
+        remembered = memory(ShapeMemoryOptions())
+        sigma = []
+        for i in range(200):
+            remembered.advance(i / 7)
+            remembered.update(fit(look, large, remembered.shape), remembered.shape)
+            sigma.append(np.sqrt(remembered.shape.covariance[0, 0]))
+        sizes[name] = remembered.shape.mean[0], sigma
+    size, sigma = sizes['near']
+    # One image says 2 of what the prior says as 1; all of them, together, twice as much.
+    assert size == pytest.approx(large[0] * 4 / 5, abs=0.3)
+    assert sigma[0] == pytest.approx(np.sqrt(1 / 3), abs=0.02)
+    assert sigma[0] > sigma[50] > sigma[199] > np.sqrt(1 / 5)
+    assert sigma[199] == pytest.approx(np.sqrt(1 / 5), abs=0.02)
+    size, sigma = sizes['far']
+    assert abs(size) < 0.01
+    assert min(sigma) > 0.99
+
+
+@pytest.mark.parametrize('share', [0.25, 0.5, 1.0])
+def test_what_all_images_have_wrong_is_not_averaged_away(rng, share):
+    """NEES of people whose fits share a part of their error, seen now and then for an hour."""
+    options = ShapeMemoryOptions(systematic_share=share)
+    nees = []
+    for _ in range(80):
+        look, remembered = camera(rng), memory(options)
+        shape = rng.standard_normal(3)
+        noise = np.linalg.inv(look.shape_information)
+        bias = look.normal(share * noise)
+        for i in range(15):
+            error = bias + (look.normal((1 - share) * noise) if share < 1 else 0)
+            remembered.advance(60.0 * i)
+            prior = remembered.shape
+            remembered.update(fit(look, shape, prior, error), prior)
+            known = identity(remembered.shape)
+            nees.append(chi_sq(known.mean - shape[:2], known.covariance))
+    assert np.mean(nees) == pytest.approx(2, rel=0.25)
+
+
+def test_images_that_say_nothing_take_nothing_away(rng):
+    """A minute in profile after one look from the front."""
+    look, blind = camera(rng), camera(rng)
+    blind.shape_information = 1e-6 * np.eye(3)
+    remembered = memory(ShapeMemoryOptions())
+    remembered.update(fit(look, [1, 1, 0]), ANYBODY)
+    before = identity(remembered.shape)
+    for i in range(1, 600):
+        remembered.advance(0.1 * i)
+        remembered.update(fit(blind, [1, 1, 0], remembered.shape), remembered.shape)
+    after = identity(remembered.shape)
+    np.testing.assert_allclose(after.covariance, before.covariance, atol=1e-3)
+    np.testing.assert_allclose(after.mean, before.mean, atol=0.05)
+
+
+def test_a_better_image_counts_though_it_comes_late(rng):
+    remembered, look = memory(ShapeMemoryOptions()), camera(rng, information=(0.1, 0.1, 1))
+    for i in range(100):
+        remembered.advance(0.1 * i)
+        remembered.update(fit(look, [1, 1, 0], remembered.shape), remembered.shape)
+    good = camera(rng, information=(50, 50, 50))
+    remembered.advance(20.0)
+    remembered.update(fit(good, [1, 1, 0], remembered.shape), remembered.shape)
+    known = identity(remembered.shape)
+    np.testing.assert_allclose(known.mean, [1, 1], atol=0.5)
+    assert np.sqrt(np.diag(known.covariance)).max() < 0.17
+
+
+def test_a_better_image_at_once_counts_no_more_than_its_share(rng):
+    remembered, good = memory(ShapeMemoryOptions()), camera(rng, information=(50, 50, 50))
+    remembered.update(fit(camera(rng, information=(0.1, 0.1, 1)), [0, 0, 0]), ANYBODY)
+    before = identity(remembered.shape)
+    remembered.advance(0.03)
+    prior = remembered.shape
+    seen = fit(good, [0, 0, 0], prior)
+    remembered.update(seen, prior)
+    after = identity(remembered.shape)
+    said = np.linalg.inv(identity(seen).covariance) - np.linalg.inv(before.covariance)
+    at_most = np.linalg.inv(before.covariance) + 0.015 * said
+    np.testing.assert_allclose(np.linalg.inv(after.covariance), at_most, rtol=0.01, atol=0.01)
+
+
+def test_expressions_fade_and_identity_stays():
+    prior = Shape(np.array([0, 0, 0.1]), np.diag([1, 1, 0.81]))
+    remembered = memory(ShapeMemoryOptions(expression_time_s=0.5), prior)
+    remembered.update(Shape(np.array([1, -1, 2.1]), np.diag([0.5, 0.4, 0.01])), prior)
+    before = remembered.shape
+    np.testing.assert_allclose(before.mean, [1, -1, 2.1], atol=1e-9)
+    remembered.advance(0.5)
+    after = remembered.shape
+    np.testing.assert_allclose(after.mean[:2], before.mean[:2])
+    np.testing.assert_allclose(after.covariance[:2, :2], before.covariance[:2, :2])
+    assert after.mean[2] == pytest.approx(0.1 + 2.0 / np.e)
+    assert after.covariance[2, 2] == pytest.approx(0.81 + (0.01 - 0.81) / np.e**2)
+    remembered.advance(100.0)
+    np.testing.assert_allclose(remembered.shape.mean[2], 0.1)
+
+
+def test_a_fit_less_certain_than_its_prior_teaches_nothing():
+    remembered = memory()
+    remembered.update(Shape(np.array([2.0, 1, 1]), 1.2 * np.eye(3)), ANYBODY)
+    np.testing.assert_allclose(remembered.shape.mean, 0, atol=1e-12)
+    np.testing.assert_allclose(remembered.shape.covariance, np.eye(3), atol=1e-12)
+
+
+def test_an_absurd_fit_pulls_no_harder_than_three_sigma():
+    seen = [Shape(np.array([x, 0, 0]), 0.5 * np.eye(3)) for x in (3 * np.sqrt(0.5), 50)]
+    taught = []
+    for shape in seen:
+        remembered = memory()
+        remembered.update(shape, ANYBODY)
+        taught.append(remembered.shape.mean)
+    np.testing.assert_allclose(taught[0], taught[1])
+    np.testing.assert_allclose(taught[0], [3 * np.sqrt(0.5), 0, 0])
+
+
+def test_a_rigid_face_has_nothing_to_remember():
+    nothing = Shape(np.zeros(0), np.zeros((0, 0)))
+    remembered = ShapeMemory(nothing, np.zeros(0, bool), 0.0, ShapeMemoryOptions())
+    remembered.advance(1.0)
+    remembered.update(nothing, nothing)
+    assert remembered.shape.mean.shape == (0,)
+
+
+def test_time_does_not_go_back():
+    remembered = memory(stamp_s=2.0)
+    with pytest.raises(ValueError, match=r'shape memory of 2\.0 s asked for 1\.0 s'):
+        remembered.advance(1.0)
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'message'),
+    [
+        ('correlation_time_s', 0, 'must be positive, got 0'),
+        ('expression_time_s', -1, 'must be positive, got -1'),
+        ('systematic_share', -0.1, r'must be in \[0, 1\], got -0.1'),
+        ('systematic_share', 1.1, r'must be in \[0, 1\], got 1.1'),
+    ],
+)
+def test_bad_options_are_named(name, value, message):
+    with pytest.raises(ValueError, match=f'{name} {message}'):
+        ShapeMemoryOptions(**{name: value})

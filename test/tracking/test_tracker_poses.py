@@ -1,0 +1,122 @@
+"""What the tracker says of poses and shapes: they settle, they are honest, parts switch off."""
+
+import numpy as np
+import pytest
+from tracking.people import ANYBODY, NOISE, camera, chi_sq, new_tracker, pose, watch
+
+from face_pose_ros.tracking import se3
+from face_pose_ros.tracking.filter import FilterOptions
+from face_pose_ros.tracking.shape_memory import ShapeMemoryOptions
+from face_pose_ros.tracking.tracker import TrackerOptions
+
+SYSTEMATIC = FilterOptions().systematic_share
+RAW = TrackerOptions(filter_poses=False, remember_shape=False)
+
+
+def test_a_memory_given_to_a_fit_of_somebody_else_does_no_harm(rng):
+    """Followed from a, but it is b: what b is taught depends on the image alone."""
+    means = []
+    for prior_of in ('', 'f00001'):
+        look = camera(np.random.default_rng(7))
+        tracker = new_tracker()
+        a, b = look.see(pose(0), [1, 1, 0]), look.see(pose(0.5), [-1, 0, 0])
+        tracker.update([a, b], 0.0)
+        tracker.advance(0.5)
+        prior = tracker.shape_of(prior_of)
+        error = np.array([0.2, -0.3, 0.1])
+        face = look.see(pose(0.5), [-1, 0, 0], prior, prior_of, np.zeros(6), error)
+        (again,) = tracker.update([face], 0.5)
+        assert again.id == 'f00002'
+        means.append(tracker.shape_of('f00002').mean[:2])
+    # Identity alone; how it goes with the expression is where the two priors differ.
+    np.testing.assert_allclose(*means, atol=0.02)
+
+
+def test_metres_settle(rng):
+    """Large faces, 8 %: depth starts wrong by that and ends right, and the covariance says so."""
+    start, end, nees = [], [], []
+    options = TrackerOptions(
+        filter=FilterOptions(systematic_share=0), shape=ShapeMemoryOptions(systematic_share=0)
+    )
+    for _ in range(8):
+        look = camera(rng, information=(1.0, 1.0, 30.0))
+        people = {'a': (lambda t: pose(0.2, z=1.5), [8 / 5.5, 0, 0])}
+        run = [f['a'] for _, f in watch(new_tracker(options), look, np.arange(0, 30, 0.4), people)]
+        depth = [face.T_cam_head[2, 3] - 1.5 for face in run]
+        start.append(depth[0])
+        end.append(depth[-1])
+        sigma = [np.sqrt(face.covariance[2, 2]) for face in run]
+        assert sigma[0] > 1.5 * sigma[-1]
+        nees += [
+            chi_sq(se3.difference(face.T_cam_head, pose(0.2, z=1.5)), face.covariance)
+            for face in run[10:]
+        ]
+    assert np.mean(start) < -0.03
+    assert np.abs(end).max() < 0.045  # 3 %
+    assert np.mean(nees) < 7
+
+
+def test_published_poses_are_honest(rng):
+    """NEES over people of all shapes, whose fits have a bias that lasts, while they move."""
+    nees = []
+    for _ in range(30):
+        look = camera(rng)
+        shape, bias = rng.standard_normal(3) * [1, 1, 0], look.bias(SYSTEMATIC)
+        sway = rng.uniform(0.3, 1.0)
+        tracker = new_tracker()
+        shape_bias = look.normal(np.linalg.inv(look.shape_information))
+        prior_of = ''
+        for stamp_s in np.arange(0, 1, 1 / 15):
+            tracker.advance(stamp_s)
+            prior = tracker.shape_of(prior_of)
+            x = 0.05 * np.sin(2 * np.pi * sway * stamp_s)
+            T = pose(x, turn=(0, 3 * x, 0))
+            pose_error = bias + look.bias(1 - SYSTEMATIC)
+            seen = look.see(T, shape, prior, prior_of, pose_error, shape_bias)
+            (face,) = tracker.update([seen], stamp_s)
+            prior_of = face.id
+            nees.append(chi_sq(se3.difference(face.T_cam_head, T), face.covariance))
+    assert np.mean(nees) == pytest.approx(6, rel=0.15)
+
+
+def test_a_settling_size_is_no_motion(look, tracker):
+    """When memory corrects the size, the filter moves along instead of seeing a speed."""
+    people = {'a': (lambda t: pose(0.2, z=1.5), [2.5, 0, 0])}
+    sharp = camera(look.rng, noise=1e-2 * NOISE, information=(2.0, 1.0, 30.0))
+    for _ in watch(tracker, sharp, np.arange(0, 6, 0.25), people):
+        for person in tracker._people:
+            assert np.abs(person.filter.state.velocity[:3]).max() < 0.02
+
+
+def test_filter_off_gives_poses_as_measured(look):
+    options = TrackerOptions(filter_poses=False)
+    tracker, memoryless = new_tracker(options), new_tracker(RAW)
+    for i in range(5):
+        face = look.see(pose(0.1 * i))
+        (raw,) = memoryless.update([face], 0.1 * i)
+        np.testing.assert_allclose(raw.T_cam_head, face.T_cam_head, atol=1e-12)
+        np.testing.assert_allclose(raw.covariance, face.covariance, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(raw.shape, face.shape, atol=1e-12)
+        np.testing.assert_allclose(raw.shape_covariance, face.shape_covariance, atol=1e-12)
+        (given,) = tracker.update([face], 0.1 * i)
+        assert raw.id == given.id == 'f00001'
+    # With memory, the pose is that of the fit for the remembered shape.
+    moved = face.pose_of_shape @ (given.shape - face.shape)
+    np.testing.assert_allclose(se3.difference(face.T_cam_head, given.T_cam_head), moved, atol=1e-6)
+    assert given.covariance[2, 2] < raw.covariance[2, 2]
+
+
+def test_memory_off_gives_shapes_as_measured_and_filters(look):
+    tracker = new_tracker(TrackerOptions(remember_shape=False))
+    error, filtered_error = [], []
+    for i in range(60):
+        face = look.see(pose(0))
+        (filtered,) = tracker.update([face], i / 30)
+        np.testing.assert_allclose(filtered.shape, face.shape, atol=1e-12)
+        error.append(se3.difference(pose(0), face.T_cam_head))
+        filtered_error.append(se3.difference(pose(0), filtered.T_cam_head))
+    np.testing.assert_array_equal(tracker.shape_of('f00001').mean, ANYBODY.mean)
+    np.testing.assert_array_equal(tracker.shape_of('f00001').covariance, ANYBODY.covariance)
+    ratio = np.std(filtered_error[10:], 0) / np.std(error[10:], 0)
+    assert (ratio < 1).all()
+    assert ratio[2] < 0.9
