@@ -16,8 +16,14 @@ from face_pose_ros.faces.nms import box_overlaps, suppress
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.face_mesh import face_mesh_v2
 from face_pose_ros.keypoints.predictor import KeypointPredictor
-from face_pose_ros.pose.face_model import canonical_face
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.pose.face_model import deformable_face
+from face_pose_ros.pose.refine import (
+    PoseOptions,
+    ShapePrior,
+    default_shape_prior,
+    fit_pose,
+)
+from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker, TrackerOptions
 from face_pose_ros.types import Faces, HeadPoses, Keypoints
 
@@ -33,6 +39,12 @@ class FacePose:
     box_xyxy: NDArray[np.float64]  # (4,) px, bounds of the keypoints
     score: float  # in [0, 1], how sure the keypoint network is that this is a face
     shape: NDArray[np.float64]  # (C,) coefficients of the face model, in standard deviations
+    shape_covariance: NDArray[np.float64]  # (C, C)
+    # Of the fit to this image alone, before `track` remembers and filters: covariance =
+    # covariance_given_shape + pose_of_shape @ shape_covariance @ pose_of_shape.T.
+    covariance_given_shape: NDArray[np.float64]  # (6, 6)
+    pose_of_shape: NDArray[np.float64]  # (6, C)
+    shape_prior_of: str  # id of the person whose known shape the fit began with; empty: anybody
     id: str  # stays with a person in `track`; empty in `estimate`
 
 
@@ -46,6 +58,7 @@ class EstimatorOptions:
     min_presence: float = 0.5  # faces below this probability are dropped
     max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
     looks: int = 2  # most crops per new face, each centred by the one before
+    jitters: int = 0  # crops averaged for each face after that; 0: the last look as it is
     detect_every: int = 5  # images; while all known faces are in view, `track` detects this often
 
     def __post_init__(self) -> None:
@@ -55,6 +68,8 @@ class EstimatorOptions:
         for name in ('looks', 'detect_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+        if self.jitters < 0:
+            raise ValueError(f'jitters must not be negative, got {self.jitters}')
 
 
 # A face seen longer ago than this may be anywhere: it is detected, not followed.
@@ -80,9 +95,16 @@ class FacePoseEstimator:
         self.device = _checked_device(device)
         self.options = options or EstimatorOptions()
         self.detector = FaceDetector(blazeface_full_range(self.device), self.options.detector)
-        self.keypoints = KeypointPredictor(face_mesh_v2(self.device), self.options.looks)
-        self.model = canonical_face(self.device)
-        self.tracker = Tracker(self.options.tracker)
+        self.keypoints = KeypointPredictor(
+            face_mesh_v2(self.device), self.options.looks, self.options.jitters
+        )
+        self.model = deformable_face(self.device)
+        anybody = default_shape_prior(self.model, self.options.pose)
+        self.tracker = Tracker(
+            self.options.tracker,
+            Shape(anybody.mean[0].cpu().numpy(), anybody.information[0].inverse().cpu().numpy()),
+            self.model.is_expression,
+        )
         self._images_since_detection = 0
 
     @torch.inference_mode()
@@ -106,7 +128,8 @@ class FacePoseEstimator:
         camera = camera.to(self.device, torch.float64)
         faces = self.detector.detect(pixels) if boxes_xyxy is None else self._given(boxes_xyxy)
         keypoints = self.keypoints.predict(pixels, faces, camera)
-        return self._solve(self._distinct(keypoints), camera)
+        keypoints = keypoints[self._distinct(keypoints)]
+        return self._solve(keypoints, camera, [''] * len(keypoints))
 
     @torch.inference_mode()
     def track(
@@ -128,23 +151,41 @@ class FacePoseEstimator:
         pixels = self._checked_image(image, camera)
         camera = camera.to(self.device, torch.float64)
         self.tracker.advance(stamp_s)
-        known_uv = torch.from_numpy(self.tracker.recent_keypoints_uv(_FOLLOW_S)).to(self.device)
-        keypoints = self._distinct(self.keypoints.follow(pixels, known_uv, camera))
+        known = self.tracker.known_faces(_FOLLOW_S)
+        known_uv = torch.from_numpy(known.keypoints_uv).to(self.device)
+        keypoints = self.keypoints.follow(pixels, known_uv, camera)
+        distinct = self._distinct(keypoints)
+        keypoints, prior_of = keypoints[distinct], [known.ids[i] for i in distinct.tolist()]
         self._images_since_detection += 1
         missing = len(keypoints) < max(len(self.tracker.ids), 1)
         if missing or self._images_since_detection >= self.options.detect_every:
             self._images_since_detection = 0
             faces = self._unknown(self.detector.detect(pixels), keypoints)
             found = self.keypoints.predict(pixels, faces, camera)
-            keypoints = self._distinct(keypoints.join(found))
-        return self.tracker.update(self._solve(keypoints, camera), stamp_s)
+            prior_of += [''] * len(found)
+            keypoints = keypoints.join(found)
+            distinct = self._distinct(keypoints)
+            keypoints, prior_of = keypoints[distinct], [prior_of[i] for i in distinct.tolist()]
+        return self.tracker.update(self._solve(keypoints, camera, prior_of), stamp_s)
 
-    def _solve(self, keypoints: Keypoints, camera: Camera) -> list[FacePose]:
+    def _solve(
+        self, keypoints: Keypoints, camera: Camera, prior_of: Sequence[str]
+    ) -> list[FacePose]:
+        """The faces whose pose can be found, each with the shape known of the named person."""
         if len(keypoints) == 0:
             return []
-        return _to_numpy(
-            keypoints, fit_pose(keypoints, self.model, camera, self.options.pose).poses
+        priors = [self.tracker.shape_of(person) for person in prior_of]
+        shape_prior = ShapePrior(
+            self._tensor([prior.mean for prior in priors]),
+            self._tensor(np.linalg.inv([prior.covariance for prior in priors])),
         )
+        poses = fit_pose(
+            keypoints, self.model, camera, self.options.pose, shape_prior=shape_prior
+        ).poses
+        return _to_numpy(keypoints, poses, prior_of)
+
+    def _tensor(self, values: ArrayLike) -> Tensor:
+        return torch.as_tensor(np.asarray(values), device=self.device)
 
     def _checked_image(self, image: NDArray[np.uint8] | Tensor, camera: Camera) -> Tensor:
         pixels = torch.as_tensor(image, device=self.device)
@@ -175,12 +216,12 @@ class FacePoseEstimator:
         within = (middle[:, None] > bounds[:, :2]) & (middle[:, None] < bounds[:, 2:])
         return faces[~within.all(-1).any(-1)]
 
-    def _distinct(self, keypoints: Keypoints) -> Keypoints:
-        """Real faces only, each once, most certain first."""
-        keypoints = keypoints[keypoints.presence >= self.options.min_presence]
-        keypoints = keypoints[keypoints.presence.argsort(descending=True, stable=True)]
-        iou, _ = box_overlaps(bounds_xyxy(keypoints.uv))
-        return keypoints[suppress(iou > self.options.max_duplicate_iou)]
+    def _distinct(self, keypoints: Keypoints) -> Tensor:
+        """Indices (M,) of real faces only, each once, most certain first."""
+        order = keypoints.presence.argsort(descending=True, stable=True)
+        order = order[keypoints.presence[order] >= self.options.min_presence]
+        iou, _ = box_overlaps(bounds_xyxy(keypoints.uv[order]))
+        return order[suppress(iou > self.options.max_duplicate_iou)]
 
 
 def bounds_xyxy(uv: Tensor) -> Tensor:
@@ -198,7 +239,7 @@ def _checked_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def _to_numpy(keypoints: Keypoints, poses: HeadPoses) -> list[FacePose]:
+def _to_numpy(keypoints: Keypoints, poses: HeadPoses, prior_of: Sequence[str]) -> list[FacePose]:
     """The faces whose pose could be found, as plain numpy."""
     boxes = bounds_xyxy(keypoints.uv)
     columns: Sequence[Tensor] = (
@@ -209,8 +250,13 @@ def _to_numpy(keypoints: Keypoints, poses: HeadPoses) -> list[FacePose]:
         boxes,
         keypoints.presence,
         poses.shape,
+        poses.shape_covariance,
+        poses.covariance_given_shape,
+        poses.pose_of_shape,
     )
-    T, covariance, uv, sigma_px, box, presence, shape = (c.cpu().double().numpy() for c in columns)
+    T, covariance, uv, sigma_px, box, presence, shape, shape_covariance, given_shape, of_shape = (
+        c.cpu().double().numpy() for c in columns
+    )
     return [
         FacePose(
             T_cam_head=T[i],
@@ -220,6 +266,10 @@ def _to_numpy(keypoints: Keypoints, poses: HeadPoses) -> list[FacePose]:
             box_xyxy=box[i],
             score=float(presence[i]),
             shape=shape[i],
+            shape_covariance=shape_covariance[i],
+            covariance_given_shape=given_shape[i],
+            pose_of_shape=of_shape[i],
+            shape_prior_of=prior_of[i],
             id='',
         )
         for i in range(len(T))

@@ -64,7 +64,7 @@ class HeadPoses:
     """6-DoF poses of N heads in the camera's optical frame."""
 
     T_cam_head: Tensor  # (N, 4, 4) float64, metres
-    # (N, 6, 6) float64: x, y, z [m], rotation about the camera's x, y, z [rad]; shape marginalised:
+    # (N, 6, 6) float64: x, y, z [m], rotation about the camera's x, y, z [rad]; of all shapes:
     # covariance = covariance_given_shape + pose_of_shape @ shape_covariance @ pose_of_shape.mT
     covariance: Tensor
     covariance_given_shape: Tensor  # (N, 6, 6) were the shape known to be as estimated

@@ -1,6 +1,5 @@
 """The whole estimator on real photographs."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from helpers.portraits import portrait_view, without_face
 from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
+from face_pose_ros.pose.refine import PoseOptions
 
 GROUP = Path(__file__).parents[2] / 'shared/eval/group/six.jpg'
 FACE_FREE = (
@@ -101,15 +101,27 @@ def test_given_boxes_skip_detection(estimator, monkeypatch):
     assert estimator.estimate(rgb, camera, boxes_xyxy=np.empty((0, 4))) == []
 
 
-def test_a_larger_face_scale_sigma_only_widens_depth():
+def test_a_stated_interpupillary_distance_moves_the_head_along_its_ray():
     rgb, camera = portrait_view()
-    options = EstimatorOptions()
-    wide = replace(options, pose=replace(options.pose, face_scale_sigma=0.2))
-    (a,) = FacePoseEstimator(options=options).estimate(rgb, camera)
-    (b,) = FacePoseEstimator(options=wide).estimate(rgb, camera)
-    np.testing.assert_array_equal(a.T_cam_head, b.T_cam_head)
-    assert b.covariance[2, 2] > 3 * a.covariance[2, 2]
-    np.testing.assert_allclose(a.covariance[3:, 3:], b.covariance[3:, 3:])
+    known = PoseOptions(interpupillary_mm=70.0, interpupillary_sigma_mm=0.5)
+    (anybody,) = FacePoseEstimator().estimate(rgb, camera)
+    (one,) = FacePoseEstimator(options=EstimatorOptions(pose=known)).estimate(rgb, camera)
+    t, t_one = anybody.T_cam_head[:3, 3], one.T_cam_head[:3, 3]
+    np.testing.assert_allclose(one.T_cam_head[:3, :3], anybody.T_cam_head[:3, :3], atol=1e-6)
+    np.testing.assert_allclose(t_one / t, (t_one / t).mean(), rtol=1e-6)
+    assert 1.04 < (t_one / t).mean() < 70 / 63
+    ray = t / np.linalg.norm(t)
+    assert ray @ one.covariance[:3, :3] @ ray < 0.6 * (ray @ anybody.covariance[:3, :3] @ ray)
+    np.testing.assert_allclose(one.covariance[3:, 3:], anybody.covariance[3:, 3:], rtol=1e-5)
+
+
+def test_jittered_crops_agree_with_one_look_and_cost_no_face():
+    rgb, camera = portrait_view()
+    (single,) = FacePoseEstimator().estimate(rgb, camera)
+    (average,) = FacePoseEstimator(options=EstimatorOptions(jitters=4)).estimate(rgb, camera)
+    off_px = np.linalg.norm(average.keypoints_uv - single.keypoints_uv, axis=1)
+    assert 0 < off_px.mean() < 2.0
+    assert (average.keypoints_sigma_px > single.keypoints_sigma_px).all()
 
 
 def test_an_id_stays_and_returns(estimator):

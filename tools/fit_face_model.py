@@ -39,14 +39,12 @@ from skin_registration import (  # noqa: E402
     similarity,
 )
 
-from face_pose_ros.pose.face_model import (  # noqa: E402
-    INTERPUPILLARY_SIGMA_M,
-    MEAN_INTERPUPILLARY_M,
-)
+from face_pose_ros.pose.face_model import MEAN_INTERPUPILLARY_M  # noqa: E402
 from face_pose_ros.synthetic.ict_facekit import (  # noqa: E402
     IDENTITY_MODES,
     IctFaceKit,
     eye_centres,
+    similarity_motion,
 )
 from face_pose_ros.weights import load_weights  # noqa: E402
 
@@ -94,29 +92,33 @@ def interpupillary(heads: NDArray[np.floating]) -> Array:
     return np.asarray(np.linalg.norm(left - right, axis=1))
 
 
-def size_and_identities(facekit: IctFaceKit, points: SkinPoints) -> tuple[Array, Array, float]:
-    """Split the identities into what goes with the interpupillary distance, and the rest.
+def size_and_identities(facekit: IctFaceKit, points: SkinPoints) -> tuple[Array, Array]:
+    """Split the identities into size and the rest; prints the figures of the size.
 
-    With d the interpupillary distance of an identity with coefficients z ~ N(0, I), d is linear in
-    z to first order: d = d0 + g.z. The regression of the shape on d is the mode 'size', and what
-    remains is independent of d, because both are Gaussian.
+    The size of an identity is the growth of the mean face that comes nearest to its keypoints. Of
+    the size, a part goes with the interpupillary distance: both are linear, to first order, in
+    ICT-FaceKit's coefficients z ~ N(0, I), so that part is the regression of one on the other.
 
     Returns:
-        (K, 3) size and (100, K, 3) identities, m, each times an independent N(0, 1); the standard
-        deviation of d, m.
+        (2,) growth per interpupillary distance [1/m] and the standard deviation of the growth
+        that goes without; (100, K, 3) the rest, m, each times an independent N(0, 1).
     """
     modes = facekit.modes[:IDENTITY_MODES]
     ends = [
         np.concatenate([interpupillary(facekit.neutral + s * m[None]) for m in modes])
         for s in (np.float32(-0.1), np.float32(0.1))
     ]
-    g = (ends[1] - ends[0]) / 0.2
-    sigma = np.linalg.norm(g)
+    of_distance = (ends[1] - ends[0]) / 0.2
+    variance = of_distance @ of_distance
+    mean, offsets = points.of(facekit.neutral), points.of(modes)
+    growth = similarity_motion(offsets, mean)[:, 6]
+    per_m = growth @ of_distance / variance
+    rest = np.linalg.norm(growth - per_m * of_distance)
     d0 = interpupillary(facekit.neutral[None])[0]
-    print(f'interpupillary distance of ICT-FaceKit: {1e3 * d0:.2f} +- {1e3 * sigma:.2f} mm')
-    offsets = points.of(modes)
-    size = np.einsum('j,jkx->kx', g / sigma, offsets)
-    return size, offsets - (g / sigma)[:, None, None] * size, float(sigma)
+    print(f'interpupillary distance: {1e3 * d0:.2f} +- {1e3 * variance**0.5:.2f} mm')
+    print(f'size: +- {100 * np.linalg.norm(growth):.2f} %; with the interpupillary distance')
+    print(f'  {0.1 * per_m:.3f} % per mm, without it +- {100 * rest:.2f} %')
+    return np.array([per_m, rest]), offsets - growth[:, None, None] * mean
 
 
 def symmetric_part(xyz: Array, partner: Ids) -> Array:
@@ -182,11 +184,10 @@ def face_model(facekit: IctFaceKit, points: SkinPoints) -> dict[str, NDArray]:
     """The tensors of the file, step 3; prints their figures."""
     face, triangles = canonical()
     partner = mirror_partners(face)
-    size, identities, sigma = size_and_identities(facekit, points)
-    # Everything is scaled to a mean of 63 mm, and the size to 3.5 mm per standard deviation.
+    size, identities = size_and_identities(facekit, points)
+    # Everything is scaled to a mean interpupillary distance of 63 mm.
     scale = MEAN_INTERPUPILLARY_M / interpupillary(facekit.neutral[None])[0]
     mean = scale * symmetric_part(points.of(facekit.neutral), partner)
-    size = INTERPUPILLARY_SIGMA_M / sigma * symmetric_part(size, partner)
     modes = principal_modes(scale * identities, partner)
     variance = (modes**2).sum((1, 2))
     explained = np.cumsum(variance) / variance.sum()
@@ -200,14 +201,9 @@ def face_model(facekit: IctFaceKit, points: SkinPoints) -> dict[str, NDArray]:
     print(f'identity: {1e3 * np.sqrt(variance.sum() / len(mean)):.2f} mm; modes explain')
     print(f'  {np.round(explained[:20], 3)}; {kept} are kept,')
     print(f'  {1e3 * np.sqrt((residual**2).mean()):.2f} mm are left out')
-    print(f'size: {1e3 * rms(size):.2f} mm rms over keypoints')
-    for name, part in (('size', size[None]), ('identity', modes)):
-        shift, turn, growth, share = similarity_part(part, mean)
-        print(f'moves like a stiff head in {name}: share {share:.2f}, scale {100 * growth:.1f} %,')
-        print(f'  {np.round(1e3 * shift, 2)} mm, {np.round(np.degrees(turn), 2)} deg (sd)')
     real = {
         'xyz_head': mean,
-        'size_mode': size,
+        'size': size / [scale, 1],
         'identity_modes': modes[:kept],
         'residual': residual,
         'variance_explained': explained[:kept],
@@ -218,23 +214,6 @@ def face_model(facekit: IctFaceKit, points: SkinPoints) -> dict[str, NDArray]:
     return {name: np.ascontiguousarray(x, np.float32) for name, x in real.items()} | {
         name: np.ascontiguousarray(x, np.int32) for name, x in whole.items()
     }
-
-
-def similarity_part(modes: Array, mean: Array) -> tuple[Array, Array, float, float]:
-    """What of the modes moving, turning and scaling the mean face would do as well.
-
-    Returns:
-        Standard deviations of translation (3,) m, rotation (3,) rad about the head's axes and
-        relative scale, and their share of the variance.
-    """
-    motions = [np.broadcast_to(e, mean.shape) for e in np.eye(3)]
-    motions += [np.cross(e, mean) for e in np.eye(3)]
-    A = np.stack([*motions, mean]).reshape(7, -1).T
-    b = modes.reshape(len(modes), -1).T
-    x = np.linalg.lstsq(A, b, rcond=None)[0]
-    sigma = np.linalg.norm(x, axis=1)
-    share = ((A @ x) ** 2).sum() / (b**2).sum()
-    return sigma[:3], sigma[3:6], float(sigma[6]), float(share)
 
 
 def canonical() -> tuple[Array, Ids]:

@@ -32,9 +32,8 @@ from face_pose_ros.keypoints.face_mesh import face_mesh_v2
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.synthetic.ict_facekit import IctFaceKit
+from face_pose_ros.synthetic.ict_facekit import FACE_VERTICES, IctFaceKit
 from face_pose_ros.synthetic.sampling import (
-    FACE_VERTICES,
     HeadRange,
     face_bounds,
     random_head,
@@ -45,7 +44,7 @@ from face_pose_ros.types import Faces, Keypoints
 from face_pose_ros.weights import load_weights
 
 MIN_PRESENCE = 0.5  # below it a head counts as not found
-_LOOKS = 2
+_LOOKS, _JITTERS = 2, 4
 _YAW_BINS_DEG = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 75), (75, 90), (0, 60), (0, 90))
 # Of the 68 landmarks: both eyes, tip of the nose, mouth, jaw at the ears; the detector's anchors.
 _ANCHORS = (range(36, 42), range(42, 48), [30], range(48, 60), [0], [16])
@@ -63,9 +62,13 @@ class RenderedHeads:
     distortion_model: NDArray[np.str_]  # (N,)
     size: NDArray[np.int64]  # (N, 2) width, height [px]
     roll_yaw_pitch_deg: NDArray[np.float64]  # (N, 3) as seen along the ray to the head
-    uv: NDArray[np.float64]  # (N, 478, 2) px
+    uv: NDArray[np.float64]  # (N, 478, 2) px, in one look
     cov_uv: NDArray[np.float32]  # (N, 478, 2, 2) px^2
     presence: NDArray[np.float32]  # (N,)
+    average_uv: NDArray[np.float64]  # the same of jittered crops
+    average_cov_uv: NDArray[np.float32]
+    average_presence: NDArray[np.float32]
+    spread: NDArray[np.float64]  # (N,) px^2, see `KeypointPredictor.average`
     # (68, 3) m, landmarks of the mean head: tells a file made with another head frame
     mean_landmarks: NDArray[np.float32]
 
@@ -86,10 +89,12 @@ class RenderedHeads:
         )
 
     def keypoints(self, index: int) -> Keypoints:
-        """The network's keypoints of one head."""
-        row = slice(index, index + 1)
-        arrays = self.uv[row], self.cov_uv[row], self.presence[row]
-        return Keypoints(*(torch.from_numpy(a).double() for a in arrays))
+        """The network's keypoints of one head, in one look."""
+        return _keypoints(index, self.uv, self.cov_uv, self.presence)
+
+    def averaged_keypoints(self, index: int) -> Keypoints:
+        """The same of jittered crops."""
+        return _keypoints(index, self.average_uv, self.average_cov_uv, self.average_presence)
 
     def save(self, path: Path) -> None:
         """Write an .npz file."""
@@ -111,6 +116,11 @@ class RenderedHeads:
             raise ValueError('the heads were made with another head frame: export them again')
 
 
+def _keypoints(index: int, *arrays: NDArray) -> Keypoints:
+    row = slice(index, index + 1)
+    return Keypoints(*(torch.from_numpy(array[row]).double() for array in arrays))
+
+
 def export(
     renderer: HeadRenderer,
     predictor: KeypointPredictor,
@@ -127,9 +137,7 @@ def export(
         image = renderer.render(head, rng)
         if pictures is not None:
             cv2.imwrite(str(pictures / f'{i:05d}.png'), image[..., ::-1])
-        faces = _true_face(renderer.facekit, head)
-        keypoints = predictor.predict(torch.from_numpy(image), faces, head.camera)
-        rows.append(_row(head, keypoints))
+        rows.append(_row(head, _true_face(renderer.facekit, head), image, predictor))
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return RenderedHeads(**columns, mean_landmarks=_mean_landmarks(renderer.facekit))
 
@@ -149,8 +157,13 @@ def _true_face(facekit: IctFaceKit, head: Head) -> Faces:
     return Faces(box[None].float(), torch.ones(1), anchors_uv[None].float())
 
 
-def _row(head: Head, keypoints: Keypoints) -> dict[str, NDArray]:
-    camera = head.camera
+def _row(
+    head: Head, faces: Faces, image: NDArray[np.uint8], predictor: KeypointPredictor
+) -> dict[str, NDArray]:
+    """The fields of `RenderedHeads` that belong to one head."""
+    camera, pixels = head.camera, torch.from_numpy(image)
+    keypoints = predictor.predict(pixels, faces, camera)
+    average, spread = predictor.average(pixels, keypoints, camera, _JITTERS)
     dist = np.zeros(12)
     dist[: camera.dist.numel()] = camera.dist.numpy()
     return {
@@ -165,6 +178,10 @@ def _row(head: Head, keypoints: Keypoints) -> dict[str, NDArray]:
         'uv': keypoints.uv[0].numpy(),
         'cov_uv': keypoints.cov_uv[0].float().numpy(),
         'presence': keypoints.presence[0].numpy(),
+        'average_uv': average.uv[0].numpy(),
+        'average_cov_uv': average.cov_uv[0].float().numpy(),
+        'average_presence': average.presence[0].numpy(),
+        'spread': spread[0].numpy(),
     }
 
 
@@ -262,6 +279,8 @@ def main(args: Sequence[str] | None = None) -> None:
     model = deformable_face()
     print('keypoints of the network')
     print(table(heads, *score(heads, heads.keypoints, model)))
+    print('keypoints of the network, mean of jittered crops')
+    print(table(heads, *score(heads, heads.averaged_keypoints, model)))
     print('true keypoints + noise')
     print(table(heads, *score(heads, lambda i: noisy_truth(heads, facekit, i), model)))
 

@@ -9,18 +9,24 @@ pixels has an exact ray.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from face_pose_ros.geometry import so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.warp import NODE_SPACING_PX, cell_nodes, interpolate_nodes
 
 # Samples per crop pixel grow with the picture's scale, so that a close face is not aliased.
 _MAX_STEP_PX = 1.5
 _MAX_SUPERSAMPLING = 4
+
+# A jittered crop differs from the one that the keypoints ask for by at most so much.
+_JITTER_SCALE = math.log(1.08)
+_JITTER_ROLL = math.radians(10)
+_JITTER_SHIFT = 0.04  # of the crop's side
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,21 @@ class FaceCrops:
         uv, valid, _ = camera.project(self.rays(uv_crop))
         return uv, valid & self.valid[:, None]
 
-    def image_px_per_crop_px(self, camera: Camera) -> Tensor:
-        """(N,) size of a pixel at the centre of the crop, in pixels of the image."""
+    def jacobian(self, camera: Camera) -> Tensor:
+        """(N, 2, 2) derivative of the image pixel by the crop pixel, at the centre of the crop."""
         middle = 0.5 * (self.size_px - 1)
-        cross = self.focal_px.new_tensor([[1, 0], [-1, 0], [0, 1], [0, -1]])
+        cross = self.focal_px.new_tensor([[1, 0], [0, 1], [-1, 0], [0, -1]])
         uv, _ = self.to_image((middle + cross).expand(len(self.focal_px), -1, -1), camera)
-        return 0.25 * ((uv[:, 0] - uv[:, 1]).norm(dim=-1) + (uv[:, 2] - uv[:, 3]).norm(dim=-1))
+        return 0.5 * (uv[:, :2] - uv[:, 2:]).mT
+
+    def repeat(self, count: int) -> FaceCrops:
+        """Each crop `count` times in a row."""
+        return FaceCrops(
+            self.R_cam_crop.repeat_interleave(count, 0),
+            self.focal_px.repeat_interleave(count),
+            self.size_px,
+            self.valid.repeat_interleave(count),
+        )
 
 
 def crops_around_boxes(
@@ -115,6 +130,37 @@ def crops_around_keypoints(
     low, high = _in_plane(R, rays).aminmax(dim=1)
     side = (high - low).amax(-1).clamp_min(1e-9)
     return FaceCrops(R, size_px / (margin * side), size_px, seen.all(-1))
+
+
+def jittered(crops: FaceCrops, jitters: int) -> tuple[FaceCrops, Tensor]:
+    """Crops scaled, rolled and shifted a little, every second one seen in a mirror.
+
+    The draws are the same in every call. A crop and the next one differ from the original by
+    opposite amounts, so that no side is preferred.
+
+    Args:
+        crops: N crops.
+        jitters: J, how many to make of each.
+
+    Returns:
+        The N * J crops, those of a face in a row, and which of the J are mirrored (J,).
+    """
+    generator = torch.Generator().manual_seed(0)
+    half = 2 * torch.rand((jitters + 1) // 2, 4, generator=generator, dtype=torch.float64) - 1
+    draws = torch.stack([half, -half], 1).flatten(0, 1)[:jitters].to(crops.focal_px)
+    draws = draws.repeat(len(crops.focal_px), 1)
+    crops = crops.repeat(jitters)
+    focal_px = crops.focal_px * (_JITTER_SCALE * draws[:, 0]).exp()
+    # Turning the crop's camera by this angle moves its picture by the shift.
+    angle = (_JITTER_SHIFT * crops.size_px * draws[:, 1:3] / focal_px[:, None]).atan()
+    none = torch.zeros_like(focal_px)
+    R = crops.R_cam_crop @ so3.exp(torch.stack([-angle[:, 1], angle[:, 0], none], -1))
+    R = R @ so3.exp(torch.stack([none, none, _JITTER_ROLL * draws[:, 3]], -1))
+    is_mirrored = torch.arange(jitters, device=R.device) % 2 == 1
+    # In a mirror the x axis points the other way.
+    x_sign = torch.where(is_mirrored, -1.0, 1.0).to(R).repeat(len(R) // jitters)
+    R = torch.cat([x_sign[:, None, None] * R[..., :1], R[..., 1:]], -1)
+    return replace(crops, R_cam_crop=R, focal_px=focal_px), is_mirrored
 
 
 def render_crops(image: Tensor, crops: FaceCrops, camera: Camera) -> Tensor:

@@ -16,6 +16,8 @@ from face_pose_ros.weights import load_weights
 
 CROP_SIZE_PX = 256
 POINTS = 478
+# Mirror partners of points 468 to 477: centre of the right iris and its four sides, then the left.
+_IRIS_PARTNERS = (473, 476, 475, 474, 477, 468, 471, 470, 469, 472)
 
 
 class FaceMeshPoints(NamedTuple):
@@ -105,6 +107,12 @@ class FaceMeshV2(nn.Module):
         # The network measures from the crop's corner (see the card: x + x_mirrored is 256 on
         # average, not 255); pixel (0, 0)'s centre lies half a pixel inside it.
         return FaceMeshPoints(uv=xyz[..., :2] - 0.5, z=xyz[..., 2], presence=presence)
+
+
+def mirror_partners(device: torch.device | str = 'cpu') -> Tensor:
+    """(478,) int64, which point of a face in a mirror is which of the face itself."""
+    surface = load_weights('face_model')['mirror'].long()
+    return torch.cat([surface, torch.tensor(_IRIS_PARTNERS)]).to(device)
 
 
 def face_mesh_v2(device: torch.device | str = 'cpu') -> FaceMeshV2:

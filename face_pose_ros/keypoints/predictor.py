@@ -12,9 +12,11 @@ from face_pose_ros.keypoints.crop import (
     FaceCrops,
     crops_around_boxes,
     crops_around_keypoints,
+    jittered,
     render_crops,
 )
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, POINTS, FaceMeshPoints
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, POINTS, mirror_partners
+from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
 from face_pose_ros.types import Faces, Keypoints
 
 # Side of the crop over the side of the face's box, as the network was trained.
@@ -23,8 +25,6 @@ _MARGIN = 1.5
 _SETTLED = 0.01
 # Move in the last look beyond which the crop never caught up with the face.
 _LOST = 0.02
-# Standard deviation of a keypoint in the 256 px crop, see docs/evaluation.md.
-_SIGMA_CROP_PX = 2.5
 
 # Keypoints that keep the crop upright: rings of both eyes, and the ends of the midline.
 _EYE_RIGHT = torch.tensor([33, 133, 159, 145])
@@ -40,13 +40,23 @@ class KeypointPredictor:
 
     The first look follows the detector's box, whose scale and centre are rough; a further look
     follows the keypoints of the look before, and shows the network what it was trained on. A face
-    that is where it was in the image before needs one look only.
+    that is where it was in the image before needs one look only. The mean of several jittered
+    crops is more precise than the last look, and what they disagree on tells of its error.
     """
 
-    def __init__(self, network: nn.Module, looks: int) -> None:
-        """Take the network of `face_mesh_v2` and how often to look at a face at most."""
+    def __init__(self, network: nn.Module, looks: int, jitters: int = 0) -> None:
+        """Take the network and how much to make of it.
+
+        Args:
+            network: `face_mesh_v2`.
+            looks: How often to look at a new face at most, 1 or more.
+            jitters: Crops to average for each face after that; 0 takes the last look.
+        """
         self.network = network
         self.looks = looks
+        self.jitters = jitters
+        self._uncertainty = keypoint_uncertainty()
+        self._mirror_partners = mirror_partners()
 
     def predict(self, image: Tensor, faces: Faces, camera: Camera) -> Keypoints:
         """Measure the keypoints of proposed faces, in one batch per look.
@@ -65,9 +75,9 @@ class KeypointPredictor:
         anchors_uv = None if upright else faces.anchors_uv
         crops = crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, CROP_SIZE_PX, _MARGIN)
         keypoints = self._look(image, crops, camera)
-        if self.looks == 1:
-            return keypoints
-        return self._follow(image, keypoints.uv, camera, self.looks - 1)[0]
+        if self.looks > 1:
+            keypoints = self._follow(image, keypoints.uv, camera, self.looks - 1)[0]
+        return self._sharpened(image, keypoints, camera)
 
     def follow(self, image: Tensor, uv: Tensor, camera: Camera) -> Keypoints:
         """Measure keypoints where faces were a moment ago.
@@ -84,6 +94,7 @@ class KeypointPredictor:
         if len(uv) == 0:
             return _no_keypoints(camera)
         keypoints, moved = self._follow(image, uv, camera, self.looks + 1)
+        keypoints = self._sharpened(image, keypoints, camera)
         return replace(keypoints, presence=torch.where(moved < _LOST, keypoints.presence, 0.0))
 
     def _follow(
@@ -95,39 +106,87 @@ class KeypointPredictor:
             The keypoints, and how far they moved in the last look (N,), of the crop's side.
         """
         for _ in range(looks):
-            crops = crops_around_keypoints(
-                uv[:, :_SURFACE_POINTS],
-                _EYE_RIGHT,
-                _EYE_LEFT,
-                _FOREHEAD,
-                _CHIN,
-                camera,
-                CROP_SIZE_PX,
-                _MARGIN,
-            )
+            crops = crops_around_face(uv, camera)
             keypoints = self._look(image, crops, camera)
-            side_px = CROP_SIZE_PX * crops.image_px_per_crop_px(camera)
+            side_px = CROP_SIZE_PX * torch.linalg.det(crops.jacobian(camera)).abs().sqrt()
             moved = (keypoints.uv - uv).norm(dim=-1).mean(-1) / side_px
             if bool((moved < _SETTLED).all()):
                 break
             uv = keypoints.uv
         return keypoints, moved
 
+    def _sharpened(self, image: Tensor, keypoints: Keypoints, camera: Camera) -> Keypoints:
+        if self.jitters == 0:
+            return keypoints
+        return self.average(image, keypoints, camera, self.jitters)[0]
+
+    def average(
+        self, image: Tensor, keypoints: Keypoints, camera: Camera, jitters: int
+    ) -> tuple[Keypoints, Tensor]:
+        """Mean of the keypoints in jittered crops, weighted by their presences.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            keypoints: Of N faces, in one look.
+            camera: As in `predict`.
+            jitters: J, crops per face, 1 or more.
+
+        Returns:
+            The keypoints, of which at least two looks must have seen a face; and the spread (N,)
+            px^2 of the crop: how far the looks are from their mean, the variance of a coordinate
+            averaged over the keypoints, for those of a difficult face err together.
+        """
+        around = crops_around_face(keypoints.uv, camera)
+        crops, is_mirrored = jittered(around, jitters)
+        looks = self._look(image, crops, camera)
+        uv = looks.uv.unflatten(0, (-1, jitters))
+        partners = self._mirror_partners.to(uv.device)
+        uv = torch.where(is_mirrored[:, None, None], uv[:, :, partners], uv)
+        presence = looks.presence.unflatten(0, (-1, jitters))
+        # Crops without a face count too where no other has one: the mean must exist.
+        weight = (presence.to(uv) + 1e-3)[..., None, None]
+        mean = (weight * uv).sum(1) / weight.sum(1)
+        J = around.jacobian(camera)[:, None]
+        off = torch.linalg.solve(J, (uv - mean[:, None])[:, :, :_SURFACE_POINTS].mT)
+        spread = off.square().mean((1, 2, 3))
+        cov_uv = J @ self._uncertainty.of_average(spread) @ J.mT
+        unseen = keypoints.cov_uv.isinf().any(-1).any(-1)
+        presences = torch.cat([keypoints.presence[:, None], presence], 1)
+        return Keypoints(
+            uv=mean,
+            cov_uv=torch.where(unseen[..., None, None], keypoints.cov_uv, cov_uv),
+            presence=presences.topk(2).values[:, 1],
+        ), spread
+
     def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Keypoints:
-        points: FaceMeshPoints = self.network(render_crops(image, crops, camera))
-        uv, seen = crops.to_image(points.uv.to(camera.f), camera)
-        sigma_px = _SIGMA_CROP_PX * crops.image_px_per_crop_px(camera)
-        variance = torch.where(seen, sigma_px[:, None] ** 2, torch.inf)
+        points = self.network(render_crops(image, crops, camera))
+        uv_crop = points.uv.to(camera.f)
+        uv, seen = crops.to_image(uv_crop, camera)
+        J = crops.jacobian(camera)[:, None]
+        cov_uv = J @ self._uncertainty.of_look(uv_crop) @ J.mT
+        unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
         return Keypoints(
             uv=uv,
-            cov_uv=torch.diag_embed(variance[..., None].expand(*variance.shape, 2)),
+            cov_uv=torch.where(seen[..., None, None], cov_uv, unseen),
             presence=torch.where(crops.valid, points.presence, 0.0),
         )
+
+
+def crops_around_face(uv: Tensor, camera: Camera) -> FaceCrops:
+    """The crops that show N faces to the network, from their keypoints (N, 478, 2) px."""
+    return crops_around_keypoints(
+        uv[:, :_SURFACE_POINTS],
+        _EYE_RIGHT,
+        _EYE_LEFT,
+        _FOREHEAD,
+        _CHIN,
+        camera,
+        CROP_SIZE_PX,
+        _MARGIN,
+    )
 
 
 def _no_keypoints(camera: Camera) -> Keypoints:
     """Keypoints of no face, without asking the network: empty batches cost milliseconds."""
     empty = camera.f.new_zeros(0)
-    return Keypoints(
-        empty.view(0, POINTS, 2), empty.view(0, POINTS, 2, 2), empty.float()
-    )
+    return Keypoints(empty.view(0, POINTS, 2), empty.view(0, POINTS, 2, 2), empty.float())

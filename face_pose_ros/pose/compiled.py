@@ -226,7 +226,8 @@ def fit_pose(
     else:
         _solve_faces(0, faces, *inputs)
     *of_pose, cost, iterations, stop = (torch.from_numpy(array) for array in results)
-    return HeadPoses(*of_pose, failed=stop >= _TOO_FEW_KEYPOINTS), cost, iterations, stop
+    poses = HeadPoses(*of_pose, stop >= _TOO_FEW_KEYPOINTS)  # type: ignore[call-arg]
+    return poses, cost, iterations, stop
 
 
 @lru_cache(maxsize=1)

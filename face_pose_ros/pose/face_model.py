@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,21 +17,29 @@ INTERPUPILLARY_SIGMA_M = 0.0035
 
 @dataclass(frozen=True, eq=False)
 class FaceModel:
-    """Shape (1 + size_sigma c_0) (B0 + sum_i c_i B_i) of K keypoints (Pavlakos et al. 2017, eq. 2).
+    """Shape (1 + size_sigma c_0) (B0 + sum_i c_i B_i) of K keypoints (Pavlakos et al. 2017).
 
     Head frame (REP-155): origin at the sellion, x out of the face, y to the person's left, z up.
     The coefficients c are in prior standard deviations: over people and faces they make, each is
     N(0, 1). c_0 is the size, which no single camera can see: a larger head further away gives
     the same picture. 'identity_*' are people of one size; all others are expressions.
+
+    The relative size of an adult's face, 1 on average, follows the interpupillary distance d:
+    its mean is 1 + size_per_m (d - 63 mm), its standard deviation size_sigma_given_pupils.
     """
 
     xyz_head: Tensor  # (K, 3) float64, m: the mean B0
     modes: Tensor  # (M, K, 3) float64, m per prior standard deviation: the B_i
     mode_names: tuple[str, ...]  # (M,)
-    size_sigma: float  # relative standard deviation of the size; 0: it is known
+    size_per_m: float
+    size_sigma_given_pupils: float  # 0, as size_per_m: the size is known
     normals: Tensor  # (K, 3) unit, out of the head
     triangles: Tensor  # (T, 3) int64, indices into xyz_head, counter-clockwise from outside
-    mirror: Tensor  # (K,) int64, index of each keypoint's partner on the other half of the face
+
+    @property
+    def size_sigma(self) -> float:
+        """Relative standard deviation of the size over adults."""
+        return math.hypot(self.size_per_m * INTERPUPILLARY_SIGMA_M, self.size_sigma_given_pupils)
 
     @property
     def shape_names(self) -> tuple[str, ...]:
@@ -51,15 +60,15 @@ class FaceModel:
     def keep(self, *prefixes: str) -> FaceModel:
         """The same face where only shape coefficients whose names start so are unknown."""
         kept = [i for i, name in enumerate(self.mode_names) if name.startswith(prefixes)]
-        return replace(
-            self,
-            modes=self.modes[kept],
-            mode_names=tuple(self.mode_names[i] for i in kept),
-            size_sigma=self.size_sigma if 'size'.startswith(prefixes) else 0.0,
+        face = replace(
+            self, modes=self.modes[kept], mode_names=tuple(self.mode_names[i] for i in kept)
         )
+        if 'size'.startswith(prefixes):
+            return face
+        return replace(face, size_per_m=0.0, size_sigma_given_pupils=0.0)
 
     def every(self, stride: int) -> FaceModel:
-        """The same face with every stride-th keypoint; triangles and mirror are those of all."""
+        """The same face with every stride-th keypoint; the triangles are those of all."""
         return replace(
             self,
             xyz_head=self.xyz_head[::stride],
@@ -92,14 +101,15 @@ def _build(
     device: torch.device | str,
 ) -> FaceModel:
     xyz_head, triangles = weights['xyz_head'].double(), weights['triangles'].long()
+    size_per_m, size_sigma_given_pupils = load_weights('face_model')['size'].tolist()
     return FaceModel(
         xyz_head=xyz_head.to(device),
         modes=modes.double().to(device),
         mode_names=mode_names,
-        size_sigma=INTERPUPILLARY_SIGMA_M / MEAN_INTERPUPILLARY_M,
+        size_per_m=size_per_m,
+        size_sigma_given_pupils=size_sigma_given_pupils,
         normals=_vertex_normals(xyz_head, triangles).to(device),
         triangles=triangles.to(device),
-        mirror=_mirror_partners(xyz_head).to(device),
     )
 
 
@@ -111,8 +121,3 @@ def _vertex_normals(xyz: Tensor, triangles: Tensor) -> Tensor:
     for corner in triangles.unbind(1):
         normals.index_add_(0, corner, of_triangle)
     return torch.nn.functional.normalize(normals, dim=-1)
-
-
-def _mirror_partners(xyz: Tensor) -> Tensor:
-    """(K,) the keypoint nearest to each one's mirror image."""
-    return torch.cdist(xyz * xyz.new_tensor([1, -1, 1]), xyz).argmin(-1)

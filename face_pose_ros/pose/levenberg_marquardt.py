@@ -7,7 +7,7 @@ the loop; on a CPU it ends when every face has stopped.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ MIN_KEYPOINTS = 6  # what the closed-form start needs
 # Of the first round, whose minimum only has to tell which side of the head is seen.
 COARSE_COST_TOLERANCE = 1e-2
 DAMPING_START, DAMPING_MIN, DAMPING_MAX = 1e-4, 1e-12, 1e8
+
+
+_State = TypeVar('_State', Estimate, NormalEquations)
 
 
 class StopReason(IntEnum):
@@ -102,7 +105,7 @@ def _is_small(delta: Tensor, t: Tensor, tolerance: float) -> Tensor:
     return small & (dc.abs() < tolerance).all(-1)
 
 
-def _select(accept: Tensor, new: tuple, old: tuple) -> tuple:  # type: ignore[type-arg]
+def _select(accept: Tensor, new: _State, old: _State) -> _State:
     """Field by field, the rows of `new` where accepted."""
     chosen = (
         torch.where(accept.view(-1, *[1] * (a.ndim - 1)), a, b)

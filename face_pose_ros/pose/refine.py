@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 
@@ -45,7 +46,7 @@ class PoseOptions:
     cost_tolerance: float = 1e-5
     # How many independent keypoints the dense ones are worth: their errors move together, so the
     # information of all of them is scaled down to that of this many.
-    independent_keypoints: float = 12.0
+    independent_keypoints: float = 6.0
     interpupillary_mm: float = 1e3 * MEAN_INTERPUPILLARY_M  # a person's own, if it is known
     interpupillary_sigma_mm: float = 1e3 * INTERPUPILLARY_SIGMA_M
 
@@ -77,12 +78,17 @@ class PoseResult:
 
 @lru_cache(maxsize=4)
 def default_shape_prior(model: FaceModel, options: PoseOptions) -> ShapePrior:
-    """The prior of anybody's shape: N(0, 1) but for the size, which may be known."""
+    """The prior of anybody's shape: N(0, 1) but for the size, of which the pupils may tell."""
     mean = model.xyz_head.new_zeros(1, len(model.shape_names))
     information = torch.ones_like(mean)
-    excess_m = 1e-3 * options.interpupillary_mm - MEAN_INTERPUPILLARY_M
-    mean[:, 0] = excess_m / INTERPUPILLARY_SIGMA_M
-    information[:, 0] = (1e3 * INTERPUPILLARY_SIGMA_M / options.interpupillary_sigma_mm) ** 2
+    if model.size_sigma:
+        excess_m = 1e-3 * options.interpupillary_mm - MEAN_INTERPUPILLARY_M
+        mean[:, 0] = model.size_per_m * excess_m / model.size_sigma
+        sigma = math.hypot(
+            model.size_per_m * 1e-3 * options.interpupillary_sigma_mm,
+            model.size_sigma_given_pupils,
+        )
+        information[:, 0] = (model.size_sigma / sigma) ** 2
     return ShapePrior(mean, torch.diag_embed(information))
 
 

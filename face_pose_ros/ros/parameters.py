@@ -13,6 +13,7 @@ from rclpy.node import Node
 from face_pose_ros.estimator import EstimatorOptions
 from face_pose_ros.faces.detector import DetectorOptions
 from face_pose_ros.pose.refine import PoseOptions
+from face_pose_ros.tracking.filter import FilterOptions
 from face_pose_ros.tracking.tracker import TrackerOptions
 
 # Declared by rclpy itself, or on demand when a topic's QoS is overridden.
@@ -62,14 +63,70 @@ SPECS = (
     _Spec('keypoints.min_presence', 0.5, 'least probability that a crop shows a face', 0.01, 0.99),
     _Spec('keypoints.looks', 2, 'most crops per new face, each centred by the one before', 1, 4),
     _Spec(
+        'keypoints.jitters',
+        0,
+        'crops averaged for each face in each image, for precision; 0: one look',
+        0,
+        32,
+    ),
+    _Spec(
         'tracking.detect_every', 5, 'images between detections while all faces are seen', 1, 1000
     ),
     _Spec(
         'pose.kernel_scale', 3.0, 'residual at which a keypoint loses weight [sigma]', 0.1, 100.0
     ),
-    _Spec('pose.face_scale_sigma', 0.055, 'standard deviation of face size, relative', 0.0, 0.5),
-    _Spec('tracking.max_jump', 1.0, 'largest move between images [box diagonals]', 0.1, 10.0),
+    _Spec(
+        'pose.interpupillary_mm',
+        63.0,
+        "distance of the pupils, the scale of all distances: an adult's, or a person's own [mm]",
+        40.0,
+        80.0,
+    ),
+    _Spec(
+        'pose.interpupillary_sigma_mm',
+        3.5,
+        'its standard deviation [mm]: of adults 3.5, of a measured person about 0.5',
+        0.01,
+        20.0,
+    ),
     _Spec('tracking.lost_after_s', 1.0, 'a face unseen for so long is forgotten [s]', 0.01, 60.0),
+    _Spec(
+        'tracking.max_jump_m',
+        0.5,
+        'further from where it was expected, across the line of sight, it is a new face [m]',
+        0.05,
+        5.0,
+    ),
+    _Spec('tracking.filter_poses', True, 'smooth poses over time; false: as measured'),
+    _Spec('tracking.remember_shape', True, "gather a person's shape and size over time"),
+    _Spec(
+        'tracking.acceleration_noise',
+        1.0,
+        'how far the velocity of a head wanders in a second [m/s]',
+        0.01,
+        100.0,
+    ),
+    _Spec(
+        'tracking.angular_acceleration_noise',
+        4.0,
+        'how far the angular velocity of a head wanders in a second [rad/s]',
+        0.01,
+        1000.0,
+    ),
+    _Spec(
+        'tracking.systematic_share',
+        0.9,
+        "share of a pose's variance that is the same error in every image",
+        0.0,
+        0.99,
+    ),
+    _Spec(
+        'tracking.max_gap_s',
+        0.5,
+        'a face unseen for longer than this is filtered afresh [s]',
+        0.01,
+        10.0,
+    ),
 )
 
 
@@ -120,14 +177,24 @@ def declare_parameters(node: Node) -> Parameters:
             ),
             pose=PoseOptions(
                 kernel_scale=value['pose.kernel_scale'],
-                face_scale_sigma=value['pose.face_scale_sigma'],
+                interpupillary_mm=value['pose.interpupillary_mm'],
+                interpupillary_sigma_mm=value['pose.interpupillary_sigma_mm'],
             ),
             tracker=TrackerOptions(
-                max_jump=value['tracking.max_jump'],
                 lost_after_s=value['tracking.lost_after_s'],
+                max_jump_m=value['tracking.max_jump_m'],
+                filter_poses=value['tracking.filter_poses'],
+                remember_shape=value['tracking.remember_shape'],
+                filter=FilterOptions(
+                    acceleration_noise=value['tracking.acceleration_noise'],
+                    angular_acceleration_noise=value['tracking.angular_acceleration_noise'],
+                    systematic_share=value['tracking.systematic_share'],
+                    max_gap_s=value['tracking.max_gap_s'],
+                ),
             ),
             min_presence=value['keypoints.min_presence'],
             looks=value['keypoints.looks'],
+            jitters=value['keypoints.jitters'],
             detect_every=value['tracking.detect_every'],
         ),
     )

@@ -23,7 +23,10 @@ SELLION = 1358
 
 # The head's axes are ICT's, pitched forward by this angle, so that the mean head stands as the
 # canonical face of Face Mesh does. tools/fit_face_model.py measures it.
-PITCH = math.radians(2.55)
+PITCH = math.radians(2.24)
+
+# The first vertices are the front of the face: forehead to chin, without ears and neck.
+FACE_VERTICES = 6706
 
 # name -> shape in the .npz; None is any length
 ARRAYS: dict[str, tuple[int | None, ...]] = {
@@ -85,7 +88,8 @@ class IctFaceKit:
     """The morphable head, in the head frame of REP-155.
 
     x out of the face, y to the person's left, z up, metres. The origin is the sellion of the
-    neutral head of the same identity: an expression moves the skin, not the frame.
+    neutral head of the same identity, and its axes are those of the mean head when that one's face
+    is laid onto this one's (Procrustes). An expression moves the skin, not the frame.
 
     Attributes:
         triangles: (F, 3) int64 vertex indices, counter-clockwise seen from outside.
@@ -121,6 +125,9 @@ class IctFaceKit:
         ).astype(np.float32)
         xyz = xyz @ (0.01 * _axes_from_ict().T).astype(np.float32)  # cm -> m
         xyz[: 1 + IDENTITY_MODES] -= xyz[: 1 + IDENTITY_MODES, SELLION, None]
+        identities = xyz[1 : 1 + IDENTITY_MODES]
+        turn = similarity_motion(identities[:, :FACE_VERTICES], xyz[0, :FACE_VERTICES])[:, 3:6]
+        identities -= np.cross(turn[:, None].astype(np.float32), xyz[0])
         self.neutral: NDArray[np.float32] = xyz[0]  # (V, 3) m, the mean head
         self.modes: NDArray[np.float32] = xyz[1:]  # (100 + 57, V, 3) m, identities, expressions
 
@@ -170,6 +177,25 @@ def eye_centres(vertices: NDArray[np.floating]) -> NDArray[np.float64]:
         At = A.swapaxes(1, 2)
         centres.append(np.linalg.solve(At @ A, At @ b)[:, :3, 0])
     return np.stack(centres, 1)
+
+
+def similarity_motion(
+    offsets: NDArray[np.floating], mean: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """The motion of a whole shape that comes nearest to its deformations, to first order.
+
+    Args:
+        offsets: (J, P, 3) of the points.
+        mean: (P, 3) the points.
+
+    Returns:
+        (J, 7) translation, rotation vector about the origin [rad], relative growth.
+    """
+    motions = [np.broadcast_to(e, mean.shape) for e in np.eye(3)]
+    motions += [np.cross(e, mean) for e in np.eye(3)]
+    A = np.stack([*motions, mean]).reshape(7, -1).astype(np.float64)
+    b = offsets.reshape(len(offsets), -1).astype(np.float64)
+    return np.asarray(np.linalg.solve(A @ A.T, A @ b.T).T)
 
 
 def _axes_from_ict() -> NDArray[np.float64]:

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.synthetic.ict_facekit import EXPRESSIONS, IDENTITY_MODES, IctFaceKit
+from face_pose_ros.synthetic.ict_facekit import (
+    EXPRESSIONS,
+    FACE_VERTICES,
+    IDENTITY_MODES,
+    IctFaceKit,
+)
 from face_pose_ros.synthetic.scene import Head
 
 Array = NDArray[np.float64]
@@ -22,7 +27,6 @@ _IDENTITY_LIMIT = 2.5  # standard deviations: beyond it the linear model bends f
 _EXPRESSIVE = 0.7  # share of the faces that are not neutral
 _MARGIN_PX = 4  # between the face and the image's border
 _TRIES = 200
-FACE_VERTICES = 6706  # ICT-FaceKit's "narrow face area": the first vertices, forehead to chin
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ SHA256 = {
     'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
     'face_mesh_v2': '61649ae36b34ef60b0cc41ac3b586633b063f5df92513d359b5bf90626cdb0f2',
-    'face_model': '814e3da0ba3d736b10d9365d986caea17f2d75738c1149f888ce1797fb9a47f2',
+    'keypoint_uncertainty': '9f33f2f8192d93059f59b79150d27f6ecde86340c61046c25b9aa60bcfd626ec',
+    'face_model': 'e4bca321e93df5d471f680d623a4f683f6c3b3e79502ab2d3424083198db6580',
 }
 
 
@@ -42,9 +43,7 @@ def load_weights(name: str, directory: Path | str | None = None) -> dict[str, Te
         raise ValueError(f'unknown weights {name!r}, expected one of {sorted(SHA256)}')
     path = Path(directory or Path(__file__).parent) / f'{name}.safetensors'
     expected = SHA256[name]
-    remedy = (
-        'Restore the file from the repository, or make it again with tools/convert_weights.py.'
-    )
+    remedy = f'Restore the file from the repository, or make it again as {name}.md says.'
     try:
         content = path.read_bytes()
     except OSError as error:

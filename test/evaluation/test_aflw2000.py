@@ -3,22 +3,16 @@
 import json
 import math
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.cameras import make_camera
-from helpers.portraits import portrait_view
 
 from face_pose_ros.evaluation import aflw2000, metrics
 from face_pose_ros.evaluation.aflw2000 import Configuration, DataError, Export
 from face_pose_ros.evaluation.virtual_camera import photo_camera
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.keypoints.crop import crops_around_boxes, render_crops
-from face_pose_ros.keypoints.face_mesh import face_mesh_v2
-from face_pose_ros.keypoints.predictor import KeypointPredictor
+from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face
 
 # The pictures are for research only: whoever has them says where they lie.
@@ -45,28 +39,26 @@ def write_labels(folder, labels):
 
 
 def known_export(angles, presence=1.0):
-    """Keypoints without noise of faces with these labels, 4 jittered crops that all agree."""
+    """Keypoints without noise of faces with these labels."""
     angles = np.asarray(angles, dtype=np.float64)
     count = len(angles)
     R = torch.from_numpy(metrics.rotation_from_label(angles) @ metrics.R_HEAD_LABEL.T)
     t = torch.tensor([0.02, -0.03, 0.9], dtype=torch.float64).expand(count, 3)
     xyz_cam = se3.apply(se3.from_rt(R, t), canonical_face().xyz_head)
     uv = photo_camera(450, 400).project(xyz_cam).uv.numpy().astype(np.float32)
-    crops = uv[:, None].repeat(4, 1)
-    seen = np.full((count, 4), presence, np.float32)
+    cov_uv = np.broadcast_to(np.eye(2, dtype=np.float32), (*uv.shape, 2)).copy()
+    seen = np.full(count, presence, np.float32)
     return Export(
         names=np.array([f'face_{i}' for i in range(count)]),
         image_size=np.array([450, 400]),
         pitch_yaw_roll_deg=angles,
         boxes_xyxy=np.zeros((count, 4)),
         uv=uv,
-        cov_uv=np.broadcast_to(np.eye(2, dtype=np.float32), (*uv.shape, 2)).copy(),
-        presence=seen[:, 0],
-        image_px_per_crop_px=np.ones(count, np.float32),
-        jitter_uv=crops,
-        jitter_presence=seen,
-        mirror_uv=crops + np.float32(2),
-        mirror_presence=0.5 * seen,
+        cov_uv=cov_uv,
+        presence=seen,
+        average_uv=uv.copy(),
+        average_cov_uv=4 * cov_uv,
+        average_presence=seen.copy(),
     )
 
 
@@ -122,7 +114,7 @@ def test_the_command_says_what_is_missing(tmp_path, capsys):
     picture = tmp_path / 'images' / 'one.jpg'
     assert_refused(capsys, ['export', '--data', tmp_path, '--out', out], f'{picture}: no image')
     assert_refused(
-        capsys, ['export', '--data', tmp_path, '--out', out, '--jitters', 1], 'at least 2, got 1'
+        capsys, ['export', '--data', tmp_path, '--out', out, '--jitters', 0], 'at least 1, got 0'
     )
     assert_refused(capsys, ['score', out], f'{out}: no such file')
     assert not out.exists()
@@ -149,103 +141,13 @@ def test_the_export_survives_the_file(tmp_path):
         np.testing.assert_array_equal(getattr(back, name), array)
 
 
-def crop():
-    return crops_around_boxes(BOX, None, make_camera('plumb_bob_5'), 256, 1.5)
-
-
-def test_jitters_stay_within_their_bounds_and_balance():
-    plain, crops = crop(), aflw2000.jittered(crop(), 64)
-    assert len(crops.focal_px) == 64
-    scale = (crops.focal_px / plain.focal_px).log()
-    turn = plain.R_cam_crop.mT @ crops.R_cam_crop
-    shift = plain.focal_px * turn[:, :2, 2] / turn[:, 2:, 2] / 256
-    roll = torch.atan2(turn[:, 1, 0], turn[:, 0, 0])
-    assert 0.9 * math.log(1.08) < scale.abs().max() <= math.log(1.08)
-    # The shift is of the jittered crop's side, which differs by up to 8 %.
-    assert 0.035 < shift.abs().max() <= 0.04 * 1.081
-    assert math.radians(9) < roll.abs().max() < math.radians(10.1)
-    torch.testing.assert_close(scale[::2], -scale[1::2])
-    torch.testing.assert_close(roll[::2], -roll[1::2], rtol=0, atol=2e-3)
-    torch.testing.assert_close(so3.nearest(crops.R_cam_crop), crops.R_cam_crop)
-
-
-def test_every_crop_is_jittered_alike_and_each_time_the_same():
-    two = aflw2000.join(crop(), crop())
-    crops = aflw2000.jittered(two, 6)
-    torch.testing.assert_close(crops.R_cam_crop[:6], crops.R_cam_crop[6:])
-    torch.testing.assert_close(aflw2000.jittered(crop(), 6).focal_px, crops.focal_px[:6])
-
-
-def test_a_mirrored_crop_shows_the_mirrored_picture_and_maps_back():
-    photo, camera = portrait_view()
-    box = torch.tensor([[172.0, 131.0, 355.0, 334.0]])
-    plain = aflw2000.jittered(crops_around_boxes(box, None, camera, 256, 1.5), 2)
-    flipped = aflw2000.mirrored(plain)
-    image = torch.from_numpy(photo)
-    torch.testing.assert_close(
-        render_crops(image, flipped, camera),
-        render_crops(image, plain, camera).flip(-1),
-        rtol=0,
-        atol=1e-3,
-    )
-    uv = torch.tensor([[[20.0, 90.0], [200.0, 31.0]]]).double().expand(2, -1, -1)
-    uv_flipped = torch.stack([255 - uv[..., 0], uv[..., 1]], -1)
-    torch.testing.assert_close(
-        flipped.to_image(uv_flipped, camera)[0], plain.to_image(uv, camera)[0]
-    )
-
-
-def test_looks_that_agree_change_nothing():
-    export = known_export([[5, 10, -20]])
-    alone, combined = aflw2000.single(export), aflw2000.multi_crop(export)
-    torch.testing.assert_close(combined.uv, alone.uv)
-    torch.testing.assert_close(combined.cov_uv, alone.cov_uv)
-
-
-def test_looks_that_disagree_count_by_their_presence_and_widen_the_covariance():
-    export = known_export([[5, 10, -20]])
-    jitter_uv = export.jitter_uv.copy()
-    jitter_uv[:, 0, :, 0] += 8  # of four looks
-    seen = replace(export, jitter_uv=jitter_uv)
-    combined = aflw2000.multi_crop(seen)
-    off = combined.uv[0] - torch.from_numpy(export.uv[0]).double()
-    torch.testing.assert_close(
-        off, torch.tensor([2.0, 0.0]).double().expand_as(off), rtol=0, atol=1e-4
-    )
-    added = combined.cov_uv - aflw2000.single(export).cov_uv
-    variance = np.var([8, 0, 0, 0], ddof=1)
-    torch.testing.assert_close(
-        added[0, 0], torch.tensor([[variance, 0], [0, 0]]).double(), atol=1e-4, rtol=0
-    )
-    unseen = np.array([[0.0, 1, 1, 1]], np.float32)
-    combined = aflw2000.multi_crop(replace(seen, jitter_presence=unseen))
-    assert (combined.uv[0] - torch.from_numpy(export.uv[0])).abs().max() < 0.01
-
-
-def test_two_looks_must_have_seen_the_face():
-    export = known_export([[0, 0, 0]])
-    presence = np.array([[0.1, 0.7, 0.2, 0.3]], np.float32)
-    alone = replace(export, presence=np.float32([0.6]), jitter_presence=presence)
-    assert aflw2000.multi_crop(alone).presence.item() == pytest.approx(0.6)
-
-
-def test_the_second_pair_of_jitters_is_seen_in_the_mirror():
-    export = known_export([[0, 0, 0]])
-    shift_px = np.array([1, 2, 4, 8], np.float32)[:, None, None]
-    export = replace(export, mirror_uv=export.jitter_uv + shift_px)
-    off = aflw2000.multi_crop_mirrored(export).uv - torch.from_numpy(export.uv)
-    weights = np.array([1.001, 1.001, 0.501, 0.501])  # known_export's presence, and a little
-    expected = np.average([0, 0, 4, 8], weights=weights)
-    assert off.mean().item() == pytest.approx(expected, rel=1e-4)
-
-
 @pytest.mark.parametrize(
     'configuration', [Configuration(), Configuration(aflw2000.multi_crop)], ids=['one', 'several']
 )
 def test_known_keypoints_have_no_error(configuration):
     angles = [[5, 10, -20], [-12, -25, 8], [4, 50, 3], [10, -70, 12], [0, 0, 0]]
     export = known_export(angles)
-    export.presence[4] = export.jitter_presence[4] = 0.49
+    export.presence[4] = export.average_presence[4] = 0.49
     rows = {r.name: r for r in aflw2000.score(export, configuration)}
     assert rows['all'].answered == 0.8
     assert rows['0-30'].answered == pytest.approx(2 / 3)
@@ -266,21 +168,6 @@ def test_the_command_prints_every_configuration(tmp_path, capsys, monkeypatch):
     assert sum(line.startswith('| several | ') for line in printed) == 4
 
 
-def test_mirrored_keypoints_lie_on_their_own_side_of_the_face():
-    photo, _ = portrait_view()
-    box = np.array([172.0, 131.0, 355.0, 334.0])
-    sample = aflw2000.Sample('portrait', Path('portrait.jpg'), np.zeros(3), box)
-    predictor = KeypointPredictor(face_mesh_v2(), looks=2)
-    arrays = aflw2000._measure(photo, sample, predictor, 4, canonical_face().mirror)
-    assert arrays['jitter_uv'].shape == arrays['mirror_uv'].shape == (4, 468, 2)
-    assert arrays['presence'] > 0.9
-    assert min(arrays['jitter_presence'].min(), arrays['mirror_presence'].min()) > 0.9
-    for key in ('jitter_uv', 'mirror_uv'):
-        off_px = np.linalg.norm(arrays[key] - arrays['uv'], axis=-1)
-        assert np.median(off_px) < 2 * arrays['image_px_per_crop_px']
-        assert off_px.max() < 10 * arrays['image_px_per_crop_px']
-
-
 def test_the_set_at_hand_is_the_one_described(data_folder):
     samples = aflw2000.load_samples(data_folder)
     yaw = np.array([s.pitch_yaw_roll_deg[1] for s in samples])
@@ -297,7 +184,8 @@ def test_a_few_pictures_go_through(data_folder, tmp_path, capsys):
     aflw2000.main(['export', '--data', str(tmp_path), '--out', str(out), '--jitters', '2'])
     export = Export.load(out)
     assert list(export.names) == frontal
-    assert export.jitter_uv.shape == export.mirror_uv.shape == (2, 2, 468, 2)
+    assert export.uv.shape == export.average_uv.shape == (2, 478, 2)
+    assert not np.array_equal(export.uv, export.average_uv)
     rows = aflw2000.score(export, Configuration(aflw2000.multi_crop))
     assert rows[0].answered == 1
     assert rows[0].geodesic_mean_deg < 12

@@ -1,5 +1,7 @@
 """Crops by a virtual camera: exact map, upright, the same picture when the camera turns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,15 @@ from helpers.portraits import portrait_view
 
 from face_pose_ros.evaluation.virtual_camera import View, look_at, render_view
 from face_pose_ros.geometry import so3
-from face_pose_ros.keypoints.crop import crops_around_boxes, crops_around_keypoints, render_crops
+from face_pose_ros.keypoints.crop import (
+    crops_around_boxes,
+    crops_around_keypoints,
+    jittered,
+    render_crops,
+)
 
 SIZE = 256
+MIRROR = torch.tensor([-1.0, 1.0, 1.0]).double()
 BOX = torch.tensor([[430.0, 250.0, 570.0, 400.0]])
 
 
@@ -115,6 +123,61 @@ def test_a_turned_camera_shows_the_network_the_same_picture():
     difference = (pictures[0] - pictures[1]).abs().mean()
     contrast = (pictures[0] - pictures[0].mean()).abs().mean()
     assert difference < 0.1 * contrast
+
+
+def test_jitters_stay_within_their_bounds_and_prefer_no_side():
+    plain = crops_around_boxes(BOX, None, make_camera('plumb_bob_5'), SIZE, 1.5)
+    crops, mirrored = jittered(plain, 64)
+    assert len(crops.focal_px) == 64
+    assert mirrored.tolist() == 32 * [False, True]
+    R = torch.where(mirrored[:, None, None], crops.R_cam_crop * MIRROR, crops.R_cam_crop)
+    torch.testing.assert_close(so3.nearest(R), R)
+    scale = (crops.focal_px / plain.focal_px).log()
+    turn = plain.R_cam_crop.mT @ R
+    shift = plain.focal_px * turn[:, :2, 2] / turn[:, 2:, 2] / SIZE
+    roll = torch.atan2(turn[:, 1, 0], turn[:, 0, 0])
+    assert 0.9 * np.log(1.08) < scale.abs().max() <= np.log(1.08)
+    # The shift is of the jittered crop's side, which differs by up to 8 %.
+    assert 0.035 < shift.abs().max() <= 0.04 * 1.081
+    assert np.deg2rad(9) < roll.abs().max() < np.deg2rad(10.1)
+    torch.testing.assert_close(scale[::2], -scale[1::2])
+    torch.testing.assert_close(roll[::2], -roll[1::2], rtol=0, atol=2e-3)
+
+
+def test_every_crop_is_jittered_alike_and_each_time_the_same():
+    camera = make_camera()
+    crops, _ = jittered(crops_around_boxes(BOX.expand(2, 4), None, camera, SIZE, 1.5), 6)
+    torch.testing.assert_close(crops.R_cam_crop[:6], crops.R_cam_crop[6:])
+    again, _ = jittered(crops_around_boxes(BOX, None, camera, SIZE, 1.5), 6)
+    torch.testing.assert_close(again.focal_px, crops.focal_px[:6])
+
+
+def test_a_mirrored_crop_shows_the_mirrored_picture_and_maps_back():
+    photo, camera = portrait_view()
+    box = torch.tensor([[172.0, 131.0, 355.0, 334.0]])
+    plain = crops_around_boxes(box, None, camera, SIZE, 1.5)
+    flipped = replace(plain, R_cam_crop=plain.R_cam_crop * MIRROR)
+    image = torch.from_numpy(photo)
+    torch.testing.assert_close(
+        render_crops(image, flipped, camera),
+        render_crops(image, plain, camera).flip(-1),
+        rtol=0,
+        atol=1e-3,
+    )
+    uv = torch.tensor([[[20.0, 90.0], [200.0, 31.0]]]).double()
+    uv_flipped = torch.stack([255 - uv[..., 0], uv[..., 1]], -1)
+    torch.testing.assert_close(
+        flipped.to_image(uv_flipped, camera)[0], plain.to_image(uv, camera)[0]
+    )
+
+
+@pytest.mark.parametrize('name', DISTORTIONS)
+def test_the_jacobian_is_the_derivative_of_the_map(name):
+    camera = make_camera(name)
+    crops = crops_around_boxes(BOX, anchors(BOX, 25), camera, SIZE, 1.5)
+    middle = torch.full((1, 1, 2), 127.5, dtype=torch.float64)
+    J = torch.autograd.functional.jacobian(lambda uv: crops.to_image(uv, camera)[0], middle)
+    torch.testing.assert_close(crops.jacobian(camera)[0], J[0, 0, :, 0, 0], rtol=1e-3, atol=1e-4)
 
 
 def test_no_faces_no_crops():

@@ -64,6 +64,7 @@ def test_threads_change_nothing(wavy, generator):
     camera = make_camera()
     T = random_poses(7, camera, generator, distance_m=(0.5, 2), yaw_deg=60)
     keypoints = observe(wavy.xyz_head, T, camera, noise_px=1, generator=generator)
+    torch.set_num_threads(2)
     together = fit_pose(keypoints, wavy, camera).poses
     torch.set_num_threads(1)
     alone = fit_pose(keypoints, wavy, camera).poses

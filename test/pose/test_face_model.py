@@ -32,13 +32,6 @@ def test_normals_point_out_of_the_head(build):
     assert face.normals[454, 1] > 0.9
 
 
-@pytest.mark.parametrize('build', [canonical_face, deformable_face])
-def test_mirror_partners(build):
-    face = build()
-    assert face.mirror[[33, 61, 234, 4]].tolist() == [263, 291, 454, 4]
-    assert torch.equal(face.mirror[face.mirror], torch.arange(468))
-
-
 def test_coefficients():
     face = deformable_face()
     names = face.shape_names

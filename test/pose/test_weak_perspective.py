@@ -107,7 +107,7 @@ def test_start_approaches_the_pose_as_the_face_moves_away(xyz_head, generator):
     for distance_m in (1.0, 10.0, 1000.0):
         T, rays = look_at_faces(xyz_head, distance_m, generator.manual_seed(0))
         start = weak_perspective_start(xyz_head, rays, torch.ones_like(rays[..., 0]))
-        T_start = se3.from_rt(*start)
+        T_start = se3.from_rt(*start)[:, 0]
         relative = (T_start - T)[:, :3, 3].norm(dim=-1) / distance_m
         errors.append((rotation_error_deg(T_start, T).max(), relative.max()))
     (near_deg, near), (middle_deg, middle), (far_deg, far) = errors
@@ -126,15 +126,17 @@ def test_start_turns_with_the_camera(xyz_head, generator):
     Q = so3.exp(3 * random(generator, len(rays), 3))
     start = weak_perspective_start(xyz_head, rays, weight)
     turned = weak_perspective_start(xyz_head, rays @ Q.mT, weight)
-    torch.testing.assert_close(turned.R_cam_head, Q @ start.R_cam_head)
-    torch.testing.assert_close(turned.t_cam_head, (Q @ start.t_cam_head[..., None]).squeeze(-1))
+    torch.testing.assert_close(turned.R_cam_head, Q[:, None] @ start.R_cam_head)
+    t_turned = (Q[:, None] @ start.t_cam_head[..., None]).squeeze(-1)
+    torch.testing.assert_close(turned.t_cam_head, t_turned)
 
 
 def test_start_is_a_rotation_in_front_of_the_camera(xyz_head, generator):
     rays = torch.nn.functional.normalize(random(generator, 100, len(xyz_head), 3), dim=-1)
     weight = torch.ones_like(rays[..., 0])
     weight[:50, 5:] = 0
-    R, t = weak_perspective_start(xyz_head, rays, weight)
+    start = weak_perspective_start(xyz_head, rays, weight)
+    R, t = start.R_cam_head[:, 0], start.t_cam_head[:, 0]
     torch.testing.assert_close(R @ R.mT, torch.eye(3).double().expand_as(R))
     torch.testing.assert_close(torch.linalg.det(R), torch.ones(100).double())
     centre_cam = ((R @ xyz_head.mT) * (weight / weight.sum(-1, keepdim=True))[:, None]).sum(-1) + t

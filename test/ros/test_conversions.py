@@ -205,6 +205,10 @@ def face():
         box_xyxy=np.zeros(4),
         score=1.0,
         shape=np.zeros(0),
+        shape_covariance=np.zeros((0, 0)),
+        covariance_given_shape=covariance,
+        pose_of_shape=np.zeros((6, 0)),
+        shape_prior_of='',
         id='f00042',
     )
 

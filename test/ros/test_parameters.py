@@ -58,9 +58,27 @@ def test_defaults_are_the_estimators_own(ros):
 
 
 def test_values_reach_the_estimator(ros):
-    parameters = read(ros, **{'detector.min_face_px': 25.0, 'tracking.lost_after_s': 2.5})
-    assert parameters.estimator.detector.min_face_px == 25.0
-    assert parameters.estimator.tracker.lost_after_s == 2.5
+    estimator = read(
+        ros,
+        **{
+            'detector.min_face_px': 25.0,
+            'keypoints.jitters': 3,
+            'pose.interpupillary_mm': 58.0,
+            'pose.interpupillary_sigma_mm': 0.4,
+            'tracking.lost_after_s': 2.5,
+            'tracking.filter_poses': False,
+            'tracking.remember_shape': False,
+            'tracking.systematic_share': 0.2,
+        },
+    ).estimator
+    assert estimator.detector.min_face_px == 25.0
+    assert estimator.jitters == 3
+    assert estimator.pose.interpupillary_mm == 58.0
+    assert estimator.pose.interpupillary_sigma_mm == 0.4
+    assert estimator.tracker.lost_after_s == 2.5
+    assert not estimator.tracker.filter_poses
+    assert not estimator.tracker.remember_shape
+    assert estimator.tracker.filter.systematic_share == 0.2
 
 
 @pytest.mark.parametrize(

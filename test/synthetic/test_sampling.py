@@ -6,8 +6,8 @@ import torch
 from helpers.facekit import load_facekit
 from scipy.spatial.transform import Rotation
 
+from face_pose_ros.synthetic.ict_facekit import FACE_VERTICES
 from face_pose_ros.synthetic.sampling import (
-    FACE_VERTICES,
     R_FACING,
     HeadRange,
     face_bounds,

@@ -9,8 +9,8 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.face_mesh import face_mesh_v2
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.synthetic.body import HairStyle
+from face_pose_ros.synthetic.ict_facekit import FACE_VERTICES
 from face_pose_ros.synthetic.sampling import (
-    FACE_VERTICES,
     R_FACING,
     HeadRange,
     face_bounds,

@@ -1,0 +1,59 @@
+"""How uncertain Face Mesh's keypoints are: the network itself does not say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from face_pose_ros.weights import load_weights
+
+# Tip of the nose, where the cheeks end at the right and the left ear, hairline, chin.
+_NOSE_TIP, _EAR_RIGHT, _EAR_LEFT, _HAIRLINE, _CHIN = 4, 234, 454, 10, 152
+_MIN_SPREAD = 0.04  # px^2: looks that agree better than this do so by chance
+_NOSE_LENGTH = 0.6  # from between the ears to the tip of the nose, of the height of the face
+
+
+@dataclass(frozen=True)
+class KeypointUncertainty:
+    """Covariances fitted to heads whose keypoints are known; see weights/keypoint_uncertainty.md.
+
+    The errors of one face's keypoints go together, which a covariance of each alone can't say:
+    `PoseOptions.independent_keypoints` was fitted to the same heads.
+    """
+
+    cov_crop: Tensor  # (478, 2, 2) px^2 of the crop, of a face seen from the front
+    turn_gain: float  # in one look it grows by exp(turn_gain sin^2 yaw)
+    # In jittered crops of a spread it is spread_factor spread^spread_power times as large.
+    spread_factor: float
+    spread_power: float
+
+    def of_look(self, uv_crop: Tensor) -> Tensor:
+        """Covariances (N, 478, 2, 2) px^2 of keypoints (N, 478, 2) px in a crop."""
+        return self._scaled((self.turn_gain * apparent_turn(uv_crop) ** 2).exp())
+
+    def of_average(self, spread: Tensor) -> Tensor:
+        """Covariances (N, 478, 2, 2) px^2 of the mean of looks with a spread (N,) px^2."""
+        return self._scaled(
+            self.spread_factor * spread.clamp_min(_MIN_SPREAD) ** self.spread_power
+        )
+
+    def _scaled(self, factor: Tensor) -> Tensor:
+        return factor[:, None, None, None] * self.cov_crop.to(factor)
+
+
+def apparent_turn(uv: Tensor) -> Tensor:
+    """(N,) about the sine of |yaw| of upright faces, from keypoints (N, 478, 2) in a crop."""
+    between_ears = 0.5 * (uv[:, _EAR_RIGHT, 0] + uv[:, _EAR_LEFT, 0])
+    height = (uv[:, _CHIN] - uv[:, _HAIRLINE]).norm(dim=-1).clamp_min(1.0)
+    sideways = (uv[:, _NOSE_TIP, 0] - between_ears).abs()
+    return (sideways / (_NOSE_LENGTH * height)).clamp_max(1.0)
+
+
+def keypoint_uncertainty() -> KeypointUncertainty:
+    """The packaged one."""
+    weights = load_weights('keypoint_uncertainty')
+    return KeypointUncertainty(
+        weights['cov_crop'].double(),
+        *(float(weights[name]) for name in ('turn_gain', 'spread_factor', 'spread_power')),
+    )
