@@ -116,11 +116,12 @@ def others(count: int, generator: torch.Generator) -> dict[str, object]:
     T = random_poses(count, camera, generator, distance_m=(0.5, 2), yaw_deg=60)
     keypoints = observe(face.xyz_head, T, camera, noise_px=1, generator=generator)
     options = PoseOptions(independent_keypoints=_INDEPENDENT, visibility=False)
+    plain = replace(options, kernel='none')
     few = min(count, 20)  # the seed method takes a second a face
     solvers: dict[str, tuple[Callable[[Keypoints], Tensor], int]] = {
         'ours': (lambda k: fit_pose(k, face, camera, options).poses.T_cam_head, count),
         'ours, least squares': (
-            lambda k: fit_pose(k, face, camera, replace(options, kernel='none')).poses.T_cam_head,
+            lambda k: fit_pose(k, face, camera, plain).poses.T_cam_head,
             count,
         ),
         'cv2 ITERATIVE': (lambda k: opencv(k, face, camera, cv2.SOLVEPNP_ITERATIVE), count),
@@ -202,9 +203,9 @@ def adam(
         loss.backward()
         optimiser.step()
         if step % 100 == 99:
-            if float(loss) > best * (1 - 1e-6):
+            if loss.item() > best * (1 - 1e-6):
                 break
-            best = float(loss)
+            best = loss.item()
     x = x.detach()
     return se3.from_rt(so3.exp(x[:3]), x[3:])[None]
 
@@ -212,6 +213,13 @@ def adam(
 def percent(mask: Tensor) -> float:
     """Share of true values [%]."""
     return 100 * float(mask.double().mean())
+
+
+def text(value: object) -> str:
+    """A figure with four digits, or several in a row."""
+    if isinstance(value, dict):
+        return ', '.join(f'{key} {text(figure)}' for key, figure in value.items())
+    return f'{value:.4g}' if isinstance(value, float) else str(value)
 
 
 SECTIONS: dict[str, tuple[Callable[[int, torch.Generator], dict[str, object]], int]] = {
@@ -245,7 +253,7 @@ def main(args: Sequence[str] | None = None) -> None:
         figures[name] = section(count, generator)
         print(f'\n{name}: {count} draws. {section.__doc__}')
         for key, value in figures[name].items():
-            print(f'  {key:<42}{value:.4g}' if isinstance(value, float) else f'  {key:<42}{value}')
+            print(f'  {key:<44}{text(value)}')
     if options.json:
         options.json.write_text(json.dumps({**info, 'results': figures}, indent=1) + '\n')
 

@@ -7,6 +7,7 @@ w'(s) = d w / d s, which the covariance of an M-estimator needs.
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +74,7 @@ class Efficiency(NamedTuple):
     beta: float  # E[w + s w'] / E[w]: expected Hessian
 
 
+@lru_cache
 def efficiency(kernel: Kernel, k: float) -> Efficiency:
     """The kernel's values for 2-D residuals that are normal with unit variance.
 

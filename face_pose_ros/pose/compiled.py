@@ -106,7 +106,7 @@ _CONSTANTS = _Constants(
 class _Lens(NamedTuple):
     f: NDArray
     c: NDArray
-    dist: NDArray
+    dist: tuple[float, ...]  # 12 at any time: another number would be compiled anew
     range_max: float
     fisheye: bool
 
@@ -195,7 +195,7 @@ def fit_pose(
         _Lens(
             camera.f.numpy(),
             camera.c.numpy(),
-            camera.dist.numpy(),
+            (*camera.dist.tolist(), *[0.0] * (12 - len(camera.dist))),
             float(camera.range_max),
             camera.distortion_model == 'equidistant',
         ),
@@ -347,30 +347,32 @@ def _solve_faces(
 @_compiled
 def _measure(uv, cov_uv, lens, independent_keypoints):
     count = len(uv)
-    rays, A, weight = np.zeros((3, count)), np.zeros((2, 3, count)), np.zeros(count)
-    f, measured = lens.f, 0
+    usable, xy = np.zeros(count, dtype=np.bool_), np.zeros((2, count))
     for k in range(count):
         uu, cross, vv = cov_uv[k, 0, 0], cov_uv[k, 0, 1], cov_uv[k, 1, 1]
-        determinant = uu * vv - cross * cross
-        usable = uu > 0 and determinant > 0 and np.isfinite(uu) and np.isfinite(vv)
-        rays[2, k] = 1
-        if not (usable and np.isfinite(uv[k, 0]) and np.isfinite(uv[k, 1])):
+        definite = uu > 0 and uu * vv - cross * cross > 0 and np.isfinite(uu) and np.isfinite(vv)
+        if definite and np.isfinite(uv[k, 0]) and np.isfinite(uv[k, 1]):
+            usable[k] = True
+            xy[0, k] = (uv[k, 0] - lens.c[0]) / lens.f[0]
+            xy[1, k] = (uv[k, 1] - lens.c[1]) / lens.f[1]
+    rays, J = np.zeros((3, count)), np.zeros((2, 3, count))
+    if lens.fisheye:
+        _unproject_equidistant(lens.dist, lens.range_max, xy, rays, J, usable)
+    else:
+        _unproject_polynomial(lens.dist, lens.range_max, xy, rays, J, usable)
+    A, weight = np.zeros((2, 3, count)), np.zeros(count)
+    for k in range(count):
+        if not usable[k]:
+            rays[0, k], rays[1, k], rays[2, k] = 0, 0, 1
             continue
-        x, y = (uv[k, 0] - lens.c[0]) / f[0], (uv[k, 1] - lens.c[1]) / f[1]
-        if lens.fisheye:
-            ray, J, valid = _unproject_equidistant(lens.dist, lens.range_max, x, y)
-        else:
-            ray, J, valid = _unproject_polynomial(lens.dist, lens.range_max, x, y)
-        if not valid:
-            continue
-        measured += 1
-        a, root = np.sqrt(uu), np.sqrt(determinant)
+        uu, cross, vv = cov_uv[k, 0, 0], cov_uv[k, 0, 1], cov_uv[k, 1, 1]
+        a, root = np.sqrt(uu), np.sqrt(uu * vv - cross * cross)
+        of_u, of_v, of_cross = lens.f[0] / a, a * lens.f[1] / root, cross / a * lens.f[0] / root
         for i in range(3):
-            rays[i, k] = ray[i]
-            A[0, i, k] = f[0] * J[0][i] / a
-            A[1, i, k] = (a * f[1] * J[1][i] - cross / a * f[0] * J[0][i]) / root
+            A[0, i, k] = of_u * J[0, i, k]
+            A[1, i, k] = of_v * J[1, i, k] - of_cross * J[0, i, k]
             weight[k] += 0.5 * (A[0, i, k] ** 2 + A[1, i, k] ** 2)
-    return _Measured(rays, A, weight, min(independent_keypoints / max(measured, 1), 1.0))
+    return _Measured(rays, A, weight, min(independent_keypoints / max(usable.sum(), 1), 1.0))
 
 
 @_compiled
@@ -509,36 +511,66 @@ def _norm(v):
 @_compiled
 def _evaluate(R, t, c, measured, shape, prior, kernel, work, constants):
     """The cost."""
-    rays, A = measured.rays, measured.A
-    total = 0.0
+    rays, A, Rx, residual = measured.rays, measured.A, work.Rx, work.residual
+    count = len(measured.weight)
     x = shape.xyz_head.copy()
     for m in range(len(c)):
-        x += c[m] * shape.modes[m]
-    for k in range(len(measured.weight)):
         for i in range(3):
-            work.Rx[i, k] = R[i, 0] * x[0, k] + R[i, 1] * x[1, k] + R[i, 2] * x[2, k]
-        work.residual[0, k] = work.residual[1, k] = 0.0
-        work.weight[k] = work.slope[k] = work.inv_depth[k] = 0.0
-        if measured.weight[k] == 0:
-            continue
-        p0, p1, p2 = work.Rx[0, k] + t[0], work.Rx[1, k] + t[1], work.Rx[2, k] + t[2]
+            for k in range(count):
+                x[i, k] += c[m] * shape.modes[m, i, k]
+    for k in range(count):
+        for i in range(3):
+            Rx[i, k] = R[i, 0] * x[0, k] + R[i, 1] * x[1, k] + R[i, 2] * x[2, k]
+    # Without branches the loop is vectorised.
+    for k in range(count):
+        p0, p1, p2 = Rx[0, k] + t[0], Rx[1, k] + t[1], Rx[2, k] + t[2]
         depth = rays[0, k] * p0 + rays[1, k] * p1 + rays[2, k] * p2
-        u = v = constants.invalid_sigmas
-        if depth > constants.min_cos * np.sqrt(p0 * p0 + p1 * p1 + p2 * p2):
-            inv_depth = 1 / depth
-            u = (A[0, 0, k] * p0 + A[0, 1, k] * p1 + A[0, 2, k] * p2) * inv_depth
-            v = (A[1, 0, k] * p0 + A[1, 1, k] * p1 + A[1, 2, k] * p2) * inv_depth
-            work.inv_depth[k] = inv_depth
-        rho, weight, slope = _robust_kernel(kernel[0], u * u + v * v, kernel[1])
-        work.residual[0, k], work.residual[1, k] = u, v
-        work.weight[k], work.slope[k] = weight, slope
-        total += rho
-    cost = 0.5 * measured.information * total
+        near = depth > constants.min_cos * np.sqrt(p0 * p0 + p1 * p1 + p2 * p2)
+        seen = measured.weight[k] > 0
+        inv_depth = 1 / depth if near else 0.0
+        u = (A[0, 0, k] * p0 + A[0, 1, k] * p1 + A[0, 2, k] * p2) * inv_depth
+        v = (A[1, 0, k] * p0 + A[1, 1, k] * p1 + A[1, 2, k] * p2) * inv_depth
+        far = 0.0 if near else constants.invalid_sigmas
+        residual[0, k] = u + far if seen else 0.0
+        residual[1, k] = v + far if seen else 0.0
+        work.inv_depth[k] = inv_depth if seen else 0.0
+    cost = 0.5 * measured.information * _robust_kernel(kernel[0], kernel[1], work)
+    for k in range(count):
+        if measured.weight[k] == 0:
+            work.weight[k] = work.slope[k] = 0.0
     for i in range(len(c)):
         for j in range(len(c)):
             pull = prior.information[i, j] * (c[j] - prior.mean[j])
             cost += 0.5 * (c[i] - prior.mean[i]) * pull
     return cost
+
+
+@_compiled
+def _robust_kernel(kind, scale, work):
+    """Sum of rho of the squared residuals; leaves their weights and slopes. See `robust`."""
+    residual, weight, slope = work.residual, work.weight, work.slope
+    scale_sq, total = scale * scale, 0.0
+    for k in range(len(weight)):
+        s = residual[0, k] * residual[0, k] + residual[1, k] * residual[1, k]
+        inv = 1 / (1 + s / scale_sq)
+        if kind == _GEMAN_MCCLURE:
+            total += s * inv
+            weight[k] = inv * inv
+            slope[k] = -2 / scale_sq * inv * inv * inv
+        elif kind == _CAUCHY:
+            total += scale_sq * math.log1p(s / scale_sq)
+            weight[k] = inv
+            slope[k] = -inv * inv / scale_sq
+        elif kind == _HUBER and s > scale_sq:
+            root = math.sqrt(s)
+            total += 2 * scale * root - scale_sq
+            weight[k] = scale / root
+            slope[k] = -0.5 * scale / (root * s)
+        else:
+            total += s
+            weight[k] = 1.0
+            slope[k] = 0.0
+    return total
 
 
 @_compiled
@@ -927,22 +959,6 @@ def _median_sine(R, t, xyz, rays, weight, error):
 
 
 @_compiled
-def _robust_kernel(kind, s, k):
-    """rho, weight and slope of one squared residual."""
-    if kind == _NONE:
-        return s, 1.0, 0.0
-    if kind == _HUBER:
-        if s <= k * k:
-            return s, 1.0, 0.0
-        root = math.sqrt(s)
-        return 2 * k * root - k * k, k / root, -0.5 * k / (root * s)
-    inv = 1 / (1 + s / (k * k))
-    if kind == _CAUCHY:
-        return k * k * math.log1p(s / (k * k)), inv, -inv * inv / (k * k)
-    return s * inv, inv * inv, -2 / (k * k) * inv * inv * inv
-
-
-@_compiled
 def _distort(dist, x, y):
     """Distorted x, y of a polynomial lens, and their derivatives xx, xy, yy with yx == xy."""
     k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = dist
@@ -962,65 +978,70 @@ def _distort(dist, x, y):
 
 
 @_compiled
-def _unproject_polynomial(dist, range_max, u, v):
-    """Unit ray, derivative of the distorted point with respect to xyz at the ray, valid."""
-    x, y = u, v
-    limit = 0.999 * range_max
+def _unproject_polynomial(dist, range_max, xy, rays, J, usable):
+    """Unit rays (3, K) of distorted points (2, K), and their derivatives J (2, 3, K) by xyz there.
+
+    Points without a ray become not usable. All of them take the same steps, for loops without
+    branches are vectorised.
+    """
+    count = xy.shape[1]
+    x, y = xy[0].copy(), xy[1].copy()
+    limit_sq = (0.999 * range_max) ** 2
     for _ in range(_NEWTON_STEPS):
-        norm = math.sqrt(x * x + y * y)
-        if norm > limit:
-            x, y = x * limit / norm, y * limit / norm
-        a, b, ux, uy, vx, vy = _distort(dist, x, y)
-        inv = 1 / (ux * vy - uy * vx)
-        dx = inv * (vy * (a - u) - uy * (b - v))
-        dy = inv * (ux * (b - v) - vx * (a - u))
-        x, y = x - dx, y - dy
-        if abs(dx) < _SETTLED and abs(dy) < _SETTLED:
+        moved = 0.0
+        for k in range(count):
+            radius_sq = x[k] * x[k] + y[k] * y[k]
+            back = math.sqrt(limit_sq / radius_sq) if radius_sq > limit_sq else 1.0
+            a, b, ux, uy, vx, vy = _distort(dist, x[k] * back, y[k] * back)
+            inv = 1 / (ux * vy - uy * vx)
+            dx = inv * (vy * (a - xy[0, k]) - uy * (b - xy[1, k]))
+            dy = inv * (ux * (b - xy[1, k]) - vx * (a - xy[0, k]))
+            x[k], y[k] = x[k] * back - dx, y[k] * back - dy
+            moved += dx * dx + dy * dy
+        if moved < _SETTLED * _SETTLED:
             break
-    a, b, ux, uy, vx, vy = _distort(dist, x, y)
-    error = math.hypot(a - u, b - v)
-    valid = error < _TOLERANCE * (1 + math.hypot(u, v)) and math.hypot(x, y) < range_max
-    norm = math.sqrt(1 + x * x + y * y)
-    # d xy / d xyz = [I, -xy] / z at the unit ray (x, y, 1) / norm.
-    J = (
-        (ux * norm, uy * norm, -(ux * x + uy * y) * norm),
-        (vx * norm, vy * norm, -(vx * x + vy * y) * norm),
-    )
-    return (x / norm, y / norm, 1 / norm), J, valid
+    for k in range(count):
+        a, b, ux, uy, vx, vy = _distort(dist, x[k], y[k])
+        error_sq, radius_sq = (a - xy[0, k]) ** 2 + (b - xy[1, k]) ** 2, x[k] ** 2 + y[k] ** 2
+        tolerance = _TOLERANCE * (1 + math.sqrt(xy[0, k] ** 2 + xy[1, k] ** 2))
+        usable[k] &= error_sq < tolerance * tolerance and radius_sq < range_max * range_max
+        norm = math.sqrt(1 + radius_sq)
+        rays[0, k], rays[1, k], rays[2, k] = x[k] / norm, y[k] / norm, 1 / norm
+        # d xy / d xyz = [I, -xy] / z at the unit ray (x, y, 1) / norm.
+        J[0, 0, k], J[0, 1, k], J[0, 2, k] = ux * norm, uy * norm, -(ux * x[k] + uy * y[k]) * norm
+        J[1, 0, k], J[1, 1, k], J[1, 2, k] = vx * norm, vy * norm, -(vx * x[k] + vy * y[k]) * norm
 
 
 @_compiled
-def _unproject_equidistant(dist, range_max, u, v):
+def _unproject_equidistant(dist, range_max, xy, rays, J, usable):
     """As `_unproject_polynomial`, for the fisheye model."""
     k1, k2, k3, k4 = dist[0], dist[1], dist[2], dist[3]
-    target = math.sqrt(u * u + v * v)
-    theta = target
-    for _ in range(_NEWTON_STEPS):
-        theta = min(max(theta, 0.0), 0.999 * range_max)
+    for k in range(xy.shape[1]):
+        u, v = xy[0, k], xy[1, k]
+        target = math.sqrt(u * u + v * v)
+        theta = target
+        for _ in range(_NEWTON_STEPS):
+            theta = min(max(theta, 0.0), 0.999 * range_max)
+            t = theta * theta
+            value = theta * (1 + t * (k1 + t * (k2 + t * (k3 + t * k4))))
+            slope = 1 + t * (3 * k1 + t * (5 * k2 + t * (7 * k3 + t * 9 * k4)))
+            step = (value - target) / slope
+            theta -= step
+            if abs(step) < _SETTLED:
+                break
         t = theta * theta
         value = theta * (1 + t * (k1 + t * (k2 + t * (k3 + t * k4))))
         slope = 1 + t * (3 * k1 + t * (5 * k2 + t * (7 * k3 + t * 9 * k4)))
-        step = (value - target) / slope
-        theta -= step
-        if abs(step) < _SETTLED:
-            break
-    t = theta * theta
-    value = theta * (1 + t * (k1 + t * (k2 + t * (k3 + t * k4))))
-    slope = 1 + t * (3 * k1 + t * (5 * k2 + t * (7 * k3 + t * 9 * k4)))
-    valid = abs(value - target) < _TOLERANCE * (1 + target) and theta < range_max
-    if target < 1e-12:
-        return (0.0, 0.0, 1.0), ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)), valid
-    cos, sin = u / target, v / target
-    r, z = math.sin(theta), math.cos(theta)
-    # At the unit ray: radially slope * (z, -r), across value / r.
-    across = value / r if r > 1e-12 else 1.0
-    J = (
-        (slope * z * cos * cos + across * sin * sin, (slope * z - across) * cos * sin,
-         -slope * r * cos),
-        ((slope * z - across) * cos * sin, slope * z * sin * sin + across * cos * cos,
-         -slope * r * sin),
-    )  # fmt: skip
-    return (r * cos, r * sin, z), J, valid
+        usable[k] &= abs(value - target) < _TOLERANCE * (1 + target) and theta < range_max
+        cos, sin = (u / target, v / target) if target > 1e-12 else (1.0, 0.0)
+        r, z = math.sin(theta), math.cos(theta)
+        rays[0, k], rays[1, k], rays[2, k] = r * cos, r * sin, z
+        # At the unit ray: radially slope * (z, -r), across value / r.
+        across = value / r if r > 1e-12 else 1.0
+        J[0, 0, k] = slope * z * cos * cos + across * sin * sin
+        J[1, 1, k] = slope * z * sin * sin + across * cos * cos
+        J[0, 1, k] = J[1, 0, k] = (slope * z - across) * cos * sin
+        J[0, 2, k], J[1, 2, k] = -slope * r * cos, -slope * r * sin
 
 
 @_compiled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class PoseOptions:
     visibility: bool = True  # keypoints on the far side of the head lose weight
     max_iterations: int = 30
     step_tolerance: float = 1e-6  # see `levenberg_marquardt.minimise`
-    cost_tolerance: float = 1e-5
+    cost_tolerance: float = 1e-4
     # How many independent keypoints the dense ones are worth: their errors move together, so the
     # information of all of them is scaled down to that of this many.
     independent_keypoints: float = 6.0
@@ -60,7 +60,7 @@ class PoseOptions:
             if field.type in ('int', 'float') and not getattr(self, field.name) > 0:
                 raise ValueError(f'{field.name} must be positive, got {getattr(self, field.name)}')
 
-    @cached_property
+    @property
     def efficiency(self) -> robust.Efficiency:
         """Of the kernel, for the covariance."""
         return robust.efficiency(robust.KERNELS[self.kernel], self.kernel_scale)

@@ -16,8 +16,8 @@ SHA256 = {
     'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
     'face_mesh_v2': '61649ae36b34ef60b0cc41ac3b586633b063f5df92513d359b5bf90626cdb0f2',
-    'keypoint_uncertainty': '9f33f2f8192d93059f59b79150d27f6ecde86340c61046c25b9aa60bcfd626ec',
-    'face_model': 'e4bca321e93df5d471f680d623a4f683f6c3b3e79502ab2d3424083198db6580',
+    'keypoint_uncertainty': 'fd4701681f8a7fa25924108ac79944075f4a6f95a2d6feb26fef91a648e58a24',
+    'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
 }
 
 

@@ -70,9 +70,8 @@ def test_unknown_face_size_is_uncertainty_along_the_ray(wavy, generator):
     t = T[:, :3, 3]
     ray = t / t.norm(dim=-1, keepdim=True)
     sigma = (ray[:, None] @ poses.covariance[:, :3, :3] @ ray[..., None]).flatten().sqrt()
-    # 63 +- 3.5 mm between the pupils; from afar the picture says nothing about it.
-    torch.testing.assert_close(
-        sigma / t.norm(dim=-1), torch.full((4,), 3.5 / 63).double(), rtol=0.05, atol=0
-    )
+    # From afar the picture says nothing about the size.
+    expected = torch.full_like(sigma, wavy.size_sigma)
+    torch.testing.assert_close(sigma / t.norm(dim=-1), expected, rtol=0.05, atol=0)
     # Turning the head changes nothing: to the side the position is known far better.
     assert (torch.linalg.eigvalsh(poses.covariance[:, :3, :3])[:, 1].sqrt() < 0.1 * sigma).all()

@@ -51,8 +51,9 @@ def test_points_are_scaled_and_linear_in_the_modes(wavy):
     shape[1, 0], shape[1, 2] = 1, -2
     points = wavy.points(shape)
     assert torch.equal(points[0], wavy.xyz_head)
-    # One standard deviation of the size is 3.5 mm between pupils that are 63 mm apart.
-    torch.testing.assert_close(points[1], 66.5 / 63 * (wavy.xyz_head - 2 * wavy.modes[1]))
+    size = 1 + wavy.size_sigma
+    torch.testing.assert_close(points[1], size * (wavy.xyz_head - 2 * wavy.modes[1]))
+    assert 0.04 < wavy.size_sigma < 0.055  # 3.5 mm of 63, if faces grew in proportion
 
 
 def test_every_stride_th_keypoint(wavy):

@@ -143,8 +143,10 @@ def test_a_hidden_cheek_that_the_network_guesses_wrong(fit, rigid, generator):
 def test_a_known_interpupillary_distance_is_the_scale(fit, wavy, generator):
     camera = make_camera()
     T = random_poses(5, camera, generator, distance_m=(2, 3), yaw_deg=30)
-    keypoints = observe(1.1 * wavy.xyz_head, T, camera)
-    known = PoseOptions(interpupillary_mm=63 * 1.1, interpupillary_sigma_mm=0.1)
+    # Of people with 70 mm between their pupils, 1 + 0.007 m size_per_m is the mean size.
+    size = 1 + 0.007 * wavy.size_per_m
+    keypoints = observe(size * wavy.xyz_head, T, camera)
+    known = PoseOptions(interpupillary_mm=70, interpupillary_sigma_mm=0.1)
     poses = fit(keypoints, wavy, camera, known).poses
     torch.testing.assert_close(poses.T_cam_head[:, :3, 3], T[:, :3, 3], rtol=0.01, atol=0)
     unknown = fit(keypoints, wavy, camera).poses
@@ -154,7 +156,9 @@ def test_a_known_interpupillary_distance_is_the_scale(fit, wavy, generator):
         (p.covariance[:, :3, :3] @ (T[:, :3, 3] / distance[:, None])[..., None]).norm(dim=(-1, -2))
         for p in (poses, unknown)
     ]
-    assert (along[0] < 0.3 * along[1]).all()
+    assert (along[0] < 0.75 * along[1]).all()
+    share = (wavy.size_sigma_given_pupils / wavy.size_sigma) ** 2
+    assert poses.shape_covariance[:, 0, 0].tolist() == pytest.approx(5 * [share], rel=0.01)
 
 
 def test_a_shape_prior_per_face(wavy, generator):
@@ -168,7 +172,7 @@ def test_a_shape_prior_per_face(wavy, generator):
     for fit in (fit_pose, lambda *a, **k: in_torch_with_prior(*a, **k)):
         poses = fit(keypoints, wavy, camera, shape_prior=ShapePrior(mean, information)).poses
         ratio = poses.T_cam_head[:, :3, 3].norm(dim=-1) / T[:, :3, 3].norm(dim=-1)
-        torch.testing.assert_close(ratio, torch.tensor([1, 70 / 63]).double(), rtol=0.01, atol=0)
+        torch.testing.assert_close(ratio, torch.tensor([1, 1 + 2 * wavy.size_sigma]).double(), rtol=0.01, atol=0)
 
 
 def in_torch_with_prior(keypoints, model, camera, shape_prior):
