@@ -121,7 +121,8 @@ def test_jittered_crops_agree_with_one_look_and_cost_no_face():
     (average,) = FacePoseEstimator(options=EstimatorOptions(jitters=4)).estimate(rgb, camera)
     off_px = np.linalg.norm(average.keypoints_uv - single.keypoints_uv, axis=1)
     assert 0 < off_px.mean() < 2.0
-    assert (average.keypoints_sigma_px > single.keypoints_sigma_px).all()
+    # Looks at an easy face agree: the mean is more certain than one look.
+    assert (average.keypoints_sigma_px < single.keypoints_sigma_px).all()
 
 
 def test_an_id_stays_and_returns(estimator):

@@ -7,8 +7,9 @@ Heads of ICT-FaceKit (see synthetic/ict_facekit.py for the file) are drawn throu
 The keypoint network is given the box and the anchors of the projected face, and two looks.
 Keypoints and truth go into one file, from which poses are fitted and scored again in seconds.
 
-Two tables: with the network's keypoints, and with the true ones of the same heads plus independent
-normal noise of the covariance that is stated for the network's.
+Four tables: with the network's keypoints, in one look and as the mean of jittered crops; with the
+true keypoints of the same heads plus independent normal noise of the covariance that is stated for
+the network's; and with these where the distance of the person's pupils is known.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from face_pose_ros.keypoints.face_mesh import face_mesh_v2
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.synthetic.ict_facekit import FACE_VERTICES, IctFaceKit
+from face_pose_ros.synthetic.ict_facekit import FACE_VERTICES, IctFaceKit, eye_centres
 from face_pose_ros.synthetic.sampling import (
     HeadRange,
     face_bounds,
@@ -207,11 +208,23 @@ def noisy_truth(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> Keypoi
     return Keypoints(uv + (L @ noise[..., None]).squeeze(-1), cov_uv, torch.ones(1))
 
 
+def known_pupils(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> PoseOptions:
+    """Options for keypoints with independent noise on a head whose pupils were measured."""
+    head = heads.head(index)
+    neutral = facekit.vertices(head.identity[None], np.zeros((1, len(head.expression))))
+    left, right = eye_centres(neutral)[0]
+    return PoseOptions(
+        independent_keypoints=len(load_weights('face_model')['xyz_head']),
+        interpupillary_mm=1e3 * float(np.linalg.norm(left - right)),
+        interpupillary_sigma_mm=0.5,
+    )
+
+
 def score(
     heads: RenderedHeads,
     keypoints: Callable[[int], Keypoints],
     model: FaceModel,
-    options: PoseOptions | None = None,
+    options: Callable[[int], PoseOptions] = lambda _: PoseOptions(),
 ) -> tuple[PoseErrors, NDArray[np.bool_]]:
     """Fit all heads.
 
@@ -219,7 +232,7 @@ def score(
         heads: Truth of N heads.
         keypoints: Gives those of head i; a presence below 0.5 counts as not found.
         model: Face model to fit.
-        options: Of `fit_pose`.
+        options: Gives those of `fit_pose` for head i.
 
     Returns:
         Errors of the M heads that were found and have a pose, and the mask (N,) of these.
@@ -227,7 +240,7 @@ def score(
     found, poses, covariances = [], [], []
     for i in range(len(heads)):
         of_head = keypoints(i)
-        result = fit_pose(of_head, model, heads.head(i).camera, options).poses
+        result = fit_pose(of_head, model, heads.head(i).camera, options(i)).poses
         found.append(bool(of_head.presence >= MIN_PRESENCE) and not bool(result.failed))
         poses.append(result.T_cam_head)
         covariances.append(result.covariance)
@@ -282,7 +295,15 @@ def main(args: Sequence[str] | None = None) -> None:
     print('keypoints of the network, mean of jittered crops')
     print(table(heads, *score(heads, heads.averaged_keypoints, model)))
     print('true keypoints + noise')
-    print(table(heads, *score(heads, lambda i: noisy_truth(heads, facekit, i), model)))
+    noisy = [noisy_truth(heads, facekit, i) for i in range(len(heads))]
+    print(table(heads, *score(heads, noisy.__getitem__, model)))
+    print("the same, every keypoint counted as independent, the pupils' distance known")
+    print(
+        table(
+            heads,
+            *score(heads, noisy.__getitem__, model, lambda i: known_pupils(heads, facekit, i)),
+        )
+    )
 
 
 if __name__ == '__main__':

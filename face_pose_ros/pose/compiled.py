@@ -149,7 +149,9 @@ class _Work(NamedTuple):
     weight: NDArray  # (K,) of the robust kernel
     slope: NDArray  # (K,) of the robust kernel
     inv_depth: NDArray  # (K,) 0 where the point is too far from its ray
-    J: NDArray  # (D padded to a multiple of 3, 2 K) scaled by the square roots of the weights
+    # (1 + D padded to a multiple of 3, 2 K) derivatives by D unknowns and the residuals, scaled by
+    # the square roots of the weights
+    J: NDArray
 
 
 class _Results(NamedTuple):
@@ -309,7 +311,17 @@ def _solve_faces(
         if settings.visibility:
             measured = _weigh_visible(measured, shape.normals, R, constants)
         R, t, c, H, alpha, beta, cost, iterations, stop = _minimise(
-            R, t, c, measured, shape, prior, settings, settings.cost_tolerance, 1.0, constants
+            R,
+            t,
+            c,
+            measured,
+            shape,
+            prior,
+            settings,
+            settings.cost_tolerance,
+            1.0,
+            settings.expected_beta,
+            constants,
         )
         regular = _covariance(
             H,
@@ -403,7 +415,9 @@ def _weigh_visible(measured, normals, R, constants):
 
 
 @_compiled
-def _minimise(R, t, c, measured, shape, prior, settings, cost_tolerance, widening, constants):
+def _minimise(
+    R, t, c, measured, shape, prior, settings, cost_tolerance, widening, curvature, constants
+):
     """R, t, c, H of the keypoints, alpha, beta, cost, iterations and stop reason."""
     unknowns, count = 6 + len(c), len(measured.weight)
     work = _workspace(len(c), count)
@@ -422,7 +436,7 @@ def _minimise(R, t, c, measured, shape, prior, settings, cost_tolerance, widenin
             stale = False
         for i in range(unknowns):
             for j in range(unknowns):
-                H_damped[i, j] = H[i, j]
+                H_damped[i, j] = curvature * H[i, j]
                 if i >= 6 and j >= 6:
                     H_damped[i, j] += prior.information[i - 6, j - 6]
             H_damped[i, i] += damping * H_damped[i, i] + 1e-12
@@ -453,7 +467,9 @@ def _minimise(R, t, c, measured, shape, prior, settings, cost_tolerance, widenin
             break
     if not accept:
         cost = _evaluate(R, t, c, measured, shape, prior, kernel, work, constants)
-    _linearise(R, c, measured, shape, prior, work, H, g)
+    # A converged face's last step is too small to change H.
+    if stop != _CONVERGED:
+        _linearise(R, c, measured, shape, prior, work, H, g)
     alpha, beta = _observed_efficiency(work)
     return R, t, c, H, alpha, beta, cost, tried, stop
 
@@ -485,6 +501,7 @@ def _roughly(R, t, measured, shape, prior, settings, constants):
         settings,
         constants.coarse_cost_tolerance,
         max(spread / constants.tolerated_spread, 1.0),
+        1.0,
         constants,
     )
     cost = _evaluate(R, t, c, measured, shape, prior, kernel, work, constants)
@@ -499,7 +516,7 @@ def _workspace(modes, count):
         np.empty(count),
         np.empty(count),
         np.empty(count),
-        np.zeros((-(-(6 + modes) // 3) * 3, 2 * count)),
+        np.zeros((-(-(7 + modes) // 3) * 3, 2 * count)),
     )
 
 
@@ -579,15 +596,13 @@ def _linearise(R, c, measured, shape, prior, work, H, g):
     rays, A, J, Rx = measured.rays, measured.A, work.J, work.Rx
     count = len(measured.weight)
     Jx = np.empty((3, count))  # with respect to the point in the head frame
-    weighted = np.empty(count)
-    g[:] = 0
+    last = len(g)
     for row in range(2):
         first = row * count
         for k in range(count):
             root = np.sqrt(measured.information * work.weight[k])
             scale = root * work.inv_depth[k]
             residual = work.residual[row, k]
-            weighted[k] = root * residual
             a = (A[row, 0, k] - residual * rays[0, k]) * scale
             b = (A[row, 1, k] - residual * rays[1, k]) * scale
             d = (A[row, 2, k] - residual * rays[2, k]) * scale
@@ -595,6 +610,7 @@ def _linearise(R, c, measured, shape, prior, work, H, g):
             J[3, first + k] = Rx[1, k] * d - Rx[2, k] * b
             J[4, first + k] = Rx[2, k] * a - Rx[0, k] * d
             J[5, first + k] = Rx[0, k] * b - Rx[1, k] * a
+            J[last, first + k] = root * residual
             for j in range(3):
                 Jx[j, k] = a * R[0, j] + b * R[1, j] + d * R[2, j]
         for m in range(len(c)):
@@ -604,20 +620,15 @@ def _linearise(R, c, measured, shape, prior, work, H, g):
                     + Jx[1, k] * shape.modes[m, 1, k]
                     + Jx[2, k] * shape.modes[m, 2, k]
                 )
-        for i in range(len(g)):
-            total = 0.0
-            for k in range(count):
-                total += J[i, first + k] * weighted[k]
-            g[i] += total
-    _gram(J, H)
+    _gram(J, H, g)
     for i in range(len(c)):
         for j in range(len(c)):
             g[6 + i] += prior.information[i, j] * (c[j] - prior.mean[j])
 
 
 @_compiled
-def _gram(J, H):
-    """H = J J^T for the first rows of J, whose number is padded to a multiple of three.
+def _gram(J, H, g):
+    """H = J J^T and g = J r for the first rows of J, the row r after them and padding.
 
     Tiles of 3 x 3 stay in registers, which makes this twice as fast as one sum after the other.
     """
@@ -644,6 +655,9 @@ def _gram(J, H):
             for a in range(min(3, size - i)):
                 for b in range(min(3, size - j)):
                     H[i + a, j + b] = H[j + b, i + a] = tile[a, b]
+            if i <= size < i + 3:
+                for b in range(min(3, size - j)):
+                    g[j + b] = tile[size - i, b]
 
 
 @_compiled

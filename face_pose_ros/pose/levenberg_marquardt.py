@@ -50,6 +50,7 @@ def minimise(
     max_iterations: int,
     step_tolerance: float,
     cost_tolerance: float,
+    curvature: float,
 ) -> Descent:
     """Lower the cost of each face from x.
 
@@ -60,6 +61,8 @@ def minimise(
         step_tolerance: Stop at a rotation step [rad], a translation step [of distance] and a step
             of the shape [prior standard deviations] below this, or
         cost_tolerance: at a relative decrease of the cost below this.
+        curvature: Of the robust cost, as a part of what its weights say: beta of
+            `robust.efficiency` near the minimum, 1 far from it.
     """
     system = problem.normal_equations(x)
     damping = torch.full_like(system.cost, DAMPING_START)
@@ -70,7 +73,7 @@ def minimise(
     for _ in range(max_iterations):
         if x.R.device.type == 'cpu' and not active.any():
             break
-        delta = _damped_step(system, damping)
+        delta = _damped_step(system, curvature, damping)
         x_new = x.step(delta)
         system_new = problem.normal_equations(x_new)
         accept = active & (system_new.cost <= system.cost)
@@ -88,9 +91,9 @@ def minimise(
     return Descent(x, system, iterations, stop)
 
 
-def _damped_step(system: NormalEquations, damping: Tensor) -> Tensor:
-    """Solve (H + P + damping diag(H + P)) delta = -g for each face (Marquardt 1963)."""
-    H = system.H + system.prior
+def _damped_step(system: NormalEquations, curvature: float, damping: Tensor) -> Tensor:
+    """Solve (A + damping diag A) delta = -g, A = curvature H + P (Marquardt 1963)."""
+    H = curvature * system.H + system.prior
     diagonal = H.diagonal(dim1=-2, dim2=-1)
     A = H + torch.diag_embed(damping[:, None] * diagonal + 1e-12)
     # cholesky_ex reports instead of raising: one singular face must not stop the others.

@@ -162,7 +162,12 @@ def fit_pose_torch(
     if options.visibility:
         problem = problem.weigh_visible(x.R)
     descent = minimise(
-        problem, x, options.max_iterations, options.step_tolerance, options.cost_tolerance
+        problem,
+        x,
+        options.max_iterations,
+        options.step_tolerance,
+        options.cost_tolerance,
+        options.efficiency.beta,
     )
     x = descent.x
     covariance = posterior_covariance(descent.system, options.efficiency)
@@ -225,6 +230,7 @@ def _roughly(problem: MapProblem, starts: PoseStart, options: PoseOptions) -> Es
         options.max_iterations,
         options.step_tolerance,
         COARSE_COST_TOLERANCE,
+        curvature=1.0,
     )
     # All of them are compared by the same cost.
     cost = repeated.normal_equations(descent.x).cost.view(faces, count)

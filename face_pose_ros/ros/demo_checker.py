@@ -27,7 +27,7 @@ from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.evaluation.camera_rotation import spread
 from face_pose_ros.evaluation.draw import draw_head, draw_text
-from face_pose_ros.pose.face_model import FaceModel, canonical_face
+from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.ros.conversions import camera_from_info, image_to_rgb
 from face_pose_ros.ros.demo_camera import PORTRAIT_FRAME, RATE_HZ
 
@@ -128,7 +128,7 @@ class DemoChecker(Node):
         return failed + (agree < len(answered)) + (not answered)
 
     def _write_pictures(self, frames: Sequence[_Frame]) -> list[Path]:
-        model = canonical_face()
+        model = deformable_face()
         drawn: defaultdict[tuple[str, str], list[NDArray[np.uint8]]] = defaultdict(list)
         for frame in frames:
             if frame.picture is not None and frame.T_cam_head is not None:

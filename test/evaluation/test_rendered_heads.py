@@ -13,7 +13,23 @@ from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face
 from face_pose_ros.synthetic.sampling import HeadRange
 from face_pose_ros.synthetic.scene import Head, HeadRenderer
-from face_pose_ros.types import Keypoints
+from face_pose_ros.types import Faces, Keypoints
+
+
+class Stub:
+    """A predictor that gives back what it was asked with."""
+
+    def __init__(self):
+        self.asked = []
+
+    def predict(self, image, faces, camera):
+        self.asked.append((image, faces))
+        uv = faces.anchors_uv.double()
+        return Keypoints(uv, torch.eye(2).expand(1, uv.shape[1], 2, 2), torch.ones(1))
+
+    def average(self, image, keypoints, camera, jitters):
+        average = Keypoints(keypoints.uv + 1, 4 * keypoints.cov_uv, 0.9 * keypoints.presence)
+        return average, torch.full((1,), 0.25)
 
 
 def made_up(generator) -> RenderedHeads:
@@ -25,8 +41,9 @@ def made_up(generator) -> RenderedHeads:
         T = random_poses(1, camera, generator, (0.5, 1.0), yaw_deg=50)[0]
         uv = camera.project(se3.apply(T, model.xyz_head)).uv[None]
         head = Head(np.zeros(100), np.zeros(57), T.numpy(), camera)
-        cov_uv = torch.eye(2).expand(1, uv.shape[1], 2, 2)
-        rows.append(module._row(head, Keypoints(uv, cov_uv, torch.ones(1))))
+        image = np.zeros((camera.height, camera.width, 3), np.uint8)
+        faces = Faces(torch.zeros(1, 4), torch.ones(1), uv)
+        rows.append(module._row(head, faces, image, Stub()))
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return RenderedHeads(**columns, mean_landmarks=np.zeros((68, 3), np.float32))
 
@@ -53,6 +70,11 @@ def test_a_file_gives_back_every_camera_and_head(tmp_path, generator):
         assert torch.equal(camera.K, expected.K)
         assert torch.equal(camera.dist, expected.dist)
         np.testing.assert_array_equal(again.uv[i], heads.uv[i])
+        one, average = again.keypoints(i), again.averaged_keypoints(i)
+        torch.testing.assert_close(average.uv, one.uv + 1)
+        torch.testing.assert_close(average.cov_uv, 4 * one.cov_uv)
+        assert average.presence.item() == pytest.approx(0.9)
+        assert again.spread[i] == 0.25
 
 
 def test_exact_keypoints_give_exact_poses(generator):
@@ -71,18 +93,6 @@ def test_heads_below_the_presence_limit_are_not_found(generator):
     errors, found = module.score(heads, heads.keypoints, canonical_face())
     assert found.tolist() == [True, True, False, True, True, True]
     assert len(errors.nees) == 5
-
-
-class Stub:
-    """A predictor that gives back what it was asked with."""
-
-    def __init__(self):
-        self.asked = []
-
-    def predict(self, image, faces, camera):
-        self.asked.append((image, faces))
-        uv = faces.anchors_uv.double()
-        return Keypoints(uv, torch.eye(2).expand(1, 6, 2, 2), torch.ones(1))
 
 
 @pytest.fixture(scope='module')
@@ -132,3 +142,12 @@ def test_the_noise_is_that_of_the_stated_covariance(exported, monkeypatch):
 def test_heads_of_another_head_frame_are_refused(generator):
     with pytest.raises(ValueError, match='another head frame'):
         made_up(generator).check_frame(Landmarks(0.001))
+
+
+def test_known_pupils_are_those_of_the_head(exported):
+    heads, _ = exported
+    facekit = load_facekit()
+    options = [module.known_pupils(heads, facekit, i) for i in range(2)]
+    assert all(52 < o.interpupillary_mm < 72 for o in options)
+    assert options[0].interpupillary_mm != options[1].interpupillary_mm
+    assert options[0].interpupillary_sigma_mm == 0.5

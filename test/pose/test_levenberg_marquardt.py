@@ -20,7 +20,7 @@ def test_no_step_ever_raises_the_cost(wavy, generator):
     start = random_poses(100, camera, generator, distance_m=(0.5, 2))
     x = estimate(start, start.new_zeros(100, len(wavy.modes)))
     costs = [problem.normal_equations(x).cost]
-    costs += [minimise(problem, x, i, 1e-6, 1e-5).system.cost for i in (1, 2, 3, 5, 8)]
+    costs += [minimise(problem, x, i, 1e-6, 1e-5, 1.0).system.cost for i in (1, 2, 3, 5, 8)]
     for earlier, later in pairwise(costs):
         assert (later <= earlier).all()
     assert (costs[-1] < 0.5 * costs[0]).double().mean() > 0.9

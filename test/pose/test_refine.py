@@ -172,7 +172,9 @@ def test_a_shape_prior_per_face(wavy, generator):
     for fit in (fit_pose, lambda *a, **k: in_torch_with_prior(*a, **k)):
         poses = fit(keypoints, wavy, camera, shape_prior=ShapePrior(mean, information)).poses
         ratio = poses.T_cam_head[:, :3, 3].norm(dim=-1) / T[:, :3, 3].norm(dim=-1)
-        torch.testing.assert_close(ratio, torch.tensor([1, 1 + 2 * wavy.size_sigma]).double(), rtol=0.01, atol=0)
+        torch.testing.assert_close(
+            ratio, torch.tensor([1, 1 + 2 * wavy.size_sigma]).double(), rtol=0.01, atol=0
+        )
 
 
 def in_torch_with_prior(keypoints, model, camera, shape_prior):
