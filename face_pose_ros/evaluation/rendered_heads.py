@@ -273,11 +273,14 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--yaw', type=float, default=limits.yaw_deg, help='largest [deg]')
     parser.add_argument('--distance', type=float, nargs=2, default=limits.distance_m, help='[m]')
+    parser.add_argument('--pictures', type=Path, help='also write the pictures to this folder')
     parser.add_argument('--export', type=Path, help='also write keypoints and truth to this file')
     parser.add_argument('--score', type=Path, help='score this file instead of rendering')
     options = parser.parse_args(args)
 
     facekit = IctFaceKit(options.facekit)
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
     if options.score:
         heads = RenderedHeads.load(options.score)
         heads.check_frame(facekit)
@@ -286,7 +289,9 @@ def main(args: Sequence[str] | None = None) -> None:
         predictor = KeypointPredictor(face_mesh_v2(), _LOOKS)
         renderer = HeadRenderer(facekit, options.hdri)
         with torch.inference_mode():
-            heads = export(renderer, predictor, limits, options.heads, options.seed)
+            heads = export(
+                renderer, predictor, limits, options.heads, options.seed, options.pictures
+            )
         if options.export:
             heads.save(options.export)
     model = deformable_face()

@@ -34,7 +34,7 @@ def test_it_comes_back_to_the_truth(rigid, generator):
         so3.exp(torch.tensor([0.2, -0.1, 0.15]).double()),
         torch.tensor([0.02, -0.01, 0.1]).double(),
     )
-    descent = minimise(problem, estimate(T @ offset, T.new_zeros(20, 0)), 30, 1e-9, 1e-12)
+    descent = minimise(problem, estimate(T @ offset, T.new_zeros(20, 0)), 30, 1e-9, 1e-12, 1.0)
     found = se3.from_rt(descent.x.R, descent.x.t)
     assert rotation_error_deg(found, T).max() < 1e-6
     assert position_error_mm(found, T).max() < 1e-5
@@ -48,9 +48,9 @@ def test_stop_reasons(wavy, generator):
     keypoints = observe(wavy.xyz_head, T, camera, noise_px=1, generator=generator)
     problem = make_problem(wavy, camera, keypoints)
     x = estimate(random_poses(2, camera, generator), T.new_zeros(2, len(wavy.modes)))
-    assert (minimise(problem, x, 1, 1e-9, 1e-9).stop == StopReason.MAX_ITERATIONS).all()
+    assert (minimise(problem, x, 1, 1e-9, 1e-9, 1.0).stop == StopReason.MAX_ITERATIONS).all()
     # Below the resolution of the cost no step can be accepted.
-    hair_splitting = minimise(problem, x, 200, 1e-300, 1e-300)
+    hair_splitting = minimise(problem, x, 200, 1e-300, 1e-300, 1.0)
     assert (hair_splitting.stop <= StopReason.NO_DESCENT).all()
 
 
@@ -61,7 +61,7 @@ def test_the_number_of_steps_does_not_depend_on_the_other_faces(wavy, generator)
     start = random_poses(6, camera, generator, distance_m=(0.5, 2))
     shape = T.new_zeros(6, len(wavy.modes))
     together = minimise(
-        make_problem(wavy, camera, keypoints), estimate(start, shape), 30, 1e-6, 1e-5
+        make_problem(wavy, camera, keypoints), estimate(start, shape), 30, 1e-6, 1e-5, 1.0
     )
     one = torch.tensor([3])
     alone = minimise(
@@ -70,6 +70,7 @@ def test_the_number_of_steps_does_not_depend_on_the_other_faces(wavy, generator)
         30,
         1e-6,
         1e-5,
+        1.0,
     )
     assert together.iterations[3] == alone.iterations[0]
     torch.testing.assert_close(together.x.t[3], alone.x.t[0], rtol=1e-9, atol=0)
