@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,7 +156,15 @@ def declare_parameters(node: Node) -> Parameters:
             raise ParameterError(f'parameter {spec.name} ({spec.description}): {error}') from error
     # Overrides of names that nobody declares are ignored by ROS without a word.
     check_names(node._parameter_overrides)
-    value = {spec.name: node.get_parameter(spec.name).value for spec in SPECS}
+    return parameters_of({spec.name: node.get_parameter(spec.name).value for spec in SPECS})
+
+
+def parameters_of(value: Mapping[str, Any]) -> Parameters:
+    """The snapshot of all values, by name.
+
+    Raises:
+        ParameterError: A value is not one of those allowed.
+    """
     for spec in SPECS:
         if spec.one_of and value[spec.name] not in spec.one_of:
             raise ParameterError(

@@ -11,12 +11,14 @@ from helpers.scene import isotropic, observe, random_poses
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.pose.levenberg_marquardt import StopReason
 from face_pose_ros.pose.refine import (
+    STARTS,
     PoseOptions,
     default_shape_prior,
     fit_pose,
     fit_pose_torch,
 )
 from face_pose_ros.pose.residuals import PosePrior, ShapePrior
+from face_pose_ros.types import Keypoints
 
 
 def in_torch(keypoints, model, camera, options=None, T_init=None):
@@ -255,6 +257,27 @@ def test_a_face_seen_in_a_mirror_fails_or_fits_badly_but_is_finite(fit, rigid, g
     poses = fit(behind, rigid, camera).poses
     assert ((poses.T_cam_head[:, 2, 3] > 0) | poses.failed).all()
     assert not any(value.isnan().any() for value in vars(poses).values())
+
+
+@pytest.mark.parametrize('start', STARTS)
+def test_nothing_asks_the_device_for_a_number(start, wavy, generator):
+    """So that a CUDA graph can hold it. Tensors without data raise when the host wants a value."""
+    camera = make_camera('plumb_bob_5')
+    keypoints = observe(wavy.xyz_head, random_poses(3, camera, generator), camera)
+    elsewhere = {
+        name: value.to('meta') for name, value in vars(wavy).items() if torch.is_tensor(value)
+    }
+    face, options = replace(wavy, **elsewhere), PoseOptions(start=start)
+    with torch.no_grad():
+        result = fit_pose_torch(
+            Keypoints(*(value.to('meta') for value in vars(keypoints).values())),
+            face,
+            camera.to('meta'),
+            options,
+            None,
+            default_shape_prior(face, options),
+        )
+    assert result.poses.covariance.shape == (3, 6, 6)
 
 
 def test_no_faces(fit, wavy):
