@@ -99,13 +99,20 @@ class FacePoseEstimator:
             face_mesh_v2(self.device), self.options.looks, self.options.jitters
         )
         self.model = deformable_face(self.device)
-        anybody = default_shape_prior(self.model, self.options.pose)
-        self.tracker = Tracker(
-            self.options.tracker,
-            Shape(anybody.mean[0].cpu().numpy(), anybody.information[0].inverse().cpu().numpy()),
-            self.model.is_expression,
-        )
+        self.tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
         self._images_since_detection = 0
+
+    def configure(self, options: EstimatorOptions) -> None:
+        """Go on with other options; people keep their ids."""
+        self.options = options
+        self.detector.options = options.detector
+        self.keypoints.looks, self.keypoints.jitters = options.looks, options.jitters
+        self.tracker.configure(options.tracker, self._anybody())
+
+    def _anybody(self) -> Shape:
+        """The prior of a shape, for the tracker."""
+        prior = default_shape_prior(self.model, self.options.pose)
+        return Shape(prior.mean[0].cpu().numpy(), prior.information[0].inverse().cpu().numpy())
 
     @torch.inference_mode()
     def estimate(

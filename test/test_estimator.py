@@ -125,6 +125,20 @@ def test_jittered_crops_agree_with_one_look_and_cost_no_face():
     assert (average.keypoints_sigma_px < single.keypoints_sigma_px).all()
 
 
+def test_other_options_count_from_the_next_image():
+    rgb, camera = portrait_view()
+    estimator = FacePoseEstimator()
+    (before,) = estimator.track(rgb, camera, 0.0)
+    known = PoseOptions(interpupillary_mm=70.0, interpupillary_sigma_mm=0.5)
+    estimator.configure(EstimatorOptions(pose=known, jitters=2, min_presence=0.4))
+    (after,) = estimator.estimate(rgb, camera)
+    (expected,) = FacePoseEstimator(options=estimator.options).estimate(rgb, camera)
+    np.testing.assert_array_equal(after.T_cam_head, expected.T_cam_head)
+    assert estimator.track(rgb, camera, 0.03)[0].id == before.id
+    estimator.configure(EstimatorOptions(min_presence=1.0))
+    assert estimator.track(rgb, camera, 0.06) == []
+
+
 def test_an_id_stays_and_returns(estimator):
     rgb, camera = portrait_view()
     estimator = FacePoseEstimator()

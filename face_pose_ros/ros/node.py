@@ -1,206 +1,254 @@
-"""The pose node: Image and CameraInfo in, poses and TF out."""
+"""The pose node: Image and CameraInfo in, poses and TF out; managed (lifecycle), autostarted."""
 
 from __future__ import annotations
 
 import sys
-import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-import numpy as np
 import rclpy
 import torch
-from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
-from rclpy.node import Node
-from rclpy.publisher import Publisher
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
-from face_pose_ros.estimator import FacePose, FacePoseEstimator
-from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.ros import conversions
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.compat import TransformBroadcaster
-from face_pose_ros.ros.parameters import ParameterError, declare_parameters
+from face_pose_ros.ros.diagnostics import Monitor
+from face_pose_ros.ros.frame_worker import FrameWorker
+from face_pose_ros.ros.parameters import (
+    ParameterError,
+    changed_parameters,
+    declare_parameters,
+)
+from face_pose_ros.ros.pipeline import FrameError, FramePipeline
+from face_pose_ros.ros.publishers import FacePublisher
 from face_pose_ros.weights import WeightsError
 
 _WARNING_PERIOD_S = 5.0  # of the same warning
+_DIAGNOSTICS_PERIOD_S = 1.0
+_RELOAD_AFTER = 3  # failed inferences in a row: whatever is on the device may be damaged
 
 
-class PoseNode(Node):
+class _Frame(NamedTuple):
+    image: Image | CompressedImage
+    info: CameraInfo
+
+
+class PoseNode(LifecycleNode):
     """Heads of all people in view, for every image that can be worked on in time.
 
     Messages arrive on the executor's thread; one worker thread takes the newest frame whenever it
     is free, so nothing queues and no callback waits for a network.
+
+    configure loads and warms the networks and advertises, activate subscribes, deactivate
+    unsubscribes and forgets all people, cleanup frees the device.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        """Declare parameters, load the networks, connect.
+        """Declare and check the parameters.
 
         Args:
-            kwargs: Passed on to `rclpy.node.Node`.
+            kwargs: Passed on to `rclpy.lifecycle.LifecycleNode`.
 
         Raises:
             ParameterError: See `declare_parameters`.
-            ValueError: The device does not exist.
-            WeightsError: A weights file is missing or damaged.
         """
         super().__init__('face_pose', **kwargs)
         # What destroy_node needs comes first: rclpy calls it too when the rest fails.
-        self._frame_ready = threading.Condition()
-        self._stopping = False
-        self._worker = threading.Thread(target=self._work, name='face_pose', daemon=True)
+        self._worker: FrameWorker[_Frame] | None = None
         self.parameters = declare_parameters(self)
-        if self.parameters.threads:
-            torch.set_num_threads(self.parameters.threads)
-        self.estimator = FacePoseEstimator(self.parameters.device, self.parameters.estimator)
-
+        self.add_on_set_parameters_callback(self._change_parameters)
+        self.pipeline: FramePipeline | None = None
+        self._publisher: FacePublisher | None = None
+        self._camera_subscriptions: list[Subscription] = []
         self._warned_s: dict[str, float] = {}
-        self._camera: tuple[CameraInfo, Camera] | None = None
-        self._newest: tuple[Image | CompressedImage, CameraInfo] | None = None
-
-        self._pose_pub = self.create_publisher(PoseStamped, '~/pose', 10)
-        self._covariance_pub = self.create_publisher(
-            PoseWithCovarianceStamped, '~/pose_with_covariance', 10
-        )
-        self._poses_pub = self.create_publisher(PoseArray, '~/poses', 10)
-        self._face_pubs: dict[str, tuple[Publisher, Publisher]] = {}
-        self._tf = TransformBroadcaster(self)
+        self._failures = 0  # in a row
 
         compressed = self.parameters.image_transport == 'compressed'
         self.image_topic = self.resolve_topic_name('image') + ('/compressed' if compressed else '')
         self.info_topic = self.resolve_topic_name('camera_info')
-        self._sync: CameraSync[Image | CompressedImage] = CameraSync(
-            self._take_frame, self._warn_unpaired
+        self._tf = TransformBroadcaster(self)
+        self._monitor = Monitor()
+        self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        # Also while the simulation's clock stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
+
+    def autostart(self) -> bool:
+        """Configure and activate; False if the node can't be configured (it has said why)."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the networks, run them once, advertise the outputs."""
+        if self.parameters.threads:
+            torch.set_num_threads(self.parameters.threads)
+        try:
+            self.pipeline = FramePipeline(
+                self.parameters, self.image_topic, self.info_topic, self._warn
+            )
+        except (ValueError, WeightsError) as error:
+            self.get_logger().fatal(str(error))
+            return TransitionCallbackReturn.FAILURE
+        self._publisher = FacePublisher(self, self._tf)
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the camera."""
+        assert self.pipeline is not None
+        worker = FrameWorker(self._work, lambda _: self._monitor.frame_dropped('overtaken'))
+        sync: CameraSync[Image | CompressedImage] = CameraSync(
+            lambda image, info: worker.put(_Frame(image, info)), self._warn_unpaired
         )
-        self.create_subscription(
-            CompressedImage if compressed else Image,
-            self.image_topic,
-            self._sync.add_image,
-            qos_profile_sensor_data,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-        self.create_subscription(
-            CameraInfo,
-            self.info_topic,
-            self._sync.add_info,
-            qos_profile_sensor_data,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-        self._worker.start()
+
+        def add_image(image: Image | CompressedImage) -> None:
+            self._monitor.image_received()
+            sync.add_image(image)
+
+        compressed = self.parameters.image_transport == 'compressed'
+        self._worker = worker
+        self._camera_subscriptions = [
+            self._subscribe(CompressedImage if compressed else Image, self.image_topic, add_image),
+            self._subscribe(CameraInfo, self.info_topic, sync.add_info),
+        ]
         self.get_logger().info(
             f'images from {self.image_topic}, calibration from {self.info_topic}, '
-            f'networks on {self.estimator.device}'
+            f'networks on {self.pipeline.estimator.device}'
         )
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe, finish the frame in work, forget all people."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the device and take the topics away."""
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free everything, whatever the state."""
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything: a transition has failed; the node can be configured again."""
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
 
     def destroy_node(self) -> None:
         """Stop the worker, then the node."""
-        with self._frame_ready:
-            self._stopping = True
-            self._frame_ready.notify()
-        if self._worker.is_alive():
-            self._worker.join()
+        if self._worker is not None:
+            self._worker.stop()
         super().destroy_node()
 
-    def _take_frame(self, image: Image | CompressedImage, info: CameraInfo) -> None:
-        with self._frame_ready:
-            self._newest = image, info
-            self._frame_ready.notify()
+    def _stop(self) -> None:
+        for subscription in self._camera_subscriptions:
+            self.destroy_subscription(subscription)
+        self._camera_subscriptions = []
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+        if self.pipeline is not None:
+            self.pipeline.forget_all()
+        if self._publisher is not None:
+            self._publisher.withdraw_all_but(())
 
-    def _work(self) -> None:
-        while True:
-            with self._frame_ready:
-                self._frame_ready.wait_for(lambda: self._stopping or self._newest is not None)
-                if self._stopping:
-                    return
-                frame, self._newest = self._newest, None
-            assert frame is not None
-            try:
-                self._process(*frame)
-            # Whatever one frame does, the node goes on with the next; nothing is hidden.
-            except Exception as error:
-                if not self.context.ok():
-                    return  # shut down in the middle of a frame
-                self._warn('frame', f'frame from {self.image_topic} lost: {error!r}')
+    def _free(self) -> None:
+        self._stop()
+        self.pipeline = None
+        if self._publisher is not None:
+            self._publisher.destroy()
+            self._publisher = None
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
-    def _process(self, image: Image | CompressedImage, info: CameraInfo) -> None:
-        if image.header.frame_id != info.header.frame_id:
-            self._warn(
-                'frame_id',
-                f"{self.info_topic} has frame_id '{info.header.frame_id}', expected the image's "
-                f"'{image.header.frame_id}'; poses are given in the image's frame",
-            )
+    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
+        return self.create_subscription(
+            kind,
+            topic,
+            callback,
+            qos_profile_sensor_data,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _change_parameters(self, changes: Iterable[Parameter]) -> SetParametersResult:
+        """Take another snapshot; the frame in work goes on with its own."""
         try:
-            camera = self._camera_of(info)
-        except conversions.CameraInfoError as error:
-            self._warn('camera_info', f'{self.info_topic}: {error}')
-            return
+            self.parameters = changed_parameters(self, changes)
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _work(self, frame: _Frame) -> None:
+        """Answer a frame, on the worker's thread."""
         try:
-            if isinstance(image, CompressedImage):
-                rgb = conversions.compressed_image_to_rgb(image)
-            else:
-                rgb = conversions.image_to_rgb(image)
-        except conversions.ImageError as error:
-            self._warn('image', f'{self.image_topic}: {error}')
+            self._answer(frame)
+        except FrameError as error:
+            self._monitor.frame_dropped(error.reason)
+            if error.reason == 'camera_info':
+                self._monitor.camera_state(str(error), calibrated=False)
+            self._warn(error.reason, str(error))
+        # Whatever one frame does, the node goes on with the next; nothing is hidden.
+        except Exception as error:
+            if not self.context.ok():
+                return  # shut down in the middle of a frame
+            text = f'frame from {self.image_topic} lost: {error!r}'
+            self._monitor.frame_dropped('failed')
+            self._monitor.failed(text)
+            self._warn('failed', text)
+            self._failures += 1
+            if self._failures >= _RELOAD_AFTER:
+                self._reload()
+
+    def _answer(self, frame: _Frame) -> None:
+        assert self.pipeline is not None
+        assert self._publisher is not None
+        parameters = self.parameters
+        faces, camera, _, stages_s = self.pipeline.answer(*frame, parameters)
+        self._failures = 0
+        header, ids = frame.image.header, self.pipeline.estimator.tracker.ids
+        begin_s = time.perf_counter()
+        self._publisher.publish(faces, header, parameters.publish_tf)
+        self._publisher.withdraw_all_but(ids)
+        stages_s['publish'] = time.perf_counter() - begin_s
+        now_s = 1e-9 * self.get_clock().now().nanoseconds
+        stages_s['since capture'] = now_s - (header.stamp.sec + 1e-9 * header.stamp.nanosec)
+        self._monitor.camera_state(
+            f'{camera.distortion_model}, {camera.width} x {camera.height} px', calibrated=True
+        )
+        self._monitor.frame_answered(stages_s, len(faces), ids)
+
+    def _reload(self) -> None:
+        assert self.pipeline is not None
+        try:
+            self.pipeline.load()
+        except Exception as error:  # the device may be gone for good; the next frame tries again
+            self._monitor.failed(f'networks can not be loaded again: {error!r}')
             return
-        if rgb.shape[:2] != (camera.height, camera.width):
-            self._warn(
-                'size',
-                f'{self.image_topic} is {rgb.shape[1]} x {rgb.shape[0]} px, expected '
-                f'{camera.width} x {camera.height} px as {self.info_topic} says',
-            )
-            return
-        stamp = image.header.stamp
-        faces = self.estimator.track(rgb, camera, stamp.sec + 1e-9 * stamp.nanosec)
-        self._publish(faces, image)
-
-    def _camera_of(self, info: CameraInfo) -> Camera:
-        """The camera; a calibration that did not change is not read again."""
-        if self._camera is None or not _same_calibration(self._camera[0], info):
-            camera = conversions.camera_from_info(info, self.parameters.image_is_rectified)
-            self._camera = info, camera
-        return self._camera[1]
-
-    def _publish(self, faces: Sequence[FacePose], image: Image | CompressedImage) -> None:
-        header = image.header
-        self._poses_pub.publish(conversions.pose_array_msg(faces, header))
-        if self.parameters.publish_tf and faces:
-            self._tf.sendTransform(
-                [t for face in faces for t in conversions.face_transforms(face, header)]
-            )
-        for face in faces:
-            pose_pub, covariance_pub = self._publishers_of(face.id)
-            pose_pub.publish(conversions.pose_stamped_msg(face, header))
-            covariance_pub.publish(conversions.pose_with_covariance_msg(face, header))
-        if faces:
-            # The primary face: whoever stands nearest.
-            nearest = min(faces, key=lambda face: float(np.linalg.norm(face.T_cam_head[:3, 3])))
-            self._pose_pub.publish(conversions.pose_stamped_msg(nearest, header))
-            self._covariance_pub.publish(conversions.pose_with_covariance_msg(nearest, header))
-        for lost in self._face_pubs.keys() - set(self.estimator.tracker.ids):
-            for publisher in self._face_pubs.pop(lost):
-                self.destroy_publisher(publisher)
-
-    def _publishers_of(self, face_id: str) -> tuple[Publisher, Publisher]:
-        if face_id not in self._face_pubs:
-            self._face_pubs[face_id] = (
-                self.create_publisher(PoseStamped, f'~/faces/{face_id}/pose', 10),
-                self.create_publisher(
-                    PoseWithCovarianceStamped, f'~/faces/{face_id}/pose_with_covariance', 10
-                ),
-            )
-        return self._face_pubs[face_id]
+        self._failures = 0
+        self.get_logger().info('networks loaded again')
 
     def _warn_unpaired(self, image: Image | CompressedImage) -> None:
         stamp = image.header.stamp
-        self._warn(
-            'unpaired',
+        text = (
             f'no CameraInfo on {self.info_topic} for the image on {self.image_topic} with stamp '
-            f'{stamp.sec}.{stamp.nanosec:09d}, expected one of the same stamp',
+            f'{stamp.sec}.{stamp.nanosec:09d}, expected one of the same stamp'
         )
+        self._monitor.frame_dropped('unpaired')
+        self._monitor.camera_state(text, calibrated=False)
+        self._warn('unpaired', text)
 
     def _warn(self, cause: str, text: str) -> None:
         """Warn once in a while for each cause, so that one does not hide another."""
@@ -209,17 +257,22 @@ class PoseNode(Node):
             self._warned_s[cause] = now_s
             self.get_logger().warning(text)
 
-
-def _same_calibration(a: CameraInfo, b: CameraInfo) -> bool:
-    """Equal in everything but the header."""
-    names = [name for name in a.get_fields_and_field_types() if name != 'header']
-    return all(_equal(getattr(a, name), getattr(b, name)) for name in names)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if hasattr(a, '__len__') and not isinstance(a, str):
-        return list(a) == list(b)
-    return bool(a == b)
+    def _publish_diagnostics(self) -> None:
+        about = {
+            'image topic': self.image_topic,
+            'camera_info topic': self.info_topic,
+            'device': self.parameters.device,
+        }
+        if self.pipeline is not None and self.pipeline.estimator.device.type == 'cuda':
+            used = torch.cuda.memory_allocated(self.pipeline.estimator.device)
+            about['device memory [MB]'] = f'{used / 1e6:.0f}'
+        name = self.get_fully_qualified_name().lstrip('/')
+        self._diagnostics_pub.publish(
+            DiagnosticArray(
+                header=Header(stamp=self.get_clock().now().to_msg()),
+                status=self._monitor.statuses(name, self._worker is not None, about),
+            )
+        )
 
 
 def main(args: list[str] | None = None) -> None:
@@ -227,17 +280,20 @@ def main(args: list[str] | None = None) -> None:
     rclpy.init(args=args)
     try:
         node = PoseNode()
-    except (ParameterError, WeightsError, ValueError) as error:
+    except ParameterError as error:
         rclpy.logging.get_logger('face_pose').fatal(str(error))
         rclpy.try_shutdown()
         sys.exit(1)
+    failed = node.parameters.autostart and not node.autostart()
     try:
-        rclpy.spin(node)
+        if not failed:
+            rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == '__main__':

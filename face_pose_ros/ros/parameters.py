@@ -9,6 +9,7 @@ from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from face_pose_ros.estimator import EstimatorOptions
 from face_pose_ros.faces.detector import DetectorOptions
@@ -32,18 +33,26 @@ class _Spec:
     low: float | None = None  # inclusive
     high: float | None = None
     one_of: tuple[str, ...] = ()
+    fixed: bool = False  # read at start; all others count from the next frame
 
 
 SPECS = (
-    _Spec('device', 'cpu', "where the networks run: 'cpu', 'cuda' or 'cuda:<index>'"),
-    _Spec('threads', 0, 'CPU threads of one inference; 0 leaves it to torch', 0, 256),
+    _Spec('autostart', True, 'configure and activate at start, without a manager', fixed=True),
+    _Spec('device', 'cpu', "where the networks run: 'cpu', 'cuda' or 'cuda:<index>'", fixed=True),
+    _Spec('threads', 0, 'CPU threads of one inference; 0 leaves it to torch', 0, 256, fixed=True),
     _Spec(
         'image_transport',
         'raw',
         'form in which the image arrives; compressed adds /compressed to its topic',
         one_of=('raw', 'compressed'),
+        fixed=True,
     ),
-    _Spec('image_is_rectified', False, 'use P of CameraInfo without distortion, not K and D'),
+    _Spec(
+        'image_is_rectified',
+        False,
+        'use P of CameraInfo without distortion, not K and D',
+        fixed=True,
+    ),
     _Spec('publish_tf', True, 'publish frames face_<id> and gaze_<id>'),
     _Spec(
         'detector.score_threshold',
@@ -134,6 +143,7 @@ SPECS = (
 class Parameters:
     """Snapshot of all parameters."""
 
+    autostart: bool
     device: str
     threads: int
     image_transport: str
@@ -159,6 +169,16 @@ def declare_parameters(node: Node) -> Parameters:
     return parameters_of({spec.name: node.get_parameter(spec.name).value for spec in SPECS})
 
 
+def changed_parameters(node: Node, changes: Iterable[Parameter]) -> Parameters:
+    """The snapshot after changes at run time, which rclpy has found within their ranges.
+
+    Raises:
+        ParameterError: A value is not one of those allowed.
+    """
+    value = {spec.name: node.get_parameter(spec.name).value for spec in SPECS}
+    return parameters_of(value | {change.name: change.value for change in changes})
+
+
 def parameters_of(value: Mapping[str, Any]) -> Parameters:
     """The snapshot of all values, by name.
 
@@ -172,6 +192,7 @@ def parameters_of(value: Mapping[str, Any]) -> Parameters:
                 f'expected one of {", ".join(spec.one_of)}'
             )
     return Parameters(
+        autostart=value['autostart'],
         device=value['device'],
         threads=value['threads'],
         image_transport=value['image_transport'],
@@ -223,7 +244,7 @@ def check_names(given: Iterable[str]) -> None:
 
 
 def _descriptor(spec: _Spec) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=spec.description, read_only=True)
+    descriptor = ParameterDescriptor(description=spec.description, read_only=spec.fixed)
     if spec.one_of:
         descriptor.additional_constraints = f'one of {", ".join(spec.one_of)}'
     if spec.low is not None and spec.high is not None:

@@ -75,6 +75,17 @@ class Tracker:
         self._count = 0
         self._stamp_s = -np.inf
 
+    def configure(self, options: TrackerOptions, prior: Shape) -> None:
+        """Go on with other options; a person's shape is remembered as it was."""
+        self.options, self._prior = options, prior
+        for person in self._people:
+            person.filter.options = options.filter
+
+    def forget_all(self) -> None:
+        """Know nobody again; ids go on where they were."""
+        self._people.clear()
+        self._stamp_s = -np.inf
+
     @property
     def ids(self) -> list[str]:
         """Ids of all faces not yet forgotten, seen in the last image or not."""

@@ -39,6 +39,7 @@ class Robot:
         )
         logger = self.node.get_logger()
         self.node.get_logger = lambda: _Recorder(logger, self.warnings)
+        assert self.node.autostart()
         ros.add(self.node)
         self.robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
         compressed = parameters.get('image_transport') == 'compressed'
@@ -270,18 +271,9 @@ def test_a_failing_network_costs_one_frame(robot, monkeypatch):
         raise RuntimeError('out of memory')
 
     with monkeypatch.context() as patch:
-        patch.setattr(robot.node.estimator, 'track', fail)
+        patch.setattr(robot.node.pipeline.estimator, 'track', fail)
         robot.send(image_msg(robot.header()))
         robot.wait_for_warning("frame from /image lost: RuntimeError('out of memory')")
     header = robot.header()
     robot.send(image_msg(header))
     assert len(robot.wait_for_answer_to(header).poses) == 1
-
-
-@pytest.mark.parametrize(
-    ('parameters', 'message'),
-    [({'device': 'cuda:99'}, "device 'cuda:99' is not one of cpu"), ({'device': 'gpu'}, "'gpu'")],
-)
-def test_a_device_that_does_not_exist_is_an_error_at_start(ros, parameters, message):
-    with pytest.raises(ValueError, match=message):
-        Robot(ros, **parameters)

@@ -35,7 +35,15 @@ def test_readme_lists_every_parameter_with_its_default():
     readme = (ROOT / 'README.md').read_text()
     for spec in SPECS:
         default = str(spec.default).lower() if isinstance(spec.default, bool) else spec.default
-        assert f'| `{spec.name}` | {default} |' in readme
+        star = ' *' if spec.fixed else ''
+        assert f'| `{spec.name}`{star} | {default} |' in readme
+
+
+def test_the_config_file_marks_what_is_fixed():
+    lines = (ROOT / 'config/pose.yaml').read_text().splitlines()
+    for spec in SPECS:
+        (line,) = [li for li in lines if li.strip().startswith(spec.name.split('.')[-1] + ':')]
+        assert ('# * ' in line) == spec.fixed
 
 
 def read(ros, **overrides):

@@ -1,0 +1,161 @@
+"""What the node tells of itself on /diagnostics: camera, poses, device."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+_WINDOW_S = 10.0  # of rates and latencies
+_STALE_S = 2.0  # without an image: the camera is stale
+_RECENT_S = 10.0  # an error is worth a warning for so long
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+@dataclass
+class _Window:
+    """Events of the last seconds."""
+
+    events: deque[tuple[float, Any]] = field(default_factory=deque)
+
+    def add(self, now_s: float, value: Any = None) -> None:
+        self.events.append((now_s, value))
+        self.forget(now_s)
+
+    def forget(self, now_s: float) -> None:
+        while self.events and now_s - self.events[0][0] > _WINDOW_S:
+            self.events.popleft()
+
+    def rate_hz(self, now_s: float) -> float:
+        self.forget(now_s)
+        return len(self.events) / _WINDOW_S
+
+
+class Monitor:
+    """Counts what happens; the executor's thread and the worker's both report to it."""
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        """Take the clock, which never goes back."""
+        self._clock_s = clock_s
+        self._lock = threading.Lock()
+        self._images, self._answers = _Window(), _Window()
+        self._dropped: Counter[str] = Counter()
+        self._last_image_s: float | None = None
+        self._camera = 'no CameraInfo yet'
+        self._calibrated = False
+        self._ids: tuple[str, ...] = ()
+        self._faces = 0
+        self._error = ''
+        self._error_s = -np.inf
+
+    def image_received(self) -> None:
+        """An image has arrived, whatever becomes of it."""
+        with self._lock:
+            self._last_image_s = self._clock_s()
+            self._images.add(self._last_image_s)
+
+    def frame_dropped(self, reason: str) -> None:
+        """A frame was not answered, for a reason from a fixed set."""
+        with self._lock:
+            self._dropped[reason] += 1
+
+    def camera_state(self, text: str, calibrated: bool) -> None:
+        """What the newest CameraInfo is like."""
+        with self._lock:
+            self._camera, self._calibrated = text, calibrated
+
+    def frame_answered(
+        self, stages_s: Mapping[str, float], faces: int, ids: Sequence[str]
+    ) -> None:
+        """A frame was answered; how long each stage took [s], by name."""
+        with self._lock:
+            self._answers.add(self._clock_s(), dict(stages_s))
+            self._faces, self._ids = faces, tuple(ids)
+
+    def failed(self, error: str) -> None:
+        """Something went wrong that nobody's message is to blame for."""
+        with self._lock:
+            self._error, self._error_s = error, self._clock_s()
+
+    def statuses(
+        self, name: str, active: bool, about: Mapping[str, str]
+    ) -> list[DiagnosticStatus]:
+        """Three statuses.
+
+        Args:
+            name: Of the node; each status has it in front of its own.
+            active: Whether the node is; one that is not has no rates to worry about.
+            about: What to tell of the device and the topics.
+        """
+        now_s = self._clock_s()
+        with self._lock:
+            return [
+                self._camera_status(name, now_s, active, about),
+                self._poses_status(name, now_s, active),
+                self._device_status(name, now_s, active, about),
+            ]
+
+    def _camera_status(
+        self, name: str, now_s: float, active: bool, about: Mapping[str, str]
+    ) -> DiagnosticStatus:
+        age_s = np.inf if self._last_image_s is None else now_s - self._last_image_s
+        if not active:
+            level, message = OK, 'not active'
+        elif self._last_image_s is None:
+            level, message = WARN, f'no image on {about["image topic"]} yet'
+        elif not self._calibrated:
+            level, message = ERROR, self._camera
+        elif age_s > _STALE_S:
+            level, message = WARN, f'no image for {age_s:.1f} s'
+        else:
+            level, message = OK, self._camera
+        values = {
+            'image topic': about['image topic'],
+            'camera_info topic': about['camera_info topic'],
+            'images per second': f'{self._images.rate_hz(now_s):.1f}',
+            'CameraInfo': self._camera,
+        }
+        return _status(f'{name}: camera', level, message, values)
+
+    def _poses_status(self, name: str, now_s: float, active: bool) -> DiagnosticStatus:
+        rate_hz = self._answers.rate_hz(now_s)
+        asked = active and self._images.rate_hz(now_s) > 0 and self._calibrated
+        level = WARN if asked and rate_hz == 0 else OK
+        message = f'{rate_hz:.1f} answers per second, {self._faces} faces'
+        values = {
+            'answers per second': f'{rate_hz:.1f}',
+            'faces': str(self._faces),
+            'ids': ' '.join(self._ids),
+        }
+        values |= {f'dropped: {reason}': str(n) for reason, n in sorted(self._dropped.items())}
+        stages = [stages_s for _, stages_s in self._answers.events]
+        for stage in stages[-1] if stages else ():
+            p50, p95 = 1e3 * np.percentile([s[stage] for s in stages], [50, 95])
+            values[f'{stage}, p50 / p95 [ms]'] = f'{p50:.1f} / {p95:.1f}'
+        return _status(f'{name}: poses', level, message, values)
+
+    def _device_status(
+        self, name: str, now_s: float, active: bool, about: Mapping[str, str]
+    ) -> DiagnosticStatus:
+        recent = now_s - self._error_s < _RECENT_S
+        message = self._error if recent else 'active' if active else 'not active'
+        values = {k: v for k, v in about.items() if not k.endswith('topic')}
+        values['last error'] = self._error or 'none'
+        return _status(f'{name}: device', ERROR if recent else OK, message, values)
+
+
+def _status(name: str, level: bytes, message: str, values: Mapping[str, str]) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        message=message,
+        hardware_id='face_pose',
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )

@@ -1,0 +1,160 @@
+"""From an Image and its CameraInfo to faces: all that happens to a frame and needs no node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from face_pose_ros.estimator import FacePose, FacePoseEstimator
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.ros import conversions
+from face_pose_ros.ros.parameters import Parameters
+
+_WARM_UP_PX = 256  # side of the picture that the networks run on first
+
+
+class FrameError(Exception):
+    """A frame that can't be answered; the text names the topic and what was expected."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        """Take a reason from a small fixed set, and the text."""
+        super().__init__(text)
+        self.reason = reason
+
+
+class Answer(NamedTuple):
+    """What a frame says."""
+
+    faces: list[FacePose]
+    camera: Camera
+    rgb: np.ndarray  # (H, W, 3) uint8
+    stages_s: dict[str, float]  # how long each stage took
+
+
+class FramePipeline:
+    """The estimator, and what it has to remember of the stream besides people."""
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        image_topic: str,
+        info_topic: str,
+        tell: Callable[[str, str], None],
+    ) -> None:
+        """Load the networks and run them once: a camera's first picture need not wait longer.
+
+        Args:
+            parameters: Snapshot; `device` and `image_is_rectified` count from here on.
+            image_topic: For error texts; likewise info_topic.
+            info_topic: See image_topic.
+            tell: Takes the cause and the text of what is odd about a frame that is answered.
+
+        Raises:
+            ValueError: The device does not exist.
+            WeightsError: A weights file is missing or damaged.
+        """
+        self._parameters = parameters
+        self._image_topic, self._info_topic = image_topic, info_topic
+        self._tell = tell
+        self._camera: tuple[CameraInfo, Camera] | None = None
+        self._stamp_s = -np.inf  # of the last answer
+        self.load()
+
+    def load(self) -> None:
+        """Load the networks, again if need be: a device that was lost may be back."""
+        estimator = FacePoseEstimator(self._parameters.device, self._parameters.estimator)
+        side = _WARM_UP_PX
+        K = [side, 0, 0.5 * (side - 1), 0, side, 0.5 * (side - 1), 0, 0, 1]
+        picture = np.zeros((side, side, 3), np.uint8)
+        estimator.estimate(picture, Camera.from_K(K, side, side), [[64, 64, 192, 192]])
+        self.estimator = estimator
+
+    def forget_all(self) -> None:
+        """Begin anew, with the same networks."""
+        self.estimator.tracker.forget_all()
+        self._stamp_s = -np.inf
+
+    def answer(
+        self, image: Image | CompressedImage, info: CameraInfo, parameters: Parameters
+    ) -> Answer:
+        """Faces of the next frame of the stream.
+
+        Args:
+            image: The image.
+            info: Its CameraInfo, of the same stamp.
+            parameters: Snapshot; the options of the estimator may differ from frame to frame.
+
+        Raises:
+            FrameError: The messages can't be used, or the stamp was answered before.
+        """
+        begin_s = time.perf_counter()
+        stamp_s = image.header.stamp.sec + 1e-9 * image.header.stamp.nanosec
+        if stamp_s == self._stamp_s:
+            raise FrameError(
+                'same stamp', f'{self._image_topic}: two images have the stamp {stamp_s:.9f}'
+            )
+        if image.header.frame_id != info.header.frame_id:
+            self._tell(
+                'frame_id',
+                f"{self._info_topic} has frame_id '{info.header.frame_id}', expected the image's "
+                f"'{image.header.frame_id}'; poses are given in the image's frame",
+            )
+        camera = self._camera_of(info)
+        rgb = self._rgb_of(image, camera)
+        converted_s = time.perf_counter()
+        if stamp_s < self._stamp_s:
+            self._tell(
+                'time',
+                f'{self._image_topic} went back by {self._stamp_s - stamp_s:.3f} s: '
+                'all people are forgotten',
+            )
+        if parameters.estimator != self.estimator.options:
+            self.estimator.configure(parameters.estimator)
+        faces = self.estimator.track(rgb, camera, stamp_s)
+        self._stamp_s = stamp_s
+        estimate_s = time.perf_counter() - converted_s
+        return Answer(
+            faces, camera, rgb, {'convert': converted_s - begin_s, 'estimate': estimate_s}
+        )
+
+    def _rgb_of(self, image: Image | CompressedImage, camera: Camera) -> np.ndarray:
+        try:
+            if isinstance(image, CompressedImage):
+                rgb = conversions.compressed_image_to_rgb(image)
+            else:
+                rgb = conversions.image_to_rgb(image)
+        except conversions.ImageError as error:
+            raise FrameError('image', f'{self._image_topic}: {error}') from error
+        if rgb.shape[:2] != (camera.height, camera.width):
+            raise FrameError(
+                'size',
+                f'{self._image_topic} is {rgb.shape[1]} x {rgb.shape[0]} px, expected '
+                f'{camera.width} x {camera.height} px as {self._info_topic} says',
+            )
+        return rgb
+
+    def _camera_of(self, info: CameraInfo) -> Camera:
+        """The camera; a calibration that did not change is not read again."""
+        if self._camera is None or not _same_calibration(self._camera[0], info):
+            try:
+                camera = conversions.camera_from_info(info, self._parameters.image_is_rectified)
+            except conversions.CameraInfoError as error:
+                raise FrameError('camera_info', f'{self._info_topic}: {error}') from error
+            self._camera = info, camera
+        return self._camera[1]
+
+
+def _same_calibration(a: CameraInfo, b: CameraInfo) -> bool:
+    """Equal in everything but the header."""
+    names = [name for name in a.get_fields_and_field_types() if name != 'header']
+    return all(_equal(getattr(a, name), getattr(b, name)) for name in names)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if hasattr(a, '__len__') and not isinstance(a, str):
+        return list(a) == list(b)
+    return bool(a == b)
