@@ -1,4 +1,8 @@
-"""Start the pose node on a camera's topics: `ros2 launch face_pose_ros pose.launch.py`."""
+"""Start the pose node on a camera's topics: `ros2 launch face_pose_ros pose.launch.py`.
+
+Several cameras: `cameras:=front,left` starts a node for each, in the namespaces front and left, on
+the topics of that name in there.
+"""
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -14,6 +18,7 @@ def generate_launch_description() -> LaunchDescription:
     config = PathJoinSubstitution([share, 'config', 'pose.yaml'])
     arguments = {
         'namespace': ('', 'namespace of the node'),
+        'cameras': ('', 'namespaces of several cameras, separated by commas, within namespace'),
         'image': ('image', 'topic of the camera image'),
         'camera_info': ('camera_info', 'topic of its calibration'),
         'image_transport': ('', 'raw, or compressed for <image>/compressed; empty: as in config'),
@@ -35,28 +40,30 @@ def generate_launch_description() -> LaunchDescription:
                 arguments=['-d', PathJoinSubstitution([share, 'config', 'face_pose.rviz'])],
                 # From the names in face_pose.rviz, which are the demo's, to those of this node.
                 remappings=[
-                    ('/image', LaunchConfiguration('image')),
                     ('/face_pose/poses', 'face_pose/poses'),
-                    ('/face_pose/pose_with_covariance', 'face_pose/pose_with_covariance'),
+                    ('/face_pose/markers', 'face_pose/markers'),
+                    ('/face_pose/overlay', 'face_pose/overlay'),
                 ],
                 condition=IfCondition(LaunchConfiguration('rviz')),
             ),
-            OpaqueFunction(function=_pose_node),
+            OpaqueFunction(function=_pose_nodes),
         ]
     )
 
 
-def _pose_node(context: LaunchContext) -> list[Node]:
-    """The pose node; an argument that was not given leaves the config file's value alone."""
+def _pose_nodes(context: LaunchContext) -> list[Node]:
+    """A node per camera; an argument that was not given leaves the config file's value alone."""
     # As text, whatever it looks like; a LaunchConfiguration would make a number of a device '0'.
     texts = {n: LaunchConfiguration(n).perform(context) for n in ('image_transport', 'device')}
     given = {name: text for name, text in texts.items() if text}
+    namespace = LaunchConfiguration('namespace').perform(context)
+    cameras = LaunchConfiguration('cameras').perform(context).replace(' ', '').split(',')
     return [
         Node(
             package='face_pose_ros',
             executable='pose_node',
             name='face_pose',
-            namespace=LaunchConfiguration('namespace'),
+            namespace='/'.join(name for name in (namespace, camera) if name),
             parameters=[LaunchConfiguration('config'), given],
             remappings=[
                 ('image', LaunchConfiguration('image')),
@@ -64,4 +71,5 @@ def _pose_node(context: LaunchContext) -> list[Node]:
             ],
             output='screen',
         )
+        for camera in cameras
     ]

@@ -18,6 +18,7 @@ POSE, DEMO = (ROOT / 'launch' / f'{name}.launch.py' for name in ('pose', 'demo')
 ARGUMENTS = {
     POSE: {
         'namespace': '',
+        'cameras': '',
         'image': 'image',
         'camera_info': 'camera_info',
         'image_transport': '',
@@ -118,7 +119,7 @@ def test_every_topic_of_the_rviz_file_is_led_to_the_pose_node():
     ]['Displays']
     topics = {display['Topic']['Value'] for display in displays if 'Topic' in display}
 
-    assert topics == {'/image', '/face_pose/poses', '/face_pose/pose_with_covariance'}
+    assert topics == {'/face_pose/poses', '/face_pose/markers', '/face_pose/overlay'}
     assert topics <= strings(parsed(POSE))
 
 
@@ -197,16 +198,35 @@ def test_pose_node_starts_with_the_arguments_and_stops_on_ctrl_c(observer, domai
         while not (
             observer.count_publishers('/robot/face_pose/poses')
             and observer.count_subscribers('/robot/info')
+            and observer.count_subscribers('/left/image/compressed') == 1
         ):
             assert process.poll() is None, (tmp_path / 'output').read_text()
             assert time.monotonic() < end_s, (tmp_path / 'output').read_text()
             time.sleep(0.05)
-        assert observer.count_subscribers('/left/image/compressed') == 1
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
 
     output = (tmp_path / 'output').read_text()
     assert 'process has finished cleanly' in output, output
+
+
+@needs_launch
+@pytest.mark.dds
+def test_several_cameras_get_a_node_each_in_their_namespaces(observer, domain_id, tmp_path):
+    config = tmp_path / 'config.yaml'
+    config.write_text('/**: {ros__parameters: {threads: 1}}')
+    arguments = ['namespace:=robot', 'cameras:=front, left', 'image:=image_raw']
+    with launched(tmp_path, domain_id, POSE, *arguments, f'config:={config}') as process:
+        end_s = time.monotonic() + 90
+        topics = [f'/robot/{camera}/image_raw' for camera in ('front', 'left')]
+        while not all(observer.count_subscribers(topic) == 1 for topic in topics):
+            assert process.poll() is None, (tmp_path / 'output').read_text()
+            assert time.monotonic() < end_s, (tmp_path / 'output').read_text()
+            time.sleep(0.05)
+        for camera in ('front', 'left'):
+            assert observer.count_publishers(f'/robot/{camera}/face_pose/poses') == 1
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
 
 
 @needs_launch

@@ -39,7 +39,9 @@ _DIAGNOSTICS_PERIOD_S = 1.0
 _RELOAD_AFTER = 3  # failed inferences in a row: whatever is on the device may be damaged
 
 
-class _Frame(NamedTuple):
+class Frame(NamedTuple):
+    """An image and its CameraInfo, of one stamp."""
+
     image: Image | CompressedImage
     info: CameraInfo
 
@@ -65,7 +67,7 @@ class PoseNode(LifecycleNode):
         """
         super().__init__('face_pose', **kwargs)
         # What destroy_node needs comes first: rclpy calls it too when the rest fails.
-        self._worker: FrameWorker[_Frame] | None = None
+        self._worker: FrameWorker[Frame] | None = None
         self.parameters = declare_parameters(self)
         self.add_on_set_parameters_callback(self._change_parameters)
         self.pipeline: FramePipeline | None = None
@@ -106,9 +108,9 @@ class PoseNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the camera."""
         assert self.pipeline is not None
-        worker = FrameWorker(self._work, lambda _: self._monitor.frame_dropped('overtaken'))
+        worker = FrameWorker(self.work, lambda _: self._monitor.frame_dropped('overtaken'))
         sync: CameraSync[Image | CompressedImage] = CameraSync(
-            lambda image, info: worker.put(_Frame(image, info)), self._warn_unpaired
+            lambda image, info: worker.put(Frame(image, info)), self._warn_unpaired
         )
 
         def add_image(image: Image | CompressedImage) -> None:
@@ -163,7 +165,7 @@ class PoseNode(LifecycleNode):
         if self.pipeline is not None:
             self.pipeline.forget_all()
         if self._publisher is not None:
-            self._publisher.withdraw_all_but(())
+            self._publisher.forget_all()
 
     def _free(self) -> None:
         self._stop()
@@ -191,7 +193,7 @@ class PoseNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def _work(self, frame: _Frame) -> None:
+    def work(self, frame: Frame) -> None:
         """Answer a frame, on the worker's thread."""
         try:
             self._answer(frame)
@@ -212,23 +214,23 @@ class PoseNode(LifecycleNode):
             if self._failures >= _RELOAD_AFTER:
                 self._reload()
 
-    def _answer(self, frame: _Frame) -> None:
+    def _answer(self, frame: Frame) -> None:
         assert self.pipeline is not None
         assert self._publisher is not None
         parameters = self.parameters
-        faces, camera, _, stages_s = self.pipeline.answer(*frame, parameters)
+        answer = self.pipeline.answer(*frame, parameters)
         self._failures = 0
         header, ids = frame.image.header, self.pipeline.estimator.tracker.ids
         begin_s = time.perf_counter()
-        self._publisher.publish(faces, header, parameters.publish_tf)
-        self._publisher.withdraw_all_but(ids)
-        stages_s['publish'] = time.perf_counter() - begin_s
+        self._publisher.publish(answer, header, ids, parameters.publish_tf)
+        stages_s = answer.stages_s | {'publish': time.perf_counter() - begin_s}
         now_s = 1e-9 * self.get_clock().now().nanoseconds
         stages_s['since capture'] = now_s - (header.stamp.sec + 1e-9 * header.stamp.nanosec)
         self._monitor.camera_state(
-            f'{camera.distortion_model}, {camera.width} x {camera.height} px', calibrated=True
+            f'{answer.camera.distortion_model}, {answer.camera.width} x {answer.camera.height} px',
+            calibrated=True,
         )
-        self._monitor.frame_answered(stages_s, len(faces), ids)
+        self._monitor.frame_answered(stages_s, len(answer.faces), ids)
 
     def _reload(self) -> None:
         assert self.pipeline is not None

@@ -1,19 +1,25 @@
-"""The node's outputs: topics for the nearest face, for all, for each, and TF."""
+"""The outputs of the node: poses of the nearest face, of all and each, TF, pictures of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import array
+from collections.abc import Iterable
 
 import numpy as np
 from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
 
-from face_pose_ros.estimator import FacePose
+from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.ros import conversions
 from face_pose_ros.ros.compat import TransformBroadcaster
+from face_pose_ros.ros.markers import face_markers
+from face_pose_ros.ros.overlay import draw_overlay
+from face_pose_ros.ros.pipeline import Answer
 
 
 class FacePublisher:
@@ -25,11 +31,24 @@ class FacePublisher:
         self._pose = self._publisher(PoseStamped, '~/pose')
         self._covariance = self._publisher(PoseWithCovarianceStamped, '~/pose_with_covariance')
         self._poses = self._publisher(PoseArray, '~/poses')
+        self._markers = self._publisher(MarkerArray, '~/markers')
+        self._overlay = self._publisher(Image, '~/overlay')
         self._of_faces: dict[str, tuple[Publisher, Publisher]] = {}
         self._tf = tf
+        self._model = deformable_face()
 
-    def publish(self, faces: Sequence[FacePose], header: Header, with_tf: bool) -> None:
-        """Tell of all faces of one image, none included."""
+    def publish(
+        self, answer: Answer, header: Header, known_ids: Iterable[str], with_tf: bool
+    ) -> None:
+        """Tell of all faces of one image, none included.
+
+        Args:
+            answer: What the image says.
+            header: The image's.
+            known_ids: Of all people not forgotten yet; the topics of others are withdrawn.
+            with_tf: Whether to send TF too.
+        """
+        faces = answer.faces
         self._poses.publish(conversions.pose_array_msg(faces, header))
         if with_tf and faces:
             self._tf.sendTransform(
@@ -44,18 +63,40 @@ class FacePublisher:
             nearest = min(faces, key=lambda face: float(np.linalg.norm(face.T_cam_head[:3, 3])))
             self._pose.publish(conversions.pose_stamped_msg(nearest, header))
             self._covariance.publish(conversions.pose_with_covariance_msg(nearest, header))
+        gone = self._of_faces.keys() - set(known_ids)
+        # Drawing takes longer than all the rest: only while someone looks.
+        if self._markers.get_subscription_count():
+            self._markers.publish(face_markers(faces, gone, header, self._model))
+        if self._overlay.get_subscription_count():
+            self._overlay.publish(self._overlay_msg(answer, header))
+        self._withdraw(gone)
 
-    def withdraw_all_but(self, ids: Iterable[str]) -> None:
-        """Take away the topics of faces that are known no more."""
-        for lost in self._of_faces.keys() - set(ids):
-            for publisher in self._of_faces.pop(lost):
-                self._node.destroy_publisher(publisher)
+    def forget_all(self) -> None:
+        """Take away the topics of all faces."""
+        self._withdraw(set(self._of_faces))
 
     def destroy(self) -> None:
-        """Take the topics away again."""
-        self.withdraw_all_but(())
-        for publisher in (self._pose, self._covariance, self._poses):
+        """Take all topics away again."""
+        self.forget_all()
+        always = self._pose, self._covariance, self._poses, self._markers, self._overlay
+        for publisher in always:
             self._node.destroy_publisher(publisher)
+
+    def _overlay_msg(self, answer: Answer, header: Header) -> Image:
+        caption = f'{len(answer.faces)} faces, {1e3 * answer.stages_s["estimate"]:.0f} ms'
+        rgb = draw_overlay(answer.rgb, answer.faces, answer.camera, self._model, caption)
+        height, width = rgb.shape[:2]
+        # An array is taken over as it is; bytes would be checked one by one.
+        data = array.array('B')
+        data.frombytes(rgb.tobytes())
+        return Image(
+            header=header, height=height, width=width, encoding='rgb8', step=3 * width, data=data
+        )
+
+    def _withdraw(self, ids: set[str]) -> None:
+        for face_id in ids:
+            for publisher in self._of_faces.pop(face_id):
+                self._node.destroy_publisher(publisher)
 
     def _publishers_of(self, face_id: str) -> tuple[Publisher, Publisher]:
         if face_id not in self._of_faces:

@@ -17,6 +17,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.ros.conversions import camera_info_msg
 from face_pose_ros.ros.node import PoseNode
@@ -277,3 +278,30 @@ def test_a_failing_network_costs_one_frame(robot, monkeypatch):
     header = robot.header()
     robot.send(image_msg(header))
     assert len(robot.wait_for_answer_to(header).poses) == 1
+
+
+def test_markers_and_overlay_are_there_for_who_looks(robot):
+    header = robot.header()
+    robot.send(image_msg(header))
+    robot.wait_for_answer_to(header)
+    seen = {MarkerArray: [], Image: []}
+    for kind, topic in ((MarkerArray, 'markers'), (Image, 'overlay')):
+        robot.robot.create_subscription(kind, f'face_pose/{topic}', seen[kind].append, 10)
+        robot.ros.wait_for(
+            lambda topic=topic: robot.robot.count_subscribers(f'face_pose/{topic}') == 1
+        )
+
+    def both():
+        robot.send(image_msg(robot.header()))
+        return all(seen.values())
+
+    robot.ros.wait_for(both)
+    headers = [answer.header for answer in robot.answers()]
+    markers, overlay = seen[MarkerArray][-1].markers, seen[Image][-1]
+    assert {marker.ns for marker in markers} >= {'mesh', 'axes', 'gaze', 'label'}
+    assert all(marker.header in headers for marker in markers)
+    assert overlay.header in headers
+    assert (overlay.width, overlay.height, overlay.encoding) == (512, 600, 'rgb8')
+    drawn = np.frombuffer(overlay.data, np.uint8).reshape(RGB.shape)
+    changed = (drawn != RGB).any(axis=-1)
+    assert 0.02 < changed.mean() < 0.5

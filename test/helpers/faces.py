@@ -1,0 +1,54 @@
+"""Faces as the estimator reports them, without an image."""
+
+import numpy as np
+import torch
+
+from face_pose_ros.estimator import FacePose
+from face_pose_ros.geometry import so3
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.pose.face_model import deformable_face
+from helpers.scene import R_CAM_FRONTAL
+
+MODEL = deformable_face()
+
+
+def head_pose(xyz, rotvec=(0.0, 0.0, 0.0)) -> np.ndarray:
+    """(4, 4): a head at xyz [m], turned by rotvec [rad] from looking at the camera."""
+    T = np.eye(4)
+    turn = so3.exp(torch.tensor(rotvec, dtype=torch.float64))
+    T[:3, :3] = (turn @ R_CAM_FRONTAL).numpy()
+    T[:3, 3] = xyz
+    return T
+
+
+def make_face(
+    camera: Camera,
+    T_cam_head: np.ndarray,
+    face_id: str = 'f00001',
+    shape: np.ndarray | None = None,
+    covariance: np.ndarray | None = None,
+) -> FacePose:
+    """A face whose keypoints lie where the pose and the shape put them."""
+    count = len(MODEL.shape_names)
+    shape = np.zeros(count) if shape is None else shape
+    covariance = (
+        np.diag([1e-6, 4e-6, 1e-3, 1e-3, 1e-3, 1e-3]) if covariance is None else covariance
+    )
+    xyz_head = MODEL.points(torch.from_numpy(shape)[None])[0].numpy()
+    xyz_cam = xyz_head @ T_cam_head[:3, :3].T + T_cam_head[:3, 3]
+    uv = camera.project(torch.from_numpy(xyz_cam)).uv.numpy()
+    uv = np.vstack([uv, np.repeat(uv[:1], 10, 0)])  # the irises, which no test looks at
+    return FacePose(
+        T_cam_head=T_cam_head,
+        covariance=covariance,
+        keypoints_uv=uv,
+        keypoints_sigma_px=np.ones(478),
+        box_xyxy=np.concatenate([uv.min(0), uv.max(0)]),
+        score=1.0,
+        shape=shape,
+        shape_covariance=np.eye(count),
+        covariance_given_shape=covariance,
+        pose_of_shape=np.zeros((6, count)),
+        shape_prior_of='',
+        id=face_id,
+    )
