@@ -30,6 +30,8 @@ setup(
         'console_scripts': [
             f'pose_node = {NAME}.ros.node:main',
             f'demo_camera = {NAME}.ros.demo_camera:main',
+            f'look_at = {NAME}.examples.look_at:main',
+            f'who_looks = {NAME}.examples.who_looks:main',
             f'demo_checker = {NAME}.ros.demo_checker:main',
             f'camera_rotation = {NAME}.evaluation.camera_rotation:main',
         ],

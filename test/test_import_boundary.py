@@ -6,13 +6,22 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize('module', ['face_pose_ros', 'face_pose_ros.evaluation.camera_rotation'])
-def test_no_ros_import_outside_ros(module):
-    code = (
-        f'import sys, {module}; '
-        "print([m for m in sys.modules if m.startswith(('rclpy', 'sensor_msgs', 'cv_bridge'))])"
-    )
+def modules_loaded_by(module: str, prefixes: tuple[str, ...]) -> str:
+    code = f'import sys, {module}; print([m for m in sys.modules if m.startswith({prefixes})])'
     run = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert run.stdout.strip() == '[]'
+    return run.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    'module', ['face_pose_ros.estimator', 'face_pose_ros.evaluation.camera_rotation']
+)
+def test_no_ros_import_outside_ros(module):
+    assert modules_loaded_by(module, ('rclpy', 'sensor_msgs', 'cv_bridge')) == '[]'
+
+
+@pytest.mark.parametrize('name', ['look_at', 'who_looks'])
+def test_consumers_are_light(name):
+    pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
+    assert modules_loaded_by(f'face_pose_ros.examples.{name}', ('torch.', 'cv2')) == '[]'

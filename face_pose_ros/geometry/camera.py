@@ -25,6 +25,8 @@ _COEFFICIENTS = {
     'rational_polynomial': (0, 8, 12),
     'equidistant': (0, 4),
 }
+# Focal lengths and centre of any lens, over the image's side, lie within this factor.
+_MAX_RATIO = 1e4
 _POLYNOMIAL_SIZE = 12
 _MIN_DEPTH = 1e-9  # m; a point nearer to the camera's plane has no pinhole image
 _NEWTON_STEPS = 20  # quadratic convergence: the strongest lenses in the tests need 9
@@ -99,6 +101,11 @@ class Camera:
             )
         if width <= 0 or height <= 0:
             raise ValueError(f'the image size must be positive, got {width} x {height}')
+        side = max(width, height)
+        if not (min(fx, fy) > side / _MAX_RATIO and np.abs(matrix[:2]).max() < side * _MAX_RATIO):
+            raise ValueError(
+                f'K is no calibration of an image of {width} x {height} px: {matrix.tolist()}'
+            )
         coefficients = np.asarray(dist, dtype=np.float64).reshape(-1)
         counts = _COEFFICIENTS.get(distortion_model)
         if counts is None:

@@ -138,6 +138,10 @@ def camera_from_info(msg: CameraInfo, rectified: bool = False) -> Camera:
     if bin_x > 1 or bin_y > 1:
         # Rows and columns that do not fill a bin are not read out.
         width, height = camera.width // bin_x, camera.height // bin_y
+        if not (width and height):
+            raise CameraInfoError(
+                f'binning {bin_x} x {bin_y} leaves nothing of {camera.width} x {camera.height} px'
+            )
         camera = camera.crop(0, 0, width * bin_x, height * bin_y).resize(width, height)
     return camera
 

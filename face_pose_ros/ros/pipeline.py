@@ -10,6 +10,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from face_pose_ros.estimator import FacePose, FacePoseEstimator
+from face_pose_ros.faces.detector import MIN_IMAGE_PX
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros import conversions
 from face_pose_ros.ros.parameters import Parameters
@@ -134,6 +135,12 @@ class FramePipeline:
                 'size',
                 f'{self._image_topic} is {rgb.shape[1]} x {rgb.shape[0]} px, expected '
                 f'{camera.width} x {camera.height} px as {self._info_topic} says',
+            )
+        if min(rgb.shape[:2]) < MIN_IMAGE_PX:
+            raise FrameError(
+                'size',
+                f'{self._image_topic} is {rgb.shape[1]} x {rgb.shape[0]} px, expected at least '
+                f'{MIN_IMAGE_PX} px on each side',
             )
         return rgb
 

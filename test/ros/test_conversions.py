@@ -184,6 +184,11 @@ def test_binning_of_a_size_it_does_not_divide():
         ({'d': [0.1]}, 'takes 0 or 4 or 5 coefficients, got 1'),
         ({'distortion_model': 'magic'}, "'magic' is not one of"),
         ({'width': 0}, 'size must be positive'),
+        (
+            {'k': [1e9, 0, 0, 0, 1e9, 0, 0, 0, 1]},
+            'K is no calibration of an image of 960 x 720 px',
+        ),
+        ({'binning_x': 1000}, 'binning 1000 x 1 leaves nothing of 960 x 720 px'),
     ],
 )
 def test_bad_camera_info_is_named(kwargs, message):

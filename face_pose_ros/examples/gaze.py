@@ -1,0 +1,108 @@
+"""Poses as matrices, and how probable it is that a head points at something. No ROS in here."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
+
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(100)
+
+
+class Xyz(Protocol):
+    """A Point or Vector3 message."""
+
+    x: float
+    y: float
+    z: float
+
+
+class Xyzw(Xyz, Protocol):
+    """A Quaternion message."""
+
+    w: float
+
+
+def transform(position: Xyz, orientation: Xyzw) -> NDArray[np.float64]:
+    """Matrix (4, 4) of a Pose's or Transform's two parts.
+
+    Raises:
+        ValueError: A number is not finite, or the quaternion is not of unit length.
+    """
+    t = np.array([position.x, position.y, position.z])
+    x, y, z, w = q = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
+    if not (np.isfinite(t).all() and abs(np.linalg.norm(q) - 1) < 1e-3):
+        raise ValueError(
+            f'position {t}, quaternion {q}: expected finite numbers, a unit quaternion'
+        )
+    T = np.eye(4)
+    T[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    T[:3, 3] = t
+    return T
+
+
+def probability_in_cone(
+    T_cam_head: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    xyz_cam: ArrayLike,
+    half_angle: float,
+) -> float:
+    """Probability that a point lies in the cone around the head's forward axis.
+
+    To first order in the pose's error: within 0.02 of a simulation where the turn's standard
+    deviations are below 5 deg, within 0.05 up to 15 deg.
+
+    Args:
+        T_cam_head: Pose of the head (4, 4), x out of the face.
+        covariance: Of the pose (6, 6): dx, dy, dz [m], turn about x, y, z [rad] of the camera's
+            axes, as in PoseWithCovariance.
+        xyz_cam: The point (3,) [m] in the camera frame; (0, 0, 0) is the camera itself.
+        half_angle: Between the cone's axis and its side [rad].
+
+    Returns:
+        A number from 0 to 1.
+    """
+    forward = T_cam_head[:3, 0]
+    to_point = np.asarray(xyz_cam, dtype=np.float64) - T_cam_head[:3, 3]
+    distance = np.linalg.norm(to_point)
+    direction = to_point / distance
+    # Where the head is wrong by dt, it is as if it had also turned by direction x dt / distance.
+    J_turn_pose = np.hstack([_cross_matrix(direction / distance), np.eye(3)])
+    # A turn about `away` takes the forward axis away from the point, one about `aside` across.
+    away = np.cross(direction, forward)
+    angle = np.arctan2(np.linalg.norm(away), direction @ forward)
+    if np.linalg.norm(away) < 1e-9:
+        away = np.cross(forward, np.eye(3)[np.argmin(np.abs(forward))])
+    away /= np.linalg.norm(away)
+    J = np.stack([away, np.cross(forward, away)]) @ J_turn_pose
+    return _gaussian_in_disc(np.array([angle, 0.0]), J @ covariance @ J.T, half_angle)
+
+
+def _gaussian_in_disc(
+    mean: NDArray[np.float64], covariance: NDArray[np.float64], radius: float
+) -> float:
+    """Probability of the disc around 0 under a normal distribution of the plane."""
+    variance, axes = np.linalg.eigh(covariance)
+    # An exact pose is a yes or a no; a microradian of spread keeps the division possible.
+    narrow, wide = np.sqrt(np.maximum(variance, 1e-12))
+    m_narrow, m_wide = axes.T @ mean
+    low, high = max(-radius, m_wide - 8 * wide), min(radius, m_wide + 8 * wide)
+    if low >= high:
+        return 0.0
+    # Closed form across the disc along the narrow axis, Gauss-Legendre along the wide one.
+    x = 0.5 * (low + high) + 0.5 * (high - low) * _NODES
+    half_chord = np.sqrt(radius**2 - x**2)
+    inside = ndtr((half_chord - m_narrow) / narrow) - ndtr((-half_chord - m_narrow) / narrow)
+    density = np.exp(-0.5 * ((x - m_wide) / wide) ** 2) / (wide * np.sqrt(2 * np.pi))
+    return float(0.5 * (high - low) * _WEIGHTS @ (density * inside))
+
+
+def _cross_matrix(v: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Matrix (3, 3) that takes any w to v x w."""
+    return np.array([[0.0, -v[2], v[1]], [v[2], 0.0, -v[0]], [-v[1], v[0], 0.0]])

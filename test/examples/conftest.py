@@ -1,0 +1,5 @@
+"""The examples are tested as the other nodes are, on a DDS domain of their own."""
+
+from ros.conftest import process_env, ros
+
+__all__ = ['process_env', 'ros']
