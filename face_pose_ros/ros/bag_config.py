@@ -1,0 +1,80 @@
+"""The node's parameters from a parameter file, without a node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from face_pose_ros.ros.parameters import (
+    SPECS,
+    ParameterError,
+    Parameters,
+    check_names,
+    parameters_of,
+)
+
+_NODE = 'face_pose'
+
+
+def load_parameters(path: Path | None) -> Parameters:
+    """Parameters as the node would have them from this file; what it leaves out is at its default.
+
+    Args:
+        path: YAML as ROS 2 writes it: node or wildcard -> ros__parameters -> values. Sections of
+            other nodes are left alone. None: all defaults.
+
+    Raises:
+        ParameterError: It is no parameter file, a name is unknown, or a value has another type or
+            is out of range; the text names the file and the parameter.
+    """
+    given = {} if path is None else _read(path)
+    try:
+        check_names(given)
+        for spec in SPECS:
+            value = given.setdefault(spec.name, spec.default)
+            # As in ROS: an integer is no float, a bool is no integer.
+            if type(value) is not type(spec.default):
+                expected = f'a {type(spec.default).__name__}'
+            elif spec.low is not None and spec.high is not None:
+                expected = (
+                    f'{spec.low} to {spec.high}' if not spec.low <= value <= spec.high else ''
+                )
+            else:
+                expected = ''
+            if expected:
+                raise ParameterError(
+                    f'parameter {spec.name} ({spec.description}) is {value!r}, expected {expected}'
+                )
+        return parameters_of(given)
+    except ParameterError as error:
+        raise ParameterError(f'{path}: {error}') from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    expected = f'{path}: expected a parameter file: {_NODE} or /**, ros__parameters, values'
+    try:
+        sections = [
+            section['ros__parameters']
+            for name, section in yaml.safe_load(path.read_text()).items()
+            if name.split('/')[-1] in ('**', '*', _NODE)
+        ]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParameterError(' '.join(f'{expected} ({error})'.split())) from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ParameterError(expected) from error
+    if not sections or not all(isinstance(section, dict) for section in sections):
+        raise ParameterError(expected)
+    return {name: value for section in sections for name, value in _flat(section).items()}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            leaves |= _flat(value, f'{prefix}{key}.')
+        else:
+            leaves[prefix + key] = value
+    return leaves
