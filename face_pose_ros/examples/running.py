@@ -9,9 +9,10 @@ from typing import Any
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.time import Time
+
+from face_pose_ros.ros.spinning import until_interrupted
 
 
 def parameter(
@@ -61,10 +62,7 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> None:
         rclpy.logging.get_logger('face_pose_ros').fatal(str(error))
         rclpy.try_shutdown()
         sys.exit(1)
-    try:
+    with until_interrupted():
         rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()

@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
@@ -42,6 +41,7 @@ from face_pose_ros.ros.conversions import (
     transform_msg,
 )
 from face_pose_ros.ros.demo_scenes import RATE_HZ, Scene, make_scenes
+from face_pose_ros.ros.spinning import until_interrupted
 
 PORTRAIT_FRAME = 'portrait_'
 VIRTUAL = 'virtual'
@@ -221,14 +221,15 @@ def main(args: list[str] | None = None) -> None:
     node = None
     try:
         node = DemoCamera()
-        while rclpy.ok() and not node.finished:
-            rclpy.spin_once(node, timeout_sec=0.5)
+        with until_interrupted():
+            while rclpy.ok() and not node.finished:
+                rclpy.spin_once(node, timeout_sec=0.5)
         # The last message needs a moment on its way.
         time.sleep(0.5)
     except (SourceError, CalibrationError) as error:
         rclpy.logging.get_logger('demo_camera').fatal(str(error))
         sys.exit(1)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:  # while it was made
         pass
     finally:
         if node:

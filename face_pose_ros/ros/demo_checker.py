@@ -18,7 +18,6 @@ import torch
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, PoseStamped, Quaternion, Vector3
 from numpy.typing import NDArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from scipy.spatial.transform import Rotation
@@ -30,6 +29,7 @@ from face_pose_ros.evaluation.draw import draw_head, draw_text
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.ros.conversions import camera_from_info, image_to_rgb
 from face_pose_ros.ros.demo_camera import PORTRAIT_FRAME, RATE_HZ
+from face_pose_ros.ros.spinning import until_interrupted
 
 _SILENCE_S = 4.0  # without a message, the demo is over
 _AGREE = 1e-6  # of every number in TF and PoseStamped
@@ -207,15 +207,12 @@ def main(args: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     rclpy.init(args=args)
     node = DemoChecker()
-    try:
+    with until_interrupted():
         while rclpy.ok() and not node.silent:
             rclpy.spin_once(node, timeout_sec=0.2)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        failed = node.report()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    failed = node.report()
+    node.destroy_node()
+    rclpy.try_shutdown()
     sys.exit(1 if failed else 0)
 
 

@@ -12,7 +12,6 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
@@ -32,6 +31,7 @@ from face_pose_ros.ros.parameters import (
 )
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
+from face_pose_ros.ros.spinning import until_interrupted
 from face_pose_ros.weights import WeightsError
 
 _WARNING_PERIOD_S = 5.0  # of the same warning
@@ -287,14 +287,11 @@ def main(args: list[str] | None = None) -> None:
         rclpy.try_shutdown()
         sys.exit(1)
     failed = node.parameters.autostart and not node.autostart()
-    try:
-        if not failed:
+    if not failed:
+        with until_interrupted():
             rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
     sys.exit(1 if failed else 0)
 
 
