@@ -2,7 +2,9 @@
 
 import pytest
 
-rclpy = pytest.importorskip('rclpy', reason='needs ROS 2: make setup, or a distribution')
+pytest.importorskip('rclpy', reason='needs ROS 2: make setup, or a distribution')
+
+import rclpy
 
 from face_pose_ros.ros.spinning import until_interrupted
 
