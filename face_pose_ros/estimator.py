@@ -102,6 +102,20 @@ class FacePoseEstimator:
         self.tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
         self._images_since_detection = 0
 
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run networks and solver once: a first use compiles, for a minute in a new installation."""
+        side = 256
+        K = [side, 0, 0.5 * (side - 1), 0, side, 0.5 * (side - 1), 0, 0, 1]
+        camera = Camera.from_K(K, side, side)
+        self.estimate(np.zeros((side, side, 3), np.uint8), camera, [[64, 64, 192, 192]])
+        # A black picture has no face to fit; the mean face half a metre ahead is one.
+        camera = camera.to(self.device, torch.float64)
+        R = self.model.xyz_head.new_tensor([[0, 1, 0], [0, 0, -1], [-1, 0, 0]])
+        uv = camera.project(self.model.xyz_head @ R.T + R.new_tensor([0, 0, 0.5])).uv[None]
+        cov_uv = torch.eye(2).to(uv).expand(*uv.shape, 2)
+        fit_pose(Keypoints(uv, cov_uv, uv.new_ones(1)), self.model, camera, self.options.pose)
+
     def configure(self, options: EstimatorOptions) -> None:
         """Go on with other options; people keep their ids."""
         self.options = options

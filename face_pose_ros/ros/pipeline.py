@@ -15,8 +15,6 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros import conversions
 from face_pose_ros.ros.parameters import Parameters
 
-_WARM_UP_PX = 256  # side of the picture that the networks run on first
-
 
 class FrameError(Exception):
     """A frame that can't be answered; the text names the topic and what was expected."""
@@ -46,7 +44,7 @@ class FramePipeline:
         info_topic: str,
         tell: Callable[[str, str], None],
     ) -> None:
-        """Load the networks and run them once: a camera's first picture need not wait longer.
+        """Load the networks and warm up: a camera's first picture need not wait longer.
 
         Args:
             parameters: Snapshot; `device` and `image_is_rectified` count from here on.
@@ -68,10 +66,7 @@ class FramePipeline:
     def load(self) -> None:
         """Load the networks, again if need be: a device that was lost may be back."""
         estimator = FacePoseEstimator(self._parameters.device, self._parameters.estimator)
-        side = _WARM_UP_PX
-        K = [side, 0, 0.5 * (side - 1), 0, side, 0.5 * (side - 1), 0, 0, 1]
-        picture = np.zeros((side, side, 3), np.uint8)
-        estimator.estimate(picture, Camera.from_K(K, side, side), [[64, 64, 192, 192]])
+        estimator.warm_up()
         self.estimator = estimator
 
     def forget_all(self) -> None:
