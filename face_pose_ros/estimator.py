@@ -104,7 +104,7 @@ class FacePoseEstimator:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Run networks and solver once: a first use compiles, for a minute in a new installation."""
+        """Run networks and solver once: a new installation compiles for a minute."""
         side = 256
         K = [side, 0, 0.5 * (side - 1), 0, side, 0.5 * (side - 1), 0, 0, 1]
         camera = Camera.from_K(K, side, side)

@@ -12,7 +12,7 @@ from helpers.portraits import portrait_view, without_face
 from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
-from face_pose_ros.pose.refine import PoseOptions
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
 
 GROUP = Path(__file__).parents[2] / 'shared/eval/group/six.jpg'
 FACE_FREE = (
@@ -211,3 +211,15 @@ def test_a_device_that_does_not_exist_is_named():
 def test_bad_options_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):
         EstimatorOptions(**kwargs)
+
+
+def test_warming_up_fits_a_pose_so_that_the_first_face_waits_for_no_compiler(monkeypatch):
+    fits = []
+
+    def fit(*args, **kwargs):
+        fits.append(fit_pose(*args, **kwargs))
+        return fits[-1]
+
+    monkeypatch.setattr('face_pose_ros.estimator.fit_pose', fit)
+    FacePoseEstimator().warm_up()
+    assert [bool(result.poses.failed) for result in fits] == [False]
