@@ -10,11 +10,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from face_pose_ros.faces.blazeface import blazeface_full_range
+from face_pose_ros.engines.networks import Networks, load_networks
 from face_pose_ros.faces.detector import DetectorOptions, FaceDetector
 from face_pose_ros.faces.nms import box_overlaps, suppress
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.face_mesh import face_mesh_v2
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.refine import (
@@ -80,23 +79,28 @@ class FacePoseEstimator:
     """6-DoF head poses of every face in a picture of a calibrated camera."""
 
     def __init__(
-        self, device: str | torch.device = 'cpu', options: EstimatorOptions | None = None
+        self,
+        device: str | torch.device = 'cpu',
+        options: EstimatorOptions | None = None,
+        networks: Networks | None = None,
     ) -> None:
         """Load the packaged networks.
 
         Args:
             device: 'cpu', 'cuda' or 'cuda:<index>'.
             options: See `EstimatorOptions`.
+            networks: To share with other estimators, instead of those of `device`.
 
         Raises:
             ValueError: There is no such device.
             WeightsError: A weights file is missing, truncated or altered.
         """
-        self.device = _checked_device(device)
+        networks = networks or load_networks(device)
+        self.device = networks.device
         self.options = options or EstimatorOptions()
-        self.detector = FaceDetector(blazeface_full_range(self.device), self.options.detector)
+        self.detector = FaceDetector(networks.detector, self.options.detector)
         self.keypoints = KeypointPredictor(
-            face_mesh_v2(self.device), self.options.looks, self.options.jitters
+            networks.keypoints, self.options.looks, self.options.jitters
         )
         self.model = deformable_face(self.device)
         self.tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
@@ -248,16 +252,6 @@ class FacePoseEstimator:
 def bounds_xyxy(uv: Tensor) -> Tensor:
     """Bounding boxes (N, 4) px of keypoints (N, K, 2) px, K >= 1."""
     return torch.cat([uv.amin(1), uv.amax(1)], -1)
-
-
-def _checked_device(name: str | torch.device) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        present = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
-        raise ValueError(f"device '{name}' is not one of {', '.join(present)}") from error
-    return device
 
 
 def _to_numpy(keypoints: Keypoints, poses: HeadPoses, prior_of: Sequence[str]) -> list[FacePose]:

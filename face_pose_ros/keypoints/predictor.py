@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.crop import (
@@ -15,7 +16,7 @@ from face_pose_ros.keypoints.crop import (
     jittered,
     render_crops,
 )
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, POINTS, mirror_partners
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, POINTS, FaceMeshPoints, mirror_partners
 from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
 from face_pose_ros.types import Faces, Keypoints
 
@@ -44,11 +45,13 @@ class KeypointPredictor:
     crops is more precise than the last look, and what they disagree on tells of its error.
     """
 
-    def __init__(self, network: nn.Module, looks: int, jitters: int = 0) -> None:
+    def __init__(
+        self, network: Callable[[Tensor], FaceMeshPoints], looks: int, jitters: int = 0
+    ) -> None:
         """Take the network and how much to make of it.
 
         Args:
-            network: `face_mesh_v2`.
+            network: `face_mesh_v2`, or the same network run by another engine.
             looks: How often to look at a new face at most, 1 or more.
             jitters: Crops to average for each face after that; 0 takes the last look.
         """

@@ -1,0 +1,1 @@
+"""How the networks run: torch on any device."""
