@@ -29,6 +29,7 @@ setup(
     entry_points={
         'console_scripts': [
             f'pose_node = {NAME}.ros.node:main',
+            f'multi_camera = {NAME}.ros.multi_camera:main',
             f'face_pose_bag = {NAME}.ros.bag:main',
             f'demo_camera = {NAME}.ros.demo_camera:main',
             f'look_at = {NAME}.examples.look_at:main',

@@ -104,7 +104,6 @@ class FacePoseEstimator:
         )
         self.model = deformable_face(self.device)
         self.tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
-        self._images_since_detection = 0
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -181,10 +180,10 @@ class FacePoseEstimator:
         keypoints = self.keypoints.follow(pixels, known_uv, camera)
         distinct = self._distinct(keypoints)
         keypoints, prior_of = keypoints[distinct], [known.ids[i] for i in distinct.tolist()]
-        self._images_since_detection += 1
+        self.tracker.images_since_detection += 1
         missing = len(keypoints) < max(len(self.tracker.ids), 1)
-        if missing or self._images_since_detection >= self.options.detect_every:
-            self._images_since_detection = 0
+        if missing or self.tracker.images_since_detection >= self.options.detect_every:
+            self.tracker.images_since_detection = 0
             faces = self._unknown(self.detector.detect(pixels), keypoints)
             found = self.keypoints.predict(pixels, faces, camera)
             prior_of += [''] * len(found)

@@ -1,7 +1,7 @@
 """Start the pose node on a camera's topics: `ros2 launch face_pose_ros pose.launch.py`.
 
 Several cameras: `cameras:=front,left` starts a node for each, in the namespaces front and left, on
-the topics of that name in there.
+the topics of that name in there; with `one_process:=true` they share their networks' batches.
 """
 
 from launch import LaunchContext, LaunchDescription
@@ -19,6 +19,7 @@ def generate_launch_description() -> LaunchDescription:
     arguments = {
         'namespace': ('', 'namespace of the node'),
         'cameras': ('', 'namespaces of several cameras, separated by commas, within namespace'),
+        'one_process': ('false', 'one process for all cameras: the way to use one GPU'),
         'image': ('image', 'topic of the camera image'),
         'camera_info': ('camera_info', 'topic of its calibration'),
         'image_transport': ('', 'raw, or compressed for <image>/compressed; empty: as in config'),
@@ -58,18 +59,17 @@ def _pose_nodes(context: LaunchContext) -> list[Node]:
     given = {name: text for name, text in texts.items() if text}
     namespace = LaunchConfiguration('namespace').perform(context)
     cameras = LaunchConfiguration('cameras').perform(context).replace(' ', '').split(',')
+    namespaces = ['/'.join(name for name in (namespace, camera) if name) for camera in cameras]
+    common = {
+        'package': 'face_pose_ros',
+        'parameters': [LaunchConfiguration('config'), given],
+        'remappings': [(n, LaunchConfiguration(n)) for n in ('image', 'camera_info')],
+        'output': 'screen',
+    }
+    if IfCondition(LaunchConfiguration('one_process')).evaluate(context):
+        # A namespace or a name given to the process would hold for all its nodes.
+        return [Node(executable='multi_camera', arguments=namespaces, **common)]
     return [
-        Node(
-            package='face_pose_ros',
-            executable='pose_node',
-            name='face_pose',
-            namespace='/'.join(name for name in (namespace, camera) if name),
-            parameters=[LaunchConfiguration('config'), given],
-            remappings=[
-                ('image', LaunchConfiguration('image')),
-                ('camera_info', LaunchConfiguration('camera_info')),
-            ],
-            output='screen',
-        )
-        for camera in cameras
+        Node(executable='pose_node', name='face_pose', namespace=name, **common)
+        for name in namespaces
     ]

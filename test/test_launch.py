@@ -19,6 +19,7 @@ ARGUMENTS = {
     POSE: {
         'namespace': '',
         'cameras': '',
+        'one_process': 'false',
         'image': 'image',
         'camera_info': 'camera_info',
         'image_transport': '',
@@ -212,10 +213,18 @@ def test_pose_node_starts_with_the_arguments_and_stops_on_ctrl_c(observer, domai
 
 @needs_launch
 @pytest.mark.dds
-def test_several_cameras_get_a_node_each_in_their_namespaces(observer, domain_id, tmp_path):
+@pytest.mark.parametrize('one_process', ['false', 'true'])
+def test_several_cameras_get_a_node_each_in_their_namespaces(
+    observer, domain_id, tmp_path, one_process
+):
     config = tmp_path / 'config.yaml'
     config.write_text('/**: {ros__parameters: {threads: 1}}')
-    arguments = ['namespace:=robot', 'cameras:=front, left', 'image:=image_raw']
+    arguments = [
+        'namespace:=robot',
+        'cameras:=front, left',
+        'image:=image_raw',
+        f'one_process:={one_process}',
+    ]
     with launched(tmp_path, domain_id, POSE, *arguments, f'config:={config}') as process:
         end_s = time.monotonic() + 90
         topics = [f'/robot/{camera}/image_raw' for camera in ('front', 'left')]
@@ -225,6 +234,8 @@ def test_several_cameras_get_a_node_each_in_their_namespaces(observer, domain_id
             time.sleep(0.05)
         for camera in ('front', 'left'):
             assert observer.count_publishers(f'/robot/{camera}/face_pose/poses') == 1
+        started = (tmp_path / 'output').read_text().count('process started with pid')
+        assert started == (1 if one_process == 'true' else 2)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
 

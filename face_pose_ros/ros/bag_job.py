@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -37,25 +36,6 @@ class Job:
         return repr((path, stat.st_size, stat.st_mtime_ns, topics, self.parameters))
 
 
-class Memory(NamedTuple):
-    """What a pipeline knows of its stream."""
-
-    tracker: Tracker
-    images_since_detection: int
-    stamp_s: float
-
-    @classmethod
-    def of(cls, pipeline: FramePipeline) -> Memory:
-        """Take it from a pipeline."""
-        estimator = pipeline.estimator
-        return cls(estimator.tracker, estimator._images_since_detection, pipeline._stamp_s)
-
-    def give_to(self, pipeline: FramePipeline) -> None:
-        """Let a fresh pipeline go on with it."""
-        estimator = pipeline.estimator
-        estimator.tracker, estimator._images_since_detection, pipeline._stamp_s = self
-
-
 @dataclass
 class Progress:
     """How far a job is."""
@@ -65,7 +45,7 @@ class Progress:
     why: str = ''  # the first of them was
     remarks: dict[str, str] = field(default_factory=dict)  # on used ones, the first of each cause
     ids: set[str] = field(default_factory=set)  # of everybody seen
-    memory: Memory | None = None
+    tracker: Tracker | None = None  # the pipeline's
 
 
 def convert(job: Job, advance: Callable[[int], object] = lambda images: None) -> str:
@@ -115,8 +95,8 @@ def _work(
         pipeline = FramePipeline(parameters, *topics, remark)
     except ValueError as error:
         raise ParameterError(str(error)) from error
-    if progress.memory:
-        progress.memory.give_to(pipeline)
+    if progress.tracker:
+        pipeline.estimator.tracker = progress.tracker
     advance(progress.pairs)
     for time_ns, image, info in islice(recording.pairs(), progress.pairs, None):
         progress.pairs += 1
@@ -130,7 +110,7 @@ def _work(
             for topic, msg in messages_of(faces, image.header, parameters.publish_tf):
                 output.add(time_ns, topic, msg)
         if progress.pairs % COMMIT_EVERY == 0:
-            progress.memory = Memory.of(pipeline)
+            progress.tracker = pipeline.estimator.tracker
             output.commit(progress)
         advance(1)
     if progress.unusable == progress.pairs:

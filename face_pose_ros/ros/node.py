@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import rclpy
@@ -12,6 +13,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
@@ -20,6 +22,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.diagnostics import Monitor
@@ -56,10 +59,11 @@ class PoseNode(LifecycleNode):
     unsubscribes and forgets all people, cleanup frees the device.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, shared: SharedNetworks | None = None, **kwargs: Any) -> None:
         """Declare and check the parameters.
 
         Args:
+            shared: Networks to use together with other nodes of this process; None: its own.
             kwargs: Passed on to `rclpy.lifecycle.LifecycleNode`.
 
         Raises:
@@ -68,6 +72,7 @@ class PoseNode(LifecycleNode):
         super().__init__('face_pose', **kwargs)
         # What destroy_node needs comes first: rclpy calls it too when the rest fails.
         self._worker: FrameWorker[Frame] | None = None
+        self._shared = shared
         self.parameters = declare_parameters(self)
         self.add_on_set_parameters_callback(self._change_parameters)
         self.pipeline: FramePipeline | None = None
@@ -97,7 +102,13 @@ class PoseNode(LifecycleNode):
             torch.set_num_threads(self.parameters.threads)
         try:
             self.pipeline = FramePipeline(
-                self.parameters, self.image_topic, self.info_topic, self._warn
+                self.parameters,
+                self.image_topic,
+                self.info_topic,
+                self._warn,
+                self._shared,
+                # Frames and topics of people are known to the whole robot.
+                id_prefix=''.join(f'{part}_' for part in self.get_namespace().split('/') if part),
             )
         except (ValueError, WeightsError) as error:
             self.get_logger().fatal(str(error))
@@ -218,7 +229,8 @@ class PoseNode(LifecycleNode):
         assert self.pipeline is not None
         assert self._publisher is not None
         parameters = self.parameters
-        answer = self.pipeline.answer(*frame, parameters)
+        with self._shared.frame() if self._shared else nullcontext():
+            answer = self.pipeline.answer(*frame, parameters)
         self._failures = 0
         header, ids = frame.image.header, self.pipeline.estimator.tracker.ids
         begin_s = time.perf_counter()
@@ -235,7 +247,7 @@ class PoseNode(LifecycleNode):
     def _reload(self) -> None:
         assert self.pipeline is not None
         try:
-            self.pipeline.load()
+            self.pipeline.reload()
         except Exception as error:  # the device may be gone for good; the next frame tries again
             self._monitor.failed(f'networks can not be loaded again: {error!r}')
             return
@@ -277,22 +289,33 @@ class PoseNode(LifecycleNode):
         )
 
 
-def main(args: list[str] | None = None) -> None:
-    """Run the node until it is interrupted."""
+def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) -> None:
+    """Run nodes until the process is interrupted; exit status 1 if one can't be started."""
     rclpy.init(args=args)
     try:
-        node = PoseNode()
+        nodes = make_nodes()
     except ParameterError as error:
         rclpy.logging.get_logger('face_pose').fatal(str(error))
         rclpy.try_shutdown()
         sys.exit(1)
-    failed = node.parameters.autostart and not node.autostart()
-    if not failed:
-        with until_interrupted():
-            rclpy.spin(node)
-    node.destroy_node()
+    executor = SingleThreadedExecutor()
+    for node in nodes:
+        executor.add_node(node)
+    failed = False
+    with until_interrupted():
+        failed = not all(node.autostart() for node in nodes if node.parameters.autostart)
+        if not failed:
+            executor.spin()
+    executor.shutdown()
+    for node in nodes:
+        node.destroy_node()
     rclpy.try_shutdown()
     sys.exit(1 if failed else 0)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the node of one camera."""
+    run(lambda: [PoseNode()], args)
 
 
 if __name__ == '__main__':

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from face_pose_ros.engines.networks import load_networks
+from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.estimator import FacePose, FacePoseEstimator
 from face_pose_ros.faces.detector import MIN_IMAGE_PX
 from face_pose_ros.geometry.camera import Camera
@@ -43,6 +45,8 @@ class FramePipeline:
         image_topic: str,
         info_topic: str,
         tell: Callable[[str, str], None],
+        shared: SharedNetworks | None = None,
+        id_prefix: str = '',
     ) -> None:
         """Load the networks and warm up: a camera's first picture need not wait longer.
 
@@ -51,28 +55,38 @@ class FramePipeline:
             image_topic: For error texts; likewise info_topic.
             info_topic: See image_topic.
             tell: Takes the cause and the text of what is odd about a frame that is answered.
+            shared: Networks to use together with other cameras; None: its own.
+            id_prefix: Before every id, so that no other camera's people have the same.
 
         Raises:
-            ValueError: The device does not exist.
+            ValueError: The device does not exist, or is not that of the shared networks.
             WeightsError: A weights file is missing or damaged.
         """
         self._parameters = parameters
         self._image_topic, self._info_topic = image_topic, info_topic
         self._tell = tell
+        self._shared = shared
+        self._id_prefix = id_prefix
         self._camera: tuple[CameraInfo, Camera] | None = None
-        self._stamp_s = -np.inf  # of the last answer
-        self.load()
+        self.estimator = self._load()
 
-    def load(self) -> None:
-        """Load the networks, again if need be: a device that was lost may be back."""
-        estimator = FacePoseEstimator(self._parameters.device, self._parameters.estimator)
+    def reload(self) -> None:
+        """Load the networks again: a device that was lost may be back. People keep their ids."""
+        tracker = self.estimator.tracker
+        self.estimator = self._load()
+        self.estimator.tracker = tracker
+
+    def _load(self) -> FacePoseEstimator:
+        device = self._parameters.device
+        networks = self._shared.load(device) if self._shared else load_networks(device)
+        estimator = FacePoseEstimator(networks=networks, options=self._parameters.estimator)
+        estimator.tracker.id_prefix = self._id_prefix
         estimator.warm_up()
-        self.estimator = estimator
+        return estimator
 
     def forget_all(self) -> None:
         """Begin anew, with the same networks."""
         self.estimator.tracker.forget_all()
-        self._stamp_s = -np.inf
 
     def answer(
         self, image: Image | CompressedImage, info: CameraInfo, parameters: Parameters
@@ -89,7 +103,8 @@ class FramePipeline:
         """
         begin_s = time.perf_counter()
         stamp_s = image.header.stamp.sec + 1e-9 * image.header.stamp.nanosec
-        if stamp_s == self._stamp_s:
+        last_s = self.estimator.tracker.stamp_s
+        if stamp_s == last_s:
             raise FrameError(
                 'same stamp', f'{self._image_topic}: two images have the stamp {stamp_s:.9f}'
             )
@@ -102,16 +117,15 @@ class FramePipeline:
         camera = self._camera_of(info)
         rgb = self._rgb_of(image, camera)
         converted_s = time.perf_counter()
-        if stamp_s < self._stamp_s:
+        if stamp_s < last_s:
             self._tell(
                 'time',
-                f'{self._image_topic} went back by {self._stamp_s - stamp_s:.3f} s: '
+                f'{self._image_topic} went back by {last_s - stamp_s:.3f} s: '
                 'all people are forgotten',
             )
         if parameters.estimator != self.estimator.options:
             self.estimator.configure(parameters.estimator)
         faces = self.estimator.track(rgb, camera, stamp_s)
-        self._stamp_s = stamp_s
         estimate_s = time.perf_counter() - converted_s
         return Answer(
             faces, camera, rgb, {'convert': converted_s - begin_s, 'estimate': estimate_s}

@@ -68,12 +68,14 @@ class Tracker:
             expressions: C, which coefficients are expressions.
         """
         self.options = options
+        self.id_prefix = ''  # two cameras must not give two people the same id
+        self.images_since_detection = 0  # how long nobody has looked for new people
         self._prior = prior
         self._expressions = np.asarray(expressions, dtype=bool)
         self._identity = np.flatnonzero(~self._expressions)
         self._people: list[_Person] = []
         self._count = 0
-        self._stamp_s = -np.inf
+        self.stamp_s = -np.inf  # of the last image
 
     def configure(self, options: TrackerOptions, prior: Shape) -> None:
         """Go on with other options; a person's shape is remembered as it was."""
@@ -84,7 +86,7 @@ class Tracker:
     def forget_all(self) -> None:
         """Know nobody again; ids go on where they were."""
         self._people.clear()
-        self._stamp_s = -np.inf
+        self.stamp_s = -np.inf
 
     @property
     def ids(self) -> list[str]:
@@ -93,7 +95,7 @@ class Tracker:
 
     def known_faces(self, max_age_s: float) -> KnownFaces:
         """The faces seen at most max_age_s [s] before the last `advance`."""
-        recent = [p for p in self._people if p.seen_s >= self._stamp_s - max_age_s]
+        recent = [p for p in self._people if p.seen_s >= self.stamp_s - max_age_s]
         return KnownFaces(
             tuple(person.id for person in recent),
             np.array([person.keypoints_uv for person in recent]).reshape(-1, 478, 2),
@@ -112,9 +114,9 @@ class Tracker:
 
     def advance(self, stamp_s: float) -> None:
         """Forget what is lost by now [s]; a stamp before the last one is a restart."""
-        if stamp_s < self._stamp_s:
+        if stamp_s < self.stamp_s:
             self._people.clear()
-        self._stamp_s = stamp_s
+        self.stamp_s = stamp_s
         oldest_s = stamp_s - self.options.lost_after_s
         self._people = [person for person in self._people if person.seen_s >= oldest_s]
         for person in self._people:
@@ -154,7 +156,7 @@ class Tracker:
     def _recognised(self, given: Sequence[FaceGivenIdentity]) -> dict[int, _Person]:
         """Row of a face -> the person whose face it is, if it is known."""
         people = self._people
-        states = [person.filter.predict(self._stamp_s) for person in people]
+        states = [person.filter.predict(self.stamp_s) for person in people]
         poses = [[face.pose_for(person.identity) for person in people] for face in given]
         match = associate(
             np.array([state.T_cam_head for state in states]).reshape(-1, 4, 4),
@@ -169,7 +171,7 @@ class Tracker:
         self, person: _Person | None, face: FacePose, given: FaceGivenIdentity, prior: Shape
     ) -> FacePose:
         """The face with what was known of the person; `prior` is what its fit was given."""
-        options, stamp_s = self.options, self._stamp_s
+        options, stamp_s = self.options, self.stamp_s
         if person:
             memory = person.memory
         else:
@@ -213,7 +215,7 @@ class Tracker:
 
     def _new_id(self) -> str:
         self._count += 1
-        return f'f{self._count:05d}'
+        return f'{self.id_prefix}f{self._count:05d}'
 
 
 def _scatter(fitted: Shape, prior: Shape) -> Array:

@@ -1,0 +1,164 @@
+"""Networks shared by several cameras: what they ask for at the same moment runs as one batch."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from face_pose_ros.engines.networks import Networks, load_networks
+
+_FAILED = 'the batch with this frame failed'
+
+
+@dataclass
+class _Call:
+    """What one thread asked for, and what it got."""
+
+    pictures: Tensor  # (N, ...)
+    outputs: Any = None
+    error: BaseException | None = None
+    done: bool = False
+
+
+class SharedNetworks:
+    """The networks of one device, for estimators that each run on a thread of their own.
+
+    A call waits for those of other cameras only while a frame that began within `window_s` of its
+    own has not asked yet, and never longer than that. Cameras that are not synchronised do not
+    wait for each other.
+    """
+
+    def __init__(self, window_s: float = 0.005) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            window_s: Frames that begin within this time are inferred together [s].
+        """
+        self._window_s = window_s
+        self._changed = threading.Condition()
+        self._begun_s: dict[int, float] = {}  # thread -> when its frame began
+        self._asking: set[int] = set()  # threads within a call
+        self._device: str | None = None
+        self._networks: Networks | None = None
+        self._damaged = False
+        self._detector = _Batched(self, lambda networks: networks.detector)
+        self._keypoints = _Batched(self, lambda networks: networks.keypoints)
+
+    def load(self, device: str) -> Networks:
+        """The networks for one more estimator, loaded again if they failed.
+
+        Args:
+            device: As in `load_networks`, and for all estimators the same.
+
+        Raises:
+            ValueError: There is no such device, or the others are on another one.
+            WeightsError: See `load_networks`.
+        """
+        with self._changed:
+            if self._device not in (None, device):
+                raise ValueError(
+                    f"device is '{device}', expected '{self._device}' as for the other cameras "
+                    'that share the networks'
+                )
+            if self._networks is None or self._damaged:
+                self._networks, self._device = load_networks(device), device
+                self._damaged = False
+            return Networks(self._networks.device, self._detector, self._keypoints)
+
+    @contextmanager
+    def frame(self) -> Iterator[None]:
+        """Around the work on a camera's frame, on the thread that does it."""
+        thread = threading.get_ident()
+        with self._changed:
+            self._begun_s[thread] = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._begun_s[thread]
+                self._changed.notify_all()
+
+
+class _Batched:
+    """One network; the thread whose call comes first runs it for all."""
+
+    def __init__(
+        self, shared: SharedNetworks, network_of: Callable[[Networks], Callable[[Tensor], Any]]
+    ) -> None:
+        self._shared = shared
+        self._network_of = network_of
+        self._calls: dict[int, _Call] = {}  # thread -> its call
+        self._is_led = False
+
+    def __call__(self, pictures: Tensor) -> Any:
+        """The network's outputs for these pictures (N, ...)."""
+        call, changed, thread = _Call(pictures), self._shared._changed, threading.get_ident()
+        with changed:
+            self._calls[thread] = call
+            self._shared._asking.add(thread)
+            changed.notify_all()
+            changed.wait_for(lambda: call.done or not self._is_led)
+            if not call.done:
+                self._is_led = True
+                self._lead(call)
+            self._shared._asking.remove(thread)
+        if call.error is not None:
+            raise RuntimeError(_FAILED) from call.error
+        return call.outputs
+
+    def _lead(self, first: _Call) -> None:
+        """Run the network for all calls with pictures of this size; the lock is held."""
+        shared = self._shared
+        shared._changed.wait_for(self._nobody_is_missing, shared._window_s)
+        shape = first.pictures.shape[1:]
+        together = {t: c for t, c in self._calls.items() if c.pictures.shape[1:] == shape}
+        for thread in together:
+            del self._calls[thread]
+        assert shared._networks is not None
+        network = self._network_of(shared._networks)
+        shared._changed.release()
+        try:
+            _run(network, list(together.values()))
+        finally:
+            shared._changed.acquire()
+            shared._damaged |= first.error is not None
+            self._is_led = False
+            shared._changed.notify_all()
+
+    def _nobody_is_missing(self) -> bool:
+        """Whether every frame that began when this thread's did is asking for something."""
+        shared = self._shared
+        mine_s = shared._begun_s.get(threading.get_ident(), -math.inf)
+        return all(
+            thread in shared._asking or abs(other_s - mine_s) > shared._window_s
+            for thread, other_s in shared._begun_s.items()
+        )
+
+
+def _run(network: Callable[[Tensor], Any], calls: list[_Call]) -> None:
+    """Ask the network once; every call gets its part, or the error."""
+    try:
+        if len(calls) == 1:
+            calls[0].outputs = network(calls[0].pictures)
+        else:
+            outputs = network(torch.cat([call.pictures for call in calls]))
+            counts = [len(call.pictures) for call in calls]
+            parts = zip(*(output.split(counts) for output in outputs), strict=True)
+            make = getattr(outputs, '_make', tuple)  # a named tuple stays one
+            for call, part in zip(calls, parts, strict=True):
+                call.outputs = make(part)
+    # Whatever goes wrong on the device, each camera has to hear of it.
+    except BaseException as error:
+        for call in calls:
+            call.error = error
+    finally:
+        for call in calls:
+            call.done = True

@@ -1,0 +1,44 @@
+"""Several cameras in one process, on one device: a pose node each, networks asked in one batch.
+
+    ros2 run face_pose_ros multi_camera front left
+
+The arguments are the namespaces of the nodes, each named face_pose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rclpy.exceptions import InvalidNamespaceException
+from rclpy.utilities import remove_ros_args
+from rclpy.validate_namespace import validate_namespace
+
+from face_pose_ros.engines.shared import SharedNetworks
+from face_pose_ros.ros.node import PoseNode, run
+
+
+def _namespace(text: str) -> str:
+    try:
+        validate_namespace(f'/{text.lstrip("/")}')
+    except InvalidNamespaceException as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run a node for each camera until the process is interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        'namespace', type=_namespace, nargs='+', help='of a camera: its node is there'
+    )
+    namespaces = parser.parse_args(remove_ros_args(args or sys.argv)[1:]).namespace
+    repeated = {name for name in namespaces if namespaces.count(name) > 1}
+    if repeated:
+        parser.error(f'each namespace once, got {", ".join(sorted(repeated))} more than once')
+    shared = SharedNetworks()
+    run(lambda: [PoseNode(shared, namespace=name) for name in namespaces], args)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,183 @@
+"""Calls of several threads become one batch, when they belong together."""
+
+import threading
+import time
+
+import pytest
+import torch
+from helpers.portraits import portrait_view
+
+from face_pose_ros import FacePoseEstimator
+from face_pose_ros.engines import shared as shared_module
+from face_pose_ros.engines.networks import Networks
+from face_pose_ros.engines.shared import SharedNetworks
+from face_pose_ros.keypoints.face_mesh import FaceMeshPoints
+
+DEVICE = torch.device('cpu')
+
+
+class Counting:
+    """Networks that note the size of every batch."""
+
+    def __init__(self, monkeypatch):
+        self.batches = []
+        self.loads = 0
+        self.error = None
+        monkeypatch.setattr(shared_module, 'load_networks', self.load)
+
+    def load(self, device):
+        self.loads += 1
+        return Networks(DEVICE, self.run, lambda x: FaceMeshPoints(x, 2 * x, 3 * x))
+
+    def run(self, pictures):
+        self.batches.append(len(pictures))
+        if self.error:
+            raise self.error
+        return pictures + 1, pictures - 1
+
+
+@pytest.fixture
+def network(monkeypatch):
+    return Counting(monkeypatch)
+
+
+def in_threads(*works):
+    """Results, or errors, of functions that run at the same time."""
+    results = [None] * len(works)
+
+    def run(i):
+        try:
+            results[i] = works[i]()
+        except RuntimeError as error:
+            results[i] = error
+
+    threads = [threading.Thread(target=run, args=[i]) for i in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+    return results
+
+
+def asking(shared, pictures, barrier=None, delay_s=0.0, ask=lambda networks: networks.detector):
+    """Work on a frame that asks for these pictures."""
+    networks = shared.load('cpu')
+
+    def work():
+        time.sleep(delay_s)
+        with shared.frame():
+            if barrier:
+                barrier.wait()
+            return ask(networks)(pictures)
+
+    return work
+
+
+def test_frames_of_one_moment_are_one_batch_and_each_gets_its_own(network):
+    shared, barrier = SharedNetworks(window_s=5), threading.Barrier(3)
+    pictures = [torch.full((n, 3, 4, 4), float(n)) for n in (1, 2, 3)]
+    results = in_threads(*(asking(shared, p, barrier) for p in pictures))
+
+    assert network.batches == [6]
+    for p, (plus, minus) in zip(pictures, results, strict=True):
+        assert torch.equal(plus, p + 1)
+        assert torch.equal(minus, p - 1)
+
+
+def test_a_named_tuple_stays_one(network):
+    shared, barrier = SharedNetworks(window_s=5), threading.Barrier(2)
+    works = [
+        asking(shared, torch.full((1, 2), value), barrier, ask=lambda n: n.keypoints)
+        for value in (1.0, 5.0)
+    ]
+    for points, value in zip(in_threads(*works), (1.0, 5.0), strict=True):
+        assert isinstance(points, FaceMeshPoints)
+        assert points.presence.tolist() == [[3 * value, 3 * value]]
+
+
+def test_pictures_of_other_sizes_are_a_batch_of_their_own(network):
+    shared, barrier = SharedNetworks(window_s=5), threading.Barrier(3)
+    sizes = (4, 8, 8)
+    in_threads(*(asking(shared, torch.zeros(1, 3, s, s), barrier) for s in sizes))
+
+    assert sorted(network.batches) == [1, 2]
+
+
+def test_frames_of_different_moments_do_not_wait_for_each_other(network):
+    shared = SharedNetworks(window_s=0.05)
+    networks = shared.load('cpu')
+    begun, done = threading.Event(), threading.Event()
+
+    def slow():
+        with shared.frame():
+            begun.set()
+            assert done.wait(10)
+
+    def quick():
+        begun.wait()
+        time.sleep(0.1)
+        with shared.frame():
+            start_s = time.perf_counter()
+            for _ in range(50):
+                networks.detector(torch.zeros(1, 3, 4, 4))
+            seconds = time.perf_counter() - start_s
+        done.set()
+        return seconds
+
+    assert in_threads(slow, quick)[1] < 50 * 0.05 / 5
+
+
+def test_nobody_waits_longer_than_the_window(network):
+    shared = SharedNetworks(window_s=0.2)
+    done = threading.Event()
+
+    def never_asks():
+        with shared.frame():
+            assert done.wait(10)
+
+    def asks():
+        ask = asking(shared, torch.zeros(1, 3, 4, 4), delay_s=0.05)
+        start_s = time.perf_counter()
+        ask()
+        done.set()
+        return time.perf_counter() - start_s
+
+    assert 0.2 < in_threads(never_asks, asks)[1] < 2
+
+
+def test_an_error_reaches_every_camera_and_the_networks_are_loaded_again_once(network):
+    shared, barrier = SharedNetworks(window_s=5), threading.Barrier(2)
+    network.error = MemoryError('device lost')
+    works = [asking(shared, torch.zeros(1, 3, 4, 4), barrier) for _ in range(2)]
+    results = in_threads(*works)
+
+    assert [str(result) for result in results] == ['the batch with this frame failed'] * 2
+    assert [result.__cause__ for result in results] == [network.error] * 2
+    network.error = None
+    shared.load('cpu')
+    shared.load('cpu')
+    assert network.loads == 2
+    assert len(asking(shared, torch.zeros(1, 3, 4, 4))()) == 2
+
+
+def test_all_share_one_device(network):
+    shared = SharedNetworks()
+    shared.load('cpu')
+    with pytest.raises(ValueError, match="device is 'cuda', expected 'cpu'"):
+        shared.load('cuda')
+
+
+def test_estimators_that_share_see_what_one_alone_sees():
+    shared, barrier = SharedNetworks(window_s=5), threading.Barrier(2)
+    rgb, camera = portrait_view()
+    (alone,) = FacePoseEstimator().estimate(rgb, camera)
+
+    def work():
+        estimator = FacePoseEstimator(networks=shared.load('cpu'))
+        with shared.frame():
+            barrier.wait()
+            return estimator.estimate(rgb, camera)
+
+    for (face,) in in_threads(work, work):
+        assert abs(face.keypoints_uv - alone.keypoints_uv).max() < 0.01
