@@ -139,7 +139,7 @@ def test_the_device_fails_and_comes_back(robot, monkeypatch):
     assert taken_s < RECOVERY_S
     assert robot.node.pipeline.estimator is not lost
     # The failed frames took longer than a face is remembered; its id is not given away again.
-    assert robot.node.pipeline.estimator.tracker.ids == ['f00002']
+    assert 'f00001' not in robot.node.pipeline.estimator.tracker.ids
     robot.wait_for_status('device', DiagnosticStatus.ERROR, 'CUDA error: device lost')
 
 
