@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import wraps
 from typing import Any, NamedTuple
 
 import rclpy
@@ -16,8 +17,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import qos_profile_sensor_data
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -34,6 +33,7 @@ from face_pose_ros.ros.parameters import (
 )
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
+from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
 from face_pose_ros.ros.spinning import until_interrupted
 from face_pose_ros.weights import WeightsError
 
@@ -47,6 +47,23 @@ class Frame(NamedTuple):
 
     image: Image | CompressedImage
     info: CameraInfo
+
+
+_Transition = Callable[['PoseNode', LifecycleState], TransitionCallbackReturn]
+
+
+def _reported(transition: _Transition) -> _Transition:
+    """Say what went wrong: rclpy makes an ERROR of an exception without a word."""
+
+    @wraps(transition)
+    def reporting(node: PoseNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            node.get_logger().fatal(f'{transition.__name__.removeprefix("on_")} failed: {error}')
+            return TransitionCallbackReturn.ERROR
+
+    return reporting
 
 
 class PoseNode(LifecycleNode):
@@ -96,6 +113,7 @@ class PoseNode(LifecycleNode):
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
+    @_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the networks, run them once, advertise the outputs."""
         if self.parameters.threads:
@@ -116,6 +134,7 @@ class PoseNode(LifecycleNode):
         self._publisher = FacePublisher(self, self._tf)
         return TransitionCallbackReturn.SUCCESS
 
+    @_reported
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the camera."""
         assert self.pipeline is not None
@@ -192,8 +211,8 @@ class PoseNode(LifecycleNode):
             kind,
             topic,
             callback,
-            qos_profile_sensor_data,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            sensor_data(),
+            qos_overriding_options=QOS_OVERRIDES,
         )
 
     def _change_parameters(self, changes: Iterable[Parameter]) -> SetParametersResult:

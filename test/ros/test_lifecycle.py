@@ -10,6 +10,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from ros.test_node import Robot, image_msg, without_face
 
 from face_pose_ros.ros import pipeline
@@ -107,18 +108,62 @@ def test_a_device_that_does_not_exist_leaves_the_node_unconfigured(ros, device):
 
 def test_an_error_in_a_transition_is_processed_and_the_node_can_start_again(ros, monkeypatch):
     node = ros.add(make_node(ros, autostart=False))
+    said = []
+    node.get_logger().fatal = said.append
     manager = Manager(ros)
     with monkeypatch.context() as patch:
 
-        def fail(*args):
+        def fail(**kwargs):
             raise MemoryError('no memory')
 
         patch.setattr(pipeline, 'FacePoseEstimator', fail)
         assert not manager.change(Transition.TRANSITION_CONFIGURE)
     assert manager.state == State.PRIMARY_STATE_UNCONFIGURED
     assert node.pipeline is None
+    assert said == ['configure failed: no memory']
     assert manager.change(Transition.TRANSITION_CONFIGURE)
     assert manager.state == State.PRIMARY_STATE_INACTIVE
+
+
+@pytest.mark.parametrize(
+    ('topic', 'policy', 'value'),
+    [
+        ('/image.subscription', 'reliability', 'sometimes'),
+        ('/face_pose/pose.publisher', 'durability', 'marble'),
+    ],
+)
+def test_a_quality_of_service_that_does_not_exist_is_named(ros, topic, policy, value):
+    node = ros.add(make_node(ros, **{f'qos_overrides.{topic}.{policy}': value}))
+    said = []
+    node.get_logger().fatal = said.append
+    assert not node.autostart()
+    assert len(said) == 1
+    assert policy in said[0]
+    assert value in said[0]
+
+
+def test_quality_of_service_of_each_topic_is_a_parameter(ros):
+    overrides = {
+        'qos_overrides./image.subscription.reliability': 'reliable',
+        'qos_overrides./camera_info.subscription.durability': 'transient_local',
+        'qos_overrides./face_pose/pose.publisher.durability': 'transient_local',
+        'qos_overrides./face_pose/poses.publisher.reliability': 'best_effort',
+    }
+    node = ros.add(make_node(ros, **overrides))
+    assert node.autostart()
+
+    def profile_of(infos):
+        return infos[0].qos_profile
+
+    image = profile_of(node.get_subscriptions_info_by_topic('/image'))
+    assert image.reliability == ReliabilityPolicy.RELIABLE
+    info = profile_of(node.get_subscriptions_info_by_topic('/camera_info'))
+    assert info.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert info.reliability == ReliabilityPolicy.BEST_EFFORT  # as it was
+    pose = profile_of(node.get_publishers_info_by_topic('/face_pose/pose'))
+    assert pose.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    poses = profile_of(node.get_publishers_info_by_topic('/face_pose/poses'))
+    assert poses.reliability == ReliabilityPolicy.BEST_EFFORT
 
 
 def test_parameters_change_while_the_node_runs(ros):
