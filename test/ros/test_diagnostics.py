@@ -1,6 +1,9 @@
 """Diagnostics: levels that mean something, rates and latencies over the last seconds."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
 
@@ -10,6 +13,7 @@ from ros.test_node import Robot, image_msg
 
 from face_pose_ros.ros.diagnostics import Monitor
 
+ROOT = Path(__file__).resolve().parents[2]
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 ABOUT = {'image topic': '/image', 'camera_info topic': '/camera_info', 'device': 'cpu'}
 
@@ -131,3 +135,16 @@ def test_the_node_publishes_them_every_second(ros):
     assert 'since capture, p50 / p95 [ms]' in values(poses)
     count = len(seen)
     ros.wait_for(lambda: len(seen) >= count + 2, timeout_s=3.5)
+
+
+@pytest.mark.parametrize('node', ['face_pose', 'robot/left/face_pose'])
+def test_the_aggregator_file_has_one_place_for_every_status(monitor, node):
+    file = yaml.safe_load((ROOT / 'config' / 'diagnostics.yaml').read_text())
+    parameters = file['analyzers']['ros__parameters']
+    analyzers = [value for value in parameters.values() if isinstance(value, dict)]
+    taken = [
+        [a['path'] for a in analyzers if any(part in status.name for part in a['contains'])]
+        for status in monitor.statuses(node, True, ABOUT)
+    ]
+    assert taken == [['Cameras'], ['Poses'], ['Devices']]
+    assert all(a['type'] == 'diagnostic_aggregator/GenericAnalyzer' for a in analyzers)
