@@ -11,21 +11,23 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
+SHARE = FindPackageShare('face_pose_ros')
+
 
 def generate_launch_description() -> LaunchDescription:
-    """Pose node, and RViz on request."""
-    share = FindPackageShare('face_pose_ros')
-    config = PathJoinSubstitution([share, 'config', 'pose.yaml'])
+    """Pose nodes, and RViz on request."""
+    config = PathJoinSubstitution([SHARE, 'config', 'pose.yaml'])
     arguments = {
-        'namespace': ('', 'namespace of the node'),
-        'cameras': ('', 'namespaces of several cameras, separated by commas, within namespace'),
+        'namespace': ('', 'namespace of everything'),
+        'cameras': ('', 'namespaces of the cameras, separated by commas, within namespace'),
         'one_process': ('false', 'one process for all cameras: the way to use one GPU'),
         'image': ('image', 'topic of the camera image'),
         'camera_info': ('camera_info', 'topic of its calibration'),
         'image_transport': ('', 'raw, or compressed for <image>/compressed; empty: as in config'),
         'device': ('', "cpu, cuda or 'cuda:<index>'; empty: as in config"),
         'config': (config, 'YAML file with all parameters'),
-        'rviz': ('false', "also start RViz; its Fixed Frame must be the camera's"),
+        'rviz': ('false', 'also start RViz, on the first of the cameras'),
+        'fixed_frame': ('', "RViz's Fixed Frame: the camera's frame; empty: the demo's"),
     }
     return LaunchDescription(
         [
@@ -33,29 +35,16 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=description)
                 for name, (default, description) in arguments.items()
             ),
-            # First: without RViz nothing starts, else a pose node would be left behind.
-            Node(
-                package='rviz2',
-                executable='rviz2',
-                namespace=LaunchConfiguration('namespace'),
-                arguments=['-d', PathJoinSubstitution([share, 'config', 'face_pose.rviz'])],
-                # From the names in face_pose.rviz, which are the demo's, to those of this node.
-                remappings=[
-                    ('/face_pose/poses', 'face_pose/poses'),
-                    ('/face_pose/markers', 'face_pose/markers'),
-                    ('/face_pose/overlay', 'face_pose/overlay'),
-                ],
-                condition=IfCondition(LaunchConfiguration('rviz')),
-            ),
-            OpaqueFunction(function=_pose_nodes),
+            OpaqueFunction(function=_nodes),
         ]
     )
 
 
-def _pose_nodes(context: LaunchContext) -> list[Node]:
-    """A node per camera; an argument that was not given leaves the config file's value alone."""
+def _nodes(context: LaunchContext) -> list[Node]:
+    """RViz if asked for, and a node per camera."""
     # As text, whatever it looks like; a LaunchConfiguration would make a number of a device '0'.
     texts = {n: LaunchConfiguration(n).perform(context) for n in ('image_transport', 'device')}
+    # An argument that was not given leaves the config file's value alone.
     given = {name: text for name, text in texts.items() if text}
     namespace = LaunchConfiguration('namespace').perform(context)
     cameras = LaunchConfiguration('cameras').perform(context).replace(' ', '').split(',')
@@ -68,8 +57,32 @@ def _pose_nodes(context: LaunchContext) -> list[Node]:
     }
     if IfCondition(LaunchConfiguration('one_process')).evaluate(context):
         # A namespace or a name given to the process would hold for all its nodes.
-        return [Node(executable='multi_camera', arguments=namespaces, **common)]
-    return [
-        Node(executable='pose_node', name='face_pose', namespace=name, **common)
-        for name in namespaces
-    ]
+        nodes = [Node(executable='multi_camera', arguments=namespaces, **common)]
+    else:
+        nodes = [
+            Node(executable='pose_node', name='face_pose', namespace=name, **common)
+            for name in namespaces
+        ]
+    # RViz first: where there is none nothing starts, else a pose node would be left behind.
+    return [_rviz(context, namespaces[0]), *nodes]
+
+
+def _rviz(context: LaunchContext, namespace: str) -> Node:
+    """RViz on the outputs of the node in this namespace."""
+    options = ['-d', PathJoinSubstitution([SHARE, 'config', 'face_pose.rviz'])]
+    fixed_frame = LaunchConfiguration('fixed_frame').perform(context)
+    if fixed_frame:
+        options += ['-f', fixed_frame]
+    return Node(
+        package='rviz2',
+        executable='rviz2',
+        namespace=namespace,
+        arguments=options,
+        # From the names in face_pose.rviz, which are the demo's, to those of this node.
+        remappings=[
+            ('/face_pose/poses', 'face_pose/poses'),
+            ('/face_pose/markers', 'face_pose/markers'),
+            ('/face_pose/overlay', 'face_pose/overlay'),
+        ],
+        condition=IfCondition(LaunchConfiguration('rviz')),
+    )

@@ -26,8 +26,14 @@ ARGUMENTS = {
         'device': '',
         'config': 'share/face_pose_ros/config/pose.yaml',  # the end of the path
         'rviz': 'false',
+        'fixed_frame': '',
     },
-    DEMO: {'output': 'demo_output'},
+    DEMO: {
+        'output': 'demo_output',
+        'source': 'virtual',
+        'calibration': '',
+        'fov_deg': '60.0',
+    },
 }
 both_files = pytest.mark.parametrize('path', [POSE, DEMO], ids=lambda path: path.name)
 
