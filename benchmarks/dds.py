@@ -1,11 +1,12 @@
 """How many images of a camera are answered over DDS, and how late, by a node of its own process?
 
-    python benchmarks/dds.py --rate 15                          # a node that keeps up
-    python benchmarks/dds.py --rate 30 --node -p keypoints.jitters:=32    # one that does not
+    python benchmarks/dds.py                        # latency at 10, 30 and 60 Hz, then throughput
+    python benchmarks/dds.py --rates 30 --node -p keypoints.jitters:=16     # a node that is slow
 
-1280 x 720 bgr8 from one process, poses from another, with the Fast DDS profile of config/. A node
-that does not keep up must work on the newest image there is: an answer is then late by one
-processing time, the image before, and the wait for it.
+1280 x 720 bgr8 from one process, poses from another, with the Fast DDS profile of config/. The
+throughput is the highest rate of the camera at which less than 5 % of the images stay unanswered,
+found by halving, as ros2_benchmark does. A node that does not keep up must work on the newest
+image there is: an answer is then late by one processing time, the image before, and the wait.
 """
 
 from __future__ import annotations
@@ -80,51 +81,87 @@ def stream(robot: Robot, rate_hz: float, seconds: float) -> list[int]:
     return stamps
 
 
-def measure(rate_hz: float, seconds: float, arguments: list[str]) -> dict[str, float]:
-    """Start a node, stream, stop it."""
-    command = [sys.executable, '-m', 'face_pose_ros.ros.node', '--ros-args', *arguments]
-    process = subprocess.Popen(command)
-    robot = Robot()
-    try:
-        while not (robot.answered and robot.count_publishers('face_pose/poses')):
-            stream(robot, rate_hz, 0.5)
-            if process.poll() is not None:
-                sys.exit(process.returncode)
-        stream(robot, rate_hz, 3)
-        statm = Path(f'/proc/{process.pid}/statm')
-        before = int(statm.read_text().split()[1])
-        robot.answered.clear()
-        stamps = stream(robot, rate_hz, seconds)
-        after = int(statm.read_text().split()[1])
-        end_s = time.monotonic() + 2
-        while time.monotonic() < end_s:
-            rclpy.spin_once(robot, timeout_sec=0.05)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+class PoseProcess:
+    """The pose node as a process of its own, and what the machine spends on it."""
+
+    def __init__(self, arguments: list[str]) -> None:
+        """Start it."""
+        command = [sys.executable, '-m', 'face_pose_ros.ros.node', '--ros-args', *arguments]
+        self._process = subprocess.Popen(command)
+
+    def __enter__(self) -> PoseProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=30)
+
+    def check(self) -> None:
+        """End the benchmark if the node has ended."""
+        if self._process.poll() is not None:
+            sys.exit(self._process.returncode)
+
+    def resident_mb(self) -> float:
+        """Resident memory."""
+        pages = int(Path(f'/proc/{self._process.pid}/statm').read_text().split()[1])
+        return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
+
+    def cpu_s(self) -> float:
+        """CPU time so far, of all threads."""
+        # The second field, the program's name in brackets, may hold spaces.
+        fields = Path(f'/proc/{self._process.pid}/stat').read_text().rsplit(')', 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+def measure(robot: Robot, node: PoseProcess, rate_hz: float, seconds: float) -> dict[str, float]:
+    """Stream at a rate; what became of the images."""
+    stream(robot, rate_hz, 1)
+    memory_mb, cpu_s = node.resident_mb(), node.cpu_s()
+    robot.answered.clear()
+    stamps = stream(robot, rate_hz, seconds)
+    cpu_s = node.cpu_s() - cpu_s
+    end_s = time.monotonic() + 1
+    while time.monotonic() < end_s:
+        rclpy.spin_once(robot, timeout_sec=0.05)
     sent = set(stamps)
     answers = np.array([a for a in robot.answered if a[0] in sent])
-    robot.destroy_node()
     latency_ms = 1e-6 * (answers[:, 1] - answers[:, 0])
-    period_ms = 1e-6 * np.median(np.diff(answers[:, 1]))
+    between_ms = 1e-6 * np.diff(answers[:, 1])
+    # A rate that the camera itself did not reach must not look like one that the node did.
+    sent_hz = 1e9 * (len(stamps) - 1) / (stamps[-1] - stamps[0])
     return {
-        'images sent': len(stamps),
+        'images per second, sent': sent_hz,
         'answered [%]': 100 * len(answers) / len(stamps),
         'latency p50 [ms]': float(np.median(latency_ms)),
         'latency p95 [ms]': float(np.percentile(latency_ms, 95)),
-        'between answers [ms]': float(period_ms),
+        'time between answers, p50 [ms]': float(np.median(between_ms)),
+        'its jitter, standard deviation [ms]': float(between_ms.std()),
         'late by more than one answer and one image [%]': 100
-        * float((latency_ms > 1.1 * period_ms + 1e3 / rate_hz).mean()),
-        'answers out of order': int((np.diff(answers[:, 0]) < 0).sum()),
-        'memory growth [%]': 100 * (after / before - 1),
+        * float((latency_ms > 1.1 * np.median(between_ms) + 1e3 / rate_hz).mean()),
+        'answers out of order': float((np.diff(answers[:, 0]) < 0).sum()),
+        'CPU of the node [% of one core]': 100 * cpu_s / seconds,
+        'resident memory [MB]': node.resident_mb(),
+        'its growth [%]': 100 * (node.resident_mb() / memory_mb - 1),
     }
+
+
+def throughput_hz(robot: Robot, node: PoseProcess, seconds: float) -> float:
+    """Highest rate, to 5 %, at which at most 5 % of the images stay unanswered."""
+    low_hz, high_hz = 1.0, 240.0
+    while high_hz / low_hz > 1.05:
+        rate_hz = (low_hz * high_hz) ** 0.5
+        figures = measure(robot, node, rate_hz, seconds)
+        keeps_up = figures['answered [%]'] >= 95
+        keeps_up &= figures['images per second, sent'] > 0.97 * rate_hz
+        low_hz, high_hz = (rate_hz, high_hz) if keeps_up else (low_hz, rate_hz)
+    return low_hz
 
 
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--rate', type=float, default=30.0, help='of the camera [Hz]')
-    parser.add_argument('--seconds', type=float, default=20.0)
+    parser.add_argument('--rates', type=float, nargs='+', help='of the camera [Hz]')
+    parser.add_argument('--seconds', type=float, default=15.0, help='of each rate')
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--node', nargs=argparse.REMAINDER, default=[], help='its ROS arguments')
     options = parser.parse_args()
@@ -132,14 +169,27 @@ def main() -> None:
     with domain_id() as domain:
         os.environ['ROS_DOMAIN_ID'] = str(domain)
         rclpy.init()
-        info = machine(torch.device('cpu'))
-        print(', '.join(f'{key} {value}' for key, value in info.items()))
-        figures = measure(options.rate, options.seconds, options.node)
+        results = {}
+        with PoseProcess(options.node) as node:
+            robot = Robot()
+            while not (robot.answered and robot.count_publishers('face_pose/poses')):
+                stream(robot, 10, 0.5)
+                node.check()
+            for rate_hz in options.rates or (10.0, 30.0, 60.0):
+                results[f'{rate_hz:g} Hz'] = measure(robot, node, rate_hz, options.seconds)
+            if not options.rates:
+                rate_hz = throughput_hz(robot, node, options.seconds / 3)
+                results['throughput'] = {'images per second': rate_hz}
+            robot.destroy_node()
         rclpy.shutdown()
-    for key, value in figures.items():
-        print(f'  {key:<48}{value:.1f}' if isinstance(value, float) else f'  {key:<48}{value}')
+    info = machine(torch.device('cpu'))
+    print(', '.join(f'{key} {value}' for key, value in info.items()))
+    for name, figures in results.items():
+        print(name)
+        for key, value in figures.items():
+            print(f'  {key:<50}{value:.1f}')
     if options.json:
-        options.json.write_text(json.dumps({**info, 'results': figures}, indent=1) + '\n')
+        options.json.write_text(json.dumps({**info, 'results': results}, indent=1) + '\n')
 
 
 if __name__ == '__main__':
