@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
 from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -41,8 +40,7 @@ def messages_of(
         yield '/tf', TFMessage(transforms=transforms)
     prefixed = [(f'{NAMESPACE}/faces/{face.id}', face) for face in faces]
     if faces:
-        nearest = min(faces, key=lambda face: float(np.linalg.norm(face.T_cam_head[:3, 3])))
-        prefixed.append((NAMESPACE, nearest))
+        prefixed.append((NAMESPACE, conversions.nearest_face(faces)))
     for prefix, face in prefixed:
         yield f'{prefix}/pose', conversions.pose_stamped_msg(face, header)
         yield (

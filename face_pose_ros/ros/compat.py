@@ -1,7 +1,7 @@
 """The one place that knows what a machine's ROS 2 lacks.
 
 A distribution has tf2_ros and tf_transformations; a machine with only the ROS 2 Python wheels has
-neither, and gets the few lines of them that this package needs.
+neither, and gets the few lines of them that this package needs. hri_msgs is optional everywhere.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from face_pose_ros.geometry import so3
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped
     from rclpy.node import Node
+
+HAS_HRI_MSGS = importlib.util.find_spec('hri_msgs') is not None
 
 if importlib.util.find_spec('tf_transformations'):
     from tf_transformations import quaternion_from_matrix
@@ -54,4 +56,4 @@ else:
             self._publisher.publish(TFMessage(transforms=list(several)))
 
 
-__all__ = ['TransformBroadcaster', 'quat_xyzw_from_matrix']
+__all__ = ['HAS_HRI_MSGS', 'TransformBroadcaster', 'quat_xyzw_from_matrix']

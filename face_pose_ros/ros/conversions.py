@@ -176,6 +176,11 @@ def pose_msg(T_a_b: NDArray[np.float64]) -> Pose:
     return pose
 
 
+def nearest_face(faces: Sequence[FacePose]) -> FacePose:
+    """Whoever stands nearest to the camera, of at least one: the primary face."""
+    return min(faces, key=lambda face: float(np.linalg.norm(face.T_cam_head[:3, 3])))
+
+
 def pose_stamped_msg(face: FacePose, header: Header) -> PoseStamped:
     """The head's pose in the frame of the header."""
     return PoseStamped(header=header, pose=pose_msg(face.T_cam_head))

@@ -5,21 +5,23 @@ from __future__ import annotations
 import array
 from collections.abc import Iterable
 
-import numpy as np
 from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.ros import conversions
-from face_pose_ros.ros.compat import TransformBroadcaster
+from face_pose_ros.ros.compat import HAS_HRI_MSGS, TransformBroadcaster
 from face_pose_ros.ros.markers import face_markers
 from face_pose_ros.ros.overlay import draw_overlay
 from face_pose_ros.ros.pipeline import Answer
+from face_pose_ros.ros.qos import QOS_OVERRIDES
+
+if HAS_HRI_MSGS:
+    from face_pose_ros.ros.hri import HriPublisher
 
 
 class FacePublisher:
@@ -34,6 +36,7 @@ class FacePublisher:
         self._markers = self._publisher(MarkerArray, '~/markers')
         self._overlay = self._publisher(Image, '~/overlay')
         self._of_faces: dict[str, tuple[Publisher, Publisher]] = {}
+        self._hri = HriPublisher(node) if HAS_HRI_MSGS else None
         self._tf = tf
         self._model = deformable_face()
 
@@ -59,25 +62,31 @@ class FacePublisher:
             pose_pub.publish(conversions.pose_stamped_msg(face, header))
             covariance_pub.publish(conversions.pose_with_covariance_msg(face, header))
         if faces:
-            # The primary face: whoever stands nearest.
-            nearest = min(faces, key=lambda face: float(np.linalg.norm(face.T_cam_head[:3, 3])))
-            self._pose.publish(conversions.pose_stamped_msg(nearest, header))
-            self._covariance.publish(conversions.pose_with_covariance_msg(nearest, header))
-        gone = self._of_faces.keys() - set(known_ids)
+            primary = conversions.nearest_face(faces)
+            self._pose.publish(conversions.pose_stamped_msg(primary, header))
+            self._covariance.publish(conversions.pose_with_covariance_msg(primary, header))
+        known = set(known_ids)
+        gone = self._of_faces.keys() - known
         # Drawing takes longer than all the rest: only while someone looks.
         if self._markers.get_subscription_count():
             self._markers.publish(face_markers(faces, gone, header, self._model))
         if self._overlay.get_subscription_count():
             self._overlay.publish(self._overlay_msg(answer, header))
+        if self._hri:
+            self._hri.publish(answer, header, known)
         self._withdraw(gone)
 
     def forget_all(self) -> None:
         """Take away the topics of all faces."""
+        if self._hri:
+            self._hri.forget_all()
         self._withdraw(set(self._of_faces))
 
     def destroy(self) -> None:
         """Take all topics away again."""
         self.forget_all()
+        if self._hri:
+            self._hri.destroy()
         always = self._pose, self._covariance, self._poses, self._markers, self._overlay
         for publisher in always:
             self._node.destroy_publisher(publisher)
@@ -113,5 +122,5 @@ class FacePublisher:
             kind,
             topic,
             10,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            qos_overriding_options=QOS_OVERRIDES,
         )

@@ -1,0 +1,173 @@
+"""The faces on the topics of REP-155, with the messages of the package hri_msgs.
+
+`compat.HAS_HRI_MSGS` says whether this module can be imported.
+"""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from hri_msgs.msg import (
+    FacialLandmarks,
+    IdsList,
+    NormalizedPointOfInterest2D,
+    NormalizedRegionOfInterest2D,
+)
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from face_pose_ros.estimator import FacePose
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints.openpose import OPENPOSE_70
+from face_pose_ros.ros.pipeline import Answer
+from face_pose_ros.ros.qos import QOS_OVERRIDES
+
+_FACES = '/humans/faces'  # REP-155: the same for all nodes of a robot
+_CROP_PX = 128  # REP-155's default width and height of `cropped`
+_POINTS = list(OPENPOSE_70)
+
+
+class _Topics(NamedTuple):
+    """What is published of one face."""
+
+    roi: Publisher
+    landmarks: Publisher
+    cropped: Publisher
+
+
+class HriPublisher:
+    """Publishes the faces of an image; every message carries the image's header."""
+
+    def __init__(self, node: Node) -> None:
+        """Advertise the list of faces."""
+        self._node = node
+        self._tracked = node.create_publisher(
+            IdsList,
+            f'{_FACES}/tracked',
+            10,
+            qos_overriding_options=QOS_OVERRIDES,
+        )
+        self._of_faces: dict[str, _Topics] = {}
+        self._header = Header()  # of the last image
+
+    def publish(self, answer: Answer, header: Header, known_ids: Iterable[str]) -> None:
+        """Tell of all faces of one image, and list all that are not forgotten, seen in it or not.
+
+        Args:
+            answer: What the image says.
+            header: The image's.
+            known_ids: Of all people not forgotten yet; the topics of others are withdrawn.
+        """
+        self._header = header
+        for face in answer.faces:
+            topics = self._topics_of(face.id)
+            topics.roi.publish(roi_msg(face, answer.camera, header))
+            # They take eight and thirty times as long as a region: only while someone listens.
+            if topics.landmarks.get_subscription_count():
+                topics.landmarks.publish(landmarks_msg(face, answer.camera, header))
+            if topics.cropped.get_subscription_count():
+                topics.cropped.publish(cropped_msg(face, answer.rgb, header))
+        self._keep(set(known_ids))
+
+    def forget_all(self) -> None:
+        """Take away the topics of all faces, after an empty list."""
+        if self._of_faces:
+            self._keep(set())
+
+    def destroy(self) -> None:
+        """Take all topics away."""
+        self.forget_all()
+        self._node.destroy_publisher(self._tracked)
+
+    def _keep(self, ids: set[str]) -> None:
+        """List these faces, and withdraw the topics of all others."""
+        self._tracked.publish(IdsList(header=self._header, ids=sorted(ids)))
+        for face_id in self._of_faces.keys() - ids:
+            for publisher in self._of_faces.pop(face_id):
+                self._node.destroy_publisher(publisher)
+
+    def _topics_of(self, face_id: str) -> _Topics:
+        if face_id not in self._of_faces:
+            kinds = NormalizedRegionOfInterest2D, FacialLandmarks, Image
+            self._of_faces[face_id] = _Topics(
+                *(
+                    self._node.create_publisher(kind, f'{_FACES}/{face_id}/{name}', 10)
+                    for name, kind in zip(_Topics._fields, kinds, strict=True)
+                )
+            )
+        return self._of_faces[face_id]
+
+
+def roi_msg(face: FacePose, camera: Camera, header: Header) -> NormalizedRegionOfInterest2D:
+    """The part of a face's box that lies in the image."""
+    corners = _share_of_image(face.box_xyxy.reshape(2, 2), camera).clip(0, 1)
+    x_min, y_min, x_max, y_max = corners.ravel().tolist()
+    return NormalizedRegionOfInterest2D(
+        header=header, xmin=x_min, ymin=y_min, xmax=x_max, ymax=y_max, c=face.score
+    )
+
+
+def landmarks_msg(face: FacePose, camera: Camera, header: Header) -> FacialLandmarks:
+    """A face's 70 landmarks; those beyond the image are moved to its border, with confidence 0."""
+    share = _share_of_image(face.keypoints_uv[_POINTS], camera)
+    seen = (share == share.clip(0, 1)).all(-1) & np.isfinite(face.keypoints_sigma_px[_POINTS])
+    points = np.column_stack([share.clip(0, 1), np.where(seen, face.score, 0.0)])
+    return FacialLandmarks(
+        header=header,
+        landmarks=[NormalizedPointOfInterest2D(x=x, y=y, c=c) for x, y, c in points.tolist()],
+        height=camera.height,
+        width=camera.width,
+    )
+
+
+def cropped_msg(face: FacePose, rgb: NDArray[np.uint8], header: Header) -> Image:
+    """A face's region of interest, 128 x 128 px.
+
+    bgr8, for consumers of these topics that read the bytes as OpenCV's, whatever the encoding.
+    """
+    data = array.array('B')
+    data.frombytes(crop_face(rgb, face.box_xyxy)[..., ::-1].tobytes())
+    return Image(
+        header=header,
+        height=_CROP_PX,
+        width=_CROP_PX,
+        encoding='bgr8',
+        step=3 * _CROP_PX,
+        data=data,
+    )
+
+
+def crop_face(rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The part of a box that lies in the image, scaled to fit, centred, with zeros around it.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        box_xyxy: (4,) px.
+
+    Returns:
+        (128, 128, 3) uint8.
+    """
+    last = np.array([rgb.shape[1], rgb.shape[0]]) - 1
+    left, top = box_xyxy[:2].round().clip(0, last).astype(int)
+    right, bottom = box_xyxy[2:].round().clip(0, last).astype(int)
+    part = rgb[top : bottom + 1, left : right + 1]
+    scale = _CROP_PX / max(part.shape[:2])
+    height, width = (max(round(scale * side), 1) for side in part.shape[:2])
+    top, left = (_CROP_PX - height) // 2, (_CROP_PX - width) // 2
+    crop = np.zeros((_CROP_PX, _CROP_PX, 3), dtype=np.uint8)
+    crop[top : top + height, left : left + width] = cv2.resize(
+        part, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    return crop
+
+
+def _share_of_image(uv: NDArray[np.float64], camera: Camera) -> NDArray[np.float64]:
+    """Pixels (..., 2) as shares of the image's width and height, from its top left corner."""
+    return (uv + 0.5) / (camera.width, camera.height)

@@ -1,0 +1,64 @@
+"""OpenPose's order of the face: on the packaged mean face, and on labelled ICT-FaceKit."""
+
+import torch
+from helpers.facekit import load_facekit
+
+from face_pose_ros.keypoints.face_mesh import POINTS, mirror_partners
+from face_pose_ros.keypoints.openpose import OPENPOSE_70
+from face_pose_ros.pose.face_model import canonical_face
+from face_pose_ros.weights import load_weights
+
+# Where each of the 68 lies in the mirror.
+MIRROR_68 = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *range(27, 31),
+    *range(35, 30, -1),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *range(54, 47, -1),
+    *range(59, 54, -1),
+    *range(64, 59, -1),
+    *range(67, 64, -1),
+)
+
+
+def test_seventy_different_points():
+    assert len(OPENPOSE_70) == len(set(OPENPOSE_70)) == 70
+    assert max(OPENPOSE_70) < POINTS
+
+
+def test_left_is_the_mirror_of_right():
+    partners = mirror_partners()
+    mirrored = partners[list(OPENPOSE_70)].tolist()
+    assert mirrored == [OPENPOSE_70[i] for i in (*MIRROR_68, 69, 68)]
+
+
+def test_rows_run_as_openpose_draws_them():
+    # The rows in which y, to the person's left, only grows.
+    y = canonical_face().xyz_head[list(OPENPOSE_70[:68]), 1]
+    rows = [range(17), range(17, 27), range(31, 36), range(36, 40), range(42, 46)]
+    rows += [range(48, 55), range(60, 65)]
+    back = [range(39, 42), range(45, 48), range(54, 60), range(64, 68)]
+    for row in rows + [row[::-1] for row in back]:
+        assert (y[list(row)].diff() > 0).all(), row
+    assert (y[27:31] == 0).all()
+
+
+def test_the_sellion_is_the_heads_origin():
+    xyz = canonical_face().xyz_head[OPENPOSE_70[27]]
+    torch.testing.assert_close(xyz, torch.zeros_like(xyz), rtol=0, atol=1e-6)
+
+
+def test_they_lie_where_facekit_labels_them():
+    facekit = load_facekit()
+    weights = load_weights('face_model')
+    vertices = torch.from_numpy(facekit.neutral).double()
+    corners = vertices[weights['ict_vertices'].long()]
+    points = (weights['ict_barycentric'].double()[..., None] * corners).sum(-2)
+    labels = vertices[torch.from_numpy(facekit.landmark68_vertices)]
+    apart_m = torch.cdist(labels, points[list(OPENPOSE_70[:68])])
+    own_m = apart_m.diagonal()
+    assert own_m[17:].max() < 0.007
+    assert own_m[:17].max() < 0.025  # the mesh ends further back than the labelled jaw
+    # Nor is one meant for another; the closed lips' inner edges touch.
+    assert apart_m[17:60].argmin(-1).tolist() == list(range(17, 60))
