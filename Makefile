@@ -2,6 +2,7 @@
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/setup_bare_machine.py
 RUN := $(SETUP) run --
+PIP := python -m pip install --quiet --disable-pip-version-check --no-input
 
 .PHONY: help setup demo test lint types format clean
 
@@ -11,8 +12,11 @@ help:  ## show this list
 setup:  ## make .venv and .overlay: ROS 2 from wheels, all pinned packages, this package built
 	@$(SETUP) install
 
-demo: setup  ## camera, node and checker on one machine; results in demo_output/
-	@$(RUN) python -m face_pose_ros.ros.demo
+demo: setup  ## camera, node and checker; SOURCE=webcam:0 for another camera, VIEW=1 to see it in 3-D
+	@$(if $(VIEW),$(RUN) $(PIP) --no-deps -r requirements-view.txt)
+	@$(RUN) python -m face_pose_ros.ros.demo $(if $(VIEW),--view) \
+		$(if $(SOURCE),--source '$(SOURCE)') \
+		$(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(FOV_DEG),--fov-deg $(FOV_DEG))
 
 test: setup  ## all tests; ARGS='-k camera -x' goes to pytest
 	@$(RUN) python -m pytest $(ARGS)

@@ -35,6 +35,8 @@ setup(
             f'look_at = {NAME}.examples.look_at:main',
             f'who_looks = {NAME}.examples.who_looks:main',
             f'demo_checker = {NAME}.ros.demo_checker:main',
+            f'demo_recorder = {NAME}.ros.demo_recorder:main',
+            f'face_pose_view = {NAME}.ros.view:main',
             f'camera_rotation = {NAME}.evaluation.camera_rotation:main',
         ],
     },

@@ -1,0 +1,198 @@
+"""The demo's processes: what they are told, and that it ends when one of them does."""
+
+import signal
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
+
+import rclpy
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Pose, PoseArray
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from face_pose_ros.ros import demo
+from face_pose_ros.ros.demo_recorder import VIDEO_HZ, DemoRecorder
+
+SLEEP = 'import time; time.sleep(60)'
+REPORT = """
+import signal, sys
+signal.signal(signal.SIGINT, lambda *_: sys.exit(7))
+print('ready', flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Runs the demo with a line of Python for each process; gives its status and what it told."""
+    monkeypatch.setenv('ROS_DOMAIN_ID', '1')  # nobody here talks
+    monkeypatch.setattr(demo, '_LAST_ANSWERS_S', 0.0)
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+    processes = []
+
+    def run_main(*args, **codes):
+        told = {}
+
+        def start(module, parameters):
+            told[module] = parameters
+            code = codes.get(module, SLEEP)
+            process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)
+            processes.append(process)
+            if code == REPORT:
+                process.stdout.readline()
+            return process
+
+        monkeypatch.setattr(demo, '_start', start)
+        with pytest.raises(SystemExit) as exit_info:
+            demo.main(args)
+        return exit_info.value.code, told
+
+    yield run_main
+    assert processes
+    assert all(process.poll() is not None for process in processes)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ('module', 'args'),
+    [
+        ('node', []),
+        ('demo_camera', []),
+        ('demo_camera', ['--source', 'a.mp4']),
+        ('view', ['--view']),
+    ],
+)
+def test_a_process_that_dies_ends_the_demo_and_is_named(run, capfd, module, args):
+    status, _ = run(*args, **{module: 'import sys; sys.exit(3)'})
+
+    assert status == 1
+    assert f'face_pose_ros.ros.{module} ended with status 3' in capfd.readouterr().err
+
+
+def test_after_the_virtual_camera_has_ended_the_checker_reports_in_its_time(run):
+    checker = 'import time, sys; time.sleep(1); sys.exit(5)'
+    status, told = run(demo_camera='', demo_checker=checker)
+
+    assert status == 5
+    assert set(told) == {'node', 'demo_checker', 'demo_camera'}
+    assert told['demo_camera'] == {'source': 'virtual'}
+    assert told['demo_checker'] == {'output': 'demo_output'}
+
+
+def test_after_another_source_has_ended_the_recorder_is_asked_to_report(run):
+    status, told = run('--source', 'a.mp4', demo_camera='', demo_recorder=REPORT)
+
+    assert status == 7
+    assert told['demo_camera'] == {'source': 'a.mp4', 'horizontal_fov_deg': 60.0}
+
+
+def test_ctrl_c_asks_for_the_report(run, monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo.time, 'sleep', interrupted)
+    status, _ = run('--source', 'webcam:0', demo_recorder=REPORT)
+
+    assert status == 7
+
+
+def test_a_calibration_takes_the_place_of_the_guess(run):
+    _, told = run('--source', 'webcam:0', '--calibration', 'camera.yaml', node='')
+
+    assert told['demo_camera'] == {'source': 'webcam:0', 'calibration': 'camera.yaml'}
+
+
+@pytest.mark.parametrize('display', ['DISPLAY', 'WAYLAND_DISPLAY', None])
+def test_the_view_is_shown_where_there_is_a_display(run, monkeypatch, display):
+    for name in ('DISPLAY', 'WAYLAND_DISPLAY'):
+        monkeypatch.delenv(name, raising=False)
+    if display:
+        monkeypatch.setenv(display, ':1')
+    _, told = run('--view', '--output', 'there', node='')
+
+    assert told['view'] == {'output': 'there/demo.rrd', 'spawn': display is not None}
+
+
+def test_parameters_arrive_as_what_they_are(monkeypatch):
+    commands = []
+    monkeypatch.setattr(subprocess, 'Popen', lambda command, **_: commands.append(command))
+    parameters = {'folder': '12', 'text': 'é "b": {', 'angle': 60.0, 'count': 2, 'spawn': True}
+    demo._start('node', parameters)
+
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=1)
+    node = Node(
+        'told', context=context, cli_args=commands[0][3:], use_global_arguments=False,
+        automatically_declare_parameters_from_overrides=True,
+    )  # fmt: skip
+    found = {name: node.get_parameter(name).value for name in parameters}
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+    assert found == parameters
+    assert isinstance(found['angle'], float)
+
+
+def test_without_the_rerun_sdk_the_view_says_in_one_line_what_to_install():
+    code = """
+import runpy, sys
+sys.modules['rerun'] = None
+runpy.run_module('face_pose_ros.ros.view', run_name='__main__')
+"""
+    run = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.returncode == 1
+    assert 'pip install --no-deps -r requirements-view.txt' in run.stderr
+    assert run.stderr.count('\n') == 1
+
+
+@pytest.mark.dds
+def test_the_recorder_writes_a_video_as_fast_as_it_happened(ros, tmp_path, capsys):
+    recorder = DemoRecorder(
+        context=ros.context,
+        use_global_arguments=False,
+        parameter_overrides=[Parameter('output', value=str(tmp_path / 'new'))],
+    )
+    ros.add(recorder)
+    robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
+    info_pub = robot.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
+    poses_pub = robot.create_publisher(PoseArray, 'face_pose/poses', 10)
+    overlay_pub = robot.create_publisher(Image, 'face_pose/overlay', 10)
+    for publisher in (info_pub, poses_pub, overlay_pub):
+        ros.wait_for(lambda publisher=publisher: publisher.get_subscription_count() == 1)
+    assert recorder.report() == 1
+    assert 'none of 0 images' in capsys.readouterr().out
+
+    # The second picture comes late, and stands for a tenth of a second.
+    levels = {0: 40, 600_000_000: 120, 700_000_000: 200}
+    begin_s = robot.get_clock().now().seconds_nanoseconds()[0]
+    for i, (nanosec, level) in enumerate(levels.items()):
+        header = Header(stamp=Time(sec=begin_s, nanosec=nanosec))
+        info_pub.publish(CameraInfo(header=header))
+        rgb = np.full((48, 64, 3), level, np.uint8)
+        data = rgb.tobytes()
+        overlay = Image(height=48, width=64, encoding='rgb8', step=192, data=data, header=header)
+        overlay_pub.publish(overlay)
+        poses_pub.publish(PoseArray(header=header, poses=[Pose()] * i))
+        ros.wait_for(lambda i=i: len(recorder._heads) == recorder._images == i + 1)
+        ros.wait_for(lambda rgb=rgb: np.array_equal(recorder._picture, rgb))
+    assert recorder.report() == 0
+
+    told = capsys.readouterr().out
+    assert '3 of 3 images answered, 1.00 heads in each' in told
+    video = cv2.VideoCapture(str(tmp_path / 'new' / 'demo.mp4'))
+    assert video.get(cv2.CAP_PROP_FPS) == VIDEO_HZ
+    seen = []
+    while (read := video.read())[0]:
+        seen.append(read[1].mean())
+    np.testing.assert_allclose(seen, [40] * 18 + [120] * 3 + [200], atol=4)
