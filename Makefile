@@ -4,7 +4,7 @@ SETUP := $(PYTHON) tools/setup_bare_machine.py
 RUN := $(SETUP) run --
 PIP := python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help setup demo test lint types format clean
+.PHONY: help setup view demo test lint types format clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -12,8 +12,10 @@ help:  ## show this list
 setup:  ## make .venv and .overlay: ROS 2 from wheels, all pinned packages, this package built
 	@$(SETUP) install
 
-demo: setup  ## camera, node and checker; SOURCE=webcam:0 for another camera, VIEW=1 to see it in 3-D
-	@$(if $(VIEW),$(RUN) $(PIP) --no-deps -r requirements-view.txt)
+view: setup  ## also the rerun SDK, for make demo VIEW=1
+	@$(RUN) $(PIP) --no-deps -r requirements-view.txt
+
+demo: setup $(if $(VIEW),view)  ## camera, node and checker; SOURCE=webcam:0 for another camera, VIEW=1 to see it in 3-D
 	@$(RUN) python -m face_pose_ros.ros.demo $(if $(VIEW),--view) \
 		$(if $(SOURCE),--source '$(SOURCE)') \
 		$(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(FOV_DEG),--fov-deg $(FOV_DEG))
