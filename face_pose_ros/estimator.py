@@ -80,14 +80,14 @@ class FacePoseEstimator:
 
     def __init__(
         self,
-        device: str | torch.device = 'cpu',
+        device: str | torch.device = 'auto',
         options: EstimatorOptions | None = None,
         networks: Networks | None = None,
     ) -> None:
         """Load the packaged networks.
 
         Args:
-            device: 'cpu', 'cuda' or 'cuda:<index>'.
+            device: 'cpu', 'cuda', 'cuda:<index>', or 'auto': CUDA if there is one.
             options: See `EstimatorOptions`.
             networks: To share with other estimators, instead of those of `device`.
 

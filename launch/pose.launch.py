@@ -24,7 +24,7 @@ def generate_launch_description() -> LaunchDescription:
         'image': ('image', 'topic of the camera image'),
         'camera_info': ('camera_info', 'topic of its calibration'),
         'image_transport': ('', 'raw, or compressed for <image>/compressed; empty: as in config'),
-        'device': ('', "cpu, cuda or 'cuda:<index>'; empty: as in config"),
+        'device': ('', "auto, cpu, cuda or 'cuda:<index>'; empty: as in config"),
         'config': (config, 'YAML file with all parameters'),
         'rviz': ('false', 'also start RViz, on the first of the cameras'),
         'fixed_frame': ('', "RViz's Fixed Frame: the camera's frame; empty: the demo's"),

@@ -200,7 +200,7 @@ def test_bad_boxes_are_refused(estimator, boxes):
 
 
 def test_a_device_that_does_not_exist_is_named():
-    with pytest.raises(ValueError, match="device 'cuda:77' is not one of cpu"):
+    with pytest.raises(ValueError, match="device 'cuda:77' is not one of auto, cpu"):
         FacePoseEstimator('cuda:77')
 
 

@@ -1,1 +1,1 @@
-"""How the networks run: torch on any device."""
+"""How the networks run: OpenVINO on a CPU, torch anywhere."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -10,6 +14,10 @@ from torch import Tensor
 
 from face_pose_ros.faces.blazeface import blazeface_full_range
 from face_pose_ros.keypoints.face_mesh import FaceMeshPoints, face_mesh_v2
+
+# How networks run on a CPU; auto: OpenVINO if it is installed, else torch.
+ENGINES = ('auto', 'openvino', 'torch')
+_OPENVINO = 'face_pose_ros.engines.openvino'
 
 
 class Networks(NamedTuple):
@@ -21,25 +29,56 @@ class Networks(NamedTuple):
     keypoints: Callable[[Tensor], FaceMeshPoints]  # (N, 3, 256, 256) float RGB in [0, 1]
 
 
-def load_networks(name: str | torch.device) -> Networks:
-    """Load the packaged networks.
+def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Networks:
+    """Load the packaged networks, to run on as many CPU threads as torch does now.
 
     Args:
-        name: Of the device: 'cpu', 'cuda' or 'cuda:<index>'.
+        name: Of the device: 'auto' (CUDA if there is one, else the CPU), 'cpu', 'cuda' or
+            'cuda:<index>'.
+        engine: One of ENGINES, for a CPU; on CUDA it is torch.
 
     Raises:
-        ValueError: There is no such device.
+        ValueError: There is no such device, or no such engine.
+        ImportError: The engine is 'openvino', which is not installed.
         WeightsError: A weights file is missing, truncated or altered.
     """
+    if engine not in ENGINES:
+        raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
     device = _checked_device(name)
-    return Networks(device, blazeface_full_range(device), face_mesh_v2(device))
+    detector, keypoints = blazeface_full_range(device), face_mesh_v2(device)
+    threads = torch.get_num_threads()
+    if device.type != 'cpu' or engine == 'torch':
+        return Networks(device, detector, keypoints)
+    openvino = import_module(_OPENVINO) if engine == 'openvino' else _openvino_if_installed()
+    if openvino is None:
+        return Networks(device, detector, keypoints)
+    return Networks(
+        device,
+        openvino.openvino_blazeface(detector, threads),
+        openvino.openvino_face_mesh(keypoints, threads),
+    )
+
+
+@cache
+def _openvino_if_installed() -> ModuleType | None:
+    """The engine, or None, which is said once."""
+    try:
+        return import_module(_OPENVINO)
+    except ImportError:
+        logging.getLogger(__name__).warning(
+            'OpenVINO is not installed: networks run in torch, which is slower '
+            '(pip install openvino)'
+        )
+        return None
 
 
 def _checked_device(name: str | torch.device) -> torch.device:
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        present = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
+        present = ['auto', 'cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
         raise ValueError(f"device '{name}' is not one of {', '.join(present)}") from error
     return device

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.lens import lens_of
+from face_pose_ros.keypoints import compiled
 from face_pose_ros.keypoints.crop import (
     FaceCrops,
     crops_around_boxes,
@@ -17,7 +19,7 @@ from face_pose_ros.keypoints.crop import (
     render_crops,
 )
 from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, POINTS, FaceMeshPoints, mirror_partners
-from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
+from face_pose_ros.keypoints.uncertainty import KeypointUncertainty, keypoint_uncertainty
 from face_pose_ros.types import Faces, Keypoints
 
 # Side of the crop over the side of the face's box, as the network was trained.
@@ -77,7 +79,7 @@ class KeypointPredictor:
         upright = bool(faces.anchors_uv.isnan().any())
         anchors_uv = None if upright else faces.anchors_uv
         crops = crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, CROP_SIZE_PX, _MARGIN)
-        keypoints = self._look(image, crops, camera)
+        keypoints, _ = self._look(image, crops, camera)
         if self.looks > 1:
             keypoints = self._follow(image, keypoints.uv, camera, self.looks - 1)[0]
         return self._sharpened(image, keypoints, camera)
@@ -110,8 +112,7 @@ class KeypointPredictor:
         """
         for _ in range(looks):
             crops = crops_around_face(uv, camera)
-            keypoints = self._look(image, crops, camera)
-            side_px = CROP_SIZE_PX * torch.linalg.det(crops.jacobian(camera)).abs().sqrt()
+            keypoints, side_px = self._look(image, crops, camera)
             moved = (keypoints.uv - uv).norm(dim=-1).mean(-1) / side_px
             if bool((moved < _SETTLED).all()):
                 break
@@ -141,7 +142,7 @@ class KeypointPredictor:
         """
         around = crops_around_face(keypoints.uv, camera)
         crops, is_mirrored = jittered(around, jitters)
-        looks = self._look(image, crops, camera)
+        looks, _ = self._look(image, crops, camera)
         uv = looks.uv.unflatten(0, (-1, jitters))
         partners = self._mirror_partners.to(uv.device)
         uv = torch.where(is_mirrored[:, None, None], uv[:, :, partners], uv)
@@ -161,18 +162,13 @@ class KeypointPredictor:
             presence=presences.topk(2).values[:, 1],
         ), spread
 
-    def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Keypoints:
+    def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> tuple[Keypoints, Tensor]:
+        """Keypoints in the image, and the side (N,) px that each crop has there."""
         points = self.network(render_crops(image, crops, camera))
-        uv_crop = points.uv.to(camera.f)
-        uv, seen = crops.to_image(uv_crop, camera)
-        J = crops.jacobian(camera)[:, None]
-        cov_uv = J @ self._uncertainty.of_look(uv_crop) @ J.mT
-        unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
-        return Keypoints(
-            uv=uv,
-            cov_uv=torch.where(seen[..., None, None], cov_uv, unseen),
-            presence=torch.where(crops.valid, points.presence, 0.0),
-        )
+        presence = torch.where(crops.valid, points.presence, 0.0)
+        uv, cov_uv, J = carried_to_image(points.uv, crops, camera, self._uncertainty)
+        a, b, c, d = J.flatten(1).unbind(1)
+        return Keypoints(uv, cov_uv, presence), CROP_SIZE_PX * (a * d - b * c).abs().sqrt()
 
 
 def crops_around_face(uv: Tensor, camera: Camera) -> FaceCrops:
@@ -187,6 +183,47 @@ def crops_around_face(uv: Tensor, camera: Camera) -> FaceCrops:
         CROP_SIZE_PX,
         _MARGIN,
     )
+
+
+def carried_to_image(
+    uv_crop: Tensor, crops: FaceCrops, camera: Camera, uncertainty: KeypointUncertainty
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Keypoints of one look in the image, on a CPU by compiled code.
+
+    Args:
+        uv_crop: (N, K, 2) px, keypoints in N crops.
+        crops: The crops.
+        camera: The image's camera, float64.
+        uncertainty: Of the keypoints.
+
+    Returns:
+        (N, K, 2) px, their covariances (N, K, 2, 2) px^2, infinite where the camera does not see
+        that far, and `FaceCrops.jacobian`.
+    """
+    if uv_crop.device.type == 'cpu':
+        back = compiled.to_image(
+            uv_crop.numpy(),
+            uncertainty.factor_of_look(uv_crop).numpy(),
+            uncertainty.cov_crop.numpy(),
+            crops.aim,
+            lens_of(camera),
+            crops.size_px,
+        )
+        uv, cov_uv, J = (torch.from_numpy(array) for array in back)
+        return uv, cov_uv, J
+    return carried_to_image_torch(uv_crop, crops, camera, uncertainty)
+
+
+def carried_to_image_torch(
+    uv_crop: Tensor, crops: FaceCrops, camera: Camera, uncertainty: KeypointUncertainty
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`carried_to_image` on any device."""
+    uv_crop = uv_crop.to(camera.f)
+    uv, seen = crops.to_image(uv_crop, camera)
+    J = crops.jacobian(camera)
+    cov_uv = J[:, None] @ uncertainty.of_look(uv_crop) @ J[:, None].mT
+    unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
+    return uv, torch.where(seen[..., None, None], cov_uv, unseen), J
 
 
 def _no_keypoints(camera: Camera) -> Keypoints:

@@ -296,9 +296,12 @@ class PoseNode(LifecycleNode):
             'camera_info topic': self.info_topic,
             'device': self.parameters.device,
         }
-        if self.pipeline is not None and self.pipeline.estimator.device.type == 'cuda':
-            used = torch.cuda.memory_allocated(self.pipeline.estimator.device)
-            about['device memory [MB]'] = f'{used / 1e6:.0f}'
+        if self.pipeline is not None:
+            device = self.pipeline.estimator.device
+            about['device'] = str(device)
+            if device.type == 'cuda':
+                used = torch.cuda.memory_allocated(device)
+                about['device memory [MB]'] = f'{used / 1e6:.0f}'
         name = self.get_fully_qualified_name().lstrip('/')
         self._diagnostics_pub.publish(
             DiagnosticArray(

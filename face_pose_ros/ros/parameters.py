@@ -38,7 +38,12 @@ class _Spec:
 
 SPECS = (
     _Spec('autostart', True, 'configure and activate at start, without a manager', fixed=True),
-    _Spec('device', 'cpu', "where the networks run: 'cpu', 'cuda' or 'cuda:<index>'", fixed=True),
+    _Spec(
+        'device',
+        'auto',
+        "where the networks run: 'cpu', 'cuda', 'cuda:<index>', or 'auto': cuda if there is one",
+        fixed=True,
+    ),
     _Spec('threads', 0, 'CPU threads of one inference; 0 leaves it to torch', 0, 256, fixed=True),
     _Spec(
         'image_transport',

@@ -102,7 +102,7 @@ def test_a_device_that_does_not_exist_leaves_the_node_unconfigured(ros, device):
     node.get_logger().fatal = said.append
     assert not node.autostart()
     assert len(said) == 1
-    assert f"device '{device}' is not one of cpu" in said[0]
+    assert f"device '{device}' is not one of auto, cpu" in said[0]
     assert Manager(ros).state == State.PRIMARY_STATE_UNCONFIGURED
 
 

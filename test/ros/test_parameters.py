@@ -62,7 +62,7 @@ def read(ros, **overrides):
 def test_defaults_are_the_estimators_own(ros):
     parameters = read(ros)
     assert parameters.estimator == EstimatorOptions()
-    assert parameters.device == 'cpu'
+    assert parameters.device == 'auto'
 
 
 def test_values_reach_the_estimator(ros):

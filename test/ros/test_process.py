@@ -65,7 +65,7 @@ def test_images_to_poses_between_two_processes(ros, process_env):
 @pytest.mark.parametrize(
     ('argument', 'message'),
     [
-        ('device:=cuda:99', "device 'cuda:99' is not one of cpu"),
+        ('device:=cuda:99', "device 'cuda:99' is not one of auto, cpu"),
         ('detector.min_face_px:=1.5', 'detector.min_face_px'),
         ('detector.min_face:=50.0', 'did you mean detector.min_face_px?'),
     ],

@@ -1,0 +1,88 @@
+"""Crops, their pictures and the way back: compiled and in torch."""
+
+import pytest
+import torch
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.portraits import portrait_view
+
+from face_pose_ros.keypoints import crop
+from face_pose_ros.keypoints.crop import FaceCrops, jittered, render_crops, render_crops_torch
+from face_pose_ros.keypoints.predictor import (
+    carried_to_image,
+    carried_to_image_torch,
+    crops_around_face,
+)
+from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
+
+
+def faces(camera, generator, side_px):
+    """Keypoints (3, 478, 2) px of three faces, one of them over the image's corner."""
+    layout = torch.rand(3, 478, 2, generator=generator, dtype=torch.float64)
+    middle = torch.tensor(
+        [[0.5, 0.5], [0.3, 0.7], [0.98, 0.97]], dtype=torch.float64
+    ) * torch.tensor([camera.width, camera.height])
+    return middle[:, None] + side_px * (layout - 0.5)
+
+
+def one(crops, i):
+    index = slice(i, i + 1)
+    return FaceCrops(
+        crops.R_cam_crop[index], crops.focal_px[index], crops.size_px, crops.valid[index]
+    )
+
+
+@pytest.mark.parametrize('name', DISTORTIONS)
+def test_crops_aim_at_the_same_place(name, generator, monkeypatch):
+    camera = make_camera(name)
+    uv = faces(camera, generator, 150)
+    found = crops_around_face(uv, camera)
+    monkeypatch.setattr(
+        'face_pose_ros.keypoints.predictor.crops_around_keypoints',
+        crop.crops_around_keypoints_torch,
+    )
+    expected = crops_around_face(uv, camera)
+    torch.testing.assert_close(found.R_cam_crop, expected.R_cam_crop, rtol=0, atol=1e-12)
+    torch.testing.assert_close(found.focal_px, expected.focal_px, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.valid, expected.valid)
+
+
+@pytest.mark.parametrize('side_px', [60, 330, 600])
+@pytest.mark.parametrize('name', DISTORTIONS)
+def test_pictures_are_the_same(name, side_px, generator):
+    camera = make_camera(name)
+    shape = camera.height, camera.width, 3
+    image = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    crops = crops_around_face(faces(camera, generator, side_px), camera)
+    for i in range(3):
+        around, _ = jittered(one(crops, i), 2)
+        for each in (one(crops, i), one(around, 1)):
+            expected = render_crops_torch(image, each, camera)
+            # A coordinate of 1000 px in float32 is uncertain by 6e-5 px, of noise up to 255 high.
+            torch.testing.assert_close(
+                render_crops(image, each, camera), expected, rtol=0, atol=5e-4
+            )
+
+
+def test_a_picture_does_not_depend_on_its_neighbours(generator):
+    photo, camera = portrait_view()
+    image = torch.from_numpy(photo)
+    uv = faces(camera, generator, 100)
+    uv[1] = uv[1].mean(0) + 5 * (uv[1] - uv[1].mean(0))
+    crops = crops_around_face(uv, camera)
+    together = render_crops(image, crops, camera)
+    for i in range(3):
+        torch.testing.assert_close(together[i : i + 1], render_crops(image, one(crops, i), camera))
+
+
+@pytest.mark.parametrize('name', DISTORTIONS)
+def test_keypoints_come_back_to_the_same_place(name, generator):
+    camera = make_camera(name)
+    crops = crops_around_face(faces(camera, generator, 150), camera)
+    # Far beyond the crop's border too, where narrow lenses end.
+    uv_crop = 128 + 900 * torch.randn(3, 478, 2, generator=generator)
+    uncertainty = keypoint_uncertainty()
+    expected = carried_to_image_torch(uv_crop, crops, camera, uncertainty)
+    found = carried_to_image(uv_crop, crops, camera, uncertainty)
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-12, atol=1e-8)
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(found[2], expected[2], rtol=1e-9, atol=1e-12)
