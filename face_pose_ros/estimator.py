@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from face_pose_ros.engines.networks import Networks, load_networks
+from face_pose_ros.faces.ahead import DetectionAhead
 from face_pose_ros.faces.detector import DetectorOptions, FaceDetector
 from face_pose_ros.faces.nms import box_overlaps, suppress
 from face_pose_ros.geometry.camera import Camera
@@ -22,6 +23,7 @@ from face_pose_ros.pose.refine import (
     default_shape_prior,
     fit_pose,
 )
+from face_pose_ros.tracking import linalg
 from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker, TrackerOptions
 from face_pose_ros.types import Faces, HeadPoses, Keypoints
@@ -102,6 +104,7 @@ class FacePoseEstimator:
         self.keypoints = KeypointPredictor(
             networks.keypoints, self.options.looks, self.options.jitters
         )
+        self._ahead = DetectionAhead()
         self.model = deformable_face(self.device)
         self.tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
 
@@ -121,10 +124,15 @@ class FacePoseEstimator:
 
     def configure(self, options: EstimatorOptions) -> None:
         """Go on with other options; people keep their ids."""
+        self.settle()
         self.options = options
         self.detector.options = options.detector
         self.keypoints.looks, self.keypoints.jitters = options.looks, options.jitters
         self.tracker.configure(options.tracker, self._anybody())
+
+    def settle(self) -> None:
+        """Drop the detection begun for the next image: `tracker` is all that is remembered."""
+        self._ahead.forget()
 
     def _anybody(self) -> Shape:
         """The prior of a shape, for the tracker."""
@@ -152,8 +160,8 @@ class FacePoseEstimator:
         camera = camera.to(self.device, torch.float64)
         faces = self.detector.detect(pixels) if boxes_xyxy is None else self._given(boxes_xyxy)
         keypoints = self.keypoints.predict(pixels, faces, camera)
-        keypoints = keypoints[self._distinct(keypoints)]
-        return self._solve(keypoints, camera, [''] * len(keypoints))
+        keypoints, prior_of = self._each_once(keypoints, [''] * len(keypoints))
+        return self._solve(keypoints, camera, prior_of)
 
     @torch.inference_mode()
     def track(
@@ -161,8 +169,10 @@ class FacePoseEstimator:
     ) -> list[FacePose]:
         """Faces of the next image of a stream, with ids that stay with each person.
 
-        Faces of a moment ago are looked at where they were; the detector runs when one of them is
-        missing, when there are none, and on every `detect_every`-th image.
+        Faces of a moment ago are looked at where they were. The detector runs when there are none;
+        and on a CPU after the image before every `detect_every`-th one and after each in which
+        somebody is missing, while the next image is awaited. So new people beside others are
+        seen one image later, and an image is not to be changed before the next one is given.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -176,21 +186,36 @@ class FacePoseEstimator:
         camera = camera.to(self.device, torch.float64)
         self.tracker.advance(stamp_s)
         known = self.tracker.known_faces(_FOLLOW_S)
-        known_uv = torch.from_numpy(known.keypoints_uv).to(self.device)
-        keypoints = self.keypoints.follow(pixels, known_uv, camera)
-        distinct = self._distinct(keypoints)
-        keypoints, prior_of = keypoints[distinct], [known.ids[i] for i in distinct.tolist()]
-        self.tracker.images_since_detection += 1
-        missing = len(keypoints) < max(len(self.tracker.ids), 1)
-        if missing or self.tracker.images_since_detection >= self.options.detect_every:
-            self.tracker.images_since_detection = 0
-            faces = self._unknown(self.detector.detect(pixels), keypoints)
-            found = self.keypoints.predict(pixels, faces, camera)
-            prior_of += [''] * len(found)
-            keypoints = keypoints.join(found)
-            distinct = self._distinct(keypoints)
-            keypoints, prior_of = keypoints[distinct], [prior_of[i] for i in distinct.tolist()]
-        return self.tracker.update(self._solve(keypoints, camera, prior_of), stamp_s)
+        keypoints = self.keypoints.follow(pixels, self._tensor(known.keypoints_uv), camera)
+        keypoints, prior_of = self._each_once(keypoints, known.ids)
+        proposed = self._proposed(pixels, stamp_s, is_urgent=len(keypoints) == 0)
+        unknown = self._unknown(proposed, keypoints)
+        if len(unknown):
+            found = self.keypoints.predict(pixels, unknown, camera)
+            priors = [*prior_of, *[''] * len(found)]
+            keypoints, prior_of = self._each_once(keypoints.join(found), priors)
+        faces = self.tracker.update(self._solve(keypoints, camera, prior_of), stamp_s)
+        self._look_ahead(pixels, stamp_s, missing=len(faces) < len(self.tracker.ids))
+        return faces
+
+    def _proposed(self, pixels: Tensor, stamp_s: float, is_urgent: bool) -> Faces:
+        """Faces of the image before, where they were detected in time, or of this one.
+
+        None at all, if it is no image's turn.
+        """
+        count = self.tracker.images_since_detection + 1
+        faces = self._ahead.faces(self.tracker, stamp_s - _FOLLOW_S, stamp_s)
+        if faces is None and (is_urgent or count >= self.options.detect_every):
+            faces = self.detector.detect(pixels)
+        self.tracker.images_since_detection = count if faces is None else 0
+        return self._given([]) if faces is None else faces
+
+    def _look_ahead(self, pixels: Tensor, stamp_s: float, missing: bool) -> None:
+        """Begin to detect if it is the next image's turn, and somebody is seen meanwhile."""
+        its_turn = self.tracker.images_since_detection + 1 >= self.options.detect_every
+        if self.device.type == 'cpu' and self.tracker.ids and (missing or its_turn):
+            detect = self.detector.detect
+            self._ahead.begin(lambda: detect(pixels), self.tracker, stamp_s)
 
     def _solve(
         self, keypoints: Keypoints, camera: Camera, prior_of: Sequence[str]
@@ -201,7 +226,7 @@ class FacePoseEstimator:
         priors = [self.tracker.shape_of(person) for person in prior_of]
         shape_prior = ShapePrior(
             self._tensor([prior.mean for prior in priors]),
-            self._tensor(np.linalg.inv([prior.covariance for prior in priors])),
+            self._tensor(linalg.inverse(np.array([prior.covariance for prior in priors]))),
         )
         poses = fit_pose(
             keypoints, self.model, camera, self.options.pose, shape_prior=shape_prior
@@ -235,17 +260,23 @@ class FacePoseEstimator:
 
     def _unknown(self, faces: Faces, keypoints: Keypoints) -> Faces:
         """The proposed faces whose middle lies within no face that is measured already."""
+        if len(faces) == 0 or len(keypoints) == 0:
+            return faces
         middle = 0.5 * (faces.boxes_xyxy[:, :2] + faces.boxes_xyxy[:, 2:])
         bounds = bounds_xyxy(keypoints.uv).to(middle)
         within = (middle[:, None] > bounds[:, :2]) & (middle[:, None] < bounds[:, 2:])
         return faces[~within.all(-1).any(-1)]
 
-    def _distinct(self, keypoints: Keypoints) -> Tensor:
-        """Indices (M,) of real faces only, each once, most certain first."""
+    def _each_once(
+        self, keypoints: Keypoints, prior_of: Sequence[str]
+    ) -> tuple[Keypoints, list[str]]:
+        """Real faces only, each once, most certain first, and the ids that belong to them."""
         order = keypoints.presence.argsort(descending=True, stable=True)
         order = order[keypoints.presence[order] >= self.options.min_presence]
-        iou, _ = box_overlaps(bounds_xyxy(keypoints.uv[order]))
-        return order[suppress(iou > self.options.max_duplicate_iou)]
+        if len(order) > 1:
+            iou, _ = box_overlaps(bounds_xyxy(keypoints.uv[order]))
+            order = order[suppress(iou > self.options.max_duplicate_iou)]
+        return keypoints[order], [prior_of[i] for i in order.tolist()]
 
 
 def bounds_xyxy(uv: Tensor) -> Tensor:

@@ -161,7 +161,21 @@ def test_a_tracked_face_is_not_detected_again(monkeypatch):
     )
     for i in range(9):
         assert len(estimator.track(rgb, camera, i / 30)) == 1
-    assert len(detections) == 3  # images 0, 4 and 8
+    assert len(detections) == 3  # image 0, and for images 4 and 8 the ones before them
+
+
+def test_a_second_face_is_found_in_the_slack_after_an_image():
+    background = fill(load_sample('coffee.png'), 1280, 720)
+    one = paste_portrait(background, 'grace_hopper', 150, (350, 360))
+    two = paste_portrait(one, 'astronaut', 130, (900, 360))
+    camera = photo_camera(1280, 720)
+    estimator = FacePoseEstimator('cpu', EstimatorOptions(detect_every=3))
+    counts = [len(estimator.track(two if i else one, camera, i / 30)) for i in range(6)]
+    # Detected after image 2, it is in the poses of image 3.
+    assert counts == [1, 1, 1, 2, 2, 2]
+    # Who went back in time, or was away for long, is not looked for where nobody is any more.
+    assert len(estimator.track(two, camera, 0.0)) == 2
+    assert len(estimator.track(two, camera, 9.0)) == 2
 
 
 def test_tracking_gives_the_pose_that_a_fresh_look_gives():

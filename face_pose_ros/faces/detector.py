@@ -7,6 +7,7 @@ factor of 4 apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from face_pose_ros.faces import compiled
 from face_pose_ros.faces.blazeface import (
     SIZE_MULTIPLE,
     STRIDE,
@@ -129,19 +131,30 @@ class FaceDetector:
     def _propose(self, picture: Tensor, image_size: tuple[int, int]) -> Faces:
         """All proposals above the threshold on one level, in full-image pixels, unmerged."""
         height, width = picture.shape[-2:]
-        pad_bottom, pad_right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
-        normalised = picture.to(torch.float32).mul(2 / 255).sub(1)
-        padded = F.pad(normalised, (0, pad_right, 0, pad_bottom))  # 0 is mid-grey
-        logits, regressions = self.network(padded.to(memory_format=torch.channels_last))
-        scores = logits[0].sigmoid()
-        cells = (scores > self.options.score_threshold).nonzero()[:, 0]
+        padded = network_input(picture)
+        logits, regressions = self.network(padded)
+        least = math.log(self.options.score_threshold / (1 - self.options.score_threshold))
+        cells = (logits[0] > least).nonzero()[:, 0]
         boxes, points = decode_proposals(
             regressions[0, cells], cells, grid_width=padded.shape[-1] // STRIDE
         )
-        scale = scores.new_tensor([image_size[1] / width, image_size[0] / height])  # x, y
+        scale = boxes.new_tensor([image_size[1] / width, image_size[0] / height])  # x, y
         boxes_xyxy = (boxes + 0.5) * scale.repeat(2) - 0.5
         points_uv = (points + 0.5) * scale - 0.5
-        return Faces(boxes_xyxy, scores[cells], points_uv)
+        return Faces(boxes_xyxy, logits[0, cells].sigmoid(), points_uv)
+
+
+def network_input(picture: Tensor) -> Tensor:
+    """A picture (1, 3, H, W) of [0, 255] in [-1, 1], mid-grey up to multiples of 32 px."""
+    height, width = picture.shape[-2:]
+    pad_bottom, pad_right = -height % SIZE_MULTIPLE, -width % SIZE_MULTIPLE
+    if picture.dtype == torch.uint8:
+        planes = torch.zeros(1, 3, height + pad_bottom, width + pad_right)
+        compiled.normalise(picture[0].permute(1, 2, 0).contiguous().numpy(), planes[0].numpy())
+        return planes
+    normalised = picture.mul(2 / 255).sub(1)
+    padded = F.pad(normalised, (0, pad_right, 0, pad_bottom))
+    return padded.to(memory_format=torch.channels_last)
 
 
 def _check_image(image_rgb: Tensor) -> None:

@@ -110,6 +110,8 @@ def _work(
             for topic, msg in messages_of(faces, image.header, parameters.publish_tf):
                 output.add(time_ns, topic, msg)
         if progress.pairs % COMMIT_EVERY == 0:
+            # An interrupted run goes on without it, and this one must give the same.
+            pipeline.estimator.settle()
             progress.tracker = pipeline.estimator.tracker
             output.commit(progress)
         advance(1)

@@ -86,6 +86,7 @@ class FramePipeline:
 
     def forget_all(self) -> None:
         """Begin anew, with the same networks."""
+        self.estimator.settle()
         self.estimator.tracker.forget_all()
 
     def answer(

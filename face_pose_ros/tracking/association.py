@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from face_pose_ros.tracking import se3
+from face_pose_ros.tracking import linalg, se3
 from face_pose_ros.tracking.se3 import Array
 
 # What a prediction is trusted to at best, for heads do jerk and fits do slip.
@@ -46,7 +46,7 @@ def associate(
     y = se3.difference(np.broadcast_to(T_known, T_measured.shape), T_measured)
     floor = np.repeat([_FLOOR_M, _FLOOR_RAD], 3) ** 2
     S = covariance[:, None] + covariance_known + np.diag(floor)
-    distance_sq = (y * np.linalg.solve(S, y[..., None])[..., 0]).sum(-1)
+    distance_sq = (y * linalg.solve(S, y[..., None])[..., 0]).sum(-1)
     log_volume = np.linalg.slogdet(2 * np.pi * S[..., :3, :3])[1]
     cost = distance_sq + log_volume + 2 * np.log(_NEW_PER_M3)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2
 
-from face_pose_ros.tracking import se3
+from face_pose_ros.tracking import linalg, se3
 from face_pose_ros.tracking.se3 import Array
 
 # One measurement in ten thousand is this far from its prediction, in squared standard deviations.
@@ -173,13 +173,13 @@ def _innovation(state: PoseState, T_cam_head: Array, covariance: Array) -> tuple
     """
     innovation = se3.difference(state.T_cam_head, T_cam_head)
     of_error = np.eye(6)
-    of_error[3:, 3:] = np.linalg.inv(se3.left_jacobian(innovation[3:]))
+    of_error[3:, 3:] = linalg.inverse(se3.left_jacobian(innovation[3:]))
     return innovation, of_error @ covariance @ of_error.T
 
 
 def _corrected(state: PoseState, innovation: Array, covariance: Array) -> PoseState:
     P = state.covariance
-    gain = np.linalg.solve(P[:6, :6] + covariance, P[:6]).T
+    gain = linalg.solve(P[:6, :6] + covariance, P[:6]).T
     error = gain @ innovation
     # Joseph's form stays symmetric and positive definite whatever the rounding.
     A = np.eye(12)
@@ -205,7 +205,7 @@ def _factor_to_gate(innovation: Array, predicted: Array, measured: Array) -> flo
     """
     factor = 1.0
     for _ in range(20):
-        whitened = np.linalg.solve(predicted + factor * measured, innovation)
+        whitened = linalg.solve(predicted + factor * measured, innovation[:, None])[:, 0]
         excess = float(innovation @ whitened) / _GATE - 1
         if excess <= 1e-3:
             break

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.tracking import se3
+from face_pose_ros.tracking import linalg, se3
 from face_pose_ros.tracking.se3 import Array
 from face_pose_ros.tracking.shape_memory import Shape
 
@@ -50,7 +50,7 @@ class FaceGivenIdentity:
         identity = shape.part(np.flatnonzero(~expressions))
         expression = shape.part(np.flatnonzero(expressions))
         cross = shape.covariance[np.ix_(expressions, ~expressions)]
-        K = np.linalg.solve(identity.covariance, cross.T).T
+        K = linalg.solve(identity.covariance, cross.T).T
         expression_covariance = expression.covariance - K @ cross.T
         G = pose_of_shape[:, expressions]
         return cls(

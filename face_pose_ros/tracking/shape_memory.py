@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros.tracking import linalg
 from face_pose_ros.tracking.se3 import Array
 
 _MAX_SIGMAS = 3.0  # what lies further off its prediction pulls no harder
@@ -84,6 +85,8 @@ class ShapeMemory:
         """
         if stamp_s < self._stamp_s:
             raise ValueError(f'shape memory of {self._stamp_s} s asked for {stamp_s} s')
+        if stamp_s == self._stamp_s:
+            return
         fade = np.exp(-(stamp_s - self._stamp_s) / self.options.expression_time_s)
         self._stamp_s = stamp_s
         prior, now = self._prior.part(self._expression), self.shape.part(self._expression)
@@ -141,7 +144,7 @@ class _Information(NamedTuple):
 def _said(fitted: Shape, prior: Shape) -> _Information:
     """What a fit learned beyond its prior."""
     # In these axes the prior is N(0, 1) and the fit's covariance is diagonal.
-    L_inv = np.linalg.inv(np.linalg.cholesky(prior.covariance))
+    L_inv = linalg.inverse(np.linalg.cholesky(prior.covariance))
     variance, axes = np.linalg.eigh(L_inv @ fitted.covariance @ L_inv.T)
     A = L_inv.T @ axes
     # A fit that is less certain than its prior, for its residuals were large, has learned nothing.
@@ -154,6 +157,6 @@ def _said(fitted: Shape, prior: Shape) -> _Information:
 
 def _fused(known: Shape, said: _Information, share: float) -> Shape:
     """What is known with a share of what was said."""
-    information = np.linalg.inv(known.covariance)
-    covariance = np.linalg.inv(information + share * said.matrix)
+    information = linalg.inverse(known.covariance)
+    covariance = linalg.inverse(information + share * said.matrix)
     return Shape(covariance @ (information @ known.mean + share * said.vector), covariance)

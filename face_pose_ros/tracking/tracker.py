@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from face_pose_ros.tracking import linalg
 from face_pose_ros.tracking.association import associate
 from face_pose_ros.tracking.filter import FilterOptions, PoseFilter
 from face_pose_ros.tracking.identity import FaceGivenIdentity
@@ -221,4 +222,4 @@ class Tracker:
 def _scatter(fitted: Shape, prior: Shape) -> Array:
     """Covariance of what noise alone does to a fit with a prior: V - V P^-1 V."""
     V = fitted.covariance
-    return np.asarray(V - V @ np.linalg.solve(prior.covariance, V))
+    return np.asarray(V - V @ linalg.solve(prior.covariance, V))

@@ -1,0 +1,51 @@
+"""Detection between two images: the same answer however long it takes."""
+
+import time
+
+import pytest
+import torch
+
+from face_pose_ros.faces.ahead import DetectionAhead
+from face_pose_ros.types import Faces
+
+FACES = Faces(torch.zeros(1, 4), torch.ones(1), torch.zeros(1, 6, 2))
+
+
+def slow():
+    time.sleep(0.05)
+    return FACES
+
+
+def test_who_asks_waits_and_gets_them_once():
+    ahead, stream = DetectionAhead(), object()
+    assert ahead.faces(stream, 0, 1) is None
+    ahead.begin(slow, stream, 0.5)
+    assert ahead.faces(stream, 0.4, 0.6) is FACES
+    assert ahead.faces(stream, 0.4, 0.6) is None
+
+
+@pytest.mark.parametrize(('since_s', 'until_s'), [(0.6, 0.7), (0.3, 0.4)])
+def test_those_of_long_ago_and_of_the_future_are_not_used(since_s, until_s):
+    ahead, stream = DetectionAhead(), object()
+    ahead.begin(slow, stream, 0.5)
+    assert ahead.faces(stream, since_s, until_s) is None
+
+
+def test_those_of_another_stream_are_not_used():
+    ahead = DetectionAhead()
+    ahead.begin(slow, object(), 0.5)
+    assert ahead.faces(object(), 0, 1) is None
+
+
+def test_a_failure_is_told_to_who_asks():
+    ahead, stream = DetectionAhead(), object()
+
+    def fail():
+        raise RuntimeError('out of memory')
+
+    ahead.begin(fail, stream, 0.5)
+    with pytest.raises(RuntimeError, match='out of memory'):
+        ahead.faces(stream, 0, 1)
+    ahead.begin(fail, stream, 0.5)
+    ahead.forget()
+    assert ahead.faces(stream, 0, 1) is None
