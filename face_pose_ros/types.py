@@ -50,6 +50,14 @@ class Keypoints:
         """(N, K) px, root mean square of the standard deviations of the two coordinates."""
         return (0.5 * self.cov_uv.diagonal(dim1=-2, dim2=-1).sum(-1)).sqrt()
 
+    def replaced(self, index: Tensor, other: Keypoints) -> Keypoints:
+        """These with the faces of a (M,) index replaced by M others."""
+        return Keypoints(
+            self.uv.index_copy(0, index, other.uv),
+            self.cov_uv.index_copy(0, index, other.cov_uv),
+            self.presence.index_copy(0, index, other.presence),
+        )
+
     def join(self, other: Keypoints) -> Keypoints:
         """The faces of both."""
         return Keypoints(

@@ -105,18 +105,19 @@ class KeypointPredictor:
     def _follow(
         self, image: Tensor, uv: Tensor, camera: Camera, looks: int
     ) -> tuple[Keypoints, Tensor]:
-        """Look until the faces stay where the crop expected them, at most `looks` times.
+        """Look until each face stays where the crop expected it, at most `looks` times.
 
         Returns:
             The keypoints, and how far they moved in the last look (N,), of the crop's side.
         """
-        for _ in range(looks):
-            crops = crops_around_face(uv, camera)
-            keypoints, side_px = self._look(image, crops, camera)
-            moved = (keypoints.uv - uv).norm(dim=-1).mean(-1) / side_px
-            if bool((moved < _SETTLED).all()):
-                break
-            uv = keypoints.uv
+        crops = crops_around_face(uv, camera)
+        keypoints, side_px = self._look(image, crops, camera)
+        moved = (keypoints.uv - uv).norm(dim=-1).mean(-1) / side_px
+        again = (moved >= _SETTLED).nonzero()[:, 0]
+        if looks > 1 and len(again):
+            closer, moved_again = self._follow(image, keypoints.uv[again], camera, looks - 1)
+            keypoints = keypoints.replaced(again, closer)
+            moved = moved.index_copy(0, again, moved_again)
         return keypoints, moved
 
     def _sharpened(self, image: Tensor, keypoints: Keypoints, camera: Camera) -> Keypoints:

@@ -73,13 +73,17 @@ class PoseFilter:
         self.options = options
         self.state = start(T_cam_head, covariance, stamp_s, options)
         self._outliers = 0  # in a row
+        self._predicted: tuple[PoseState, PoseState] | None = None  # from the first one
 
     def predict(self, stamp_s: float) -> PoseState:
         """What the filter believes of a later moment; it changes nothing.
 
         The head moves on for `max_gap_s` at most; what is believed then holds.
         """
-        return predict(self.state, stamp_s, self.options)
+        known = self._predicted
+        if known is None or known[0] is not self.state or known[1].stamp_s != stamp_s:
+            known = self._predicted = self.state, predict(self.state, stamp_s, self.options)
+        return known[1]
 
     def shift(self, delta: Array) -> None:
         """Move the believed pose by delta (6,): what it was measured against has changed."""

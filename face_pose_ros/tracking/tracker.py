@@ -40,7 +40,10 @@ class KnownFaces(NamedTuple):
     """M faces seen a moment ago."""
 
     ids: tuple[str, ...]
-    keypoints_uv: Array  # (M, K, 2) px, where they were seen last
+    keypoints_uv: Array  # (M, K, 2) px, where they should be by now
+
+
+_MIN_INTERVAL_S = 1e-3  # between images, or stamps are wrong
 
 
 @dataclass
@@ -51,6 +54,13 @@ class _Person:
     identity: Array  # (I,) coefficients for which the filter's pose holds
     keypoints_uv: Array  # (K, 2) px
     seen_s: float
+    velocity_px_s: Array  # (2,) of the keypoints' middle
+
+    def see(self, keypoints_uv: Array, stamp_s: float) -> None:
+        """Note where the keypoints (K, 2) are, and how fast they have come there."""
+        moved_px = keypoints_uv.mean(0) - self.keypoints_uv.mean(0)
+        self.velocity_px_s = moved_px / max(stamp_s - self.seen_s, _MIN_INTERVAL_S)
+        self.keypoints_uv, self.seen_s = keypoints_uv, stamp_s
 
 
 class Tracker:
@@ -99,7 +109,12 @@ class Tracker:
         recent = [p for p in self._people if p.seen_s >= self.stamp_s - max_age_s]
         return KnownFaces(
             tuple(person.id for person in recent),
-            np.array([person.keypoints_uv for person in recent]).reshape(-1, 478, 2),
+            np.array(
+                [
+                    person.keypoints_uv + person.velocity_px_s * (self.stamp_s - person.seen_s)
+                    for person in recent
+                ]
+            ).reshape(-1, 478, 2),
         )
 
     def shape_of(self, person_id: str) -> Shape:
@@ -191,7 +206,13 @@ class Tracker:
         if person is None:
             pose_filter = PoseFilter(measured, noise, stamp_s, options.filter)
             person = _Person(
-                self._new_id(), pose_filter, memory, identity.mean, face.keypoints_uv, stamp_s
+                self._new_id(),
+                pose_filter,
+                memory,
+                identity.mean,
+                face.keypoints_uv,
+                stamp_s,
+                velocity_px_s=np.zeros(2),
             )
             self._people.append(person)
             T_cam_head, covariance = measured, noise
@@ -199,8 +220,8 @@ class Tracker:
             if options.remember_shape:
                 person.filter.shift(given.pose_of_identity @ (identity.mean - person.identity))
             T_cam_head, covariance = person.filter.update(measured, noise, stamp_s)
-            person.identity, person.keypoints_uv = identity.mean, face.keypoints_uv
-            person.seen_s = stamp_s
+            person.see(face.keypoints_uv, stamp_s)
+            person.identity = identity.mean
 
         if not options.filter_poses:
             T_cam_head, covariance = measured, given.covariance

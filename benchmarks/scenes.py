@@ -1,0 +1,45 @@
+"""Pictures with a known number of faces, and the camera that took them."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from face_pose_ros import Camera
+from face_pose_ros.evaluation.portraits import load_portraits
+
+SIZES = {'VGA': (640, 480), '720p': (1280, 720), '1080p': (1920, 1080), '4K': (3840, 2160)}
+
+
+def camera_of(width: int, height: int) -> Camera:
+    """A pinhole camera of 71 deg."""
+    f = 900 / 1280 * width
+    return Camera.from_K([f, 0, (width - 1) / 2, 0, f, (height - 1) / 2, 0, 0, 1], width, height)
+
+
+def faces_in(width: int, height: int, count: int) -> NDArray[np.uint8]:
+    """(height, width, 3) uint8 RGB: so many portraits in rows on grey, as large as they fit.
+
+    One in 1280 x 720 is as large as the photograph, a face of 203 px.
+    """
+    rows = max(round(math.sqrt(count * height / width)), 1)
+    columns = math.ceil(count / rows)
+    side = min(width // columns, height // rows, round(512 / 720 * height))
+    portrait = load_portraits()['grace_hopper'][:512]
+    portrait = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_AREA)
+    image = np.full((height, width, 3), 96, np.uint8)
+    for i in range(count):
+        left = (2 * (i % columns) + 1) * width // (2 * columns) - side // 2
+        top = (2 * (i // columns) + 1) * height // (2 * rows) - side // 2
+        image[top : top + side, left : left + side] = portrait
+    return image
+
+
+def drifting(image: NDArray[np.uint8], frames: int) -> list[NDArray[np.uint8]]:
+    """The picture moved about by up to 8 px from frame to frame, as by a hand that holds it."""
+    angles = 2 * np.pi * np.arange(frames) / frames
+    shifts = zip(np.rint(8 * np.sin(3 * angles)), np.rint(8 * np.cos(2 * angles)), strict=True)
+    return [np.roll(image, (int(v), int(u)), (0, 1)) for u, v in shifts]
