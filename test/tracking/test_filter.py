@@ -8,7 +8,14 @@ from scipy.stats import chi2
 from tracking.people import NOISE, camera, chi_sq, pose
 
 from face_pose_ros.tracking import se3
-from face_pose_ros.tracking.filter import FilterOptions, PoseFilter, PoseState, correct, predict
+from face_pose_ros.tracking.filter import (
+    _GATE,
+    FilterOptions,
+    PoseFilter,
+    PoseState,
+    correct,
+    predict,
+)
 
 WHITE = FilterOptions(systematic_share=0)
 
@@ -291,3 +298,7 @@ def test_an_outlier_counts_as_if_it_lay_on_the_gate(away_m):
 def test_bad_options_are_named(name, value, message):
     with pytest.raises(ValueError, match=f'{name} {message}'):
         FilterOptions(**{name: value})
+
+
+def test_the_gate_is_that_of_one_measurement_in_ten_thousand():
+    assert chi2.sf(_GATE, 6) == pytest.approx(1e-4, rel=1e-3)
