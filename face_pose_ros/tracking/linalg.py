@@ -32,7 +32,9 @@ def inverse(A: Array) -> Array:
     Raises:
         numpy.linalg.LinAlgError: A is singular.
     """
-    return solve(A, np.broadcast_to(np.eye(A.shape[-1]), A.shape))
+    unit = np.empty(A.shape)
+    unit[:] = np.eye(A.shape[-1])
+    return solve(A, unit)
 
 
 @_compiled

@@ -11,7 +11,6 @@ import math
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 Array = NDArray[np.float64]
 
@@ -25,7 +24,7 @@ def exp(omega: Array) -> Array:
 
 def log(R: Array) -> Array:
     """Rotation vectors (..., 3) [rad] of rotation matrices (..., 3, 3), angle in [0, pi]."""
-    return Rotation.from_matrix(R.reshape(-1, 3, 3)).as_rotvec().reshape(R.shape[:-1])
+    return _logs(np.ascontiguousarray(R).reshape(-1, 3, 3)).reshape(R.shape[:-1])
 
 
 def left_jacobian(omega: Array) -> Array:
@@ -103,3 +102,36 @@ def _moved(T, delta):
         for j in range(3):
             T_moved[i, j] = R[i, 0] * T[0, j] + R[i, 1] * T[1, j] + R[i, 2] * T[2, j]
     return T_moved
+
+
+@_compiled
+def _logs(R):
+    """Through the quaternion, whose largest element divides (Shepperd's method)."""
+    omega = np.empty((len(R), 3))
+    quat_xyzw = np.empty(4)
+    for n in range(len(R)):
+        trace = R[n, 0, 0] + R[n, 1, 1] + R[n, 2, 2]
+        i = 0
+        for j in range(1, 3):
+            if R[n, j, j] > R[n, i, i]:
+                i = j
+        j, k = (i + 1) % 3, (i + 2) % 3
+        if trace > R[n, i, i]:
+            quat_xyzw[0] = R[n, 2, 1] - R[n, 1, 2]
+            quat_xyzw[1] = R[n, 0, 2] - R[n, 2, 0]
+            quat_xyzw[2] = R[n, 1, 0] - R[n, 0, 1]
+            quat_xyzw[3] = 1 + trace
+        else:
+            quat_xyzw[i] = 1 + R[n, i, i] - R[n, j, j] - R[n, k, k]
+            quat_xyzw[j] = R[n, i, j] + R[n, j, i]
+            quat_xyzw[k] = R[n, i, k] + R[n, k, i]
+            quat_xyzw[3] = R[n, k, j] - R[n, j, k]
+        if quat_xyzw[3] < 0:
+            quat_xyzw[:] = -quat_xyzw
+        x, y, z, w = quat_xyzw
+        sine, size = math.sqrt(x * x + y * y + z * z), math.sqrt(x * x + y * y + z * z + w * w)
+        # The angle over its half's sine; sine^2 is that of the half angle.
+        small = sine * sine < 0.25 * _SMALL_ANGLE_SQ * size * size
+        factor = 2 / size if small else 2 * math.atan2(sine, w) / sine
+        omega[n, 0], omega[n, 1], omega[n, 2] = factor * x, factor * y, factor * z
+    return omega

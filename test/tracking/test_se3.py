@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.spatial.transform import Rotation
 from tracking.people import pose
 
 from face_pose_ros.tracking import se3
@@ -43,3 +44,17 @@ def test_difference_of_stacks():
     delta = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
     T_to = np.array([[se3.moved(T, delta) for T in row] for row in T_from])
     np.testing.assert_allclose(se3.difference(T_from, T_to), np.broadcast_to(delta, (3, 2, 6)))
+
+
+@pytest.mark.parametrize('angle', [1e-9, 1e-5, 0.1, 1.5, 3, np.pi - 1e-6, np.pi])
+def test_logarithms_are_scipys(angle):
+    random = np.random.default_rng(0)
+    axes = random.normal(size=(200, 3))
+    axes[:3] = np.eye(3)
+    rotations = Rotation.from_rotvec(angle * axes / np.linalg.norm(axes, axis=1, keepdims=True))
+    R = rotations.as_matrix()
+    np.testing.assert_allclose(se3.exp(rotations[3].as_rotvec()), R[3], atol=1e-12)
+    # Half a turn to the left is one to the right: compared as rotations.
+    again = Rotation.from_rotvec(se3.log(R)).as_matrix()
+    np.testing.assert_allclose(again, R, atol=1e-9)
+    np.testing.assert_allclose(np.linalg.norm(se3.log(R), axis=1), angle, rtol=1e-6, atol=1e-12)
