@@ -1,1 +1,1 @@
-"""How the networks run: OpenVINO on a CPU, torch anywhere."""
+"""How the networks run: OpenVINO on a CPU, graphs on CUDA, torch anywhere."""

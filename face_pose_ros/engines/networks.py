@@ -12,10 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from face_pose_ros.engines.cuda import GraphedNetwork
 from face_pose_ros.faces.blazeface import blazeface_full_range
 from face_pose_ros.keypoints.face_mesh import FaceMeshPoints, face_mesh_v2
 
-# How networks run on a CPU; auto: OpenVINO if it is installed, else torch.
+# How networks run. auto: CUDA graphs, or OpenVINO on a CPU if it is installed, else torch.
 ENGINES = ('auto', 'openvino', 'torch')
 _OPENVINO = 'face_pose_ros.engines.openvino'
 
@@ -35,7 +36,7 @@ def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Ne
     Args:
         name: Of the device: 'auto' (CUDA if there is one, else the CPU), 'cpu', 'cuda' or
             'cuda:<index>'.
-        engine: One of ENGINES, for a CPU; on CUDA it is torch.
+        engine: One of ENGINES.
 
     Raises:
         ValueError: There is no such device, or no such engine.
@@ -47,6 +48,9 @@ def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Ne
     device = _checked_device(name)
     detector, keypoints = blazeface_full_range(device), face_mesh_v2(device)
     threads = torch.get_num_threads()
+    if device.type != 'cpu' and engine == 'auto':
+        points = GraphedNetwork(keypoints, FaceMeshPoints._make)
+        return Networks(device, GraphedNetwork(detector, _as_pair), points)
     if device.type != 'cpu' or engine == 'torch':
         return Networks(device, detector, keypoints)
     openvino = import_module(_OPENVINO) if engine == 'openvino' else _openvino_if_installed()
@@ -57,6 +61,11 @@ def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Ne
         openvino.openvino_blazeface(detector, threads),
         openvino.openvino_face_mesh(keypoints, threads),
     )
+
+
+def _as_pair(outputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    logits, regressions = outputs
+    return logits, regressions
 
 
 @cache
