@@ -97,7 +97,7 @@ def compare(faces: int, runs: int) -> dict[str, dict[str, float]]:
         'Face Mesh (legacy)': face_mesh(faces),
         'Face Mesh (legacy), solvePnP': with_pnp(face_mesh(faces)),
     }
-    frames = drifting(faces_in(WIDTH, HEIGHT, faces), 60)
+    frames = drifting(faces_in(WIDTH, HEIGHT, faces))
     times_s: dict[str, list[float]] = {name: [] for name in methods}
     found: dict[str, list[int]] = {name: [] for name in methods}
     names = list(methods)

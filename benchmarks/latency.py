@@ -85,7 +85,7 @@ def stages(device: str, runs: int) -> dict[str, dict[str, float]]:
             'estimate (no memory)': lambda: estimator.estimate(image, camera),
         }
         results = {n: time_ms(call, estimator.device, runs) for n, call in calls.items()}
-    frames = drifting(image, 60)
+    frames = drifting(image)
     engines = ('openvino', 'torch') if estimator.device.type == 'cpu' else ('auto', 'torch')
     for engine in engines:
         networks = load_networks(device, engine)
@@ -102,7 +102,7 @@ def growth(device: str, runs: int) -> dict[str, dict[str, float]]:
     for size, count in cases:
         width, height = SIZES[size]
         estimator = FacePoseEstimator(device)
-        frames = drifting(faces_in(width, height, count), 12)
+        frames = drifting(faces_in(width, height, count), 16)
         camera = camera_of(width, height)
         results[f'{size}, {count}'] = stream_ms(estimator, frames, camera, runs)
     return results

@@ -38,8 +38,14 @@ def faces_in(width: int, height: int, count: int) -> NDArray[np.uint8]:
     return image
 
 
-def drifting(image: NDArray[np.uint8], frames: int) -> list[NDArray[np.uint8]]:
-    """The picture moved about by up to 8 px from frame to frame, as by a hand that holds it."""
-    angles = 2 * np.pi * np.arange(frames) / frames
+def drifting(image: NDArray[np.uint8], count: int = 60) -> list[NDArray[np.uint8]]:
+    """The picture moved about by up to 8 px in two seconds at 30 Hz, as by a hand that holds it.
+
+    Args:
+        image: (H, W, 3).
+        count: How many images of the 60 to make; they are then shown to and fro.
+    """
+    angles = 2 * np.pi * np.arange(count) / 60
     shifts = zip(np.rint(8 * np.sin(3 * angles)), np.rint(8 * np.cos(2 * angles)), strict=True)
-    return [np.roll(image, (int(v), int(u)), (0, 1)) for u, v in shifts]
+    images = [np.roll(image, (int(v), int(u)), (0, 1)) for u, v in shifts]
+    return images if count == 60 else images + images[-2:0:-1]

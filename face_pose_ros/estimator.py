@@ -110,17 +110,23 @@ class FacePoseEstimator:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Run networks and solver once: a new installation compiles for a minute."""
+        """Run all stages once: a new installation compiles for a minute or two."""
         side = 256
         K = [side, 0, 0.5 * (side - 1), 0, side, 0.5 * (side - 1), 0, 0, 1]
         camera = Camera.from_K(K, side, side)
-        self.estimate(np.zeros((side, side, 3), np.uint8), camera, [[64, 64, 192, 192]])
+        image = np.zeros((side, side, 3), np.uint8)
+        self.detector.detect(self._checked_image(image, camera))
+        self.estimate(image, camera, [[64, 64, 192, 192]])
         # A black picture has no face to fit; the mean face half a metre ahead is one.
         camera = camera.to(self.device, torch.float64)
         R = self.model.xyz_head.new_tensor([[0, 1, 0], [0, 0, -1], [-1, 0, 0]])
         uv = camera.project(self.model.xyz_head @ R.T + R.new_tensor([0, 0, 0.5])).uv[None]
         cov_uv = torch.eye(2).to(uv).expand(*uv.shape, 2)
-        fit_pose(Keypoints(uv, cov_uv, uv.new_ones(1)), self.model, camera, self.options.pose)
+        keypoints = Keypoints(uv, cov_uv, uv.new_ones(1))
+        poses = fit_pose(keypoints, self.model, camera, self.options.pose).poses
+        tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
+        for stamp_s in (0.0, 0.1):
+            tracker.update(_to_numpy(keypoints, poses, ['']), stamp_s)
 
     def configure(self, options: EstimatorOptions) -> None:
         """Go on with other options; people keep their ids."""

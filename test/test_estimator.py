@@ -1,5 +1,7 @@
 """The whole estimator on real photographs."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -237,3 +239,20 @@ def test_warming_up_fits_a_pose_so_that_the_first_face_waits_for_no_compiler(mon
     monkeypatch.setattr('face_pose_ros.estimator.fit_pose', fit)
     FacePoseEstimator().warm_up()
     assert [bool(result.poses.failed) for result in fits] == [False]
+
+
+def test_warming_up_leaves_nothing_to_compile():
+    """In a process of its own: here other tests have compiled everything before."""
+    code = """
+from face_pose_ros import FacePoseEstimator
+from face_pose_ros.faces import compiled as faces
+from face_pose_ros.keypoints import compiled as keypoints
+from face_pose_ros.tracking import linalg, se3
+
+estimator = FacePoseEstimator('cpu')
+estimator.warm_up()
+functions = faces.normalise, keypoints._aim, keypoints._sample, linalg._solve, se3._logs
+print([len(function.signatures) for function in functions], estimator.tracker.ids)
+"""
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)
+    assert run.stdout.strip() == '[1, 1, 1, 1, 1] []', run.stderr

@@ -177,7 +177,7 @@ def activation_script() -> str:
 
 @contextlib.contextmanager
 def _step(number: int, title: str) -> Iterator[None]:
-    print(f'[{number}/4] {title} ...', end='', flush=True)
+    print(f'[{number}/5] {title} ...', end='', flush=True)
     start_s = time.monotonic()
     try:
         yield
@@ -288,6 +288,23 @@ def install() -> None:
         inputs = [ROOT / name for name in (*PACKAGE_FILES, 'face_pose_ros')]
         _build_package('face_pose_ros', ROOT, inputs, packages_key)
         (OVERLAY / 'activate.sh').write_text(activation_script())
+
+    with _step(5, 'compiling the solver, converting the networks'):
+        _warm_up(packages_key)
+
+
+def _warm_up(packages_key: str) -> None:
+    """Fills the caches that the first start would fill, which would take it a minute or two."""
+    sources = [
+        path for path in (ROOT / 'face_pose_ros').rglob('*.py') if b'njit' in path.read_bytes()
+    ]
+    key, stamp = fingerprint(sorted(sources), packages_key), OVERLAY / 'compiled.stamp'
+    if is_fresh(stamp, key):
+        return
+    program = "from face_pose_ros import FacePoseEstimator; FacePoseEstimator('cpu').warm_up()"
+    command = [VENV / 'bin' / 'python', '-c', program]
+    _execute(command, OVERLAY / 'compiled.log', environment())
+    stamp.write_text(key)
 
 
 def run(command: Sequence[str]) -> None:
