@@ -302,7 +302,7 @@ def _warm_up(packages_key: str) -> None:
     if is_fresh(stamp, key):
         return
     program = "from face_pose_ros import FacePoseEstimator; FacePoseEstimator('cpu').warm_up()"
-    command = [VENV / 'bin' / 'python', '-c', program]
+    command: list[str | Path] = [VENV / 'bin' / 'python', '-c', program]
     _execute(command, OVERLAY / 'compiled.log', environment())
     stamp.write_text(key)
 
