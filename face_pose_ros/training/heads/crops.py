@@ -6,6 +6,9 @@ principal point in the middle of the picture.
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -18,6 +21,7 @@ from face_pose_ros.training.heads.studio import Studio
 from face_pose_ros.training.heads.views import (
     HEAD_CENTRE,
     HEAD_HEIGHT_M,
+    clear_of_camera,
     facing_pose,
     look,
     random_attitude,
@@ -29,9 +33,10 @@ from face_pose_ros.training.heads.views import (
 Array = NDArray[np.float64]
 Rng = np.random.Generator
 VIEWS_PER_PERSON = 4
+_NEIGHBOURS = 10**9  # first identity of people in the background
 
 # What the manifest says about the pictures.
-RANGES = {
+RANGES: dict[str, Any] = {
     'yaw_deg': 'uniform +-100 (85 %), else +-180',
     'pitch_deg': 'normal 20, at most 60 (80 %), else uniform +-60',
     'roll_deg': 'normal 17 (67 %), else uniform +-90',
@@ -39,25 +44,36 @@ RANGES = {
     'margin': 2.0,
     'log_scale_jitter': [-0.28, 0.25],
     'shift_jitter_sigma': 0.06,
+    'neighbour_share': 0.08,
     'views_per_person': VIEWS_PER_PERSON,
 }
-_MARGIN: float = RANGES['margin']  # type: ignore[assignment]
 
 
-def crop_camera(T_cam_head: Array, xyz_head: Array, size_px: int, rng: Rng) -> tuple[Array, float]:
-    """The camera turned and zoomed to the face, jittered: T_crop_head (4, 4) and focal [px]."""
+def crop_camera(
+    T_cam_head: Array, xyz_head: Array, size_px: int, margin: float
+) -> tuple[Array, float]:
+    """The camera turned and zoomed to a bounding square: T_crop_head (4, 4) and focal [px].
+
+    Args:
+        T_cam_head: (4, 4) m.
+        xyz_head: (P, 3) m, what the square bounds.
+        size_px: Side of the crop.
+        margin: Side of the crop over that of the square.
+    """
     xyz_cam = transformed(T_cam_head, xyz_head)
     for _ in range(2):  # the bounding square moves a little as the camera turns
         xy = xyz_cam[:, :2] / xyz_cam[:, 2:]
-        low, high = xy.min(0), xy.max(0)
-        turn = _turn_to(np.append(0.5 * (low + high), 1.0))
+        turn = _turn_to(np.append(0.5 * (xy.min(0) + xy.max(0)), 1.0))
         T_cam_head, xyz_cam = turn @ T_cam_head, xyz_cam @ turn[:3, :3].T
     xy = xyz_cam[:, :2] / xyz_cam[:, 2:]
-    side = float((xy.max(0) - xy.min(0)).max()) * _MARGIN
-    low_scale, high_scale = RANGES['log_scale_jitter']  # type: ignore[misc]
-    side *= float(np.exp(rng.uniform(low_scale, high_scale)))
-    shift = rng.normal(0, RANGES['shift_jitter_sigma'], 2) * side
-    return _turn_to(np.append(shift, 1.0)) @ T_cam_head, size_px / side
+    return T_cam_head, size_px / (margin * float((xy.max(0) - xy.min(0)).max()))
+
+
+def jittered(T_crop_head: Array, focal_px: float, size_px: int, rng: Rng) -> tuple[Array, float]:
+    """The crop's camera zoomed and turned a little."""
+    focal_px *= float(np.exp(-rng.uniform(*RANGES['log_scale_jitter'])))
+    shift = rng.normal(0, RANGES['shift_jitter_sigma'], 2) * size_px / focal_px
+    return _turn_to(np.append(shift, 1.0)) @ T_crop_head, focal_px
 
 
 def _turn_to(ray: Array) -> Array:
@@ -78,15 +94,22 @@ def render_crop(
     person = loaded.person
     attitude = random_attitude(rng)
     distance = np.exp(rng.uniform(*np.log(RANGES['distance_m'])))
-    T = facing_pose(attitude, np.array([0, 0, 1.0]), distance)
+    T = clear_of_camera(person, facing_pose(attitude, np.array([0, 0, 1.0]), distance))
     face = person.keypoints[keypoints.IS_FACE]
-    T, focal = crop_camera(T, face, size_px, rng)
+    T, focal = crop_camera(T, face, size_px, RANGES['margin'])
+    T, focal = jittered(T, focal, size_px, rng)
     middle = 0.5 * (size_px - 1)
     K = np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
     lens = Lens(K, size_px, size_px)
     pose = Pose(T, random_torso(attitude, rng))
     light = studio.environments.light(person.skin, panorama_level(focal), rng)
-    picture = studio.renderer.picture([(loaded, pose)], lens, light)
+    with contextlib.ExitStack() as stack:
+        people = [(loaded, pose)]
+        if rng.uniform() < RANGES['neighbour_share']:
+            other = studio.person(_NEIGHBOURS + int(rng.integers(_NEIGHBOURS)))
+            pose_other = _beside(T, focal, size_px, rng)
+            people.append((stack.enter_context(studio.renderer.load(other)), pose_other))
+        picture = studio.renderer.picture(people, lens, light)
     seen = look(studio.renderer, loaded, pose, lens)
     depth = transformed(T, np.array(HEAD_CENTRE))[2]
     size = HEAD_HEIGHT_M * focal / depth
@@ -108,6 +131,16 @@ def render_crop(
         'family': np.uint8(person.family),
         'identity': np.int64(person.identity),
     }
+
+
+def _beside(T_crop_head: Array, focal_px: float, size_px: int, rng: Rng) -> Pose:
+    """Somebody behind and beside the head, partly in the picture."""
+    depth = T_crop_head[2, 3] + rng.uniform(0.35, 3.0)
+    half = 0.5 * size_px / focal_px
+    angle = rng.choice([0, np.pi]) + rng.normal(0, 0.5)
+    ray = np.array([*(half * rng.uniform(0.8, 1.3) * np.array([np.cos(angle), np.sin(angle)])), 1])
+    attitude = random_attitude(rng)
+    return Pose(facing_pose(attitude, ray, depth), random_torso(attitude, rng))
 
 
 def render_range(

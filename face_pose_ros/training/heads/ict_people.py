@@ -17,8 +17,8 @@ from face_pose_ros.synthetic.shading import to_srgb
 from face_pose_ros.training.heads import paint, wear
 from face_pose_ros.training.heads.assets import Split
 from face_pose_ros.training.heads.landmarks import keypoints_on
-from face_pose_ros.training.heads.makehuman_people import MakeHumanPeople
-from face_pose_ros.training.heads.mesh import Floats, Material, Mesh, Part, Person, Topology
+from face_pose_ros.training.heads.makehuman_people import STRANDS, MakeHumanPeople
+from face_pose_ros.training.heads.mesh import Floats, Layer, Material, Mesh, Part, Person, Topology
 from face_pose_ros.training.heads.renderer import Renderer
 from face_pose_ros.training.heads.surface import SurfacePoints
 from face_pose_ros.weights import load_weights
@@ -31,7 +31,8 @@ _SKINS = {Split.TRAIN: range(48), Split.TEST: range(1000, 1016)}  # seeds of pai
 # The skin unrolled round the head's vertical axis: heights [m], height and width [px].
 _Z, _SHAPE = (-0.26, 0.15), (416, 624)
 _EYE_SPAN_M, _EYE_PX = 0.03, 128
-_BALD = HairStyle(0.0, 0.0, 0.0)
+_BALD, _SHORT = HairStyle(0.0, 0.0, 0.0), HairStyle(0.01, 0.0, 0.0)
+_TORSO_END_M = -0.5
 _IDENTITY_LIMIT = 2.5  # standard deviations: beyond it the linear model bends faces
 _OPEN_MOUTH = 0.04  # of jawOpen, from which the inside of the mouth is drawn
 
@@ -62,6 +63,9 @@ class IctPeople:
         reference = self._body.xyz.numpy()
         first_torso = len(facekit.neutral)
         is_skin = (material == Surface.SKIN) & (triangles < first_torso).all(1)
+        high = (reference[triangles, 2] > _TORSO_END_M).all(1)
+        is_hair = material == Surface.HAIR
+        close = self._body.drawn(_SHORT).numpy()
         neutral = facekit.neutral
         self._keypoints = keypoints_on(neutral, triangles[is_skin], face, np.array(EARS))
         self._unrolled = np.arctan2(reference[:, 1], reference[:, 0] - AXIS_X) / (2 * np.pi) + 0.5
@@ -70,7 +74,9 @@ class IctPeople:
             'eyes': self._eye_topology(triangles[material == Surface.EYE]),
             'mouth': self._plain(triangles[material == Surface.MOUTH]),
             'teeth': self._plain(triangles[material == Surface.TEETH]),
-            'torso': self._plain(triangles[material == Surface.CLOTH]),
+            'torso': self._plain(triangles[(material == Surface.CLOTH) & high]),
+            'scalp': self._plain(triangles[is_hair & close]),
+            'long': self._plain(triangles[is_hair & ~close]),
         }
         shares = np.stack([_neck_share(reference), 0 * reference[:, 0], paint.scalp(reference)], 1)
         self._shares = shares.astype(np.float32)
@@ -85,12 +91,13 @@ class IctPeople:
         coefficients = rng.normal(size=IDENTITY_MODES).clip(-_IDENTITY_LIMIT, _IDENTITY_LIMIT)
         expression = random_expression(facekit.expression_names, rng)
         head = facekit.vertices(coefficients[None], expression[None])[0]
-        xyz = self._body.assemble(torch.from_numpy(head), _BALD).numpy()
         skin_name, looks = self._skin(int(rng.integers(len(self._skins))))
         hair = wear.hair_colour(rng) if rng.uniform() < 0.5 else looks.hair.double().numpy()
         style = rng.choice(
             ['bald', 'shaved', 'hair', 'cap', 'hood'], p=[0.07, 0.1, 0.65, 0.12, 0.06]
         )
+        own_hair = _hair_style(rng) if style in ('hair', 'cap') and rng.uniform() < 0.5 else _BALD
+        xyz = self._body.assemble(torch.from_numpy(head), own_hair).numpy()
         tone = float(np.exp(rng.normal(0, 0.15)))
         skin = Material(
             skin_name,
@@ -112,7 +119,9 @@ class IctPeople:
             parts.append(self._part('mouth', xyz, Material(tint=(0.3, 0.07, 0.07), gloss=0.2)))
             parts.append(self._part('teeth', xyz, Material(tint=(0.62, 0.56, 0.45), gloss=0.2)))
         points = self._keypoints.of(xyz)
-        if style == 'hair' or (style == 'cap' and rng.uniform() < 0.5):
+        if own_hair.thickness > 0:
+            parts += self._own_hair(xyz, own_hair, hair, rng)
+        elif style == 'hair' or (style == 'cap' and rng.uniform() < 0.5):
             parts.append(self._hair(points, hair, rng))
         if style == 'cap':
             parts += wear.cap(mesh, self._on_skin, rng)
@@ -132,6 +141,18 @@ class IctPeople:
 
     def _part(self, name: str, xyz: Floats, material: Material) -> Part:
         return Part(self._topology[name].mesh(xyz, self._shares), material)
+
+    def _own_hair(self, xyz: Floats, style: HairStyle, colour: NDArray, rng: Rng) -> list[Part]:
+        """Hair that is grown on this head."""
+        shade = tuple(colour / 0.3)  # the strands' mean albedo
+        material = Material(
+            STRANDS, shade, two_sided=True, gloss=rng.uniform(0, 0.1), shininess=rng.uniform(6, 30)
+        )
+        pieces = ['scalp', 'long'] if style.length > 0 else ['scalp']
+        return [
+            Part(self._topology[name].mesh(xyz, self._shares), material, Layer.COVER)
+            for name in pieces
+        ]
 
     def _hair(self, points: NDArray, colour: NDArray, rng: Rng) -> Part:
         """MakeHuman's hair, carried over by the affine map of the keypoints."""
@@ -214,7 +235,19 @@ class IctPeople:
 
     def _plain(self, triangles: NDArray[np.int64]) -> Topology:
         xyz = self._body.xyz.numpy()
-        return Topology(triangles, triangles, 5 * xyz[:, 1:], len(xyz))
+        return Topology(triangles, triangles, 4 * xyz[:, 1:], len(xyz))
+
+
+def _hair_style(rng: Rng) -> HairStyle:
+    kind = rng.choice(['short', 'full', 'long'], p=[0.45, 0.25, 0.3])
+    fringe = rng.choice([0.0, rng.uniform(0, 0.025)], p=[0.6, 0.4])
+    if kind == 'short':
+        return HairStyle(rng.uniform(0.003, 0.015), fringe, 0.0)
+    if kind == 'full':
+        return HairStyle(rng.uniform(0.015, 0.05), fringe, 0.0)
+    return HairStyle(
+        rng.uniform(0.008, 0.025), fringe, rng.uniform(0.05, 0.3), rng.uniform(60, 95)
+    )
 
 
 def _neck_share(xyz: Floats) -> Floats:

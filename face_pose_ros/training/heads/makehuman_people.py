@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +22,18 @@ _SHAPED_SIGMA, _SHAPED_LIMIT = 0.38, 0.9
 _SYMMETRIC = 0.92  # share of these that both sides have alike
 _UNLIKELY = ('pointed', 'wing')  # ears that nobody has
 _LONG_HAIR = ('bob01', 'bob02', 'braid01', 'long01', 'ponytail01')
+_BARE_HAIR = ('afro01', 'bob01')
 _EYES = 'high-poly'
-_CUT_M = -0.27  # a person without clothes in the picture ends somewhere below this height
+STRANDS = 'strands'  # texture of hair without a picture
+
+
+def strands() -> NDArray[np.uint8]:
+    """(S, S, 4) uint8, grey strands that run along v."""
+    noise = np.random.default_rng(0).normal(150, 45, (256, 256)).astype(np.float32)
+    grey = cv2.blur(cv2.blur(noise, (1, 41), borderType=cv2.BORDER_REFLECT), (1, 41))
+    grey = 150 + 4.5 * (grey - grey.mean())
+    opaque = np.full_like(grey, 255)
+    return np.stack([grey, grey, grey, opaque], -1).clip(30, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,13 @@ class MakeHumanPeople:
                 picture = assets.texture(kind, name)
                 renderer.add_texture(f'{kind}/{name}', picture)
                 self._albedo[f'{kind}/{name}'] = mean_albedo(picture)
+        # Hair without a picture of its own has made-up strands.
+        bare = [name for name in _BARE_HAIR if not self._is_test and name in model.wearables['hair']]
+        renderer.add_texture(STRANDS, strands())
+        for name in bare:
+            self._names['hair'].append(name)
+            renderer.add_texture(f'hair/{name}', strands())
+            self._albedo[f'hair/{name}'] = mean_albedo(strands())
         frame = model.frame(model.reference)
         self.reference = frame.apply(model.reference)  # (V, 3) m, the mean head
         shares = [model.head_share, paint.beard(self.reference), paint.scalp(self.reference)]
@@ -115,6 +133,23 @@ class MakeHumanPeople:
         if rng.uniform() < 0.05:
             parts += wear.bar(rng)
         return parts
+
+    def distractor(self, rng: Rng) -> Person:
+        """A thing of the size of a head that is none."""
+        frame, body = self._model.frame(self._model.reference), self._model.reference
+        kind = rng.choice(['hand', 'wig', 'clothes', 'ball'], p=[0.35, 0.15, 0.2, 0.3])
+        skin = Material(self._pick('skins', rng), two_sided=True)
+        if kind == 'hand':
+            parts = wear.hand(self._hand, skin, rng)
+        elif kind == 'wig':
+            parts = [self.hair(frame.apply, body, 0.5, wear.hair_colour(rng), rng)]
+        elif kind == 'clothes':
+            parts = [self._clothes(frame.apply, body, rng)]
+        else:
+            other = Material(tint=wear.cloth_colour(rng), gloss=rng.uniform(0, 0.5))
+            parts = wear.ball(other if rng.uniform() < 0.6 else skin, rng)
+        none = np.zeros((0, 3))
+        return Person(tuple(parts), none, none, (0.3, 0.25, 0.2), FAMILY, -1)
 
     def _identity(self, rng: Rng) -> tuple[Floats, _Traits]:
         """Weights (T,) of a neutral head."""

@@ -22,6 +22,7 @@ SHADOW_PX = 256
 _SHADOW_REACH_M = 0.28  # half the side of what a lamp's shadow map sees
 _OVERSAMPLING = 1.5  # per axis; cheaper on llvmpipe than multisampling
 _EMPTY_Z = 1e6  # m: nothing there
+_DEPTH_RANGE_M = (0.05, 30.0)
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class Renderer:
                 drawn.use()
             self._set_pose(self._shade, loaded.person, pose)
             self._set_light(light, T_light_cam)
-            _set_lens(self._shade, lens, pose)
+            _set_lens(self._shade, lens)
             self._draw(loaded, 0, shaded=True)
         data = drawn.read(components=3, alignment=1)
         fine = np.frombuffer(data, np.uint8).reshape(drawn.height, drawn.width, 3)
@@ -198,7 +199,7 @@ class Renderer:
         target.use()
         target.clear(_EMPTY_Z, 0, 0, 0)
         self._set_pose(self._measure, loaded.person, pose)
-        _set_lens(self._measure, lens, pose)
+        _set_lens(self._measure, lens)
         self._draw(loaded, 2, layers=layers)
         data = target.read(components=1, dtype='f4', alignment=1)
         return np.frombuffer(data, np.float32).reshape(lens.height, lens.width)
@@ -308,15 +309,14 @@ def _intrinsics(lens: Lens) -> tuple[float, float, float, float]:
     return lens.K[0, 0], lens.K[1, 1], lens.K[0, 2], lens.K[1, 2]
 
 
-def _set_lens(program: moderngl.Program, lens: Lens, pose: Pose) -> None:
-    z = float(pose.T_cam_head[2, 3])
+def _set_lens(program: moderngl.Program, lens: Lens) -> None:
     _set(
         program,
         intrinsics=_intrinsics(lens),
         size=(lens.width, lens.height),
         dist=lens.dist,
         range_sq=lens.range_max**2,
-        depth_range=(max(z - 0.8, 0.04), z + 1.5),
+        depth_range=_DEPTH_RANGE_M,
     )
 
 

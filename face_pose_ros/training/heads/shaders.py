@@ -23,17 +23,19 @@ uniform float dist[5];    // k1 k2 p1 p2 k3
 uniform float range_sq;   // beyond this |xy|^2 the radial factor stays
 uniform vec2 depth_range;
 vec4 projected(vec3 p) {
-    vec2 xy = p.xy / max(p.z, 0.01);
-    float r2 = min(dot(xy, xy), range_sq);
+    // Homogeneous from the start: a triangle that crosses the camera's plane is cut correctly.
+    vec2 xy = p.xy / max(p.z, 0.05);
+    float r2 = dot(xy, xy);
+    vec2 q = xy * min(1.0, sqrt(range_sq / max(r2, 1e-9)));
+    r2 = min(r2, range_sq);
     float radial = 1.0 + r2 * (dist[0] + r2 * (dist[1] + r2 * dist[4]));
-    vec2 q = xy * min(1.0, sqrt(range_sq / max(dot(xy, xy), 1e-9)));
     vec2 tangential = vec2(2.0 * dist[2] * q.x * q.y + dist[3] * (r2 + 2.0 * q.x * q.x),
                            dist[2] * (r2 + 2.0 * q.y * q.y) + 2.0 * dist[3] * q.x * q.y);
-    vec2 uv = intrinsics.xy * (xy * radial + tangential) + intrinsics.zw;
-    vec2 ndc = 2.0 * (uv + 0.5) / size - 1.0;  // row 0 is the lowest: read in the image's order
+    vec2 uv_z = intrinsics.xy * (p.xy * radial + tangential * p.z) + intrinsics.zw * p.z;
+    vec2 ndc_z = 2.0 * (uv_z + 0.5 * p.z) / size - p.z;  // row 0 is the lowest, as it is read
     float near = depth_range.x, far = depth_range.y;
     float depth = ((far + near) * p.z - 2.0 * far * near) / (far - near);
-    return vec4(ndc * p.z, depth, p.z);
+    return vec4(ndc_z, depth, p.z);
 }
 """
 

@@ -53,7 +53,8 @@ class Studio:
         self._seed, self._stream = seed, _STREAM[models.assets.split]
         self._families = families
         makehuman = MakeHumanPeople(models.makehuman, models.assets, self.renderer)
-        self._people = {'makehuman': makehuman}
+        self._makehuman = makehuman
+        self._people: dict[str, MakeHumanPeople | IctPeople] = {'makehuman': makehuman}
         if 'ict_facekit' in families:
             self._people['ict_facekit'] = IctPeople(
                 models.facekit, makehuman, models.assets.split, self.renderer
@@ -69,3 +70,7 @@ class Studio:
         rng = self.rng(0, identity)
         family = self._families[int(rng.integers(len(self._families)))]
         return self._people[family].person(identity, rng)
+
+    def distractor(self, rng: np.random.Generator) -> Person:
+        """Something that a detector must not take for a head: a hand, a wig, clothes, a ball."""
+        return self._makehuman.distractor(rng)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.synthetic.sampling import R_FACING, look_along, view_angles_deg
-from face_pose_ros.training.heads.mesh import Floats, Layer
+from face_pose_ros.training.heads.mesh import Floats, Layer, Person
 from face_pose_ros.training.heads.renderer import Lens, Loaded, Pose, Renderer
 
 Array = NDArray[np.float64]
@@ -19,6 +19,7 @@ Rng = np.random.Generator
 HEAD_HEIGHT_M = 0.24  # what head_size_px measures
 HEAD_CENTRE = (-0.085, 0.0, -0.005)  # m, head frame
 _SURFACE_M = 0.004  # how far a keypoint may lie behind the drawn surface
+_CLEAR_M = 0.12  # what a camera keeps to everything it sees
 _GRAZING = 0.08  # cosine between the view and a keypoint's normal from which it is seen
 _AWAY = -0.95  # at most so far does it turn away: normals at lids and lips mean little
 _ABOVE_M = 0.001  # hair over a keypoint is at least so far above it
@@ -61,6 +62,18 @@ def facing_pose(R_view_head: Array, ray: Array, distance_m: float) -> Array:
     return T
 
 
+def clear_of_camera(person: Person, T_cam_head: Array) -> Array:
+    """T_cam_head moved away along its ray until all of the person is before the camera."""
+    T = T_cam_head.copy()
+    ends = np.concatenate([part.mesh.xyz[::7] for part in person.parts])
+    depth = ends @ T[2, :3]
+    ray = T[:3, 3] / np.linalg.norm(T[:3, 3])
+    missing = _CLEAR_M - (float(depth.min()) + T[2, 3])
+    if missing > 0:
+        T[:3, 3] += ray * missing / ray[2]
+    return T
+
+
 def transformed(T: Array, xyz: NDArray[np.floating]) -> Array:
     """Points (..., 3) moved by T (4, 4)."""
     return np.asarray(xyz @ T[:3, :3].T + T[:3, 3])
@@ -81,8 +94,7 @@ class Seen:
     uv: Array  # (K, 2) px
     visible: NDArray[np.bool_]  # (K,)
     covered: NDArray[np.bool_]  # (K,)
-    body_z: Floats  # (H, W) m
-    front_z: Floats  # (H, W) m, of all that belongs to the person
+    visible_if_bare: NDArray[np.bool_]  # (K,) the same without objects
 
 
 def look(renderer: Renderer, loaded: Loaded, pose: Pose, lens: Lens) -> Seen:
@@ -96,21 +108,19 @@ def look(renderer: Renderer, loaded: Loaded, pose: Pose, lens: Lens) -> Seen:
     depth = xyz_cam[:, 2]
 
     body_z = renderer.depth(loaded, pose, lens, {Layer.BODY})
-    front_z = body_z
     # At a silhouette the pixel shows what lies before or behind: the normal decides.
     near_edge = (facing > _GRAZING) & (depth < farthest_near(body_z, uv) + _SURFACE_M)
     visible = inside & (near_edge | (depth < at_pixel(body_z, uv) + _SURFACE_M) & (facing > _AWAY))
+    if_bare = visible.copy()
     layers = {part.layer for part in person.parts}
     covered = np.zeros_like(visible)
     if Layer.OBJECT in layers:
         object_z = renderer.depth(loaded, pose, lens, {Layer.OBJECT})
         visible &= depth < at_pixel(object_z, uv)
-        front_z = np.minimum(front_z, object_z)
     if Layer.COVER in layers:
         cover_z = renderer.depth(loaded, pose, lens, {Layer.COVER})
         covered = inside & (depth - _ABOVE_M > at_pixel(cover_z, uv))
-        front_z = np.minimum(front_z, cover_z)
-    return Seen(uv, visible, covered, body_z, front_z)
+    return Seen(uv, visible, covered, if_bare)
 
 
 def at_pixel(z: Floats, uv: Array) -> Floats:

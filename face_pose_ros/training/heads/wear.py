@@ -5,6 +5,8 @@ Shapes and amounts are by eye: wide enough that no real cap, frame or hand is ou
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -173,6 +175,27 @@ def bar(rng: Rng) -> list[Part]:
     material = Material(tint=cloth_colour(rng), gloss=rng.uniform(0, 0.4), two_sided=True)
     mesh = _flat(corners[np.array(triangles)] @ R.T + place)
     return [Part(mesh, material, Layer.OBJECT)]
+
+
+def ball(material: Material, rng: Rng) -> list[Part]:
+    """An ellipsoid of about a head's size and place."""
+    turn, height = np.linspace(0, 2 * np.pi, 33), np.linspace(-np.pi / 2, np.pi / 2, 17)
+    strips = []
+    for low, high in zip(height[:-1], height[1:], strict=True):
+        rings = [
+            np.stack([np.cos(h) * np.cos(turn), np.cos(h) * np.sin(turn), 0 * turn + np.sin(h)], 1)
+            for h in (low, high)
+        ]
+        strips.append(_strip(*rings))
+    mesh = _merged(strips)
+    radii = rng.uniform(0.05, 0.13, 3).astype(np.float32)
+    normals = mesh.xyz / radii
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    centre = np.float32([-0.08, 0, 0])
+    moved = Mesh(
+        mesh.xyz * radii + centre, normals, 0.5 + 0.2 * mesh.xyz[:, 1:], mesh.triangles, mesh.shares
+    )
+    return [Part(moved, replace(material, two_sided=True), Layer.OBJECT)]
 
 
 def _rgb(colour: NDArray[np.float64]) -> Rgb:
