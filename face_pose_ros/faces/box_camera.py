@@ -1,8 +1,8 @@
 """Poses seen by a camera that looks straight at a face, and by the real camera.
 
 A network that looks at a part of an image sees the face as a camera would that is turned towards
-it: the same head turned by 30 deg looks the same anywhere in the image only in such a *box camera*.
-It shares the real camera's centre and its z axis is the ray through a pixel, so poses convert by a
+it: a head turned by 30 deg looks the same anywhere in the image only in such a *box camera*. It
+shares the real camera's centre and its z axis is the ray through a pixel, so poses convert by a
 rotation, exactly and for every lens:
 
     T_cam_head = [R_cam_box | 0] T_box_head.
@@ -11,10 +11,10 @@ R_cam_box is the smallest rotation that turns the optical axis into the ray. Abo
 symmetric about its axis it is also the right one: the picture of the box camera and the image then
 differ, near the ray, by a stretch along and across the radius, and not by a turn.
 
-img2pose (Albiero et al., CVPR 2021, section 3.3 and utils/pose_operations.py) shifts the principal
-point K_box instead of turning the camera, and converts rotations by R' = K_img^-1 K_box R. With the
-box a = (u_box - cx) / f beside the axis that is a shear by a, no rotation; the rotation nearest to
-it turns by atan(a / 2), where the ray turns by atan(a). `shifted_to_image` is that conversion, to be
+img2pose (Albiero et al., CVPR 2021, and its utils/pose_operations.py) shifts the principal point,
+K_box, instead of turning the camera, and converts rotations by R' = K_img^-1 K_box R. For a box at
+a = (u_box - cx) / f beside the axis that is a shear by a, no rotation; the rotation nearest to it
+turns by atan(a / 2), where the ray turns by atan(a). `shifted_to_image` is that conversion, to be
 compared: near the axis it is wrong by half of the angle to the box.
 """
 
@@ -28,7 +28,7 @@ from face_pose_ros.geometry.camera import Camera
 
 
 def box_rotation(rays: Tensor) -> Tensor:
-    """R_cam_box (..., 3, 3): the smallest rotation of the z axis (0, 0, 1) into unit rays (..., 3).
+    """R_cam_box (..., 3, 3): the smallest rotation of (0, 0, 1) into unit rays (..., 3).
 
     Differentiable; for the ray (0, 0, -1), which has no smallest one, half a turn about x.
     """
@@ -55,7 +55,7 @@ def to_box(T_cam_head: Tensor, rays: Tensor) -> Tensor:
 
 
 def pixels_per_radian(camera: Camera, rays: Tensor) -> Tensor:
-    """(..., P) scale of the image around unit rays (..., P, 3): root of the area of a steradian."""
+    """(..., P) scale of the image at unit rays (..., P, 3): root of a steradian's area."""
     J_uv_xyz = camera.project(rays, jacobian=True).J_uv_xyz
     assert J_uv_xyz is not None
     across = box_rotation(rays)[..., :2]

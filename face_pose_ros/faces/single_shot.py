@@ -1,7 +1,7 @@
 """One pass over the whole image -> every face with its 6-DoF pose.
 
-The idea of img2pose (Albiero et al., CVPR 2021): a face is proposed as a pose, and its box is where
-the pose puts the head's points, not a second regression that could disagree with it.
+The idea of img2pose (Albiero et al., CVPR 2021): a face is proposed as a pose, and its box is
+where the pose puts the head's points, not a second regression that could disagree with it.
 
 What differs from the paper, and why:
 
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -98,7 +99,7 @@ class SingleShot(nn.Module):
         self.stem = nn.Sequential(*_down(3, c[0], 6), *_down(c[0], c[1], 4))
         self.stages = nn.ModuleList(
             nn.Sequential(*_down(a, b, 4), *[Residual(b) for _ in range(options.blocks)])
-            for a, b in zip(c[1:], c[2:], strict=False)
+            for a, b in pairwise(c[1:])
         )
         self.lateral = nn.ModuleList(nn.Conv2d(b, neck, 1) for b in c[2:])
         self.smooth = nn.ModuleList(nn.Sequential(*_conv(neck, neck)) for _ in STRIDES)
@@ -107,6 +108,7 @@ class SingleShot(nn.Module):
         )
         self.head = nn.Conv2d(neck, _NUMBERS, 3, padding=1)
         nn.init.normal_(self.head.weight, std=0.01)
+        assert self.head.bias is not None
         with torch.no_grad():
             # A rare class: start with a score of about 0.01 (Lin et al., "Focal Loss", 2017).
             self.head.bias.copy_(torch.tensor([-4.6, 0, 0, 1.2, *_FRONTAL_COLUMNS]))
@@ -189,7 +191,7 @@ def poses_in_camera(cells: CellPoses, camera: Camera) -> tuple[Tensor, Tensor]:
 def cells_of_poses(T_cam_head: Tensor, camera: Camera) -> tuple[CellPoses, Tensor]:
     """What cells should say of heads at poses (..., M, 4, 4): the inverse of `poses_in_camera`.
 
-    The score is 0. Also whether the lens sees the head's middle. The cameras' batch shape is `...`.
+    The score is 0. Also whether the lens sees the head's middle. `...` is the cameras' batch.
     """
     R = T_cam_head[..., :3, :3]
     centre = se3.apply(T_cam_head, R.new_tensor(HEAD_CENTRE)[None])[..., 0, :]

@@ -60,7 +60,7 @@ def decode_heatmaps(heatmaps: Tensor, stride: int) -> HeatmapPoints:
     Around the highest cell a paraboloid is fitted to the logarithm of the heatmap, by least
     squares with the squared height as weight: noise of equal size on all cells changes the
     logarithm by as much as 1 / height (Guo, "A simple algorithm for fitting a Gaussian function",
-    2011). Of a noise-free Gaussian this finds the centre exactly, also where the border cuts it off.
+    2011). Of a noise-free Gaussian it finds the centre exactly, also where the border cuts it off.
     The shape of the covariance is that of the fit; its size follows from the peak, which, unlike
     the width, also tells of a second place that the network thinks possible.
 
@@ -148,6 +148,7 @@ def _at_least(M: Tensor, floor: float) -> Tensor:
     low, high = (mean - radius).clamp_min(floor), (mean + radius).clamp_min(floor)
     eye = torch.eye(2, dtype=M.dtype, device=M.device)
     direction = (M - mean[..., None, None] * eye) / radius[..., None, None]
-    return 0.5 * (low + high)[..., None, None] * eye + (0.5 * (high - low))[
-        ..., None, None
-    ] * direction
+    return (
+        0.5 * (low + high)[..., None, None] * eye
+        + (0.5 * (high - low))[..., None, None] * direction
+    )

@@ -1,6 +1,6 @@
 """Augmentation of batches on their device: where the head is, and how the picture looks.
 
-Everything is drawn from one generator, so that a step gives the same pictures again after a resume.
+Everything is drawn from one generator, so that a step gives the same pictures after a resume.
 Geometry keeps the labels exact: an affine map of the picture is a camera with another focal length
 and principal point that is rolled about its axis.
 """

@@ -1,4 +1,4 @@
-"""Batches of training pictures from shards, in an order that the seed and the step alone decide."""
+"""Batches of pictures from shards, in an order that the seed and the step alone decide."""
 
 from __future__ import annotations
 
@@ -126,9 +126,7 @@ def _labels(shard: Shard) -> dict[str, NDArray[Any]]:
     return {name: np.asarray(shard.labels[name]) for name in _CROP_LABELS}
 
 
-def epoch_indices(
-    first: int, count: int, pictures: int, seed: int
-) -> NDArray[np.int64]:
+def epoch_indices(first: int, count: int, pictures: int, seed: int) -> NDArray[np.int64]:
     """Elements first to first + count of an endless sequence of shuffled epochs."""
     positions = np.arange(first, first + count)
     return np.array(

@@ -21,7 +21,7 @@ _Options = TypeVar('_Options')
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be: names the file or argument, the key and what was expected."""
+    """A configuration that cannot be: the file or argument, the key and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     """The value in the hinted type: an option group, a tuple, or a number of the right kind."""
     if isinstance(hint, UnionType):
         hint = next(a for a in get_args(hint) if a is not type(None))
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, where)  # type: ignore[type-var]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _build(hint, value, where)
     if args := get_args(hint):
         if not isinstance(value, list):
             raise ConfigError(f'{where}: expected a list, got {value!r}')

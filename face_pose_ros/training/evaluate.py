@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from face_pose_ros.evaluation import metrics
+from face_pose_ros.keypoints.hourglass import StackedHourglass
 from face_pose_ros.training.batches import DataError
 from face_pose_ros.training.checkpoints import CheckpointError, load_checkpoint
 from face_pose_ros.training.config import DataOptions, TrainConfig, config_from_dict
@@ -71,6 +72,7 @@ def main(args: Sequence[str] | None = None) -> None:
         for name, rows in figures['data'].items():
             print(f'\n{name}\n{table(rows)}')
         if options.aflw2000 is not None:
+            assert isinstance(task.network, StackedHourglass)
             shape = {k.removeprefix('shape.'): v for k, v in state['extra'].items()}
             model = head_model(shape)
             rows = score_aflw2000(task.network, model, options.aflw2000, config.amp)

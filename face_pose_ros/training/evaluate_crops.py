@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints.heatmaps import HeatmapPoints, decode_heatmaps
-from face_pose_ros.keypoints.hourglass import positive_heatmaps
+from face_pose_ros.keypoints.hourglass import StackedHourglass, positive_heatmaps
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.training.augment import resized_crops
@@ -26,7 +26,7 @@ YAW_BINS_DEG = ((0, 30), (30, 60), (60, 90), (90, 135), (135, 180))
 _FIT = PoseOptions(visibility=False)
 
 
-def predict_crops(network: nn.Module, pictures: Tensor, amp: bool) -> HeatmapPoints:
+def predict_crops(network: StackedHourglass, pictures: Tensor, amp: bool) -> HeatmapPoints:
     """Keypoints (B, K) of crops (B, 3, S, S) in [0, 1], with the last stack's heatmaps."""
     with torch.autocast(pictures.device.type, torch.bfloat16, enabled=amp):
         maps = network(pictures.contiguous(memory_format=torch.channels_last))[:, -1]
@@ -36,13 +36,13 @@ def predict_crops(network: nn.Module, pictures: Tensor, amp: bool) -> HeatmapPoi
 
 
 def yaw_deg(T_crop_head: Tensor) -> Tensor:
-    """(B,) [deg] where the camera is around the head: 0 in front, positive to the person's left."""
+    """(B,) [deg] where the camera is around the head: 0 in front, positive to its left."""
     towards = -(T_crop_head[:, :3, :3].mT @ T_crop_head[:, :3, 3:]).squeeze(-1)
     return torch.atan2(towards[:, 1], towards[:, 0]).rad2deg()
 
 
 def evaluate_crops(
-    network: nn.Module, source: Any, model: FaceModel, mirror: Tensor, config: TrainConfig
+    network: StackedHourglass, source: Any, model: FaceModel, mirror: Tensor, config: TrainConfig
 ) -> dict[str, dict[str, float]]:
     """Errors of all pictures of a source, by bins of |yaw| and for all of them.
 
@@ -73,7 +73,9 @@ def _errors(points: HeatmapPoints, batch: CropBatch, model: FaceModel) -> dict[s
     size_px = batch.pictures.shape[-1]
     error = points.uv - batch.uv
     percent = 100 * error.norm(dim=-1) / batch.head_size_px[:, None]
-    nees = 0.5 * (error[..., None, :] @ torch.linalg.solve(points.cov_uv, error[..., None])).flatten(1)
+    nees = 0.5 * (
+        error[..., None, :] @ torch.linalg.solve(points.cov_uv, error[..., None])
+    ).flatten(1)
     inside = inside_crop(batch.uv, size_px)
     poses = fit_pose(normalised_keypoints(points, batch), model, NORMALISED_CAMERA, _FIT).poses
     T = batch.T_crop_head
@@ -94,5 +96,7 @@ def _row(values: dict[str, Tensor]) -> dict[str, float]:
         'visible_percent': float(values['visible'].nanmean()),
         'keypoint_nees': float(values['nees'].nanmean()),
         'rotation_deg': float(values['rotation'].mean()),
-        'rotation_median_deg': float(values['rotation'].median()) if len(values['rotation']) else float('nan'),
+        'rotation_median_deg': float(values['rotation'].median())
+        if len(values['rotation'])
+        else float('nan'),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from face_pose_ros.evaluation import metrics
 from face_pose_ros.evaluation.aflw2000 import load_samples
@@ -23,6 +23,7 @@ from face_pose_ros.keypoints.crop import (
     crops_around_keypoints,
     render_crops,
 )
+from face_pose_ros.keypoints.hourglass import StackedHourglass
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.training.evaluate_crops import predict_crops
@@ -50,7 +51,7 @@ _CHIN = _indices('chin', 'menton')
 
 
 def score_aflw2000(
-    network: nn.Module, model: FaceModel, folder: Path, amp: bool
+    network: StackedHourglass, model: FaceModel, folder: Path, amp: bool
 ) -> list[metrics.Row]:
     """Errors by bins of |yaw|; every face counts as answered."""
     samples = load_samples(folder)
@@ -73,10 +74,10 @@ def score_aflw2000(
 
 @torch.no_grad()
 def measure(
-    network: nn.Module, image: Tensor, boxes_xyxy: Tensor, camera: Camera, amp: bool
+    network: StackedHourglass, image: Tensor, boxes_xyxy: Tensor, camera: Camera, amp: bool
 ) -> Keypoints:
     """Keypoints of faces in boxes (N, 4) that end at the brows, in several looks."""
-    size_px = network.options.input_px  # type: ignore[union-attr]
+    size_px = network.options.input_px
     height = boxes_xyxy[:, 3] - boxes_xyxy[:, 1]
     rise = torch.zeros_like(boxes_xyxy)
     rise[:, 1::2] = (_FIRST_RISE * height)[:, None]
@@ -98,7 +99,7 @@ def measure(
 
 
 def look(
-    network: nn.Module, image: Tensor, crops: FaceCrops, camera: Camera, amp: bool
+    network: StackedHourglass, image: Tensor, crops: FaceCrops, camera: Camera, amp: bool
 ) -> Keypoints:
     """Keypoints in one look at each face."""
     points = predict_crops(network, render_crops(image, crops, camera), amp)

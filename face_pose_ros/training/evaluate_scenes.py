@@ -86,7 +86,7 @@ def _match(
     xyz_head: Tensor,
     options: SingleShotLossOptions,
 ) -> tuple[Tensor, Tensor]:
-    """Rows (H, 4) size, score or 0, angle, depth error of wanted heads; scores of false answers."""
+    """Rows (H, 4) size, score or 0, angle, depth error of heads; scores of false answers."""
     T = batch.T_cam_head[mine]
     cells, visible = cells_of_poses(T, camera)
     size_px = cells.log_size.exp()

@@ -1,6 +1,6 @@
-"""Write the averaged weights of a checkpoint as safetensors, with a card that says what they are.
+r"""Write the averaged weights of a checkpoint as safetensors, with a card that says what they are.
 
-    python -m face_pose_ros.training.export CHECKPOINT --name hourglass --out FOLDER \\
+    python -m face_pose_ros.training.export CHECKPOINT --name hourglass --out FOLDER \
         --figures figures.json
 
 The card is written from the checkpoint, the manifests of its data and the figures that

@@ -1,4 +1,4 @@
-"""Figures of a training as lines of JSON, on the screen, and in TensorBoard where it is installed."""
+"""Figures of a training as lines of JSON, on the screen, and in TensorBoard if there is one."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from face_pose_ros.geometry.camera import Camera
@@ -80,7 +79,7 @@ def hourglass_losses(
             losses['likelihood'] = options.likelihood * mean
         if options.pose:
             assert model is not None
-            heads = slice(options.pose_heads)
+            heads = torch.arange(min(options.pose_heads, len(maps)), device=maps.device)
             losses['pose'] = options.pose * rotation_loss(
                 normalised_keypoints(points, batch)[heads],
                 batch.T_crop_head[heads],

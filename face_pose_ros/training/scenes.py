@@ -119,7 +119,9 @@ class SceneSource:
         if not batches:
             raise DataError(f'no shard has the {count} pictures of a batch')
         epoch, position = divmod(number, len(batches))
-        shard, part = batches[np.random.default_rng((seed, epoch)).permutation(len(batches))[position]]
+        shard, part = batches[
+            np.random.default_rng((seed, epoch)).permutation(len(batches))[position]
+        ]
         rows = np.random.default_rng((seed, epoch, shard)).permutation(self._shards[shard][2])
         return self._batch(shard, rows[part * count : (part + 1) * count])
 
@@ -181,7 +183,9 @@ def moved_scenes(batch: SceneBatch, flip: Tensor, scale: Tensor, shift: Tensor) 
     linear = torch.diag_embed(new / (zoom * old))
     moved = -(shift * new) / zoom * 2 / old
     grid = F.affine_grid(
-        torch.cat([linear, moved[..., None]], -1).float(), [len(zoom), 3, *size], align_corners=False
+        torch.cat([linear, moved[..., None]], -1).float(),
+        [len(zoom), 3, *size],
+        align_corners=False,
     )
     pictures = F.grid_sample(
         batch.pictures.float() / 255, grid, 'bilinear', 'zeros', align_corners=False

@@ -84,9 +84,7 @@ def targets_of_heads(
         hidden = (gaussian > 0.1) & (also | ~wanted)[:, None]
         reached = (offset.abs().amax(-1) <= _REACH) & here[:, None]
         score.append(_per_picture(own, batch.image_index, len(batch.pictures)))
-        ignored.append(
-            _per_picture(hidden.to(own), batch.image_index, len(batch.pictures)) > 0
-        )
+        ignored.append(_per_picture(hidden.to(own), batch.image_index, len(batch.pictures)) > 0)
         head.append(_owner(torch.where(reached, gaussian, 0.0), batch))
     return Targets(
         torch.cat(score, 1),
@@ -144,7 +142,9 @@ def single_shot_losses(
     head = targets.head[picture, cell]
     said = CellPoses(*(field[picture, cell] for field in cells))
     truth = CellPoses(*(field[head].float() for field in targets.cells))
-    stride = torch.cat([said.uv.new_full((h * w,), s) for (h, w), s in zip(sizes, STRIDES, strict=True)])
+    stride = torch.cat(
+        [said.uv.new_full((h * w,), s) for (h, w), s in zip(sizes, STRIDES, strict=True)]
+    )
     count = max(len(head), 1)
     R, R_true = rotation_of_columns(said.columns), rotation_of_columns(truth.columns)
     off = F.smooth_l1_loss(said.uv, truth.uv, reduction='none') / stride[cell][:, None]
@@ -170,10 +170,8 @@ def _focal(logits: Tensor, targets: Targets) -> Tensor:
     return torch.where(targets.ignored & ~positive, 0.0, loss)
 
 
-def _calibrated_points(
-    cells: CellPoses, R: Tensor, distance: Tensor, xyz_head: Tensor
-) -> Tensor:
-    """(M, P, 2) px: the head's points (P, 3) as the box camera sees them at a distance (M,) [m]."""
+def _calibrated_points(cells: CellPoses, R: Tensor, distance: Tensor, xyz_head: Tensor) -> Tensor:
+    """(M, P, 2) px: the head's points (P, 3) as box cameras at distances (M,) [m] see them."""
     xyz = (xyz_head - xyz_head.new_tensor(HEAD_CENTRE)) @ R.mT
     depth = 1 + xyz[..., 2:] / distance[:, None, None]
     scale = (cells.log_size.exp() / HEAD_SIZE_M)[:, None, None]

@@ -38,7 +38,9 @@ class Source(Protocol):
 class Task(Protocol):
     """What `train` needs to know of a network and its data."""
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module:
+        """With new weights."""
 
     def batch(self, micro_batch: int) -> Any:
         """The pictures of the n-th micro-batch of the whole training, on the CPU."""
@@ -87,7 +89,9 @@ class HourglassTask:
         self._shape = shape or self._fit_shape()
         count = len(self._shape['mean'])
         if count != config.hourglass.keypoints:
-            raise DataError(f'the heads have {count} keypoints, hourglass.keypoints says otherwise')
+            raise DataError(
+                f'the heads have {count} keypoints, hourglass.keypoints says otherwise'
+            )
         self._model = head_model(self._shape)
 
     def _fit_shape(self) -> dict[str, Tensor]:
@@ -100,9 +104,7 @@ class HourglassTask:
         """See `Task`."""
         assert self._source is not None
         count = self.config.batch
-        indices = epoch_indices(
-            micro_batch * count, count, len(self._source), self.config.seed
-        )
+        indices = epoch_indices(micro_batch * count, count, len(self._source), self.config.seed)
         return self._source.batch(indices)
 
     def losses(
@@ -119,6 +121,7 @@ class HourglassTask:
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
         """See `Task`."""
+        assert isinstance(network, StackedHourglass)
         return {
             name: evaluate_crops(network, source, self._model, self._mirror, self.config)
             for name, source in self._validation.items()

@@ -42,8 +42,7 @@ def fitted_rotations(
     """Rotations (N, 3, 3) that follow the keypoints, and which fits failed (N,).
 
     By the implicit function theorem, with Gauss and Newton's Hessian instead of the exact one of
-    `pose.implicit`: it is positive definite, thirty times as cheap, and the same where residuals are
-    small.
+    `pose.implicit`: it is positive definite, far cheaper, and the same where residuals are small.
     """
     with torch.no_grad():
         fit = fit_pose(keypoints, model, camera, OPTIONS, T_start).poses

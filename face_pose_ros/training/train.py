@@ -69,9 +69,7 @@ class Training:
             (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         )
         self.step = 0
-        self.network = task.network.to(
-            config.device, memory_format=torch.channels_last
-        )  # type: ignore[call-overload]
+        self.network = task.network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedNetwork(self.network, config.optimiser.ema_decay)
         self.optimiser = torch.optim.AdamW(
             _parameter_groups(self.network, config.optimiser.weight_decay),

@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from helpers.asserts import assert_poses_close
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.scene import random_poses
 
 from face_pose_ros.faces.single_shot import (
     HEAD_CENTRE,
@@ -21,9 +24,6 @@ from face_pose_ros.faces.single_shot import (
 )
 from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face
-from helpers.asserts import assert_poses_close
-from helpers.cameras import DISTORTIONS, make_camera
-from helpers.scene import random_poses
 
 TINY = SingleShotOptions((8, 8, 16, 16, 16), blocks=1, neck_channels=8, head_blocks=1)
 

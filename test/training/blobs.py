@@ -1,14 +1,13 @@
 """Heads of coloured blobs: pictures whose labels are exact, drawn in a moment."""
 
-
 import numpy as np
 import torch
+from helpers.scene import R_CAM_FRONTAL
 
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.training.batches import CropBatch
 from face_pose_ros.training.scenes import SceneBatch
-from helpers.scene import R_CAM_FRONTAL
 
 # Head frame [m]; pairs of mirror partners have one colour.
 POINTS = torch.tensor(
@@ -27,8 +26,7 @@ POINTS = torch.tensor(
 )
 MIRROR = np.array([0, 1, 2, 4, 3, 6, 5, 8, 7])
 COLOURS = torch.tensor(
-    [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 1, 0], [1, 0, 1], [1, 0, 1], [0, 1, 1]]
-    + [[0.0, 1, 1]]
+    [[1.0, 0, 0], [0, 1, 0], [0, 0, 1], *2 * [[1, 1, 0]], *2 * [[1, 0, 1]], *2 * [[0, 1, 1]]]
 )
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-
 from training.test_train import gradients, make_config, make_training, parameters
 
 

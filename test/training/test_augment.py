@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 
 from face_pose_ros.geometry import se3
 from face_pose_ros.training.augment import (
@@ -13,7 +14,6 @@ from face_pose_ros.training.augment import (
 )
 from face_pose_ros.training.batches import CropBatch
 from face_pose_ros.training.scenes import SceneBatch, moved_scenes
-from training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 
 GEOMETRY = AugmentOptions(
     roll_deg=20, colour=0, grey=0, gradient=0, blur=0, coarse=0, noise=0, jpeg=0, occlusion=0,
@@ -90,7 +90,8 @@ def test_the_same_generator_gives_the_same_pictures():
 
 
 @pytest.mark.parametrize(
-    'name', ['colour', 'grey', 'gradient', 'blur', 'coarse', 'noise', 'jpeg', 'occlusion', 'border']
+    'name',
+    ['colour', 'grey', 'gradient', 'blur', 'coarse', 'noise', 'jpeg', 'occlusion', 'border'],
 )
 def test_every_look_changes_the_pictures_and_stays_in_range(name, generator):
     nothing = dict.fromkeys(vars(AugmentOptions()), 0.0)

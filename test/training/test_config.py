@@ -43,7 +43,7 @@ def test_overrides_reach_every_group():
         ('hourglass.channels=64', 'channels: expected a list, got 64'),
         ('hourglass.input_px=100', 'input_px must be a multiple of'),
         ('steps', "'steps': expected key=value"),
-        ('steps.more=1', "steps is no group"),
+        ('steps.more=1', 'steps is no group'),
         ('batch=0', 'batch must be at least 1, got 0'),
         ('hourglass=3', 'hourglass: expected keys and values, got 3'),
     ],

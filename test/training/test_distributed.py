@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import torch
-
 from training.test_train import gradients, make_config, make_training, parameters
 
 TEST = Path(__file__).parents[1]

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from helpers.cameras import make_camera
+from helpers.scene import observe, random_poses, wavy_face
 
 from face_pose_ros.geometry import so3
 from face_pose_ros.training.losses import NORMALISED_CAMERA
 from face_pose_ros.training.through_solver import fitted_rotations, rotation_loss
 from face_pose_ros.types import Keypoints
-from helpers.cameras import make_camera
-from helpers.scene import observe, random_poses, wavy_face
 
 FACE = wavy_face(4)
 
@@ -31,13 +31,15 @@ def test_the_gradient_is_that_of_the_solver(generator):
     weight = torch.randn(3, 3, 3, generator=generator, dtype=torch.float64)
 
     def reading(uv):
-        return (fitted_rotations(with_moved(keypoints, uv), T, FACE, NORMALISED_CAMERA)[0] * weight).sum()
+        return (
+            fitted_rotations(with_moved(keypoints, uv), T, FACE, NORMALISED_CAMERA)[0] * weight
+        ).sum()
 
     uv = keypoints.uv.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(reading(uv), uv)
     direction = torch.randn(uv.shape, generator=generator, dtype=torch.float64)
     step = 1e-4
-    numeric = (reading(keypoints.uv + step * direction) - reading(keypoints.uv - step * direction))
+    numeric = reading(keypoints.uv + step * direction) - reading(keypoints.uv - step * direction)
     # Gauss and Newton's Hessian is not the exact one: a tenth is what the residuals make of it.
     assert float((gradient * direction).sum()) == pytest.approx(float(numeric) / 2 / step, rel=0.1)
 
@@ -66,7 +68,7 @@ def test_the_value_is_the_angle_of_the_solvers_own_answer(generator):
     s = (angle / 10).square()
     expected = (2 * ((1 + s).sqrt() - 1)).mean()
     loss = rotation_loss(keypoints, T, FACE, NORMALISED_CAMERA)
-    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_head_that_has_no_fit_takes_no_part(generator):
@@ -78,6 +80,6 @@ def test_a_head_that_has_no_fit_takes_no_part(generator):
     loss = rotation_loss(with_moved(keypoints, uv), T, FACE, NORMALISED_CAMERA)
     (gradient,) = torch.autograd.grad(loss, uv)
     alone = rotation_loss(keypoints[torch.tensor([0])], T[:1], FACE, NORMALISED_CAMERA)
-    assert float(loss) == pytest.approx(float(alone), rel=1e-9)
+    assert loss.item() == pytest.approx(alone.item(), rel=1e-9)
     assert gradient[0].isfinite().all()
     assert gradient[0].abs().max() > 0

@@ -1,4 +1,4 @@
-"""The training loop: loss falls, a resume is the same to the last bit, the configuration counts."""
+"""The training loop: the loss falls, a resume is the same to the last bit."""
 
 import json
 import os
@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 
+from face_pose_ros.training.augment import AugmentOptions
 from face_pose_ros.training.checkpoints import (
     CheckpointError,
     checkpoints,
@@ -18,7 +20,6 @@ from face_pose_ros.training.config import OptimiserOptions, config_from_dict
 from face_pose_ros.training.journal import Journal
 from face_pose_ros.training.tasks import HourglassTask, SingleShotTask
 from face_pose_ros.training.train import Training, learning_rate, train
-from training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 
 HOURGLASS = {
     'keypoints': 9,
@@ -171,11 +172,7 @@ def test_the_single_shot_detector_overfits_one_scene(tmp_path):
             'neck_channels': 32,
             'head_blocks': 1,
         },
-        'augment': dict.fromkeys(
-            ['flip', 'log_scale', 'shift', 'colour', 'grey', 'gradient', 'blur', 'coarse']
-            + ['noise', 'jpeg', 'occlusion', 'border'],
-            0.0,
-        ),
+        'augment': dict.fromkeys(vars(AugmentOptions()), 0.0),
         'optimiser': {'learning_rate': 3e-3, 'warmup_steps': 10, 'clip_norm': 50.0},
     }
     config = config_from_dict(tree, 'test')
