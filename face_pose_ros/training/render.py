@@ -1,7 +1,7 @@
 """Render training pictures with exact truth.
 
     python -m face_pose_ros.training.render crops --assets ASSETS --output FOLDER --count 60000
-    python -m face_pose_ros.training.render crops --assets ASSETS --sheet sheet.png
+    python -m face_pose_ros.training.render scenes --assets ASSETS --output FOLDER --sheet s.png
 
 docs/training.md says where the assets come from. The same seed gives the same pictures, whatever
 the number of workers. A run that was stopped goes on where it was.
@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from face_pose_ros.training.heads import crops, keypoints
+from face_pose_ros.training.heads import crops, keypoints, scenes
 from face_pose_ros.training.heads.assets import HELD_OUT, Assets, MissingAssetError, Split
+from face_pose_ros.training.heads.sheet import draw_sheet
 from face_pose_ros.training.heads.studio import FAMILIES, Models, Studio
 from face_pose_ros.training.shards import (
     VERSION,
@@ -36,12 +36,14 @@ from face_pose_ros.training.shards import (
     write_shard,
 )
 
+SHARD_SIZES = {'crops': 512, 'scenes': 64}
+
 
 @dataclass(frozen=True)
 class Job:
     """What to render."""
 
-    kind: str
+    kind: str  # crops, scenes
     seed: int
     count: int
     shard_size: int
@@ -71,7 +73,7 @@ _studio: Studio | None = None
 
 
 def _start() -> None:
-    """Prepare a worker: one thread, and an OpenGL context of its own when the first shard comes."""
+    """Prepare a worker: one thread; its OpenGL context comes with the first shard."""
     os.environ.setdefault('LP_NUM_THREADS', '0')  # llvmpipe: draw in this thread
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
@@ -83,13 +85,17 @@ def _render_shard(shard: int) -> int:
     if _studio is None:
         _studio = Studio(_models, _job.seed, _job.families)
     rows = _job.rows(shard)
-    pictures, labels = crops.render_range(_studio, rows, _job.size_px)
+    if _job.kind == 'crops':
+        pictures, labels = crops.render_range(_studio, rows, _job.size_px)
+    else:
+        pictures, labels = scenes.render_range(_studio, rows, shard)
     write_shard(shard_folder(_job.output, shard), pictures, labels)
     return len(rows)
 
 
 def manifest(job: Job, assets: Assets) -> dict[str, Any]:
     """What the folder says about its pictures."""
+    is_crops = job.kind == 'crops'
     return {
         'version': VERSION,
         'kind': job.kind,
@@ -97,9 +103,9 @@ def manifest(job: Job, assets: Assets) -> dict[str, Any]:
         'seed': job.seed,
         'count': job.count,
         'shard_size': job.shard_size,
-        'size_px': job.size_px,
+        'size_px': job.size_px if is_crops else None,
         'families': job.families,
-        'ranges': crops.RANGES,
+        'ranges': crops.RANGES if is_crops else scenes.RANGES,
         'keypoint_names': keypoints.NAMES,
         'held_out': HELD_OUT,
         'assets_sha256': assets.checksums(),
@@ -112,7 +118,9 @@ def _commit() -> str | None:
     folder = Path(__file__).parent
 
     def git(*args: str) -> str:
-        run = subprocess.run(['git', *args], cwd=folder, capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            ['git', *args], cwd=folder, capture_output=True, text=True, check=True
+        )
         return run.stdout.strip()
 
     try:
@@ -149,7 +157,11 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--split', choices=[s.value for s in Split], default='train')
     parser.add_argument('--families', nargs='+', choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument('--size', type=int, default=128, help='side of a crop [px]')
-    parser.add_argument('--shard-size', type=int, default=512, help='pictures in a shard')
+    parser.add_argument('--shard-size', type=int, help='pictures in a shard: 512 crops, 64 scenes')
+    parser.add_argument(
+        '--sheet', type=Path, help='also draw the first pictures with their labels'
+    )
+    parser.add_argument('--sheet-pictures', type=int, default=64)
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(args)
     try:
@@ -158,12 +170,14 @@ def main(args: Sequence[str] | None = None) -> None:
             options.kind,
             options.seed,
             options.count,
-            options.shard_size,
+            options.shard_size or SHARD_SIZES[options.kind],
             options.size,
             tuple(options.families),
             options.output,
         )
         render(job, assets, options.workers)
+        if options.sheet:
+            draw_sheet(options.output, options.sheet, options.sheet_pictures)
     except (MissingAssetError, ShardError, RuntimeError) as error:
         sys.exit(f'error: {error}')
 

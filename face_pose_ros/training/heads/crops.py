@@ -16,7 +16,8 @@ from scipy.spatial.transform import Rotation
 from face_pose_ros.training.heads import keypoints
 from face_pose_ros.training.heads.develop import coarser, develop, replicated_border
 from face_pose_ros.training.heads.light import panorama_level
-from face_pose_ros.training.heads.renderer import Lens, Loaded, Pose
+from face_pose_ros.training.heads.renderer import Loaded
+from face_pose_ros.training.heads.staging import Lens, Pose
 from face_pose_ros.training.heads.studio import Studio
 from face_pose_ros.training.heads.views import (
     HEAD_CENTRE,
@@ -126,10 +127,10 @@ def render_crop(
         'xyz_head': person.keypoints.astype(np.float32),
         'visible': seen.visible,
         'covered': seen.covered,
-        'head_size_px': np.float32(size),
+        'head_size_px': np.array(size, np.float32),
         'view_deg': view_deg(T).astype(np.float32),
-        'family': np.uint8(person.family),
-        'identity': np.int64(person.identity),
+        'family': np.array(person.family, np.uint8),
+        'identity': np.array(person.identity, np.int64),
     }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Rng = np.random.Generator
-Picture = NDArray[np.uint8]
+Picture = NDArray[Any]  # uint8; OpenCV's stubs know no more than that
 
 
 def develop(picture: Picture, strength_px: float, rng: Rng) -> Picture:
@@ -53,11 +55,12 @@ def motion_blur(picture: Picture, length_px: float, rng: Rng) -> Picture:
     side = 2 * int(np.ceil(length_px / 2)) + 1
     angle = rng.uniform(0, np.pi)
     half = 0.5 * length_px * np.array([np.cos(angle), np.sin(angle)])
-    kernel = np.zeros((side, side), np.float32)
     shift = 4  # sixteenths of a pixel
-    a, b = ((side // 2 + s * half) * 2**shift for s in (-1, 1))
-    cv2.line(kernel, a.astype(int).tolist(), b.astype(int).tolist(), 1.0, 1, cv2.LINE_AA, shift)
-    kernel += kernel[::-1, ::-1]  # exactly symmetric
+    ends = (side // 2 + np.stack([-half, half])) * 2**shift
+    (a, b), (c, d) = ends.astype(int).tolist()
+    line = np.zeros((side, side), np.uint8)
+    cv2.line(line, (a, b), (c, d), (255,), 1, cv2.LINE_AA, shift)
+    kernel = line + line[::-1, ::-1].astype(np.float32)  # exactly symmetric
     return np.asarray(cv2.filter2D(picture, -1, kernel / kernel.sum()), np.uint8)
 
 

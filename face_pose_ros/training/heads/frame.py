@@ -21,7 +21,9 @@ def mean_face() -> Array:
     return deformable_face().xyz_head.numpy()
 
 
-def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> tuple[float, Array, Array]:
+def similarity(
+    source: NDArray[np.floating], target: NDArray[np.floating]
+) -> tuple[float, Array, Array]:
     """s, R, t of the least-squares target = s R source + t (Umeyama 1991, eq. 40-42)."""
     a, b = source.mean(0), target.mean(0)
     U, S, Vt = np.linalg.svd((target - b).T @ (source - a))

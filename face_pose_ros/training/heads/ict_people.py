@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator
 
-from face_pose_ros.synthetic.body import AXIS_X, Body, HairStyle, Material as Surface
+from face_pose_ros.synthetic.body import AXIS_X, Body, HairStyle
+from face_pose_ros.synthetic.body import Material as Surface
 from face_pose_ros.synthetic.ict_facekit import IDENTITY_MODES, IctFaceKit, eye_centres
 from face_pose_ros.synthetic.looks import Looks, People
 from face_pose_ros.synthetic.sampling import random_expression
@@ -17,10 +18,20 @@ from face_pose_ros.synthetic.shading import to_srgb
 from face_pose_ros.training.heads import paint, wear
 from face_pose_ros.training.heads.assets import Split
 from face_pose_ros.training.heads.landmarks import keypoints_on
-from face_pose_ros.training.heads.makehuman_people import STRANDS, MakeHumanPeople
-from face_pose_ros.training.heads.mesh import Floats, Layer, Material, Mesh, Part, Person, Topology
+from face_pose_ros.training.heads.mesh import (
+    Floats,
+    Layer,
+    Material,
+    Part,
+    Person,
+    Topology,
+    rgb,
+    unit,
+    vector,
+)
 from face_pose_ros.training.heads.renderer import Renderer
 from face_pose_ros.training.heads.surface import SurfacePoints
+from face_pose_ros.training.heads.wardrobe import STRANDS, Wardrobe
 from face_pose_ros.weights import load_weights
 
 Rng = np.random.Generator
@@ -41,17 +52,18 @@ class IctPeople:
     """Makes people."""
 
     def __init__(
-        self, facekit: IctFaceKit, dressed: MakeHumanPeople, split: Split, renderer: Renderer
+        self, facekit: IctFaceKit, wardrobe: Wardrobe, split: Split, renderer: Renderer
     ) -> None:
         """Prepare the meshes; skins are painted when they are first needed.
 
         Args:
             facekit: The morphable head.
-            dressed: Whose hair and things these people wear.
+            wardrobe: What these people wear.
             split: Which skins they have.
             renderer: Gets the textures.
         """
-        self._facekit, self._dressed, self._renderer = facekit, dressed, renderer
+        self._facekit, self._wardrobe, self._renderer = facekit, wardrobe, renderer
+        self._painted: dict[str, Looks] = {}
         self._skins = list(_SKINS[split])
         self._body = Body(facekit)
         self._people = People(facekit)
@@ -81,8 +93,7 @@ class IctPeople:
         shares = np.stack([_neck_share(reference), 0 * reference[:, 0], paint.scalp(reference)], 1)
         self._shares = shares.astype(np.float32)
         self._on_skin = reference[self._topology['skin'].point]
-        model = dressed._model
-        self._hair_points = model.keypoints.of(dressed.reference)
+        self._hair_points = wardrobe.model.keypoints.of(wardrobe.reference)
         self._places = self._texel_places()
 
     def person(self, identity: int, rng: Rng) -> Person:
@@ -106,7 +117,7 @@ class IctPeople:
             gloss=rng.uniform(0, 0.12),
             shininess=rng.uniform(8, 40),
             scalp=0.0 if style in ('bald', 'hood') else rng.uniform(0.5, 1),
-            hair=tuple(hair),
+            hair=rgb(hair),
         )
         mesh = self._topology['skin'].mesh(xyz, self._shares)
         cloth = Material(tint=wear.cloth_colour(rng), gloss=0.02, grain=rng.uniform(0, 0.2))
@@ -128,13 +139,13 @@ class IctPeople:
         if style == 'hood':
             parts += wear.hood(mesh, self._on_skin, rng)
         normals = self._keypoints.of(self._topology['skin'].point_normals(xyz))
-        parts += self._dressed.accessories(mesh, self._on_skin, points, skin, rng)
+        parts += self._wardrobe.accessories(mesh, self._on_skin, points, skin, rng)
         albedo = tone * looks.skin.double().numpy()
         return Person(
             tuple(parts),
             points,
-            normals / np.linalg.norm(normals, axis=1, keepdims=True),
-            (float(albedo[0]), float(albedo[1]), float(albedo[2])),
+            unit(normals),
+            rgb(albedo),
             FAMILY,
             identity,
         )
@@ -144,7 +155,7 @@ class IctPeople:
 
     def _own_hair(self, xyz: Floats, style: HairStyle, colour: NDArray, rng: Rng) -> list[Part]:
         """Hair that is grown on this head."""
-        shade = tuple(colour / 0.3)  # the strands' mean albedo
+        shade = rgb(colour / 0.3)  # the strands' mean albedo
         material = Material(
             STRANDS, shade, two_sided=True, gloss=rng.uniform(0, 0.1), shininess=rng.uniform(6, 30)
         )
@@ -158,22 +169,20 @@ class IctPeople:
         """MakeHuman's hair, carried over by the affine map of the keypoints."""
         source = np.c_[self._hair_points, np.ones(len(points))]
         affine = np.linalg.lstsq(source, points, rcond=None)[0].astype(np.float32)
-        model = self._dressed._model
+        model = self._wardrobe.model
         frame = model.frame(model.reference)
 
         def to_head(xyz: Floats) -> Floats:
             moved = frame.apply(xyz) @ affine[:3] + affine[3]
-            centre = np.float32([-0.09, 0, 0.0])
+            centre = vector(-0.09, 0, 0.0)
             return np.asarray(centre + (moved - centre) * np.float32(1.03))
 
-        return self._dressed.hair(to_head, model.reference, float(rng.uniform()), colour, rng)
+        return self._wardrobe.hair(to_head, model.reference, float(rng.uniform()), colour, rng)
 
     def _skin(self, number: int) -> tuple[str, Looks]:
         """Name of a painted skin's texture, and the looks that it shows."""
         seed = self._skins[number]
         name = f'painted/{seed}'
-        if not hasattr(self, '_painted'):
-            self._painted: dict[str, Looks] = {}
         if name not in self._painted:
             looks = self._people.person(np.random.default_rng(seed))
             looks = replace(looks, scalp=0.0, collar_m=-1.0)
@@ -231,11 +240,11 @@ class IctPeople:
         left, right = eye_centres(self._facekit.neutral[None])[0]
         centre = np.where(reference[:, 1:2] > 0, left, right)
         uv = (reference - centre)[:, 1:] / _EYE_SPAN_M + 0.5
-        return Topology(triangles, triangles, uv, len(reference))
+        return Topology(triangles, triangles, uv.astype(np.float32), len(reference))
 
     def _plain(self, triangles: NDArray[np.int64]) -> Topology:
         xyz = self._body.xyz.numpy()
-        return Topology(triangles, triangles, 4 * xyz[:, 1:], len(xyz))
+        return Topology(triangles, triangles, (4 * xyz[:, 1:]).astype(np.float32), len(xyz))
 
 
 def _hair_style(rng: Rng) -> HairStyle:

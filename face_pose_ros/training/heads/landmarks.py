@@ -32,7 +32,9 @@ def sellion_on(xyz: Floats, triangles: Ids, face: SurfacePoints) -> SurfacePoint
     near = np.linalg.norm(xyz[triangles].mean(1) - root, axis=1) < 0.05
     heights = np.linspace(-_NASAL_ROOT_M, _NASAL_ROOT_M, 69)
     candidates = [
-        leaving_points(root + (-0.03, 0, z), np.array([[1.0, 0, 0]]), xyz, triangles[near])
+        leaving_points(
+            root + np.array([-0.03, 0, z]), np.array([[1.0, 0, 0]]), xyz, triangles[near]
+        )
         for z in heights
     ]
     depth = [float(c.of(xyz)[0, 0]) for c in candidates]

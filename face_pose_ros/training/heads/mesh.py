@@ -13,6 +13,25 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 
+Rgb = tuple[float, float, float]
+
+
+def rgb(colour: NDArray[np.floating]) -> Rgb:
+    """A colour (3,) as numbers."""
+    r, g, b = (float(x) for x in colour)
+    return r, g, b
+
+
+def vector(*values: float) -> Floats:
+    """Numbers as float32, so that meshes stay so."""
+    return np.array(values, np.float32)
+
+
+def unit(x: NDArray[np.floating]) -> NDArray:
+    """Vectors (..., 3) at length 1."""
+    return np.asarray(x / (np.linalg.norm(x, axis=-1, keepdims=True) + 1e-12))
+
+
 class Layer(enum.IntEnum):
     """What a part means for the visibility of keypoints."""
 
@@ -39,7 +58,7 @@ class Material:
     """How a surface looks; colours are linear RGB."""
 
     texture: str = 'white'  # name of a texture of the renderer
-    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factor on the texture
+    tint: Rgb = (1.0, 1.0, 1.0)  # factor on the texture
     saturation: float = 1.0  # of the texture
     darker: float = 0.0  # how much more contrast the texture has: 1 raises its exponent by half
     gloss: float = 0.05
@@ -48,7 +67,7 @@ class Material:
     grain: float = 0.0  # relative amplitude of a fine pattern
     beard: float = 0.0  # how dense
     scalp: float = 0.0  # how densely the hair's roots cover the skin
-    hair: tuple[float, float, float] = (0.0, 0.0, 0.0)  # colour of beard and roots
+    hair: Rgb = (0.0, 0.0, 0.0)  # colour of beard and roots
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,7 @@ class Person:
     parts: tuple[Part, ...]
     keypoints: NDArray[np.float64]  # (K, 3) m, in the order of keypoints.NAMES
     normals: NDArray[np.float64]  # (K, 3) unit, of the skin there
-    skin: tuple[float, float, float]  # mean albedo of the skin, linear RGB
+    skin: Rgb  # mean albedo of the skin, linear RGB
     family: int
     identity: int
     neck: NDArray[np.float64] = field(default_factory=lambda: np.array([-0.11, 0.0, -0.13]))
@@ -108,7 +127,7 @@ class Topology:
         """Unit normals (P, 3), area-weighted means over the triangles around each point."""
         a, b, c = (xyz[self.triangles_points[:, i]] for i in range(3))
         normals = self._of_point @ np.cross(b - a, c - a)
-        return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12)
+        return unit(normals)
 
 
 def _incidence(triangles: Ids, points: int) -> sparse.csr_matrix:

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.keypoints.face_mesh import FaceMeshV2, face_mesh_v2, mirror_partners
@@ -34,7 +33,8 @@ from face_pose_ros.training.heads.makehuman import (
     MakeHuman,
 )
 from face_pose_ros.training.heads.mesh import Floats, Material, Part, Person, Topology
-from face_pose_ros.training.heads.renderer import Lens, Light, Loaded, Pose, Renderer
+from face_pose_ros.training.heads.renderer import Loaded, Renderer
+from face_pose_ros.training.heads.staging import Lens, Light, Pose
 from face_pose_ros.training.heads.surface import SurfacePoints, nearest_points
 
 Array = NDArray[np.float64]

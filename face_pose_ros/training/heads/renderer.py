@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from face_pose_ros.training.heads import shaders
 from face_pose_ros.training.heads.mesh import Floats, Layer, Material, Part, Person
+from face_pose_ros.training.heads.staging import Lens, Light, Pose
 
 SHADOW_PX = 256
 _SHADOW_REACH_M = 0.28  # half the side of what a lamp's shadow map sees
@@ -25,46 +25,12 @@ _EMPTY_Z = 1e6  # m: nothing there
 _DEPTH_RANGE_M = (0.05, 30.0)
 
 
-@dataclass(frozen=True)
-class Lens:
-    """A camera: pinhole with Brown-Conrady distortion."""
-
-    K: NDArray[np.float64]  # (3, 3) px
-    width: int
-    height: int
-    dist: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0)  # k1 k2 p1 p2 k3
-    range_max: float = 1e3  # |xy_norm| up to which the distortion means something
-
-
-@dataclass(frozen=True)
-class Light:
-    """What lights a picture; radiances are linear RGB."""
-
-    harmonics: Floats  # (9, 3) of the irradiance over pi, in the environment's frame
-    R_env_cam: NDArray[np.float64]  # (3, 3)
-    lamp: NDArray[np.float64]  # (3,) unit, towards the directional light, camera frame
-    lamp_colour: NDArray[np.float64]  # (3,)
-    shadows: bool
-    exposure: float
-    environment: str  # texture that the background shows: a panorama, or a flat picture
-    background_exposure: float
-    is_flat: bool
-    blur: float  # mip level of the background
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Where a person is."""
-
-    T_cam_head: NDArray[np.float64]  # (4, 4) m
-    torso: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
-    # (3,) rotation vector of the torso against the head [rad], head frame
-
-
 class _Buffers:
     """A part's buffers on the GPU."""
 
-    def __init__(self, ctx: moderngl.Context, part: Part, programs: list[moderngl.Program]) -> None:
+    def __init__(
+        self, ctx: moderngl.Context, part: Part, programs: list[moderngl.Program]
+    ) -> None:
         mesh = part.mesh
         data = np.concatenate([mesh.xyz, mesh.normals, mesh.uv, mesh.shares], 1, dtype=np.float32)
         self.part = part
@@ -77,8 +43,10 @@ class _Buffers:
         ]
 
     def release(self) -> None:
-        for item in (*self.arrays, self._vertices, self._index):
-            item.release()
+        for array in self.arrays:
+            array.release()
+        self._vertices.release()
+        self._index.release()
 
 
 class Loaded:
@@ -99,7 +67,7 @@ class Renderer:
             RuntimeError: There is no EGL, or no driver for it.
         """
         try:
-            self._ctx = moderngl.create_context(standalone=True, backend='egl')
+            self._ctx = moderngl.create_context(standalone=True, backend='egl')  # type: ignore[arg-type]
         except Exception as error:
             raise RuntimeError(
                 f'no OpenGL context on EGL ({error}); on Debian and Ubuntu install libegl1 and '
@@ -320,7 +288,7 @@ def _set_lens(program: moderngl.Program, lens: Lens) -> None:
     )
 
 
-def _set(program: moderngl.Program, **uniforms: Any) -> None:
+def _set(program: Any, **uniforms: Any) -> None:
     """Write uniforms; those that the compiler dropped are skipped."""
     for name, value in uniforms.items():
         if name not in program:

@@ -16,7 +16,8 @@ from face_pose_ros.training.heads.crops import crop_camera
 from face_pose_ros.training.heads.develop import coarser, develop
 from face_pose_ros.training.heads.light import panorama_level
 from face_pose_ros.training.heads.mesh import Layer
-from face_pose_ros.training.heads.renderer import Lens, Loaded, Pose
+from face_pose_ros.training.heads.renderer import Loaded
+from face_pose_ros.training.heads.staging import Lens, Pose
 from face_pose_ros.training.heads.studio import Studio
 from face_pose_ros.training.heads.views import (
     HEAD_CENTRE,
@@ -50,6 +51,7 @@ _LOOK_PX = 96  # side of the picture in which a head's own visibility is found
 _BEFORE_M = 0.03  # who is nearer by so much hides a keypoint
 _SHADOW_FROM_PX = 40
 _PEOPLE_PER_SCENE = 16  # identities reserved for each picture
+
 
 @dataclass(frozen=True)
 class _Placed:
@@ -176,15 +178,17 @@ def _face(
     return {
         'T_cam_head': T,
         'box_xyxy': np.concatenate([face.min(0), face.max(0)]).astype(np.float32),
-        'visible_fraction': np.float32(visible.sum() / max(alone.visible_if_bare.sum(), 1)),
+        'visible_fraction': np.array(
+            visible.sum() / max(alone.visible_if_bare.sum(), 1), np.float32
+        ),
         'uv': uv.astype(np.float32),
         'xyz_head': person.keypoints.astype(np.float32),
         'visible': visible,
         'covered': alone.covered & inside,
-        'head_size_px': np.float32(HEAD_HEIGHT_M * lens.K[0, 0] / centre[2]),
+        'head_size_px': np.array(HEAD_HEIGHT_M * lens.K[0, 0] / centre[2], np.float32),
         'view_deg': view_deg(T).astype(np.float32),
-        'family': np.uint8(person.family),
-        'identity': np.int64(person.identity),
+        'family': np.array(person.family, np.uint8),
+        'identity': np.array(person.identity, np.int64),
     }
 
 

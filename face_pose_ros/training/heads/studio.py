@@ -14,6 +14,7 @@ from face_pose_ros.training.heads.makehuman import MakeHuman
 from face_pose_ros.training.heads.makehuman_people import MakeHumanPeople
 from face_pose_ros.training.heads.mesh import Person
 from face_pose_ros.training.heads.renderer import Renderer
+from face_pose_ros.training.heads.wardrobe import Wardrobe
 
 FAMILIES = ('makehuman', 'ict_facekit')
 # Streams of random numbers: the same seed gives other people in another split.
@@ -52,12 +53,13 @@ class Studio:
         self.renderer = Renderer()
         self._seed, self._stream = seed, _STREAM[models.assets.split]
         self._families = families
-        makehuman = MakeHumanPeople(models.makehuman, models.assets, self.renderer)
-        self._makehuman = makehuman
-        self._people: dict[str, MakeHumanPeople | IctPeople] = {'makehuman': makehuman}
+        self._wardrobe = Wardrobe(models.makehuman, models.assets, self.renderer)
+        self._people: dict[str, MakeHumanPeople | IctPeople] = {}
+        if 'makehuman' in families:
+            self._people['makehuman'] = MakeHumanPeople(models.makehuman, self._wardrobe)
         if 'ict_facekit' in families:
             self._people['ict_facekit'] = IctPeople(
-                models.facekit, makehuman, models.assets.split, self.renderer
+                models.facekit, self._wardrobe, models.assets.split, self.renderer
             )
         self.environments = Environments(models.assets, self.renderer)
 
@@ -73,4 +75,4 @@ class Studio:
 
     def distractor(self, rng: np.random.Generator) -> Person:
         """Something that a detector must not take for a head: a hand, a wig, clothes, a ball."""
-        return self._makehuman.distractor(rng)
+        return self._wardrobe.distractor(rng)

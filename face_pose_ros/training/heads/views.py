@@ -11,7 +11,8 @@ from scipy.spatial.transform import Rotation
 
 from face_pose_ros.synthetic.sampling import R_FACING, look_along, view_angles_deg
 from face_pose_ros.training.heads.mesh import Floats, Layer, Person
-from face_pose_ros.training.heads.renderer import Lens, Loaded, Pose, Renderer
+from face_pose_ros.training.heads.renderer import Loaded, Renderer
+from face_pose_ros.training.heads.staging import Lens, Pose
 
 Array = NDArray[np.float64]
 Rng = np.random.Generator

@@ -6,15 +6,25 @@ Shapes and amounts are by eye: wide enough that no real cap, frame or hand is ou
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.training.heads.keypoints import NAMES
-from face_pose_ros.training.heads.mesh import Floats, Ids, Layer, Material, Mesh, Part
+from face_pose_ros.training.heads.mesh import (
+    Floats,
+    Ids,
+    Layer,
+    Material,
+    Mesh,
+    Part,
+    Rgb,
+    rgb,
+    vector,
+)
 
-Rgb = tuple[float, float, float]
 Rng = np.random.Generator
 
 # Linear RGB and share: black, dark brown, brown, light brown, blond, red, grey, white.
@@ -39,13 +49,13 @@ def hair_colour(rng: Rng) -> NDArray[np.float64]:
 
 def cloth_colour(rng: Rng) -> Rgb:
     """Linear RGB of cloth or plastic, dark ones more often."""
-    return _rgb(0.8 * rng.uniform(0, 1, 3) ** 2 + 0.008)
+    return rgb(0.8 * rng.uniform(0, 1, 3) ** 2 + 0.008)
 
 
 def shell(skin: Mesh, chosen: NDArray[np.bool_], lift_m: float) -> Mesh:
     """Some triangles (F,) of a skin, lifted off it."""
     return Mesh(
-        skin.xyz + np.float32(lift_m) * skin.normals,
+        skin.xyz + lift_m * skin.normals,
         skin.normals,
         skin.uv,
         skin.triangles[chosen],
@@ -64,7 +74,7 @@ def cap(skin: Mesh, reference: Floats, rng: Rng) -> list[Part]:
     )
     parts = [Part(shell(skin, chosen, rng.uniform(0.004, 0.016)), material, Layer.COVER)]
     if rng.uniform() < 0.45:
-        edge = np.float32([0.0, 0.0, height + 0.002])
+        edge = vector(0.0, 0.0, height + 0.002)
         parts.append(Part(_visor(edge, rng), material, Layer.OBJECT))
     return parts
 
@@ -97,7 +107,7 @@ def mask(skin: Mesh, reference: Floats, rng: Rng) -> list[Part]:
     top = rng.uniform(-0.035, -0.02) - 0.2 * np.abs(y)
     inside = (z < top) & (z > -0.128) & (np.abs(y) < 0.066) & (x > -0.075)
     chosen = inside[skin.triangles].all(1)
-    tint = cloth_colour(rng) if rng.uniform() < 0.4 else _rgb(rng.uniform(0.4, 0.85, 3))
+    tint = cloth_colour(rng) if rng.uniform() < 0.4 else rgb(rng.uniform(0.4, 0.85, 3))
     return [Part(shell(skin, chosen, 0.004), Material(tint=tint, gloss=0.02), Layer.OBJECT)]
 
 
@@ -110,10 +120,10 @@ def glasses(keypoints: NDArray[np.float64], rng: Rng) -> list[Part]:
     rim, corner = rng.uniform(0.0012, 0.005), rng.choice([2.0, 2.5, 4.0, 6.0])
     drop = rng.uniform(0.0, 0.007)
     frame = Material(
-        tint=_rgb(rng.uniform(0, 1, 3) ** 3), two_sided=True, gloss=0.3, shininess=30.0
+        tint=rgb(rng.uniform(0, 1, 3) ** 3), two_sided=True, gloss=0.3, shininess=30.0
     )
     lens = Material(
-        tint=_rgb(np.full(3, rng.uniform(0.004, 0.05))), two_sided=True, gloss=0.5, shininess=60.0
+        tint=rgb(np.full(3, rng.uniform(0.004, 0.05))), two_sided=True, gloss=0.5, shininess=60.0
     )
     angle = np.linspace(0, 2 * np.pi, 27)
     c, s = np.cos(angle), np.sin(angle)
@@ -135,7 +145,7 @@ def glasses(keypoints: NDArray[np.float64], rng: Rng) -> list[Part]:
         outer = loop(rim, 0)
         hinge = outer[np.argmax(sign * outer[:, 1])] + (0, 0, 0.5 * half_height)
         thick = np.array([0, 0, rim * rng.uniform(1.0, 2.5)])
-        hook = ear + (-0.012, -0.002 * sign, -0.028)
+        hook = ear + vector(-0.012, -0.002 * sign, -0.028)
         meshes.append(_strip(np.stack([hinge, ear, hook]), np.stack([hinge, ear, hook]) + thick))
         inner_ends.append(np.array([front, y0 - sign * half_width, z0 + 0.3 * half_height]))
     thick = np.array([0, 0, 1.5 * rim])
@@ -153,13 +163,13 @@ def hand(mesh: Mesh, material: Material, rng: Rng) -> list[Part]:
     if rng.uniform() < 0.3:  # beside the face, as with a telephone
         place = np.array([-0.05, rng.choice([-1, 1]) * 0.11, rng.uniform(-0.1, 0.02)])
     R = Rotation.random(random_state=int(rng.integers(2**31))).as_matrix().astype(np.float32)
-    flip = np.float32([1, rng.choice([-1, 1]), 1])  # a left or a right one
+    flip = vector(1, rng.choice([-1, 1]), 1)  # a left or a right one
     moved = Mesh(
-        (mesh.xyz * flip) @ R.T + np.float32(place),
+        (mesh.xyz * flip) @ R.T + place.astype(np.float32),
         (mesh.normals * flip) @ R.T,
         mesh.uv,
         mesh.triangles,
-        np.tile(np.float32([1, 0, 0]), (len(mesh.xyz), 1)),
+        np.tile(vector(1, 0, 0), (len(mesh.xyz), 1)),
     )
     return [Part(moved, material, Layer.OBJECT)]
 
@@ -181,7 +191,7 @@ def ball(material: Material, rng: Rng) -> list[Part]:
     """An ellipsoid of about a head's size and place."""
     turn, height = np.linspace(0, 2 * np.pi, 33), np.linspace(-np.pi / 2, np.pi / 2, 17)
     strips = []
-    for low, high in zip(height[:-1], height[1:], strict=True):
+    for low, high in pairwise(height):
         rings = [
             np.stack([np.cos(h) * np.cos(turn), np.cos(h) * np.sin(turn), 0 * turn + np.sin(h)], 1)
             for h in (low, high)
@@ -191,16 +201,15 @@ def ball(material: Material, rng: Rng) -> list[Part]:
     radii = rng.uniform(0.05, 0.13, 3).astype(np.float32)
     normals = mesh.xyz / radii
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    centre = np.float32([-0.08, 0, 0])
+    centre = vector(-0.08, 0, 0)
     moved = Mesh(
-        mesh.xyz * radii + centre, normals, 0.5 + 0.2 * mesh.xyz[:, 1:], mesh.triangles, mesh.shares
+        mesh.xyz * radii + centre,
+        normals,
+        0.5 + 0.2 * mesh.xyz[:, 1:],
+        mesh.triangles,
+        mesh.shares,
     )
     return [Part(moved, replace(material, two_sided=True), Layer.OBJECT)]
-
-
-def _rgb(colour: NDArray[np.float64]) -> Rgb:
-    r, g, b = (float(x) for x in colour)
-    return r, g, b
 
 
 def _strip(a: Floats, b: Floats) -> Mesh:
@@ -226,7 +235,7 @@ def _flat(corners: Floats) -> Mesh:
         np.repeat(normals, 3, 0).astype(np.float32),
         np.zeros((count, 2), np.float32),
         np.arange(count).reshape(-1, 3),
-        np.tile(np.float32([1, 0, 0]), (count, 1)),
+        np.tile(vector(1, 0, 0), (count, 1)),
     )
 
 
@@ -235,8 +244,10 @@ def _merged(meshes: list[Mesh]) -> Mesh:
     triangles: list[Ids] = [
         m.triangles + start for m, start in zip(meshes, first[:-1], strict=True)
     ]
-    arrays = [
-        np.concatenate([getattr(m, name) for m in meshes])
-        for name in ('xyz', 'normals', 'uv', 'shares')
-    ]
-    return Mesh(*arrays[:3], np.concatenate(triangles), arrays[3])
+    return Mesh(
+        np.concatenate([m.xyz for m in meshes]),
+        np.concatenate([m.normals for m in meshes]),
+        np.concatenate([m.uv for m in meshes]),
+        np.concatenate(triangles),
+        np.concatenate([m.shares for m in meshes]),
+    )
