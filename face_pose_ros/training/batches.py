@@ -39,9 +39,9 @@ class CropBatch(Batch):
     """B crops of one head each; K keypoints."""
 
     pictures: Tensor  # (B, 3, S, S) uint8, or float in [0, 1], RGB
-    uv: Tensor  # (B, K, 2) float32, px of the crop; may lie outside of it
+    uv: Tensor  # (B, K, 2) float32, px of the crop; may lie outside of it; NaN: not known
     visible: Tensor  # (B, K) bool
-    xyz_head: Tensor  # (B, K, 3) float64, m, of this person
+    xyz_head: Tensor  # (B, K, 3) float64, m, of this person; NaN: not known
     f: Tensor  # (B,) float64, focal length of the crop's camera [px]
     c: Tensor  # (B, 2) float64, its principal point [px]
     T_crop_head: Tensor  # (B, 4, 4) float64

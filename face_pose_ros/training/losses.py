@@ -61,8 +61,9 @@ def hourglass_losses(
     """
     maps = maps.float()
     side, stride = network.heatmap_px, network.stride
-    target = render_heatmaps(batch.uv, side, side, stride)[:, None]  # (B, 1, K, H, W)
     weight = inside_crop(batch.uv, network.input_px).float()
+    uv = batch.uv.nan_to_num(-1e3)  # standard sets do not know every keypoint
+    target = render_heatmaps(uv, side, side, stride)[:, None]  # (B, 1, K, H, W)
     total = weight.sum().clamp_min(1)
     if network.distribution:
         error = _cross_entropy(maps, target)
@@ -74,7 +75,7 @@ def hourglass_losses(
         # A flat heatmap has a gradient that is as large as it is meaningless.
         peaked = weight * (points.confidence.detach() > _MIN_CONFIDENCE)
         if options.likelihood:
-            error = negative_log_likelihood(points, batch.uv, stride)
+            error = negative_log_likelihood(points, uv, stride)
             mean = (peaked * error).sum() / peaked.sum().clamp_min(1)
             losses['likelihood'] = options.likelihood * mean
         if options.pose:
@@ -90,7 +91,7 @@ def hourglass_losses(
 
 
 def inside_crop(uv: Tensor, size_px: int) -> Tensor:
-    """(B, K) which keypoints (B, K, 2) the heatmaps can show."""
+    """(B, K) which keypoints (B, K, 2) the heatmaps can show; none whose uv is NaN."""
     return ((uv > -0.5) & (uv < size_px - 0.5)).all(-1)
 
 

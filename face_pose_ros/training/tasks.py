@@ -98,7 +98,11 @@ class HourglassTask:
         assert self._source is not None
         count = len(self._source)
         some = np.unique(np.linspace(0, count - 1, _SHAPE_PICTURES).astype(np.int64))
-        return fit_head_shape(self._source.batch(some).xyz_head, _SHAPE_MODES)
+        xyz_head = self._source.batch(some).xyz_head
+        whole = xyz_head[xyz_head.isfinite().all(-1).all(-1)]
+        if len(whole) < 2:
+            raise DataError('no head of the training data has all keypoints: add rendered ones')
+        return fit_head_shape(whole, _SHAPE_MODES)
 
     def batch(self, micro_batch: int) -> CropBatch:
         """See `Task`."""

@@ -3,9 +3,10 @@
     python -m face_pose_ros.training.train config/train/hourglass.yaml key=value group.key=value
     torchrun --nproc-per-node 2 -m face_pose_ros.training.train config/train/hourglass.yaml ...
 
-A training goes on from its newest checkpoint if its folder has one; `--resume FILE` goes on from
-another, and the result is the same to the last bit as if it had never stopped. An interrupt
-(SIGINT, SIGTERM) writes a checkpoint after the current step.
+A training goes on from the newest checkpoint of its folder, if there is one, and the result is the
+same to the last bit as if it had never stopped. `--resume FILE` starts from any checkpoint, and
+then losses, augmentation and optimiser may be others: a branch to compare. An interrupt (SIGINT,
+SIGTERM) writes a checkpoint after the current step.
 """
 
 from __future__ import annotations
@@ -126,8 +127,12 @@ class Training:
             'commit': commit_of_code(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any], branch: bool = False) -> None:
         """Go on from a checkpoint.
+
+        Args:
+            state: What `load_checkpoint` read.
+            branch: Only the network must be the same.
 
         Raises:
             CheckpointError: It is of a training with another configuration.
@@ -138,7 +143,7 @@ class Training:
             key for key in sorted((set(now) | set(before)) - _MAY_CHANGE)
             if now.get(key) != before.get(key)
         ]  # fmt: skip
-        if changed:
+        if changed and not (branch and not {'hourglass', 'single_shot'} & set(changed)):
             raise CheckpointError(
                 f'the checkpoint is of a training with another {", ".join(changed)}; give that, '
                 'or another folder to start anew'
@@ -237,7 +242,7 @@ def main(args: Sequence[str] | None = None) -> None:
             state = load_checkpoint(source)
         training = Training(config, make_task(config, state and state['extra']))
         if state is not None:
-            training.restore(state)
+            training.restore(state, branch=options.resume is not None)
         journal = Journal(Path(config.out), training.step, active=training.rank == 0)
         train(training, journal)
     except (ConfigError, DataError, ShardError, CheckpointError) as error:

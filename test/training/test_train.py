@@ -141,6 +141,10 @@ def test_another_training_is_not_continued(tmp_path):
     other = make_training(make_config(tmp_path, seed=1, batch=2))
     with pytest.raises(CheckpointError, match='another batch, seed'):
         other.restore(state)
+    other.restore(state, branch=True)
+    larger = make_config(tmp_path, hourglass=HOURGLASS | {'blocks': 2})
+    with pytest.raises(CheckpointError, match='another hourglass'):
+        make_training(larger).restore(state, branch=True)
 
 
 @pytest.mark.parametrize('content', [None, b'', b'nonsense'])
