@@ -102,7 +102,8 @@ def look(
     network: StackedHourglass, image: Tensor, crops: FaceCrops, camera: Camera, amp: bool
 ) -> Keypoints:
     """Keypoints in one look at each face."""
-    points = predict_crops(network, render_crops(image, crops, camera), amp)
+    device = next(network.parameters()).device
+    points = predict_crops(network, render_crops(image, crops, camera).to(device), amp)
     uv, _ = crops.to_image(points.uv.to(camera.f), camera)
     J = crops.jacobian(camera)[:, None]
     cov_uv = J @ points.cov_uv.to(camera.f) @ J.mT

@@ -37,15 +37,15 @@ def fit_head_shape(xyz_head: Tensor, modes: int) -> dict[str, Tensor]:
     }
 
 
-def head_model(shape: dict[str, Tensor]) -> FaceModel:
+def head_model(shape: dict[str, Tensor], device: str = 'cpu') -> FaceModel:
     """The model that `pose.refine` fits; its keypoints are seen from all sides."""
-    mean = shape['mean'].double()
+    mean = shape['mean'].double().to(device)
     return FaceModel(
         xyz_head=mean,
-        modes=shape['modes'].double(),
+        modes=shape['modes'].double().to(device),
         mode_names=tuple(f'identity_{i + 1}' for i in range(len(shape['modes']))),
         size_per_m=0.0,
         size_sigma_given_pupils=float(shape['size_sigma']),
         normals=torch.nn.functional.normalize(mean - mean.mean(0), dim=-1),
-        triangles=torch.zeros(0, 3, dtype=torch.int64),
+        triangles=torch.zeros(0, 3, dtype=torch.int64, device=device),
     )

@@ -43,7 +43,7 @@ def hourglass_losses(
     batch: CropBatch,
     network: HourglassOptions,
     options: HourglassLossOptions,
-    model: FaceModel | None,
+    model: FaceModel,
     step: int,
 ) -> dict[str, Tensor]:
     """The terms, each a mean over the keypoints of a micro-batch.
@@ -79,7 +79,6 @@ def hourglass_losses(
             mean = (peaked * error).sum() / peaked.sum().clamp_min(1)
             losses['likelihood'] = options.likelihood * mean
         if options.pose:
-            assert model is not None
             heads = torch.arange(min(options.pose_heads, len(maps)), device=maps.device)
             losses['pose'] = options.pose * rotation_loss(
                 normalised_keypoints(points, batch)[heads],

@@ -92,7 +92,8 @@ class HourglassTask:
             raise DataError(
                 f'the heads have {count} keypoints, hourglass.keypoints says otherwise'
             )
-        self._model = head_model(self._shape)
+        self._model = head_model(self._shape)  # for validation, where the compiled solver is
+        self._model_on_device = head_model(self._shape, config.device)
 
     def _fit_shape(self) -> dict[str, Tensor]:
         assert self._source is not None
@@ -121,7 +122,8 @@ class HourglassTask:
         batch = augment_crops(batch, mirror, self.config.augment, sizes.input_px, generator)
         with torch.autocast(batch.uv.device.type, torch.bfloat16, enabled=self.config.amp):
             maps = network(batch.pictures.contiguous(memory_format=torch.channels_last))
-        return hourglass_losses(maps, batch, sizes, self.config.hourglass_loss, self._model, step)
+        options, model = self.config.hourglass_loss, self._model_on_device
+        return hourglass_losses(maps, batch, sizes, options, model, step)
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
         """See `Task`."""

@@ -16,7 +16,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
 
 from face_pose_ros.training.batches import DataError
 from face_pose_ros.training.checkpoints import (
@@ -80,6 +81,7 @@ class Training:
         self._parallel: nn.Module = (
             DistributedDataParallel(self.network) if self.world > 1 else self.network
         )
+        self._upcoming: Iterator[tuple[int, Any]] | None = None
 
     def run_step(self) -> dict[str, float]:
         """One step of the optimiser; the terms of the loss and the length of the gradient."""
@@ -92,7 +94,7 @@ class Training:
         for part in range(config.accumulate):
             last = part == config.accumulate - 1
             with nullcontext() if last or self.world == 1 else self._parallel.no_sync():  # type: ignore[operator]
-                losses = self._losses(part)
+                losses = self._losses()
                 loss = torch.stack(list(losses.values())).sum() / config.accumulate
                 loss.backward()
             for name, value in losses.items():
@@ -106,12 +108,25 @@ class Training:
         self.step += 1
         return sums | {'gradient': float(norm)}
 
-    def _losses(self, part: int) -> dict[str, Tensor]:
-        """Of one micro-batch, whose number decides its pictures and augmentations."""
+    def _numbers(self) -> Iterator[int]:
+        """Of this process's micro-batches, from the current step on."""
         config = self.config
-        step = 0 if config.overfit_one_batch else self.step
-        number = (step * self.world + self.rank) * config.accumulate + part
-        batch = self.task.batch(number).to(config.device)
+        for step in range(self.step, config.steps):
+            first = ((0 if config.overfit_one_batch else step) * self.world + self.rank) * (
+                config.accumulate
+            )
+            yield from range(first, first + config.accumulate)
+
+    def _losses(self) -> dict[str, Tensor]:
+        """Of the next micro-batch, whose number decides its pictures and augmentations."""
+        config = self.config
+        if self._upcoming is None:
+            numbered = _NumberedBatches(self.task)
+            workers = config.data.workers
+            loader = DataLoader(numbered, None, sampler=self._numbers(), num_workers=workers)
+            self._upcoming = iter(loader)
+        number, batch = next(self._upcoming)
+        batch = batch.to(config.device)
         generator = torch.Generator(config.device).manual_seed((config.seed << 40) + number)
         return self.task.losses(self._parallel, batch, generator, self.step)
 
@@ -149,9 +164,20 @@ class Training:
                 'or another folder to start anew'
             )
         self.step = state['step']
+        self._upcoming = None
         self.network.load_state_dict(state['network'])
         self.average.network.load_state_dict(state['average'])
         self.optimiser.load_state_dict(state['optimiser'])
+
+
+class _NumberedBatches(Dataset):
+    """The micro-batches of a task and their numbers."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def __getitem__(self, number: int) -> tuple[int, Any]:
+        return number, self._task.batch(number)
 
 
 def learning_rate(step: int, steps: int, options: OptimiserOptions) -> float:

@@ -103,6 +103,16 @@ def test_a_resume_is_the_same_to_the_last_bit(amp, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_processes_that_read_ahead_change_nothing(tmp_path):
+    trained = []
+    for workers in (0, 2):
+        training = make_training(make_config(tmp_path, data={'workers': workers}))
+        for _ in range(3):
+            training.run_step()
+        trained.append(parameters(training))
+    assert torch.equal(*trained)
+
+
 def test_train_writes_checkpoints_and_figures_and_goes_on(tmp_path):
     config = make_config(tmp_path, steps=20, validate_every=10, keep_checkpoints=1)
     training = make_training(config)
