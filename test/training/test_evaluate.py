@@ -1,5 +1,7 @@
 """Evaluation sees what an oracle knows, and what it does not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -155,6 +157,20 @@ def test_targets_leave_out_who_is_hidden():
     # Around the hidden one nothing is asked.
     assert without.ignored[0].sum() > every.ignored[0].sum()
     assert 0 not in without.head
+
+
+def test_pictures_without_heads_are_all_background():
+    batch = BlobScenes(2).in_order(2)[0]
+    empty = replace(
+        batch,
+        image_index=batch.image_index[:0],
+        T_cam_head=batch.T_cam_head[:0],
+        visible_fraction=batch.visible_fraction[:0],
+    )
+    outputs = OracleSingleShot([batch], -8.0)(batch.pictures)
+    losses = single_shot_losses(outputs, empty, POINTS, SingleShotLossOptions())
+    assert losses['score'] > 5  # the two faces that it says are false now
+    assert float(losses['pose']) == 0
 
 
 def test_the_table_has_a_line_for_each_bin():
