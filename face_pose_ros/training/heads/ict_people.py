@@ -124,7 +124,7 @@ class IctPeople:
         parts = [
             Part(mesh, skin),
             self._part('eyes', xyz, Material(f'{skin_name}/eyes', gloss=0.4, shininess=60.0)),
-            self._part('torso', xyz, cloth),
+            self._part('torso', xyz, cloth, Layer.BODY),
         ]
         if expression[facekit.expression_names.index('jawOpen')] > _OPEN_MOUTH:
             parts.append(self._part('mouth', xyz, Material(tint=(0.3, 0.07, 0.07), gloss=0.2)))
@@ -150,8 +150,10 @@ class IctPeople:
             identity,
         )
 
-    def _part(self, name: str, xyz: Floats, material: Material) -> Part:
-        return Part(self._topology[name].mesh(xyz, self._shares), material)
+    def _part(
+        self, name: str, xyz: Floats, material: Material, layer: Layer = Layer.DETAIL
+    ) -> Part:
+        return Part(self._topology[name].mesh(xyz, self._shares), material, layer)
 
     def _own_hair(self, xyz: Floats, style: HairStyle, colour: NDArray, rng: Rng) -> list[Part]:
         """Hair that is grown on this head."""
@@ -160,10 +162,7 @@ class IctPeople:
             STRANDS, shade, two_sided=True, gloss=rng.uniform(0, 0.1), shininess=rng.uniform(6, 30)
         )
         pieces = ['scalp', 'long'] if style.length > 0 else ['scalp']
-        return [
-            Part(self._topology[name].mesh(xyz, self._shares), material, Layer.COVER)
-            for name in pieces
-        ]
+        return [self._part(name, xyz, material, Layer.COVER) for name in pieces]
 
     def _hair(self, points: NDArray, colour: NDArray, rng: Rng) -> Part:
         """MakeHuman's hair, carried over by the affine map of the keypoints."""

@@ -42,7 +42,8 @@ def read_obj(path: Path) -> Obj:
             elif kind == 'g':
                 group = rest[0] if rest else ''
             elif kind == 'f':
-                polygon = [tuple(int(i or 1) - 1 for i in c.split('/')[:2]) for c in rest]
+                # A corner without a texture coordinate has the first one.
+                polygon = [tuple(int(i or 1) - 1 for i in [*c.split('/'), ''][:2]) for c in rest]
                 for b, c in pairwise(polygon[1:]):
                     corners.append((polygon[0], b, c))
                     groups.append(group)
@@ -61,10 +62,9 @@ def read_target(path: Path, vertices: int) -> Floats:
     offsets = np.zeros((vertices, 3), np.float32)
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == '.gz' else content).decode()
-    lines = (line for line in text.splitlines() if line.strip() and not line.startswith('#'))
-    rows = [line.split() for line in lines]
-    index = np.array([int(row[0]) for row in rows], np.int64)
-    offsets[index] = np.array([row[1:4] for row in rows], np.float32).reshape(-1, 3)
+    lines = (line for line in text.splitlines() if not line.startswith('#'))
+    table = np.array(' '.join(lines).split(), np.float32).reshape(-1, 4)
+    offsets[table[:, 0].astype(np.int64)] = table[:, 1:]
     return offsets
 
 

@@ -22,7 +22,7 @@ _UNLIKELY = ('pointed', 'wing')  # ears that nobody has
 
 
 @dataclass(frozen=True)
-class _Traits:
+class Traits:
     """What looks have to agree with."""
 
     male: float  # in [0, 1]
@@ -49,9 +49,8 @@ class MakeHumanPeople:
     def person(self, identity: int, rng: Rng) -> Person:
         """A person with an expression, looks and things worn."""
         model, wardrobe = self._model, self._wardrobe
-        weights, traits = self._identity(rng)
-        neutral = model.shape(weights)
-        frame = model.frame(neutral)
+        weights, traits = self.neutral(rng)
+        frame = model.frame(model.shape(weights))
         gaze = self._express(weights, rng)
         body = model.shape(weights)
         xyz = frame.apply(body)
@@ -86,8 +85,8 @@ class MakeHumanPeople:
             identity,
         )
 
-    def _identity(self, rng: Rng) -> tuple[Floats, _Traits]:
-        """Weights (T,) of a neutral head."""
+    def neutral(self, rng: Rng) -> tuple[Floats, Traits]:
+        """Weights (T,) of a neutral head, and what its looks have to agree with."""
         model, weights = self._model, np.zeros(len(self._model.names), np.float32)
         male = rng.choice(
             [rng.uniform(0, 0.25), rng.uniform(0.75, 1), rng.uniform()], p=[0.4, 0.4, 0.2]
@@ -122,7 +121,7 @@ class MakeHumanPeople:
             other = {'l-': 'r-', 'r-': 'l-'}.get(name[:2])
             if other and rng.uniform() < _SYMMETRIC and other + name[2:] in model.index:
                 weights[model.index[other + name[2:]]] = weights[i]
-        return weights, _Traits(float(male), float(origins['african']))
+        return weights, Traits(float(male), float(origins['african']))
 
     def _express(self, weights: Floats, rng: Rng) -> NDArray[np.float64]:
         """Add an expression to weights (T,); returns where the eyes turn: left, up [rad]."""
@@ -153,7 +152,7 @@ class MakeHumanPeople:
         return np.asarray(gaze)
 
     def _skin_material(
-        self, traits: _Traits, hair: NDArray[np.float64], style: str, rng: Rng
+        self, traits: Traits, hair: NDArray[np.float64], style: str, rng: Rng
     ) -> Material:
         names = self._wardrobe.names['skins']
         dark = traits.african > 0.5 and rng.uniform() < 0.85

@@ -38,7 +38,7 @@ class Layer(enum.IntEnum):
     BODY = 0  # skin and clothes: keypoints lie on it, and it hides those behind
     COVER = 1  # hair and headwear: keypoints below are covered, yet their places can be told
     OBJECT = 2  # anything else that hides the head
-    DETAIL = 3  # thin things close to the skin that hide nothing: brows, lashes
+    DETAIL = 3  # what hides nothing of the skin: brows, lashes, eyes, teeth, frames of glasses
 
 
 @dataclass(frozen=True)

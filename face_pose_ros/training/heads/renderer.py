@@ -149,7 +149,7 @@ class Renderer:
                 self._shadow_target.clear(depth=1.0)
                 self._set_pose(self._cast, loaded.person, pose)
                 _set(self._cast, T_light_cam=T_light_cam.T)
-                self._draw(loaded, 1)
+                self._draw(loaded, 1, {Layer.BODY, Layer.COVER, Layer.OBJECT})
                 drawn.use()
             self._set_pose(self._shade, loaded.person, pose)
             self._set_light(light, T_light_cam)
@@ -291,9 +291,10 @@ def _set_lens(program: moderngl.Program, lens: Lens) -> None:
 def _set(program: Any, **uniforms: Any) -> None:
     """Write uniforms; those that the compiler dropped are skipped."""
     for name, value in uniforms.items():
-        if name not in program:
+        uniform = program.get(name, None)
+        if uniform is None:
             continue
         if isinstance(value, int):
-            program[name].value = value
+            uniform.value = value
         else:
-            program[name].write(np.ascontiguousarray(value, np.float32).tobytes())
+            uniform.write(np.ascontiguousarray(value, np.float32).tobytes())

@@ -54,7 +54,9 @@ _PEOPLE_PER_SCENE = 16  # identities reserved for each picture
 
 
 @dataclass(frozen=True)
-class _Placed:
+class Placed:
+    """Somebody, or something, in a scene."""
+
     loaded: Loaded
     pose: Pose
     size_px: float
@@ -85,7 +87,7 @@ def render_scene(
     heads = int(rng.choice(len(RANGES['heads_shares']), p=RANGES['heads_shares']))
     tilt = rng.uniform(-90, 90) if rng.uniform() < 0.1 else rng.normal(0, 8)
     with contextlib.ExitStack() as stack:
-        placed: list[_Placed] = []
+        placed: list[Placed] = []
         for i in range(heads):
             person = studio.person(number * _PEOPLE_PER_SCENE + i)
             loaded = stack.enter_context(studio.renderer.load(person))
@@ -102,16 +104,14 @@ def render_scene(
         light = replace(light, shadows=light.shadows and largest > _SHADOW_FROM_PX)
         everything = [(p.loaded, p.pose) for p in (*placed, *distractors)]
         picture = studio.renderer.picture(everything, lens, light)
-        faces = _labels(studio, placed, distractors, lens)
+        faces = labels_of(studio, placed, distractors, lens)
     if rng.uniform() < 0.25:
         picture = coarser(picture, int(rng.uniform(0.6, 1.0) * lens.width), rng)
     picture = develop(picture, 60.0, rng)
     return picture, {'K': lens.K, 'dist': np.array(lens.dist)}, faces
 
 
-def _place(
-    loaded: Loaded, lens: Lens, others: list[_Placed], tilt_deg: float, rng: Rng
-) -> _Placed:
+def _place(loaded: Loaded, lens: Lens, others: list[Placed], tilt_deg: float, rng: Rng) -> Placed:
     """Somewhere in the picture, of some size, rather not upon another head."""
     for _ in range(_TRIES):
         low, high = RANGES['head_size_px']
@@ -135,12 +135,13 @@ def _place(
     T = facing_pose(attitude, ray, depth * float(np.linalg.norm(ray)))
     T = clear_of_camera(loaded.person, T)
     size = HEAD_HEIGHT_M * lens.K[0, 0] / T[2, 3]
-    return _Placed(loaded, Pose(T, random_torso(attitude, rng)), size, uv)
+    return Placed(loaded, Pose(T, random_torso(attitude, rng)), size, uv)
 
 
-def _labels(
-    studio: Studio, placed: list[_Placed], distractors: list[_Placed], lens: Lens
+def labels_of(
+    studio: Studio, placed: list[Placed], distractors: list[Placed], lens: Lens
 ) -> list[dict[str, NDArray]]:
+    """Labels of each of the placed heads, which hide one another and are hidden by things."""
     everything = [*placed, *distractors]
     fronts = [
         studio.renderer.depth(p.loaded, p.pose, lens, set(Layer)) if len(everything) > 1 else None
@@ -153,7 +154,7 @@ def _labels(
 
 
 def _face(
-    studio: Studio, item: _Placed, others_z: list[NDArray[np.float32]], lens: Lens
+    studio: Studio, item: Placed, others_z: list[NDArray[np.float32]], lens: Lens
 ) -> dict[str, NDArray]:
     """The labels of one head; `others_z` (H, W) are the depths of all others."""
     person, T = item.loaded.person, item.pose.T_cam_head

@@ -71,7 +71,11 @@ class Studio:
         """Person number `identity`, always with the same expression, looks and things."""
         rng = self.rng(0, identity)
         family = self._families[int(rng.integers(len(self._families)))]
-        return self._people[family].person(identity, rng)
+        return self.of_family(family).person(identity, rng)
+
+    def of_family(self, family: str) -> MakeHumanPeople | IctPeople:
+        """Who makes the people of a family."""
+        return self._people[family]
 
     def distractor(self, rng: np.random.Generator) -> Person:
         """Something that a detector must not take for a head: a hand, a wig, clothes, a ball."""

@@ -65,9 +65,9 @@ def ray_distances(origin: Floats, direction: Floats, corners: Floats) -> tuple[F
         q = np.cross(s, b - a)
         w = (direction * q).sum(-1) / determinant
         distance = ((c - a) * q).sum(-1) / determinant
+        weights = np.stack([1 - v - w, v, w], -1)
     # A ray through an edge meets one of its triangles, whatever the rounding.
-    meets = (v >= -_ROUNDING) & (w >= -_ROUNDING) & (v + w <= 1 + _ROUNDING) & (distance > 0)
-    weights = np.stack([1 - v - w, v, w], -1)
+    meets = (weights >= -_ROUNDING).all(-1) & (distance > 0)
     return np.where(meets, distance, np.inf), weights
 
 

@@ -113,7 +113,7 @@ class Wardrobe:
             centre = vector(low[0] + radius, *(0.5 * (low + high))[1:])
             xyz[side] = (xyz[side] - centre) @ R.T + centre
         name = self.pick('eyes', rng)
-        return self._part(wearable, xyz, Material(name, gloss=0.4, shininess=60.0))
+        return self._part(wearable, xyz, Material(name, gloss=0.4, shininess=60.0), Layer.DETAIL)
 
     def face_details(
         self, to_head: ToHead, body: Floats, jaw_open: float, male: float, hair: NDArray, rng: Rng
@@ -135,7 +135,7 @@ class Wardrobe:
             names = sorted(wearables['teeth'])
             wearable = wearables['teeth'][names[rng.integers(len(names))]]
             material = Material(self.pick('teeth', rng), gloss=0.2, shininess=40.0)
-            parts.append(self._part(wearable, to_head(wearable.fit(body)), material))
+            parts.append(self._part(wearable, to_head(wearable.fit(body)), material, Layer.DETAIL))
         return parts
 
     def clothes(self, to_head: ToHead, body: Floats, rng: Rng) -> Part:
