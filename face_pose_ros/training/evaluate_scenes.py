@@ -90,7 +90,8 @@ def _match(
     T = batch.T_cam_head[mine]
     cells, visible = cells_of_poses(T, camera)
     size_px = cells.log_size.exp()
-    wanted = is_wanted(T, size_px, batch.visible_fraction[mine], options) & visible
+    size = (camera.height, camera.width)
+    wanted = visible & is_wanted(T, cells, batch.visible_fraction[mine], size, options)
     truth = boxes_of_poses(T, xyz_head.to(T), camera)
     both = torch.cat([truth, faces.boxes_xyxy]).nan_to_num(0, 0, 0)
     iou = box_overlaps(both)[0][: len(T), len(T) :]

@@ -37,7 +37,8 @@ class SingleShotLossOptions:
     score: float = 1.0
     pose: float = 1.0  # rotation, position, size
     points: float = 1.0  # calibrated points, as in img2pose
-    min_visible: float = 0.3  # heads of which less is seen count neither as face nor as background
+    # Heads of which less is seen, or whose middle is outside, are neither face nor background.
+    min_visible: float = 0.3
     min_size_px: float = 16.0  # nor do smaller ones
     max_yaw_deg: float = 110.0  # nor those seen further from behind
 
@@ -67,12 +68,13 @@ def targets_of_heads(
     cells, visible = cells_of_poses(T[:, None], batch.cameras_of_heads())
     cells = CellPoses(*(field[:, 0] for field in cells))
     size_px = cells.log_size.exp()
-    wanted = visible[:, 0] & is_wanted(T, size_px, batch.visible_fraction, options)
+    height, width = batch.pictures.shape[-2:]
+    wanted = visible[:, 0] & is_wanted(T, cells, batch.visible_fraction, (height, width), options)
     answers = stride_of_size(size_px)
     near = [stride_of_size(size_px * s) for s in (_SHARED, 1 / _SHARED)]
     score, ignored, head = [], [], []
-    for level, ((height, width), stride) in enumerate(zip(sizes, STRIDES, strict=True)):
-        centres = cell_centres(height, width, stride).to(cells.uv)
+    for level, (size, stride) in enumerate(zip(sizes, STRIDES, strict=True)):
+        centres = cell_centres(*size, stride).to(cells.uv)
         offset = (centres - cells.uv[:, None]) / stride  # (J, M, 2)
         sigma = (_SIGMA_OF_SIZE * size_px / stride).clamp_min(_MIN_SIGMA)
         distance = offset.norm(dim=-1)
@@ -96,10 +98,17 @@ def targets_of_heads(
 
 
 def is_wanted(
-    T_cam_head: Tensor, size_px: Tensor, visible_fraction: Tensor, options: SingleShotLossOptions
+    T_cam_head: Tensor,
+    cells: CellPoses,
+    visible_fraction: Tensor,
+    size: tuple[int, int],
+    options: SingleShotLossOptions,
 ) -> Tensor:
-    """(J,) which heads are to be found."""
-    enough = (visible_fraction >= options.min_visible) & (size_px >= options.min_size_px)
+    """(J,) which heads are to be found in pictures of a size (height, width)."""
+    high = cells.uv.new_tensor([size[1], size[0]]) - 0.5
+    inside = ((cells.uv >= -0.5) & (cells.uv < high)).all(-1)
+    enough = (visible_fraction >= options.min_visible) & inside
+    enough &= cells.log_size.exp() >= options.min_size_px
     return enough & (_yaw_deg(T_cam_head).abs() <= options.max_yaw_deg)
 
 

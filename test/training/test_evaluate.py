@@ -151,6 +151,10 @@ def test_targets_leave_out_who_is_hidden():
     sizes = [(96 // s, 160 // s) for s in STRIDES]
     every = targets_of_heads(batch, sizes, SingleShotLossOptions())
     assert (every.score == 1).sum(1).tolist() == [2, 2]
+    moved = replace(batch, T_cam_head=batch.T_cam_head.clone())
+    moved.T_cam_head[0, 0, 3] = -1.0  # out of the picture
+    outside = targets_of_heads(moved, sizes, SingleShotLossOptions())
+    assert (outside.score == 1).sum(1).tolist() == [1, 2]
     batch.visible_fraction[0] = 0.1
     without = targets_of_heads(batch, sizes, SingleShotLossOptions())
     assert (without.score == 1).sum(1).tolist() == [1, 2]
