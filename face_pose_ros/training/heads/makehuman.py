@@ -99,13 +99,14 @@ class MakeHuman:
         self.skin = Topology(base.triangles[near], base.triangles_uv[near], base.uv, count)
         self.hand = _hand(base.triangles[is_body], self.reference)
         self.head_share = share
-        self.wearables = {
-            folder: {
+        self.wearables: dict[str, dict[str, Wearable]] = {}
+        for folder in PROXY_FOLDERS:
+            found = {
                 path.stem: _wearable(read_proxy(path), self.reference, floor, share, folder)
                 for path in sorted((assets / folder).glob('*/*.mhclo'))
             }
-            for folder in PROXY_FOLDERS
-        }
+            # Shoes are not in the picture.
+            self.wearables[folder] = {n: w for n, w in found.items() if len(w.topology.point)}
         self._restrict()
         self.mean_face = mean_face()
         if points is not None:

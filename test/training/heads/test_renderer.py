@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+
+pytest.importorskip('moderngl', reason='moderngl is not installed')
+
 from helpers.solids import ellipsoid, part, person, random_points
 
 from face_pose_ros.training.heads.mesh import Layer

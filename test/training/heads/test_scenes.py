@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+pytest.importorskip('moderngl', reason='moderngl is not installed')
+
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.synthetic.sampling import R_FACING
 from face_pose_ros.training.heads import scenes
