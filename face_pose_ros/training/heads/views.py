@@ -51,8 +51,11 @@ def random_torso(R_view_head: Array, rng: Rng) -> Array:
 
 
 def view_deg(T_cam_head: Array) -> Array:
-    """Roll, yaw, pitch (3,) of a head seen along the ray to it."""
-    return view_angles_deg(T_cam_head)
+    """Roll, yaw, pitch (3,) of a head seen along the ray to it; |yaw| to 180, |pitch| to 90."""
+    roll, yaw, pitch = view_angles_deg(T_cam_head)
+    if abs(pitch) > 90:  # the same rotation, told as that of a head seen from behind
+        roll, yaw, pitch = roll + 180, 180 - yaw, pitch + 180
+    return np.asarray((np.array([roll, yaw, pitch]) + 180) % 360 - 180)
 
 
 def facing_pose(R_view_head: Array, ray: Array, distance_m: float) -> Array:

@@ -15,7 +15,7 @@ from face_pose_ros.training.heads.renderer import Renderer
 from face_pose_ros.training.heads.staging import Lens, Pose
 from face_pose_ros.training.heads.studio import FAMILIES
 from face_pose_ros.training.heads.surface import SurfacePoints
-from face_pose_ros.training.heads.views import facing_pose, look
+from face_pose_ros.training.heads.views import facing_pose, look, view_deg
 from face_pose_ros.training.heads.wardrobe import Wardrobe
 from face_pose_ros.weights import load_weights
 
@@ -101,6 +101,13 @@ class _NoPictures(Wardrobe):
 
     def __init__(self, model):
         self.reference = model.frame(model.reference).apply(model.reference)
+
+
+@pytest.mark.parametrize('angles', [(20, -70, 10), (-50, 130, 40), (80, -175, -55), (-5, 95, 0)])
+def test_view_angles_reach_round_the_head(angles):
+    R = Rotation.from_euler('ZYX', angles, degrees=True).as_matrix() @ R_FACING
+    T = facing_pose(R, np.array([0.3, -0.2, 1.0]), 2.0)
+    np.testing.assert_allclose(view_deg(T), angles, atol=1e-9)
 
 
 @pytest.mark.parametrize('family', FAMILIES)
