@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from training.test_train import gradients, make_config, make_training, parameters
 
 TEST = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_that_accumulates_two(tmp_path):
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', '2']
     command += ['--master-port', '0', '--rdzv-backend', 'c10d', '--rdzv-endpoint', 'localhost:0']
