@@ -1,0 +1,190 @@
+"""The stacked hourglass: a square crop -> one heatmap per semantic keypoint.
+
+Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016, as used by
+Pavlakos et al., "6-DoF Object Pose from Semantic Keypoints", ICRA 2017. Each hourglass goes down
+to the whole face and up again, and hands its heatmaps to the next one, which corrects them; every
+one of them is supervised.
+
+Different from the papers: the stem halves by strided convolutions of even size, whose windows are
+centred on the cells of the next grid, so that the network has no preferred side; the channels may
+grow towards the coarse grids; residual blocks without a bottleneck are possible. Both make it
+cheaper on CPUs, and neither is in the way of the papers' own sizes (`HourglassOptions()`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from face_pose_ros.keypoints.heatmaps import TARGET_SIGMA
+
+
+@dataclass(frozen=True)
+class HourglassOptions:
+    """Sizes of the network; the defaults are those of Pavlakos et al. (two stacks)."""
+
+    keypoints: int
+    input_px: int = 256  # side of the crop
+    stem_channels: Sequence[int] = (64, 128)  # the stem halves the grid once for each
+    # Of the hourglass, from its finest grid, the heatmaps', to its coarsest.
+    channels: Sequence[int] = (256, 256, 256, 256, 256)
+    stacks: int = 2
+    blocks: int = 1  # residual blocks in a row
+    bottleneck: bool = True  # blocks of 1x1, 3x3, 1x1 with half the channels, or of two 3x3
+    # Each heatmap is the logarithm of a distribution over the cells, trained by cross entropy,
+    # instead of free numbers, trained by squared error as in the papers.
+    distribution: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ('keypoints', 'input_px', 'stacks', 'blocks'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
+        for name in ('stem_channels', 'channels'):
+            if not getattr(self, name) or min(getattr(self, name)) < 2:
+                raise ValueError(f'{name} must be numbers from 2 on, got {getattr(self, name)}')
+        multiple = self.stride * 2 ** (len(self.channels) - 1)
+        if self.input_px % multiple:
+            raise ValueError(
+                f'input_px must be a multiple of {multiple} for {len(self.stem_channels)} stem '
+                f'and {len(self.channels)} hourglass channels, got {self.input_px}'
+            )
+
+    @property
+    def stride(self) -> int:
+        """Crop pixels per heatmap cell."""
+        return 2 ** len(self.stem_channels)
+
+    @property
+    def heatmap_px(self) -> int:
+        """Side of the heatmaps [cells]."""
+        return self.input_px // self.stride
+
+
+class Residual(nn.Module):
+    """BatchNorm, ReLU, convolution, twice or three times, around a shortcut (He et al. 2016b)."""
+
+    def __init__(self, c_in: int, c_out: int, bottleneck: bool) -> None:
+        super().__init__()
+        widths = (c_in, c_out // 2, c_out // 2, c_out) if bottleneck else (c_in, c_out, c_out)
+        kernels = (1, 3, 1) if bottleneck else (3, 3)
+        layers: list[nn.Module] = []
+        for a, b, kernel in zip(widths, widths[1:], kernels, strict=False):
+            layers += [nn.BatchNorm2d(a), nn.ReLU(), _conv(a, b, kernel)]
+        self.branch = nn.Sequential(*layers)
+        self.shortcut = nn.Identity() if c_in == c_out else _conv(c_in, c_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, c_in, H, W) to (N, c_out, H, W)."""
+        return self.shortcut(x) + self.branch(x)
+
+
+class Hourglass(nn.Module):
+    """Down to the coarsest grid and up again, a shortcut at every grid."""
+
+    def __init__(self, channels: Sequence[int], blocks: int, bottleneck: bool) -> None:
+        super().__init__()
+        fine, *rest = channels
+        self.same = _residuals(fine, fine, blocks, bottleneck)
+        self.has_inner = bool(rest)
+        if rest:
+            self.down = _residuals(fine, rest[0], blocks, bottleneck)
+            self.inner = Hourglass(rest, blocks, bottleneck)
+            self.up = _residuals(rest[0], fine, blocks, bottleneck)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, channels[0], H, W) to the same shape."""
+        if not self.has_inner:
+            return self.same(x)
+        below = self.up(self.inner(self.down(F.max_pool2d(x, 2))))
+        return self.same(x) + F.interpolate(below, scale_factor=2, mode='nearest')
+
+
+class StackedHourglass(nn.Module):
+    """A crop -> heatmaps of each keypoint, once for each stack, the last being the best."""
+
+    def __init__(self, options: HourglassOptions) -> None:
+        super().__init__()
+        self.options = options
+        c, count = options.channels[0], options.keypoints
+        stacks, blocks, bottleneck = options.stacks, options.blocks, options.bottleneck
+        stem: list[nn.Module] = []
+        for i, (a, b) in enumerate(
+            zip((3, *options.stem_channels), options.stem_channels, strict=False)
+        ):
+            # 6x6 and 4x4 windows of stride 2 have their middle in the middle of a 2x2 cell.
+            kernel = 6 if i == 0 else 4
+            stem += [nn.Conv2d(a, b, kernel, 2, kernel // 2 - 1, bias=False), *_norm_relu(b)]
+        self.stem = nn.Sequential(*stem, _residuals(b, c, blocks, bottleneck))
+        self.hourglasses = nn.ModuleList(
+            Hourglass(options.channels, blocks, bottleneck) for _ in range(stacks)
+        )
+        self.features = nn.ModuleList(
+            nn.Sequential(
+                _residuals(c, c, blocks, bottleneck),
+                *_norm_relu(c),
+                _conv(c, c, 1),
+                *_norm_relu(c),
+            )
+            for _ in range(stacks)
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(c, count, 1) for _ in range(stacks))
+        self.merge_features = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(stacks - 1))
+        self.merge_heatmaps = nn.ModuleList(nn.Conv2d(count, c, 1) for _ in range(stacks - 1))
+
+    def forward(self, crop: Tensor) -> Tensor:
+        """Predict heatmaps.
+
+        Args:
+            crop: (N, 3, input_px, input_px) float RGB in [0, 1].
+
+        Returns:
+            (N, stacks, keypoints, heatmap_px, heatmap_px): see `positive_heatmaps`.
+
+        Raises:
+            ValueError: the crop's shape is not as above.
+        """
+        side = self.options.input_px
+        if crop.ndim != 4 or crop.shape[1:] != (3, side, side):
+            raise ValueError(
+                f'expected crops of shape (N, 3, {side}, {side}), got {tuple(crop.shape)}'
+            )
+        x = self.stem(4 * crop - 2)  # about zero mean and unit variance
+        every = []
+        for stack, hourglass in enumerate(self.hourglasses):
+            feature = self.features[stack](hourglass(x))
+            heatmaps = self.heads[stack](feature)
+            every.append(heatmaps)
+            if stack + 1 < len(self.hourglasses):
+                x = x + self.merge_features[stack](feature) + self.merge_heatmaps[stack](heatmaps)
+        return torch.stack(every, 1)
+
+
+def positive_heatmaps(maps: Tensor, options: HourglassOptions) -> Tensor:
+    """What the network gave as heatmaps in which a keypoint that is sure has a peak of 1.
+
+    Args:
+        maps: (..., H, W).
+        options: Of the network.
+    """
+    if not options.distribution:
+        return maps
+    probability = maps.flatten(-2).softmax(-1).view_as(maps)
+    return 2 * math.pi * TARGET_SIGMA**2 * probability
+
+
+def _conv(c_in: int, c_out: int, kernel: int) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False)
+
+
+def _norm_relu(channels: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels), nn.ReLU()]
+
+
+def _residuals(c_in: int, c_out: int, blocks: int, bottleneck: bool) -> nn.Sequential:
+    first = Residual(c_in, c_out, bottleneck)
+    return nn.Sequential(first, *[Residual(c_out, c_out, bottleneck) for _ in range(blocks - 1)])

@@ -1,0 +1,88 @@
+"""Tables of a trained network.
+
+    python -m face_pose_ros.training.evaluate CHECKPOINT --data FOLDER ... --aflw2000 FOLDER
+
+CHECKPOINT is a file, or a folder whose newest one counts. FOLDERs of --data hold rendered shards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from face_pose_ros.evaluation import metrics
+from face_pose_ros.keypoints.hourglass import StackedHourglass
+from face_pose_ros.training.batches import DataError
+from face_pose_ros.training.checkpoints import CheckpointError, load_checkpoint
+from face_pose_ros.training.config import DataOptions, TrainConfig, config_from_dict
+from face_pose_ros.training.evaluate_photos import score_aflw2000
+from face_pose_ros.training.head_shape import head_model
+from face_pose_ros.training.shards import ShardError
+from face_pose_ros.training.tasks import Task, make_task
+
+
+def load_trained(path: Path, data: DataOptions) -> tuple[Task, TrainConfig, dict[str, Any]]:
+    """The averaged network of a checkpoint in its task, with other data.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is damaged.
+    """
+    state = load_checkpoint(path)
+    config = replace(config_from_dict(state['config'], str(path)), data=data)
+    task = make_task(config, state['extra'])
+    task.network.load_state_dict(state['average'])
+    task.network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return task, config, state
+
+
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """Bins below each other, figures beside each other."""
+    names = list(rows['all'])
+    lines = [f'{"bin":<10}' + ''.join(f'{name:>21}' for name in names)]
+    lines += [
+        f'{name:<10}' + ''.join(f'{row.get(k, float("nan")):>21.2f}' for k in names)
+        for name, row in rows.items()
+    ]
+    return '\n'.join(lines)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Print, and write if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('checkpoint', type=Path)
+    parser.add_argument('--data', nargs='*', default=[], help='folders of rendered shards')
+    parser.add_argument('--pictures', type=int, default=4000, help='of each folder, at most')
+    parser.add_argument('--aflw2000', type=Path, help='folder as evaluation.aflw2000 wants it')
+    parser.add_argument('--threads', type=int, help='CPU threads')
+    parser.add_argument('--json', type=Path, help='file to write the figures to')
+    options = parser.parse_args(args)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        data = DataOptions((), tuple(options.data), options.pictures)
+        task, config, state = load_trained(options.checkpoint, data)
+        figures: dict[str, Any] = {'step': state['step'], 'data': task.validate(task.network)}
+        print(f'step {state["step"]}')
+        for name, rows in figures['data'].items():
+            print(f'\n{name}\n{table(rows)}')
+        if options.aflw2000 is not None:
+            assert isinstance(task.network, StackedHourglass)
+            shape = {k.removeprefix('shape.'): v for k, v in state['extra'].items()}
+            model = head_model(shape)
+            rows = score_aflw2000(task.network, model, options.aflw2000, config.amp)
+            figures['aflw2000'] = [asdict(row) for row in rows]
+            print('\n' + metrics.text({'AFLW2000-3D, the network alone': rows}))
+    except (CheckpointError, DataError, ShardError) as error:
+        parser.error(str(error))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,102 @@
+"""How well an hourglass measures rendered heads, by the yaw under which it sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from face_pose_ros.geometry import so3
+from face_pose_ros.keypoints.heatmaps import HeatmapPoints, decode_heatmaps
+from face_pose_ros.keypoints.hourglass import StackedHourglass, positive_heatmaps
+from face_pose_ros.pose.face_model import FaceModel
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.training.augment import resized_crops
+from face_pose_ros.training.batches import CropBatch
+from face_pose_ros.training.config import TrainConfig
+from face_pose_ros.training.losses import (
+    NORMALISED_CAMERA,
+    inside_crop,
+    normalised_keypoints,
+)
+
+YAW_BINS_DEG = ((0, 30), (30, 60), (60, 90), (90, 135), (135, 180))
+_FIT = PoseOptions(visibility=False)
+
+
+def predict_crops(network: StackedHourglass, pictures: Tensor, amp: bool) -> HeatmapPoints:
+    """Keypoints (B, K) of crops (B, 3, S, S) in [0, 1], with the last stack's heatmaps."""
+    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=amp):
+        maps = network(pictures.contiguous(memory_format=torch.channels_last))[:, -1]
+    options = network.options
+    heatmaps = positive_heatmaps(maps.float(), options)
+    return decode_heatmaps(heatmaps, options.stride)
+
+
+def yaw_deg(T_crop_head: Tensor) -> Tensor:
+    """(B,) [deg] where the camera is around the head: 0 in front, positive to its left."""
+    towards = -(T_crop_head[:, :3, :3].mT @ T_crop_head[:, :3, 3:]).squeeze(-1)
+    return torch.atan2(towards[:, 1], towards[:, 0]).rad2deg()
+
+
+def evaluate_crops(
+    network: StackedHourglass, source: Any, model: FaceModel, mirror: Tensor, config: TrainConfig
+) -> dict[str, dict[str, float]]:
+    """Errors of all pictures of a source, by bins of |yaw| and for all of them.
+
+    Returns:
+        For each bin: `heads`; `keypoints_percent`, the mean error of the keypoints inside the crop
+        in percent of the head's size; `visible_percent`, of the visible ones alone;
+        `keypoint_nees`, the mean squared error over the stated covariance, over 2;
+        `rotation_deg`, mean angle between the fitted and the true rotation, and its median.
+    """
+    size_px = network.options.input_px
+    batches = []
+    with torch.no_grad():
+        for first in range(0, len(source), 64):
+            indices = np.arange(first, min(first + 64, len(source)))
+            batch = source.batch(indices).to(config.device)
+            batch = resized_crops(batch, mirror.to(config.device), size_px)
+            points = predict_crops(network, batch.pictures, config.amp)
+            points = HeatmapPoints(*(values.cpu() for values in points))
+            batches.append(_errors(points, batch.to('cpu'), model))
+    every = {key: torch.cat([b[key] for b in batches]) for key in batches[0]}
+    yaw = every.pop('yaw').abs()
+    bins = {f'{a}-{b}': (yaw >= a) & (yaw < b + (b == 180)) for a, b in YAW_BINS_DEG}
+    bins['all'] = torch.ones_like(yaw, dtype=torch.bool)
+    return {name: _row({k: v[mask] for k, v in every.items()}) for name, mask in bins.items()}
+
+
+def _errors(points: HeatmapPoints, batch: CropBatch, model: FaceModel) -> dict[str, Tensor]:
+    size_px = batch.pictures.shape[-1]
+    error = points.uv - batch.uv
+    percent = 100 * error.norm(dim=-1) / batch.head_size_px[:, None]
+    nees = 0.5 * (
+        error[..., None, :] @ torch.linalg.solve(points.cov_uv, error[..., None])
+    ).flatten(1)
+    inside = inside_crop(batch.uv, size_px)
+    poses = fit_pose(normalised_keypoints(points, batch), model, NORMALISED_CAMERA, _FIT).poses
+    T = batch.T_crop_head
+    angle = so3.angle_between(poses.T_cam_head[:, :3, :3], T[:, :3, :3]).rad2deg()
+    return {
+        'yaw': yaw_deg(T),
+        'rotation': angle,
+        'percent': torch.where(inside, percent, torch.nan),
+        'visible': torch.where(inside & batch.visible, percent, torch.nan),
+        'nees': torch.where(inside, nees, torch.nan),
+    }
+
+
+def _row(values: dict[str, Tensor]) -> dict[str, float]:
+    return {
+        'heads': float(len(values['rotation'])),
+        'keypoints_percent': float(values['percent'].nanmean()),
+        'visible_percent': float(values['visible'].nanmean()),
+        'keypoint_nees': float(values['nees'].nanmean()),
+        'rotation_deg': float(values['rotation'].mean()),
+        'rotation_median_deg': float(values['rotation'].median())
+        if len(values['rotation'])
+        else float('nan'),
+    }

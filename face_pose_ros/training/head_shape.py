@@ -1,0 +1,51 @@
+"""The deformable shape of the keypoints of a head, from heads of which it is known."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from face_pose_ros.pose.face_model import FaceModel
+
+# Adults' interpupillary distance predicts the size of the head to about so much; see
+# docs/face_model.md for the measured values of the face.
+_SIZE_SIGMA = 0.045
+
+
+def fit_head_shape(xyz_head: Tensor, modes: int) -> dict[str, Tensor]:
+    """Mean and principal components of heads, after each was brought to the same size.
+
+    The size of a head is the root mean square distance of its keypoints from their mean.
+
+    Args:
+        xyz_head: (N, K, 3) m, in the head frame.
+        modes: M, how many components to keep, at most N - 1.
+
+    Returns:
+        'mean' (K, 3) m; 'modes' (M, K, 3) m per standard deviation; 'size_sigma' (), relative.
+    """
+    spread = xyz_head - xyz_head.mean(1, keepdim=True)
+    size = spread.square().sum(-1).mean(-1).sqrt()
+    scaled = xyz_head * (size.mean() / size)[:, None, None]
+    mean = scaled.mean(0)
+    _, sigma, Vh = torch.linalg.svd((scaled - mean).flatten(1), full_matrices=False)
+    components = Vh[:modes] * (sigma[:modes, None] / len(scaled) ** 0.5)
+    return {
+        'mean': mean,
+        'modes': components.view(-1, *mean.shape),
+        'size_sigma': torch.as_tensor(_SIZE_SIGMA, dtype=mean.dtype),
+    }
+
+
+def head_model(shape: dict[str, Tensor], device: str = 'cpu') -> FaceModel:
+    """The model that `pose.refine` fits; its keypoints are seen from all sides."""
+    mean = shape['mean'].double().to(device)
+    return FaceModel(
+        xyz_head=mean,
+        modes=shape['modes'].double().to(device),
+        mode_names=tuple(f'identity_{i + 1}' for i in range(len(shape['modes']))),
+        size_per_m=0.0,
+        size_sigma_given_pupils=float(shape['size_sigma']),
+        normals=torch.nn.functional.normalize(mean - mean.mean(0), dim=-1),
+        triangles=torch.zeros(0, 3, dtype=torch.int64, device=device),
+    )

@@ -1,0 +1,1 @@
+"""Rendered heads of two families, with exact truth."""

@@ -1,0 +1,212 @@
+"""The two trainings: what a batch is, what its losses are, and how good the network is."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from face_pose_ros.faces.single_shot import SingleShot
+from face_pose_ros.keypoints.hourglass import StackedHourglass
+from face_pose_ros.pose.face_model import deformable_face
+from face_pose_ros.training.augment import augment_crops
+from face_pose_ros.training.batches import CropBatch, CropSource, DataError, epoch_indices
+from face_pose_ros.training.config import TrainConfig
+from face_pose_ros.training.evaluate_crops import evaluate_crops
+from face_pose_ros.training.evaluate_scenes import evaluate_scenes
+from face_pose_ros.training.head_shape import fit_head_shape, head_model
+from face_pose_ros.training.heads import keypoints
+from face_pose_ros.training.losses import hourglass_losses
+from face_pose_ros.training.scenes import SceneBatch, SceneSource, augment_scenes
+from face_pose_ros.training.single_shot_losses import single_shot_losses
+
+_SHAPE_PICTURES, _SHAPE_MODES = 4000, 24
+
+
+class Source(Protocol):
+    """Labelled pictures by index."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: NDArray[np.int64]) -> Any:
+        """Those of indices (B,), as a `Batch`."""
+
+
+class Task(Protocol):
+    """What `train` needs to know of a network and its data."""
+
+    @property
+    def network(self) -> nn.Module:
+        """With new weights."""
+
+    def batch(self, micro_batch: int) -> Any:
+        """The pictures of the n-th micro-batch of the whole training, on the CPU."""
+
+    def losses(
+        self, network: nn.Module, batch: Any, generator: torch.Generator, step: int
+    ) -> dict[str, Tensor]:
+        """Weighted terms of the loss of a batch on the network's device."""
+
+    def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
+        """Tables of a network in evaluation mode: by data set, by bin, by figure."""
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """Tensors that belong to the trained network besides its weights."""
+
+
+class HourglassTask:
+    """Keypoints of crops."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        source: Source | None = None,
+        validation: dict[str, Source] | None = None,
+        mirror: NDArray[np.int64] | None = None,
+        shape: dict[str, Tensor] | None = None,
+    ) -> None:
+        """Open the data of a configuration, or take what is given.
+
+        Args:
+            config: With an hourglass.
+            source: Crops to train on.
+            validation: Crops to validate on, by name.
+            mirror: (K,) which keypoint of a mirrored head is which.
+            shape: Of the heads, if it is known from an earlier part of the same training.
+        """
+        assert config.hourglass is not None
+        self.config = config
+        self.network = StackedHourglass(config.hourglass)
+        self._source = source or (CropSource(config.data.train) if config.data.train else None)
+        if validation is None:
+            limit = config.data.validation_pictures
+            validation = {f: CropSource([f], limit) for f in config.data.validation}
+        self._validation = validation
+        self._mirror = torch.from_numpy(keypoints.MIRROR if mirror is None else mirror)
+        self._shape = shape or self._fit_shape()
+        count = len(self._shape['mean'])
+        if count != config.hourglass.keypoints:
+            raise DataError(
+                f'the heads have {count} keypoints, hourglass.keypoints says otherwise'
+            )
+        self._model = head_model(self._shape)  # for validation, where the compiled solver is
+        self._model_on_device = head_model(self._shape, config.device)
+
+    def _fit_shape(self) -> dict[str, Tensor]:
+        assert self._source is not None
+        count = len(self._source)
+        some = np.unique(np.linspace(0, count - 1, _SHAPE_PICTURES).astype(np.int64))
+        xyz_head = self._source.batch(some).xyz_head
+        whole = xyz_head[xyz_head.isfinite().all(-1).all(-1)]
+        if len(whole) < 2:
+            raise DataError('no head of the training data has all keypoints: add rendered ones')
+        return fit_head_shape(whole, _SHAPE_MODES)
+
+    def batch(self, micro_batch: int) -> CropBatch:
+        """See `Task`."""
+        assert self._source is not None
+        count = self.config.batch
+        indices = epoch_indices(micro_batch * count, count, len(self._source), self.config.seed)
+        return self._source.batch(indices)
+
+    def losses(
+        self, network: nn.Module, batch: CropBatch, generator: torch.Generator, step: int
+    ) -> dict[str, Tensor]:
+        """See `Task`."""
+        sizes = self.config.hourglass
+        assert sizes is not None
+        mirror = self._mirror.to(batch.uv.device)
+        batch = augment_crops(batch, mirror, self.config.augment, sizes.input_px, generator)
+        with torch.autocast(batch.uv.device.type, torch.bfloat16, enabled=self.config.amp):
+            maps = network(batch.pictures.contiguous(memory_format=torch.channels_last))
+        options, model = self.config.hourglass_loss, self._model_on_device
+        return hourglass_losses(maps, batch, sizes, options, model, step)
+
+    def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
+        """See `Task`."""
+        assert isinstance(network, StackedHourglass)
+        return {
+            name: evaluate_crops(network, source, self._model, self._mirror, self.config)
+            for name, source in self._validation.items()
+        }
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """See `Task`."""
+        return {f'shape.{name}': value.float() for name, value in self._shape.items()}
+
+
+class SingleShotTask:
+    """Faces and poses of whole pictures."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        source: SceneSource | None = None,
+        validation: dict[str, SceneSource] | None = None,
+        xyz_head: Tensor | None = None,
+    ) -> None:
+        """Open the data of a configuration, or take what is given.
+
+        Args:
+            config: With a single-shot detector.
+            source: Pictures to train on.
+            validation: Pictures to validate on, by name.
+            xyz_head: (P, 3) m, points whose bounds are a face's box; those of the mean face.
+        """
+        assert config.single_shot is not None
+        self.config = config
+        self.network = SingleShot(config.single_shot)
+        self._source = source or (SceneSource(config.data.train) if config.data.train else None)
+        if validation is None:
+            limit = config.data.validation_pictures
+            validation = {f: SceneSource([f], limit) for f in config.data.validation}
+        self._validation = validation
+        if xyz_head is None:
+            xyz_head = deformable_face().xyz_head[keypoints.FACE_MESH_INDEX[keypoints.IS_FACE]]
+        self._face = xyz_head
+
+    def batch(self, micro_batch: int) -> SceneBatch:
+        """See `Task`."""
+        assert self._source is not None
+        return self._source.shuffled(micro_batch, self.config.batch, self.config.seed)
+
+    def losses(
+        self, network: nn.Module, batch: SceneBatch, generator: torch.Generator, step: int
+    ) -> dict[str, Tensor]:
+        """See `Task`."""
+        batch = augment_scenes(batch, self.config.augment, generator)
+        with torch.autocast(batch.f.device.type, torch.bfloat16, enabled=self.config.amp):
+            outputs = network(batch.pictures.contiguous(memory_format=torch.channels_last))
+        calibrated = self._face[::8].float().to(batch.f.device)
+        return single_shot_losses(outputs, batch, calibrated, self.config.single_shot_loss)
+
+    def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
+        """See `Task`."""
+        config = self.config
+        return {
+            name: evaluate_scenes(
+                network,
+                source.in_order(8),
+                self._face,
+                config.single_shot_loss,
+                config.device,
+                config.amp,
+            )
+            for name, source in self._validation.items()
+        }
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """See `Task`."""
+        return {}
+
+
+def make_task(config: TrainConfig, extra: dict[str, Tensor] | None = None) -> Task:
+    """The task of the configured network; extra as in a checkpoint."""
+    torch.manual_seed(config.seed)
+    if config.single_shot is not None:
+        return SingleShotTask(config)
+    shape = {k.removeprefix('shape.'): v.double() for k, v in (extra or {}).items()}
+    return HourglassTask(config, shape=shape or None)

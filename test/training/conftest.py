@@ -1,0 +1,10 @@
+"""Fixtures of the training tests."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(_two_threads):
+    """Networks of a few thousand weights gain nothing from a second one, and wait for it."""
+    torch.set_num_threads(1)

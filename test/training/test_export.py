@@ -1,0 +1,57 @@
+"""Exported weights are those of the checkpoint, and the card says where they come from."""
+
+import json
+
+import pytest
+import torch
+from training.test_train import make_config, make_training
+
+from face_pose_ros.keypoints.hourglass import HourglassOptions, StackedHourglass
+from face_pose_ros.training import export
+from face_pose_ros.training.checkpoints import save_checkpoint
+from face_pose_ros.training.shards import write_manifest
+
+safetensors_torch = pytest.importorskip('safetensors.torch', reason='needs safetensors')
+
+MANIFEST = {
+    'kind': 'crops',
+    'split': 'train',
+    'seed': 17,
+    'count': 512,
+    'families': ['blobs'],
+    'commit': 'abc123',
+}
+
+
+def test_weights_and_card(tmp_path):
+    write_manifest(tmp_path / 'data', MANIFEST)
+    config = make_config(tmp_path, data={'train': [str(tmp_path / 'data')]}, seed=5)
+    training = make_training(config)
+    for _ in range(3):
+        training.run_step()
+    path = save_checkpoint(tmp_path, training.step, training.state(), keep=1)
+    figures = tmp_path / 'figures.json'
+    rows = training.task.validate(training.average.network)
+    figures.write_text(json.dumps({'step': 3, 'data': rows}))
+    out = tmp_path / 'weights'
+    export.main([str(path), '--name', 'blobs', '--out', str(out), '--figures', str(figures)])
+
+    tensors = safetensors_torch.load_file(out / 'blobs.safetensors')
+    with safetensors_torch.safe_open(out / 'blobs.safetensors', 'pt') as file:
+        options = HourglassOptions(**json.loads(file.metadata()['options']))
+    network = StackedHourglass(options).eval()
+    prefix = 'network.'
+    weights = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    assert all(name.endswith('num_batches_tracked') for name in missing)
+    assert not unexpected
+    crop = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        same = torch.allclose(network(crop), training.average.network(crop), atol=1e-5)
+    assert same
+    assert tensors['shape.mean'].shape == (9, 3)
+
+    text = (out / 'blobs.md').read_text()
+    for part in ('seed 17', 'abc123', '3 steps, 12 pictures, seed 5', 'families blobs', 'blobs\n'):
+        assert part in text
+    assert f'{rows["blobs"]["all"]["rotation_deg"]:.4g}' in text

@@ -1,0 +1,205 @@
+"""The training loop: the loss falls, a resume is the same to the last bit."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import torch
+from training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
+
+from face_pose_ros.training.augment import AugmentOptions
+from face_pose_ros.training.checkpoints import (
+    CheckpointError,
+    checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from face_pose_ros.training.config import OptimiserOptions, config_from_dict
+from face_pose_ros.training.journal import Journal
+from face_pose_ros.training.tasks import HourglassTask, SingleShotTask
+from face_pose_ros.training.train import Training, learning_rate, train
+
+HOURGLASS = {
+    'keypoints': 9,
+    'input_px': 32,
+    'stem_channels': [8, 16],
+    'channels': [16, 16, 16],
+    'stacks': 2,
+}
+
+
+def make_config(out, **changes):
+    tree = {
+        'out': str(out),
+        'steps': 30,
+        'batch': 4,
+        'hourglass': HOURGLASS,
+        'optimiser': {'learning_rate': 5e-3, 'warmup_steps': 5, 'ema_decay': 0.9},
+        'log_every': 5,
+        'validate_every': 1000,
+        'checkpoint_every': 10,
+    }
+    return config_from_dict(tree | changes, 'test')
+
+
+def make_training(config, heads: int = 64) -> Training:
+    torch.manual_seed(config.seed)
+    task = HourglassTask(config, BlobHeads(heads), {'blobs': BlobHeads(8)}, MIRROR)
+    return Training(config, task)
+
+
+def parameters(training: Training) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in training.network.parameters()])
+
+
+def gradients(training: Training) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in training.network.parameters()])
+
+
+@pytest.mark.parametrize('distribution', [False, True])
+def test_the_loss_falls(distribution, tmp_path):
+    config = make_config(tmp_path, hourglass=HOURGLASS | {'distribution': distribution})
+    training = make_training(config)
+    losses = [training.run_step()['heatmap'] for _ in range(30)]
+    assert sum(losses[-5:]) < 0.75 * sum(losses[:5])
+
+
+def test_every_term_is_trained(tmp_path):
+    loss = {'likelihood': 0.02, 'pose': 0.1, 'decode_from_step': 4, 'pose_heads': 4}
+    training = make_training(make_config(tmp_path, hourglass_loss=loss))
+    terms = [set(training.run_step()) for _ in range(6)]
+    assert terms[3] == {'heatmap', 'gradient'}
+    assert terms[4] == {'heatmap', 'likelihood', 'pose', 'gradient'}
+
+
+def test_one_batch_can_be_overfitted(tmp_path):
+    config = make_config(tmp_path, overfit_one_batch=True, steps=80, batch=4)
+    training = make_training(config)
+    losses = [training.run_step()['heatmap'] for _ in range(80)]
+    assert losses[-1] < 0.12 * losses[0]
+
+
+@pytest.mark.parametrize('amp', [False, True])
+def test_a_resume_is_the_same_to_the_last_bit(amp, tmp_path):
+    loss = {'likelihood': 0.02, 'decode_from_step': 2}
+    config = make_config(tmp_path, amp=amp, steps=6, accumulate=2, hourglass_loss=loss)
+    through = make_training(config)
+    for _ in range(6):
+        through.run_step()
+    first = make_training(config)
+    for _ in range(3):
+        first.run_step()
+    path = save_checkpoint(tmp_path, first.step, first.state(), keep=2)
+    torch.manual_seed(99)  # what else was drawn meanwhile must not matter
+    again = make_training(replace(config, log_every=7))
+    again.restore(load_checkpoint(path))
+    for _ in range(3):
+        again.run_step()
+    assert again.step == through.step == 6
+    assert torch.equal(parameters(again), parameters(through))
+    ours, theirs = again.average.network.state_dict(), through.average.network.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_processes_that_read_ahead_change_nothing(tmp_path):
+    trained = []
+    for workers in (0, 2):
+        training = make_training(make_config(tmp_path, data={'workers': workers}))
+        for _ in range(3):
+            training.run_step()
+        trained.append(parameters(training))
+    assert torch.equal(*trained)
+
+
+def test_train_writes_checkpoints_and_figures_and_goes_on(tmp_path):
+    config = make_config(tmp_path, steps=20, validate_every=10, keep_checkpoints=1)
+    training = make_training(config)
+    train(training, Journal(tmp_path, 0))
+    assert [path.name for path in checkpoints(tmp_path)] == ['checkpoint_00000020.pt']
+    lines = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
+    assert [line['step'] for line in lines] == [5, 10, 10, 15, 20, 20]
+    assert {'heatmap', 'gradient', 'pictures_per_s'} < set(lines[0])
+    assert 'blobs/keypoints_percent' in lines[2]
+    # An attempt that went on from step 10 forgets what came after.
+    Journal(tmp_path, 10)
+    assert len((tmp_path / 'log.jsonl').read_text().splitlines()) == 3
+
+
+def test_an_interrupt_ends_with_a_checkpoint(tmp_path):
+    training = make_training(make_config(tmp_path))
+    run_step = training.run_step
+
+    def interrupted():
+        if training.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run_step()
+
+    training.run_step = interrupted
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    try:
+        train(training, Journal(tmp_path, 0))
+    finally:
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+    assert load_checkpoint(tmp_path)['step'] == 7
+
+
+def test_another_training_is_not_continued(tmp_path):
+    state = {'step': 0, **make_training(make_config(tmp_path)).state()}
+    other = make_training(make_config(tmp_path, seed=1, batch=2))
+    with pytest.raises(CheckpointError, match='another batch, seed'):
+        other.restore(state)
+    other.restore(state, branch=True)
+    larger = make_config(tmp_path, hourglass=HOURGLASS | {'blocks': 2})
+    with pytest.raises(CheckpointError, match='another hourglass'):
+        make_training(larger).restore(state, branch=True)
+
+
+@pytest.mark.parametrize('content', [None, b'', b'nonsense'])
+def test_a_damaged_checkpoint_is_named(content, tmp_path):
+    path = tmp_path / 'checkpoint_00000001.pt'
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match='checkpoint_00000001'):
+        load_checkpoint(path)
+
+
+def test_the_learning_rate_climbs_and_falls():
+    options = OptimiserOptions(learning_rate=1.0, warmup_steps=10)
+    rates = [learning_rate(step, 100, options) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1, rel=0.01)
+    assert max(rates) == rates[9] > 0.97
+    assert rates[99] == pytest.approx(0.01, abs=0.001)
+
+
+def test_the_single_shot_detector_overfits_one_scene(tmp_path):
+    tree = {
+        'out': str(tmp_path),
+        'steps': 150,
+        'batch': 2,
+        'overfit_one_batch': True,
+        'single_shot': {
+            'channels': [8, 16, 32, 32, 32],
+            'blocks': 1,
+            'neck_channels': 32,
+            'head_blocks': 1,
+        },
+        'augment': dict.fromkeys(vars(AugmentOptions()), 0.0),
+        'optimiser': {'learning_rate': 3e-3, 'warmup_steps': 10, 'clip_norm': 50.0},
+    }
+    config = config_from_dict(tree, 'test')
+    torch.manual_seed(0)
+    scenes = BlobScenes(2)
+    task = SingleShotTask(config, scenes, {'blobs': scenes}, POINTS)
+    training = Training(config, task)
+    for _ in range(150):
+        losses = training.run_step()
+    assert losses['score'] < 0.1
+    assert losses['points'] < 0.1
+    # Batch statistics of so few pictures are not those of training: judge with the batch's own.
+    figures = task.validate(training.network.train())['blobs']['all']
+    assert figures['recall'] == 1
+    assert figures['rotation_deg'] < 3
+    assert figures['depth_percent'] < 3
