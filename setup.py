@@ -11,7 +11,10 @@ setup(
     name=NAME,
     version='0.1.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={f'{NAME}.weights': ['*.safetensors', '*.md']},
+    package_data={
+        f'{NAME}.weights': ['*.safetensors', '*.md'],
+        f'{NAME}.training.heads': ['*.npz'],
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (SHARE, ['package.xml']),

@@ -21,6 +21,10 @@ def test_no_ros_import_outside_ros(module):
     assert modules_loaded_by(module, ('rclpy', 'sensor_msgs', 'cv_bridge')) == '[]'
 
 
+def test_the_estimator_needs_nothing_of_training():
+    assert modules_loaded_by('face_pose_ros.estimator', ('face_pose_ros.training',)) == '[]'
+
+
 @pytest.mark.parametrize('name', ['look_at', 'who_looks'])
 def test_consumers_are_light(name):
     pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
