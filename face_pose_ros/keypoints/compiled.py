@@ -86,7 +86,8 @@ def render(
         left, top, right, bottom = part
         # Four bytes for each pixel: they are loaded at once.
         packed = cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_RGB2RGBA)
-        samples = min(max(math.ceil(step_px / max_step_px), 1), max_samples)
+        few = step_px < max_step_px * max_samples  # not so where the crop has no rays: NaN
+        samples = max(math.ceil(step_px / max_step_px), 1) if few else max_samples
         _sample(packed.view(np.uint32)[..., 0], us, vs, spacing, samples, pictures[i])
     return pictures
 
@@ -249,7 +250,10 @@ def _map_nodes(R, focal_px, lens, size, spacing, width, height):
 
 @_compiled
 def _within(position, size):
-    return int(min(max(math.floor(position), 0), size - 1))
+    # It may be too large for an integer, or NaN where the crop has no rays.
+    if position >= size:
+        return size - 1
+    return int(position) if position > 0 else 0
 
 
 @_compiled
@@ -295,7 +299,8 @@ def _line(upper, lower, part, fine, limit, positions):
         start, step = np.float32(first), np.float32((next_ - first) / fine)
         for k in range(fine):
             position = start + (np.float32(k) + np.float32(0.5)) * step
-            here[k] = min(max(position, np.float32(0)), np.float32(limit))
+            # NaN becomes 0: every position is read.
+            here[k] = min(position, np.float32(limit)) if position > 0 else np.float32(0)
 
 
 @_compiled

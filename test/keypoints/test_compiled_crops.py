@@ -1,5 +1,7 @@
 """Crops, their pictures and the way back: compiled and in torch."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.cameras import DISTORTIONS, make_camera
@@ -86,3 +88,17 @@ def test_keypoints_come_back_to_the_same_place(name, generator):
     torch.testing.assert_close(found[0], expected[0], rtol=1e-12, atol=1e-8)
     torch.testing.assert_close(found[1], expected[1], rtol=1e-6, atol=1e-12)
     torch.testing.assert_close(found[2], expected[2], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize('side', ['R_cam_crop', 'focal_px'])
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, 0.0, 1e-300])
+def test_a_crop_without_rays_is_some_picture(side, value, generator):
+    camera = make_camera('plumb_bob_5')
+    shape = camera.height, camera.width, 3
+    image = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    crops = crops_around_face(faces(camera, generator, 150), camera)
+    broken = getattr(crops, side).clone()
+    broken[1] = value
+    pictures = render_crops(image, replace(crops, **{side: broken}), camera)
+    assert ((pictures >= 0) & (pictures <= 1)).all()
+    torch.testing.assert_close(pictures[::2], render_crops(image, crops, camera)[::2])
