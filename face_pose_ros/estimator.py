@@ -73,8 +73,9 @@ class EstimatorOptions:
             raise ValueError(f'jitters must not be negative, got {self.jitters}')
 
 
-# A face seen longer ago than this may be anywhere: it is detected, not followed.
-_FOLLOW_S = 0.1
+# A face seen longer ago than this may be anywhere: it is detected, not followed. At 5 Hz and more
+# every face is followed.
+_FOLLOW_S = 0.21
 
 
 class FacePoseEstimator:
