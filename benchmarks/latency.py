@@ -109,16 +109,20 @@ def growth(device: str, runs: int) -> dict[str, dict[str, float]]:
 
 
 def plot(results: dict[str, dict[str, float]], path: Path) -> None:
-    """A bar for each p50, a line up to each p95."""
+    """A dot for each p50, a line from p5 to p95."""
     mpl.use('agg')
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 0.35 * len(results) + 1), layout='constrained')
-    p50, p95 = (np.array([r[k] for r in results.values()]) for k in ('p50_ms', 'p95_ms'))
-    axes.barh(list(results), p50, xerr=[0 * p50, p95 - p50], color='0.7')
+    p5, p50, p95 = (np.array([r[f'p{p}_ms'] for r in results.values()]) for p in (5, 50, 95))
+    axes.errorbar(p50, list(results), xerr=[p50 - p5, p95 - p50], fmt='o')
     axes.invert_yaxis()
-    axes.set_xscale('log')
-    axes.set_xlabel('p50, line to p95 [ms]')
+    if p50.max() > 20 * p50.min():
+        axes.set_xscale('log')
+    else:
+        axes.set_xlim(left=0)
+    axes.grid(axis='x', alpha=0.3)
+    axes.set_xlabel('p50, line from p5 to p95 [ms]')
     figure.savefig(path)
 
 
