@@ -17,7 +17,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -199,9 +199,13 @@ def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str,
 
 def train(training: Training, journal: Journal) -> None:
     """Run until the configured step, or until an interrupt; write checkpoints and figures."""
+    with _noted_signals() as stop:
+        _train(training, journal, stop)
+
+
+def _train(training: Training, journal: Journal, stop: list[int]) -> None:
     config = training.config
     out = Path(config.out)
-    stop = _stop_at_signals()
     first, since = training.step, time.monotonic()
     while training.step < config.steps:
         figures = training.run_step()
@@ -236,16 +240,21 @@ def _summary(tables: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]
     return {f'{name}/{k}': v for name, rows in tables.items() for k, v in rows['all'].items()}
 
 
-def _stop_at_signals() -> list[int]:
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
     """A list that is empty until SIGINT or SIGTERM arrives."""
     received: list[int] = []
 
     def remember(number: int, _: FrameType | None) -> None:
         received.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, remember)
-    return received
+    before = {n: signal.signal(n, remember) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            # None: a handler that is not Python's, and can't be set again from here.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def main(args: Sequence[str] | None = None) -> None:
