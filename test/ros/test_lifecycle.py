@@ -32,24 +32,25 @@ class Manager:
 
     def __init__(self, ros):
         self.ros = ros
-        node = ros.add(Node('manager', context=ros.context, use_global_arguments=False))
-        self._change = node.create_client(ChangeState, '/face_pose/change_state')
-        self._get = node.create_client(GetState, '/face_pose/get_state')
-        self.node = node
+        self.node = ros.add(Node('manager', context=ros.context, use_global_arguments=False))
 
-    def _call(self, client, request):
-        assert client.wait_for_service(timeout_sec=20)
+    def _call(self, kind, name, request):
+        # DDS misses a service now and then; another client asks anew.
+        for _ in range(3):
+            client = self.node.create_client(kind, f'/face_pose/{name}')
+            if client.wait_for_service(timeout_sec=10):
+                break
         future = client.call_async(request)
         self.ros.wait_for(future.done, timeout_s=30)
         return future.result()
 
     def change(self, transition):
         request = ChangeState.Request(transition=Transition(id=transition))
-        return self._call(self._change, request).success
+        return self._call(ChangeState, 'change_state', request).success
 
     @property
     def state(self):
-        return self._call(self._get, GetState.Request()).current_state.id
+        return self._call(GetState, 'get_state', GetState.Request()).current_state.id
 
 
 def test_a_manager_leads_the_node_through_its_states_and_back(ros):
