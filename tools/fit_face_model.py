@@ -36,9 +36,9 @@ from skin_registration import (  # noqa: E402
     mirrored,
     register,
     rms,
-    similarity,
 )
 
+from face_pose_ros.geometry.similarity import similarity  # noqa: E402
 from face_pose_ros.pose.face_model import MEAN_INTERPUPILLARY_M  # noqa: E402
 from face_pose_ros.synthetic.ict_facekit import (  # noqa: E402
     IDENTITY_MODES,

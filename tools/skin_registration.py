@@ -14,6 +14,7 @@ from scipy import sparse
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
+from face_pose_ros.geometry.similarity import similarity
 from face_pose_ros.synthetic.ict_facekit import IctFaceKit, Part
 
 Array = NDArray[np.float64]
@@ -37,16 +38,6 @@ def mirror_partners(xyz: Array) -> Ids:
 def rms(x: Array) -> float:
     """Root mean square length of vectors (..., D)."""
     return float(np.sqrt((x**2).sum(-1).mean()))
-
-
-def similarity(source: Array, target: Array) -> tuple[float, Array, Array]:
-    """s, R, t of the least-squares target = s R source + t (Umeyama 1991, eq. 40-42)."""
-    a, b = source.mean(0), target.mean(0)
-    U, S, Vt = np.linalg.svd((target - b).T @ (source - a))
-    D = np.diag([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))])
-    R = U @ D @ Vt
-    s = float((S * np.diag(D)).sum() / ((source - a) ** 2).sum())
-    return s, R, b - s * R @ a
 
 
 def triangle_normals(xyz: Array, triangles: Ids) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -72,6 +72,28 @@ class DataError(Exception):
     """Training data that is missing or of another kind, and where."""
 
 
+def complete_shards(folders: Sequence[str], limit: int | None) -> Iterator[tuple[Shard, int]]:
+    """Shards, and how many of their pictures to take.
+
+    Args:
+        folders: Of shards.
+        limit: Take only the first so many pictures of each folder.
+
+    Raises:
+        DataError: No complete shard in a folder.
+    """
+    for folder in folders:
+        shards = open_shards(Path(folder))
+        if not shards:
+            raise DataError(f'{folder}: no complete shard of pictures')
+        left = limit
+        for shard in shards:
+            count = len(shard.pictures) if left is None else min(len(shard.pictures), left)
+            left = None if left is None else left - count
+            if count:
+                yield shard, count
+
+
 class CropSource:
     """The crops of all complete shards of some folders."""
 
@@ -87,17 +109,9 @@ class CropSource:
         """
         self._shards: list[Shard] = []
         counts = []
-        for folder in folders:
-            shards = open_shards(Path(folder))
-            if not shards:
-                raise DataError(f'{folder}: no complete shard of pictures')
-            left = limit
-            for shard in shards:
-                count = len(shard.pictures) if left is None else min(len(shard.pictures), left)
-                if count:
-                    self._shards.append(shard)
-                    counts.append(count)
-                left = None if left is None else left - count
+        for shard, count in complete_shards(folders, limit):
+            self._shards.append(shard)
+            counts.append(count)
         self._first = np.concatenate([[0], np.cumsum(counts)])
 
     def __len__(self) -> int:

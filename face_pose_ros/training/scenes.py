@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from torch import Tensor
 from face_pose_ros.faces.single_shot import SIZE_MULTIPLE
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.training.augment import AugmentOptions, photometric
-from face_pose_ros.training.batches import Batch, DataError
-from face_pose_ros.training.shards import Shard, open_shards
+from face_pose_ros.training.batches import Batch, DataError, complete_shards
+from face_pose_ros.training.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -98,17 +97,9 @@ class SceneSource:
             DataError: No complete shard in a folder.
         """
         self._shards: list[tuple[Shard, dict[str, Any], int]] = []
-        for folder in folders:
-            shards = open_shards(Path(folder))
-            if not shards:
-                raise DataError(f'{folder}: no complete shard of pictures')
-            left = limit
-            for shard in shards:
-                count = len(shard.pictures) if left is None else min(len(shard.pictures), left)
-                left = None if left is None else left - count
-                if count:
-                    labels = {name: np.asarray(shard.labels[name]) for name in _LABELS}
-                    self._shards.append((shard, labels, count))
+        for shard, count in complete_shards(folders, limit):
+            labels = {name: np.asarray(shard.labels[name]) for name in _LABELS}
+            self._shards.append((shard, labels, count))
 
     def __len__(self) -> int:
         return sum(count for _, _, count in self._shards)

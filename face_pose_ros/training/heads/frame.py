@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros.geometry.similarity import similarity
 from face_pose_ros.pose.face_model import deformable_face
 
 Array = NDArray[np.float64]
@@ -19,18 +20,6 @@ Array = NDArray[np.float64]
 def mean_face() -> Array:
     """(468, 3) m, the mean of the packaged face model."""
     return deformable_face().xyz_head.numpy()
-
-
-def similarity(
-    source: NDArray[np.floating], target: NDArray[np.floating]
-) -> tuple[float, Array, Array]:
-    """s, R, t of the least-squares target = s R source + t (Umeyama 1991, eq. 40-42)."""
-    a, b = source.mean(0), target.mean(0)
-    U, S, Vt = np.linalg.svd((target - b).T @ (source - a))
-    D = np.diag([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))])
-    R = U @ D @ Vt
-    s = float((S * np.diag(D)).sum() / ((source - a) ** 2).sum())
-    return s, R, b - s * R @ a
 
 
 @dataclass(frozen=True)

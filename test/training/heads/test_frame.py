@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from face_pose_ros.training.heads.frame import head_frame, mean_face, similarity
+from face_pose_ros.geometry.similarity import similarity
+from face_pose_ros.training.heads.frame import head_frame, mean_face
 
 
 def test_the_frame_of_a_moved_mean_face_is_its_motion(rng):
