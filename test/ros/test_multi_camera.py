@@ -50,7 +50,9 @@ def test_two_cameras_of_one_process_answer_apart(ros, process_env):
         frames.update((t.header.frame_id, t.child_frame_id) for t in message.transforms)
 
     robot.create_subscription(TFMessage, '/tf', note, 100)
-    command = [*COMMAND, 'front', 'arm/left', '--ros-args', '-p', 'threads:=1']
+    # The first image may take a busy machine longer than a face is remembered by default.
+    patient = ['-p', 'threads:=1', '-p', 'tracking.lost_after_s:=60.0']
+    command = [*COMMAND, 'front', 'arm/left', '--ros-args', *patient]
     process = subprocess.Popen(command, env=process_env)
     try:
         for camera in cameras:
