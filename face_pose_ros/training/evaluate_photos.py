@@ -17,6 +17,7 @@ from face_pose_ros.evaluation.aflw2000 import load_samples
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.crop import (
     FaceCrops,
     crops_around_boxes,
@@ -27,7 +28,6 @@ from face_pose_ros.keypoints.hourglass import StackedHourglass
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.training.evaluate_crops import predict_crops
-from face_pose_ros.training.heads import keypoints
 from face_pose_ros.types import Keypoints
 
 CROP_MARGIN = 2.0  # side of the crop over that of the face keypoints' bounds, as rendered
@@ -35,12 +35,12 @@ CROP_MARGIN = 2.0  # side of the crop over that of the face keypoints' bounds, a
 _FIRST_MARGIN = 2.5
 _FIRST_RISE = 0.12
 _LOOKS = 3
-_IS_FACE = torch.from_numpy(keypoints.IS_FACE)
+_IS_FACE = torch.from_numpy(semantic.IS_FACE)
 
 
 def _indices(*names: str) -> Tensor:
     """Among the face keypoints."""
-    face = [n for n, is_face in zip(keypoints.NAMES, keypoints.IS_FACE, strict=True) if is_face]
+    face = [n for n, is_face in zip(semantic.NAMES, semantic.IS_FACE, strict=True) if is_face]
     return torch.tensor([face.index(name) for name in names])
 
 

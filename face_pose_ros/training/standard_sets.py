@@ -36,11 +36,11 @@ from tqdm import tqdm
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.crop import crops_around_boxes, render_crops
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.training.batches import DataError
-from face_pose_ros.training.heads import keypoints
 from face_pose_ros.training.shards import write_manifest, write_shard
 from face_pose_ros.types import Keypoints
 
@@ -210,7 +210,7 @@ def crop_labels(face: Points68) -> tuple[NDArray[np.uint8], dict[str, Any]] | No
     rays = camera.unproject(known[0]).rays @ crops.R_cam_crop[0]
     uv = f * rays[:, :2] / rays[:, 2:] + middle
     uv[known[0].isnan()] = torch.nan
-    mesh = keypoints.FACE_MESH_INDEX
+    mesh = semantic.FACE_MESH_INDEX
     has = mesh >= 0
     xyz = np.full((len(mesh), 3), np.nan, np.float32)
     xyz[has] = model.points(poses.shape)[0].numpy()[mesh[has]]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from face_pose_ros.faces.single_shot import SingleShot
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import StackedHourglass
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.training.augment import augment_crops
@@ -18,7 +19,6 @@ from face_pose_ros.training.config import TrainConfig
 from face_pose_ros.training.evaluate_crops import evaluate_crops
 from face_pose_ros.training.evaluate_scenes import evaluate_scenes
 from face_pose_ros.training.head_shape import fit_head_shape, head_model
-from face_pose_ros.training.heads import keypoints
 from face_pose_ros.training.losses import hourglass_losses
 from face_pose_ros.training.scenes import SceneBatch, SceneSource, augment_scenes
 from face_pose_ros.training.single_shot_losses import single_shot_losses
@@ -85,7 +85,7 @@ class HourglassTask:
             limit = config.data.validation_pictures
             validation = {f: CropSource([f], limit) for f in config.data.validation}
         self._validation = validation
-        self._mirror = torch.from_numpy(keypoints.MIRROR if mirror is None else mirror)
+        self._mirror = torch.from_numpy(semantic.MIRROR if mirror is None else mirror)
         self._shape = shape or self._fit_shape()
         count = len(self._shape['mean'])
         if count != config.hourglass.keypoints:
@@ -165,7 +165,7 @@ class SingleShotTask:
             validation = {f: SceneSource([f], limit) for f in config.data.validation}
         self._validation = validation
         if xyz_head is None:
-            xyz_head = deformable_face().xyz_head[keypoints.FACE_MESH_INDEX[keypoints.IS_FACE]]
+            xyz_head = deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
         self._face = xyz_head
 
     def batch(self, micro_batch: int) -> SceneBatch:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from face_pose_ros.training.heads import keypoints
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.training.heads.develop import coarser, develop, replicated_border
 from face_pose_ros.training.heads.light import panorama_level
 from face_pose_ros.training.heads.renderer import Loaded
@@ -96,7 +96,7 @@ def render_crop(
     attitude = random_attitude(rng)
     distance = np.exp(rng.uniform(*np.log(RANGES['distance_m'])))
     T = clear_of_camera(person, facing_pose(attitude, np.array([0, 0, 1.0]), distance))
-    face = person.keypoints[keypoints.IS_FACE]
+    face = person.keypoints[semantic.IS_FACE]
     T, focal = crop_camera(T, face, size_px, RANGES['margin'])
     T, focal = jittered(T, focal, size_px, rng)
     middle = 0.5 * (size_px - 1)

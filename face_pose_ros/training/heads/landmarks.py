@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from face_pose_ros.training.heads import keypoints
-from face_pose_ros.training.heads.keypoints import Ear, EarPoint, FaceMeshPoint, SkullPoint
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.semantic import Ear, EarPoint, FaceMeshPoint, SkullPoint
 from face_pose_ros.training.heads.mesh import Floats, Ids
 from face_pose_ros.training.heads.surface import (
     SurfacePoints,
@@ -42,7 +42,7 @@ def sellion_on(xyz: Floats, triangles: Ids, face: SurfacePoints) -> SurfacePoint
 
 
 def keypoints_on(xyz: Floats, triangles: Ids, face: SurfacePoints, ears: Ids) -> SurfacePoints:
-    """All keypoints, in the order of keypoints.NAMES.
+    """All keypoints, in the order of semantic.NAMES.
 
     Args:
         xyz: (V, 3) the mean head in the head frame, m.
@@ -54,7 +54,7 @@ def keypoints_on(xyz: Floats, triangles: Ids, face: SurfacePoints, ears: Ids) ->
     tree = cKDTree(xyz)
     right_ears = tree.query(xyz[ears] * (1, -1, 1))[1]
     points = []
-    for definition in keypoints.DEFINITIONS.values():
+    for definition in semantic.DEFINITIONS.values():
         if isinstance(definition, FaceMeshPoint):
             i = definition.index
             points.append(SurfacePoints(face.vertices[i : i + 1], face.weights[i : i + 1]))
@@ -62,6 +62,6 @@ def keypoints_on(xyz: Floats, triangles: Ids, face: SurfacePoints, ears: Ids) ->
             side: NDArray = ears if definition.left else right_ears
             points.append(at_vertices(side[[order.index(definition.landmark)]]))
         elif isinstance(definition, SkullPoint):
-            centre = np.array(keypoints.SKULL_CENTRE)
+            centre = np.array(semantic.SKULL_CENTRE)
             points.append(leaving_points(centre, definition.direction[None], xyz, triangles))
     return joined(*points)

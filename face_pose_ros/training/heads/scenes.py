@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.training.heads import keypoints
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.training.heads.crops import crop_camera
 from face_pose_ros.training.heads.develop import coarser, develop
 from face_pose_ros.training.heads.light import panorama_level
@@ -174,7 +174,7 @@ def _face(
     visible = alone.visible & inside
     for z in others_z:
         visible &= xyz_cam[:, 2] < at_pixel(z, uv) + _BEFORE_M
-    face = uv[keypoints.IS_FACE]
+    face = uv[semantic.IS_FACE]
     centre = transformed(T, np.array(HEAD_CENTRE))
     return {
         'T_cam_head': T,
@@ -219,7 +219,7 @@ def render_range(
 
 def _empty_face() -> dict[str, NDArray]:
     """Tables without a row."""
-    K = len(keypoints.NAMES)
+    K = len(semantic.NAMES)
     return {
         'T_cam_head': np.zeros((0, 4, 4)),
         'box_xyxy': np.zeros((0, 4), np.float32),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from face_pose_ros.training.heads.keypoints import NAMES
+from face_pose_ros.keypoints.semantic import NAMES
 from face_pose_ros.training.heads.mesh import (
     Floats,
     Ids,

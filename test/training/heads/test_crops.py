@@ -7,10 +7,10 @@ from scipy.spatial.transform import Rotation
 pytest.importorskip('moderngl', reason='moderngl is not installed')
 
 from face_pose_ros.geometry.similarity import similarity
+from face_pose_ros.keypoints.semantic import IS_FACE, MIRROR, NAMES
 from face_pose_ros.synthetic.sampling import R_FACING
 from face_pose_ros.training.heads import crops
 from face_pose_ros.training.heads.frame import mean_face
-from face_pose_ros.training.heads.keypoints import IS_FACE, MIRROR, NAMES
 from face_pose_ros.training.heads.makehuman_people import MakeHumanPeople
 from face_pose_ros.training.heads.renderer import Renderer
 from face_pose_ros.training.heads.staging import Lens, Pose

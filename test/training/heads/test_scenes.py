@@ -7,9 +7,9 @@ import pytest
 pytest.importorskip('moderngl', reason='moderngl is not installed')
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints.semantic import IS_FACE
 from face_pose_ros.synthetic.sampling import R_FACING
 from face_pose_ros.training.heads import scenes
-from face_pose_ros.training.heads.keypoints import IS_FACE
 from face_pose_ros.training.heads.staging import Lens, Pose
 from face_pose_ros.training.heads.views import facing_pose
 

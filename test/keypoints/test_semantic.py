@@ -3,8 +3,7 @@
 import numpy as np
 
 from face_pose_ros.keypoints.face_mesh import mirror_partners
-from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.training.heads.keypoints import (
+from face_pose_ros.keypoints.semantic import (
     DEFINITIONS,
     FACE_MESH_INDEX,
     IS_FACE,
@@ -13,6 +12,7 @@ from face_pose_ros.training.heads.keypoints import (
     EarPoint,
     SkullPoint,
 )
+from face_pose_ros.pose.face_model import deformable_face
 
 
 def test_a_partner_is_the_same_point_on_the_other_side():
