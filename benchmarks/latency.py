@@ -1,11 +1,13 @@
 """How long is it from an image to the poses in it, in one process?
 
-    python benchmarks/latency.py                            # stages and engines, 1280 x 720
-    python benchmarks/latency.py --growth                   # 1 to 64 faces, VGA to 4K
-    python benchmarks/latency.py --device cuda:0 --growth   # the same on a GPU
+    python benchmarks/latency.py                           # stages and engines, 1280 x 720
+    python benchmarks/latency.py --growth                  # 1 to 64 faces, VGA to 4K, 8 cameras
+    python benchmarks/latency.py --device cuda:0 --growth  # the same on a GPU
+    python benchmarks/latency.py --device cuda:0 --gpu 3350 989  # its part, beside an H100's peaks
 
 A stream is played at 30 Hz: what is done between two images is not part of an image's time, and
-what is not ready when the next one comes is.
+what is not ready when the next one comes is. Several cameras take their images at the same time
+and share the networks.
 """
 
 from __future__ import annotations
@@ -14,16 +16,21 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import torch
+from device_path import device_path, table
 from machine import machine
 from scenes import SIZES, camera_of, drifting, faces_in
 
 from face_pose_ros import Camera, FacePoseEstimator
 from face_pose_ros.engines.networks import load_networks
+from face_pose_ros.engines.shared import SharedNetworks
+from face_pose_ros.keypoints.semantic_predictor import IS_FACE
 from face_pose_ros.pose.refine import fit_pose
 
 WIDTH, HEIGHT, FOCAL_PX = 1280, 720, 900.0
@@ -52,36 +59,78 @@ def time_ms(call: Callable[[], object], device: torch.device, runs: int) -> dict
     return percentiles(times_s[5:])
 
 
-def stream_ms(
-    estimator: FacePoseEstimator, frames: Sequence[np.ndarray], camera: Camera, runs: int
-) -> dict[str, float]:
-    """Percentiles of `track` on a stream, after ten images; and how many faces were followed."""
+def stream_s(
+    estimator: FacePoseEstimator,
+    frames: Sequence[np.ndarray],
+    camera: Camera,
+    runs: int,
+    begin_s: float,
+    frame: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> tuple[list[float], list[int]]:
+    """Times of `track` on a stream after ten images, and how many faces were followed in each.
+
+    Args:
+        estimator: Of this stream alone.
+        frames: To be played again and again.
+        camera: Theirs.
+        runs: Images that count.
+        begin_s: When the first image comes, in the time of `time.perf_counter`.
+        frame: What the work on an image is done in.
+    """
     times_s, counts = [], []
-    begin_s = time.perf_counter()
     for i in range(runs + 10):
         time.sleep(max(begin_s + i * PERIOD_S - time.perf_counter(), 0))
         start_s = time.perf_counter()
-        faces = estimator.track(frames[i % len(frames)], camera, i * PERIOD_S)
+        with frame():
+            faces = estimator.track(frames[i % len(frames)], camera, i * PERIOD_S)
         times_s.append(time.perf_counter() - start_s)
         counts.append(len(faces))
-    return {**percentiles(times_s[10:]), 'faces': float(np.median(counts[10:]))}
+    return times_s[10:], counts[10:]
+
+
+def stream_ms(
+    estimator: FacePoseEstimator, frames: Sequence[np.ndarray], camera: Camera, runs: int
+) -> dict[str, float]:
+    """Percentiles of `track` on a stream, and how many faces were followed."""
+    times_s, counts = stream_s(estimator, frames, camera, runs, time.perf_counter())
+    return {**percentiles(times_s), 'faces': float(np.median(counts))}
+
+
+def cameras_ms(device: str, count: int, runs: int) -> dict[str, float]:
+    """The same of several cameras with a thread each, and faces of all of them together."""
+    shared = SharedNetworks()
+    estimators = [FacePoseEstimator(networks=shared.load(device)) for _ in range(count)]
+    frames, camera = drifting(make_image(), 16), camera_of(WIDTH, HEIGHT)
+    begin_s = time.perf_counter() + 0.1  # when all threads are there
+    with ThreadPoolExecutor(count) as threads:
+        streams = list(
+            threads.map(
+                lambda each: stream_s(each, frames, camera, runs, begin_s, shared.frame),
+                estimators,
+            )
+        )
+    times_s = [time_s for stream, _ in streams for time_s in stream]
+    faces = sum(float(np.median(counts)) for _, counts in streams)
+    return {**percentiles(times_s), 'faces': faces}
 
 
 def stages(device: str, runs: int) -> dict[str, dict[str, float]]:
     """Each stage with the engine chosen by itself, and the stream with every engine."""
     image, camera = make_image(), camera_of(WIDTH, HEIGHT)
     estimator = FacePoseEstimator(device)
-    on_device = camera.to(estimator.device, torch.float64)
     pixels = torch.from_numpy(image).to(estimator.device)
     with torch.inference_mode():
         faces = estimator.detector.detect(pixels)
-        keypoints = estimator.keypoints.predict(pixels, faces, on_device)
+        mesh, head = estimator.keypoints.mesh, estimator.keypoints.head
+        assert mesh is not None
+        assert head is not None
+        keypoints = mesh.predict(pixels, faces, camera)
+        of_head = head.predict(pixels, faces, camera).uv[:, IS_FACE]
         calls: dict[str, Callable[[], object]] = {
             'detect': lambda: estimator.detector.detect(pixels),
-            'keypoints, one look': lambda: estimator.keypoints.follow(
-                pixels, keypoints.uv, on_device
-            ),
-            'pose': lambda: fit_pose(keypoints, estimator.model, on_device),
+            'keypoints, one look': lambda: mesh.follow(pixels, keypoints.uv, camera),
+            'hourglass, one look': lambda: head.follow(pixels, of_head, camera),
+            'pose': lambda: fit_pose(keypoints, estimator.model, camera),
             'estimate (no memory)': lambda: estimator.estimate(image, camera),
         }
         results = {n: time_ms(call, estimator.device, runs) for n, call in calls.items()}
@@ -96,7 +145,7 @@ def stages(device: str, runs: int) -> dict[str, dict[str, float]]:
 
 
 def growth(device: str, runs: int) -> dict[str, dict[str, float]]:
-    """The stream with more faces and with larger images."""
+    """The stream with more faces, with larger images, and several of them."""
     results = {}
     cases = [('720p', n) for n in (1, 2, 4, 8, 16, 32, 64)] + [(s, 1) for s in SIZES]
     for size, count in cases:
@@ -105,6 +154,8 @@ def growth(device: str, runs: int) -> dict[str, dict[str, float]]:
         frames = drifting(faces_in(width, height, count), 16)
         camera = camera_of(width, height)
         results[f'{size}, {count}'] = stream_ms(estimator, frames, camera, runs)
+    for count in (1, 2, 4, 8):
+        results[f'720p, 1, cameras {count}'] = cameras_ms(device, count, runs)
     return results
 
 
@@ -132,14 +183,32 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--runs', type=int, default=100)
-    parser.add_argument('--growth', action='store_true', help='more faces and larger images')
+    parser.add_argument('--growth', action='store_true', help='more faces, images, cameras')
+    parser.add_argument(
+        '--gpu',
+        type=float,
+        nargs='*',
+        metavar='PEAK',
+        help="the GPU's own part, in float16; beside what its memory [GB/s] and its arithmetic "
+        '[TFLOP/s], if both are given, need at least',
+    )
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--plot', type=Path, help='and plot them into this one')
     options = parser.parse_args(args)
     torch.set_num_threads(options.threads)
 
-    results = (growth if options.growth else stages)(options.device, options.runs)
     info = machine(torch.device(options.device))
+    if options.gpu is not None:
+        if len(options.gpu) not in (0, 2):
+            parser.error(f'--gpu takes no number or two, got {len(options.gpu)}')
+        is_there = torch.device(options.device).type == 'cuda'
+        times = device_path(options.device, options.runs) if is_there else None
+        results = table(times, options.gpu)
+        if options.json:
+            options.json.write_text(json.dumps({**info, 'results': results}, indent=1) + '\n')
+        return
+
+    results = (growth if options.growth else stages)(options.device, options.runs)
     print(', '.join(f'{key} {value}' for key, value in info.items()))
     print(f'{"image in to poses out":<28}{"p5":>8}{"p50":>8}{"p95 [ms]":>10}')
     for name, r in results.items():

@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-Outputs = TypeVar('Outputs', bound=tuple[Tensor, ...])
+Outputs = TypeVar('Outputs')
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 _WARM_UPS = 3  # calls before a capture, as PyTorch asks for: they choose and load kernels
 
@@ -74,7 +74,8 @@ def capture_on_cuda(network: nn.Module, pictures: Tensor) -> Graph:
             network(pictures)
     torch.cuda.current_stream(pictures.device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    # Other cameras' threads may use the device meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode='thread_local'):
-        outputs = tuple(network(pictures))
+    # Other cameras' threads may use the device meanwhile. The stream says which device it is.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
+        outputs = network(pictures)
+    outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     return Graph(pictures, outputs, graph.replay)

@@ -200,27 +200,33 @@ def jittered(crops: FaceCrops, jitters: int) -> tuple[FaceCrops, Tensor]:
     return replace(crops, R_cam_crop=R, focal_px=focal_px), is_mirrored
 
 
-def render_crops(image: Tensor, crops: FaceCrops, camera: Camera) -> Tensor:
+def render_crops(
+    image: Tensor, crops: FaceCrops, camera: Camera, device: torch.device | None = None
+) -> Tensor:
     """The pictures of the virtual cameras.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        crops: N crops.
-        camera: The camera of the image, float64.
+        image: (H, W, 3) uint8 RGB, on the CPU or on the device.
+        crops: N crops, on the CPU.
+        camera: The camera of the image, float64, on the CPU.
+        device: Of the pictures, None is the image's; it gets only the part of it that they show.
 
     Returns:
         (N, 3, size, size) float32 RGB in [0, 1]; beyond the image its border is repeated.
     """
-    if image.device.type == 'cpu':
+    device = device or image.device
+    if device.type == 'cpu':
         limits = _MAX_STEP_PX, _MAX_SUPERSAMPLING, NODE_SPACING_PX
         pictures = compiled.render(
             image.numpy(), crops.aim, lens_of(camera), crops.size_px, limits
         )
         return torch.from_numpy(pictures)
-    return render_crops_torch(image, crops, camera)
+    return render_crops_torch(image, crops, camera, device)
 
 
-def render_crops_torch(image: Tensor, crops: FaceCrops, camera: Camera) -> Tensor:
+def render_crops_torch(
+    image: Tensor, crops: FaceCrops, camera: Camera, device: torch.device | None = None
+) -> Tensor:
     """`render_crops` on any device; the samples per pixel are those of the largest crop."""
     size, count = crops.size_px, len(crops.focal_px)
     height, width = image.shape[:2]
@@ -234,10 +240,11 @@ def render_crops_torch(image: Tensor, crops: FaceCrops, camera: Camera) -> Tenso
     samples = min(max(math.ceil(step_px / _MAX_STEP_PX), 1), _MAX_SUPERSAMPLING)
 
     left, top, right, bottom = _bounds(uv, width, height)
-    part = image[top:bottom, left:right].permute(2, 0, 1).to(torch.float32)[None] / 255
+    part = image[top:bottom, left:right].contiguous().to(device or image.device)
+    part = part.permute(2, 0, 1).to(torch.float32)[None] / 255
     scale = uv.new_tensor([2 / (right - left), 2 / (bottom - top)])
     grid = (uv - uv.new_tensor([left, top]) + 0.5) * scale - 1
-    grid = interpolate_nodes(grid.to(torch.float32), samples)
+    grid = interpolate_nodes(grid.to(part), samples)
     crop = F.grid_sample(
         part.expand(count, -1, -1, -1),
         grid,

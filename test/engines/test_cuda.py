@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from helpers.portraits import portrait_view
 
+from face_pose_ros import FacePoseEstimator
 from face_pose_ros.engines.cuda import Graph, GraphedNetwork
 from face_pose_ros.engines.networks import load_networks
+from face_pose_ros.geometry import so3
 
 
 def double(pictures):
@@ -43,4 +46,23 @@ def test_batches_are_filled_up_and_cut(count, sizes, generator):
 def test_keypoints_on_a_gpu_are_those_of_the_cpu(count, crops):
     expected = load_networks('cpu', 'torch').keypoints(crops[:count])
     found = load_networks('cuda').keypoints(crops[:count].cuda())
+    torch.testing.assert_close(found.uv.cpu(), expected.uv, rtol=0, atol=0.1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('name', ['grace_hopper', 'astronaut'])
+def test_poses_on_a_gpu_are_those_of_the_cpu(name):
+    rgb, camera = portrait_view(name)
+    (expected,) = FacePoseEstimator('cpu').estimate(rgb, camera)
+    (found,) = FacePoseEstimator('cuda').estimate(rgb, camera)
+    R_expected, R_found = (torch.from_numpy(f.T_cam_head[:3, :3]) for f in (expected, found))
+    assert so3.angle_between(R_found, R_expected).rad2deg() < 0.05
+    assert abs(found.keypoints_uv - expected.keypoints_uv).max() < 0.3
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason='needs two GPUs')
+def test_graphs_run_on_the_second_gpu_too(crops):
+    expected = load_networks('cpu', 'torch').keypoints(crops)
+    found = load_networks('cuda:1').keypoints(crops.to('cuda:1'))
+    assert found.uv.device == torch.device('cuda:1')
     torch.testing.assert_close(found.uv.cpu(), expected.uv, rtol=0, atol=0.1)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from face_pose_ros.estimator import FacePose
+from face_pose_ros.face_pose import FacePose
 from face_pose_ros.geometry import so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import deformable_face

@@ -5,11 +5,15 @@ from itertools import pairwise
 import torch
 from helpers.asserts import position_error_mm, rotation_error_deg
 from helpers.cameras import make_camera
+from helpers.pretended_gpu import DEVICE, pretended_gpu
 from helpers.problems import estimate, make_problem
 from helpers.scene import observe, random_poses
 
 from face_pose_ros.geometry import se3, so3
+from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.levenberg_marquardt import StopReason, minimise
+from face_pose_ros.pose.refine import fit_pose
+from face_pose_ros.types import Keypoints
 
 
 def test_no_step_ever_raises_the_cost(wavy, generator):
@@ -74,3 +78,20 @@ def test_the_number_of_steps_does_not_depend_on_the_other_faces(wavy, generator)
     )
     assert together.iterations[3] == alone.iterations[0]
     torch.testing.assert_close(together.x.t[3], alone.x.t[0], rtol=1e-9, atol=0)
+
+
+def test_the_loops_ask_a_gpu_nothing(generator):
+    face, camera = deformable_face(), make_camera('plumb_bob_5')
+    T = random_poses(3, camera, generator, distance_m=(0.5, 2), yaw_deg=30)
+    keypoints = observe(face.xyz_head, T, camera, noise_px=1, generator=generator)
+    expected = fit_pose(keypoints, face, camera, T_init=T).poses
+    with pretended_gpu() as waits:
+        columns = (keypoints.uv, keypoints.cov_uv, keypoints.presence)
+        on_gpu = Keypoints(*(column.to(DEVICE) for column in columns))
+        face, camera, start = deformable_face(DEVICE), camera.to(DEVICE), T.to(DEVICE)
+        waits.clear()
+        found = fit_pose(on_gpu, face, camera, T_init=start).poses
+        # The last row of the answer is uploaded; nothing else needs the host.
+        assert set(waits) == {('upload', 'geometry/se3.py:from_rt')}
+        T_found = found.T_cam_head.cpu()
+    torch.testing.assert_close(T_found, expected.T_cam_head, rtol=0, atol=1e-5)

@@ -1,0 +1,158 @@
+"""What a GPU needs for its part, beside the least that any program could need on it.
+
+The least is what the networks compute over the GPU's peak, or what they move over its bandwidth,
+whichever takes longer, as long as what one convolution hands to the next goes through memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scenes import SIZES, camera_of, drifting, faces_in
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from face_pose_ros import FacePoseEstimator
+from face_pose_ros.engines.networks import Networks, load_networks
+from face_pose_ros.faces.blazeface import SIZE_MULTIPLE, blazeface_full_range
+from face_pose_ros.faces.detector import DetectorOptions, level_sizes
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, face_mesh_v2
+
+FACES = (1, 16, 64)
+WIDTH, HEIGHT = SIZES['1080p']
+
+
+class Work(NamedTuple):
+    """What a network does with some pictures."""
+
+    flops: int  # a multiplication and an addition are two
+    numbers: int  # read and written: weights, pictures, what convolutions hand to each other
+
+    def least_ms(self, bandwidth_gb_s: float, peak_tflop_s: float, number_bytes: int) -> float:
+        """Time of a program that always computes and moves at the peak."""
+        computing_s = self.flops / (1e12 * peak_tflop_s)
+        moving_s = self.numbers * number_bytes / (1e9 * bandwidth_gb_s)
+        return 1e3 * max(computing_s, moving_s)
+
+
+def work_of(network: nn.Module, pictures: Tensor) -> Work:
+    """Count what a network does, on a CPU; only convolutions count.
+
+    Their weights and the pictures are read once, their outputs written once and read once.
+    """
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    outputs: list[int] = []
+    hooks = [
+        layer.register_forward_hook(lambda _, __, output: outputs.append(output.numel()))
+        for layer in convolutions
+    ]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(pictures)
+    for hook in hooks:
+        hook.remove()
+    weights = sum(p.numel() for layer in convolutions for p in layer.parameters())
+    return Work(counter.get_total_flops(), weights + pictures.numel() + 2 * sum(outputs))
+
+
+def detector_pictures() -> list[Tensor]:
+    """What the detector is shown of a 1080p image."""
+    sizes = level_sizes(HEIGHT, WIDTH, DetectorOptions())
+    return [torch.zeros(1, 3, *(s + -s % SIZE_MULTIPLE for s in size)) for size in sizes]
+
+
+def crops(count: int) -> Tensor:
+    """As many pictures as Face Mesh is shown of so many faces."""
+    return torch.zeros(count, 3, CROP_SIZE_PX, CROP_SIZE_PX)
+
+
+@cache
+def work() -> dict[str, Work]:
+    """Of detection in a 1080p image, and of a look at some faces."""
+    detector, mesh = blazeface_full_range(), face_mesh_v2()
+    levels = [work_of(detector, picture) for picture in detector_pictures()]
+    weights = sum(p.numel() for p in detector.parameters())
+    flops, numbers = (sum(column) for column in zip(*levels, strict=True))
+    one = work_of(mesh, crops(1))
+    of_face = work_of(mesh, crops(2)).numbers - one.numbers
+    looks = {
+        f'keypoints, {n}': Work(n * one.flops, one.numbers + (n - 1) * of_face) for n in FACES
+    }
+    return {'detector': Work(flops, numbers - (len(levels) - 1) * weights), **looks}
+
+
+def event_ms(call: Callable[[], object], runs: int) -> dict[str, float]:
+    """Percentiles of the time between two CUDA events around a call, after ten to warm up."""
+    times_ms = []
+    for _ in range(runs + 10):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        times_ms.append(start.elapsed_time(end))
+    return {f'p{p}_ms': float(np.percentile(times_ms[10:], p)) for p in (5, 50, 95)}
+
+
+def device_path(device: str, runs: int) -> dict[str, dict[str, float]]:
+    """Times of the networks alone, and of `track` with 1080p images on the GPU, image by image."""
+    networks = load_networks(device)
+    shown = [picture.to(networks.device) for picture in detector_pictures()]
+    results = {'detector': event_ms(lambda: [networks.detector(p) for p in shown], runs)}
+    for count in FACES:
+        pictures = crops(count).to(networks.device)
+        results[f'keypoints, {count}'] = event_ms(lambda p=pictures: networks.keypoints(p), runs)
+    for count in FACES:
+        results[f'track, {count}'] = event_ms(_tracking(networks, count), runs)
+    return results
+
+
+def _tracking(networks: Networks, count: int) -> Callable[[], object]:
+    """One call for each image of a stream with so many faces."""
+    estimator, camera = FacePoseEstimator(networks=networks), camera_of(WIDTH, HEIGHT)
+    images = drifting(faces_in(WIDTH, HEIGHT, count), 16)
+    frames = [torch.from_numpy(image).to(estimator.device) for image in images]
+    stamps = iter(range(1_000_000))
+
+    def track() -> object:
+        i = next(stamps)
+        return estimator.track(frames[i % len(frames)], camera, i / 30)
+
+    return track
+
+
+def table(
+    times: dict[str, dict[str, float]] | None, peak: Sequence[float] | None
+) -> dict[str, dict[str, float]]:
+    """Work, least time and measured times by stage, and print them.
+
+    Args:
+        times: Of `device_path`; None without a GPU.
+        peak: The GPU's bandwidth [GB/s] and its float16 peak [TFLOP/s]; None if unknown.
+    """
+    results: dict[str, dict[str, float]] = {}
+    for name, each in work().items():
+        results[name] = {'gflop': each.flops / 1e9, 'mb': 2 * each.numbers / 1e6}
+        if peak:
+            results[name]['least_ms'] = each.least_ms(*peak, number_bytes=2)
+    for name, found in (times or {}).items():
+        results[name] = results.get(name, {}) | found
+    formats = {
+        'gflop': '9.2f',
+        'mb': '9.0f',
+        'least_ms': '9.3f',
+        'p50_ms': '9.3f',
+        'p95_ms': '9.3f',
+    }
+    print(f'{"on the GPU, float16":<28}', *(f'{key:>9}' for key in formats), sep='')
+    for name, row in results.items():
+        cells = (
+            f'{row[key]:{as_}}' if key in row else f'{"-":>9}' for key, as_ in formats.items()
+        )
+        print(f'{name:<28}', *cells, sep='')
+    if times is None:
+        print('No GPU is at hand: its times were not taken.')
+    return results
