@@ -31,6 +31,10 @@ LEVEL_RATIO = 4.0  # below LARGEST / SMALLEST, so neighbouring levels overlap
 # is too fine for a face sees a second one around the nose or the mouth.
 CONTAINED = 0.7
 MIN_IMAGE_PX = 64
+_MAX_LIKELY = 1024  # cells of one level: a hundred faces, a dozen cells each
+
+# single_shot: also poses, and faces too small for keypoints; see faces/single_shot_detector.py.
+DETECTORS = ('blazeface', 'single_shot')
 
 # (N, 3, H, W) float RGB in [-1, 1] -> logits (N, C), regressions (N, C, 16)
 Network = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -46,12 +50,15 @@ class DetectorOptions:
 
     score_threshold: float = 0.5  # in (0, 1); lower finds more faces and more of what is none
     min_face_px: float = 40.0  # smallest face height looked for, in image px, at least 16
+    network: str = 'blazeface'  # one of DETECTORS
     # Longer side of the finest picture given to the network: bounds the time. It also bounds the
     # smallest face: in an image of W px, 16 * W / max_input_px px.
     max_input_px: int = 512
     nms_iou: float = 0.3  # in (0, 1); proposals that overlap more are the same face
 
     def __post_init__(self) -> None:
+        if self.network not in DETECTORS:
+            raise ValueError(f"detector '{self.network}' is not one of {', '.join(DETECTORS)}")
         if not 0 < self.score_threshold < 1:
             raise ValueError(f'score_threshold must be in (0, 1), got {self.score_threshold}')
         if not self.min_face_px >= SMALLEST_FACE_INPUT_PX:
@@ -106,17 +113,17 @@ class FaceDetector:
                 device.
 
         Returns:
-            N >= 0 faces, best first, on the image's device, float32, in full-image pixels.
+            N >= 0 faces, best first, on the CPU, float32, in full-image pixels.
             Boxes reach from the hairline to the chin and are about square.
 
         Raises:
             ValueError: the image is not as above.
         """
-        _check_image(image_rgb)
+        check_image(image_rgb)
         height, width = image_rgb.shape[:2]
         picture = image_rgb.permute(2, 0, 1)[None]  # (1, 3, H, W)
-        if picture.is_cuda:
-            picture = picture.float()  # CUDA has no antialiased resize of bytes
+        if picture.device.type != 'cpu':
+            picture = picture.float()  # only CPUs resize bytes with antialiasing
         proposals = []
         for size in level_sizes(height, width, self.options):
             picture = F.interpolate(picture, size, mode='bilinear', antialias=True)
@@ -134,14 +141,26 @@ class FaceDetector:
         padded = network_input(picture)
         logits, regressions = self.network(padded)
         least = math.log(self.options.score_threshold / (1 - self.options.score_threshold))
-        cells = (logits[0] > least).nonzero()[:, 0]
-        boxes, points = decode_proposals(
-            regressions[0, cells], cells, grid_width=padded.shape[-1] // STRIDE
-        )
+        cells, logits, regressions = _likely(logits[0], regressions[0], least)
+        boxes, points = decode_proposals(regressions, cells, grid_width=padded.shape[-1] // STRIDE)
         scale = boxes.new_tensor([image_size[1] / width, image_size[0] / height])  # x, y
         boxes_xyxy = (boxes + 0.5) * scale.repeat(2) - 0.5
         points_uv = (points + 0.5) * scale - 0.5
-        return Faces(boxes_xyxy, logits[0, cells].sigmoid(), points_uv)
+        return Faces(boxes_xyxy, logits.sigmoid(), points_uv)
+
+
+def _likely(logits: Tensor, regressions: Tensor, least: float) -> tuple[Tensor, Tensor, Tensor]:
+    """On the CPU: the cells above a logit, and their logits and regressions.
+
+    A GPU gives all that there may be in one download; it would be asked for their number first.
+    """
+    if logits.device.type != 'cpu':
+        best, cells = logits.topk(min(_MAX_LIKELY, len(logits)))
+        rows = torch.cat([cells[:, None].float(), best[:, None], regressions[cells]], 1).cpu()
+        rows = rows[rows[:, 1] > least]
+        return rows[:, 0].long(), rows[:, 1], rows[:, 2:]
+    cells = (logits > least).nonzero()[:, 0]
+    return cells, logits[cells], regressions[cells]
 
 
 def network_input(picture: Tensor) -> Tensor:
@@ -157,7 +176,8 @@ def network_input(picture: Tensor) -> Tensor:
     return padded.to(memory_format=torch.channels_last)
 
 
-def _check_image(image_rgb: Tensor) -> None:
+def check_image(image_rgb: Tensor) -> None:
+    """Refuse what is no image for a detector, see `FaceDetector.detect`."""
     shape = tuple(image_rgb.shape)
     if (
         image_rgb.dtype != torch.uint8

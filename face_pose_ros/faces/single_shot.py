@@ -34,6 +34,7 @@ from face_pose_ros.faces.box_camera import box_rotation, pixels_per_radian
 from face_pose_ros.faces.nms import nms
 from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.weights import load_weights
 
 HEAD_SIZE_M = 0.24  # the mean head's height: the apparent size is in this unit
 # Middle of the head in the head frame [m]: near it from wherever a head is seen.
@@ -61,6 +62,7 @@ class SingleShotOptions:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
 
 
+PACKAGED = SingleShotOptions((16, 32, 64, 96, 128), blocks=1, neck_channels=48, head_blocks=2)
 STRIDES = (8, 16, 32)  # px
 SIZE_MULTIPLE = 32  # of both sides of the picture [px]
 # A stride looks for heads of 2 to 5 of its cells; the last one for all that are larger.
@@ -113,7 +115,7 @@ class SingleShot(nn.Module):
             # A rare class: start with a score of about 0.01 (Lin et al., "Focal Loss", 2017).
             self.head.bias.copy_(torch.tensor([-4.6, 0, 0, 1.2, *_FRONTAL_COLUMNS]))
 
-    def forward(self, pictures: Tensor) -> list[Tensor]:
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """Look at whole pictures.
 
         Args:
@@ -143,7 +145,23 @@ class SingleShot(nn.Module):
             side = lateral(grid)
             merged = side if merged is None else side + F.interpolate(merged, scale_factor=2)
             outputs.append(self.head(self.tower(smooth(merged))))
-        return outputs[::-1]
+        return tuple(outputs[::-1])
+
+
+def packaged_single_shot(device: torch.device | str = 'cpu') -> SingleShot:
+    """Build the network with the packaged weights, for inference only.
+
+    Raises:
+        WeightsError: the weights file is missing or damaged.
+    """
+    network, prefix = SingleShot(PACKAGED), 'network.'
+    weights = load_weights('single_shot')
+    state = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+    counters = {n: c for n, c in network.state_dict().items() if n.endswith('_tracked')}
+    network.load_state_dict(state | counters)
+    network.requires_grad_(False).eval()
+    # torch's stubs lack this argument.
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def cell_poses(outputs: Sequence[Tensor]) -> CellPoses:
@@ -203,6 +221,12 @@ def cells_of_poses(T_cam_head: Tensor, camera: Camera) -> tuple[CellPoses, Tenso
     return CellPoses(torch.zeros_like(distance), uv, size.log(), columns), valid
 
 
+def head_boxes(cells: CellPoses) -> Tensor:
+    """(M, 4) px: squares around heads, of their apparent size, whatever the rotation."""
+    half = 0.5 * cells.log_size.exp()[:, None]
+    return torch.cat([cells.uv - half, cells.uv + half], -1)
+
+
 def boxes_of_poses(T_cam_head: Tensor, xyz_head: Tensor, camera: Camera) -> Tensor:
     """(M, 4) px: bounds of the head's points (P, 3) at poses (M, 4, 4), not clipped."""
     uv, valid, _ = camera.project(se3.apply(T_cam_head, xyz_head))
@@ -235,7 +259,8 @@ def decode_faces(
         camera: Of the picture, float64.
         xyz_head: (P, 3) m, points of the mean face, whose bounds are the box.
         score_threshold: In (0, 1).
-        max_iou: More intersection over union with a better box means the same face.
+        max_iou: More intersection over union with a better one's `head_boxes` means the same face:
+            the boxes of a face turned wrongly lie apart.
         max_proposals: The best ones, before suppression.
     """
     best = cells.score.sigmoid().topk(min(max_proposals, len(cells.score)))
@@ -245,7 +270,7 @@ def decode_faces(
     boxes = boxes_of_poses(T, xyz_head.to(T), camera)
     usable = (valid & boxes.isfinite().all(-1)).nonzero()[:, 0]
     scores = cells.score.sigmoid()[usable]
-    faces = usable[nms(boxes[usable], scores, max_iou)]
+    faces = usable[nms(head_boxes(cells)[usable], scores, max_iou)]
     return PosedFaces(T[faces], boxes[faces], cells.score.sigmoid()[faces])
 
 

@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from face_pose_ros.faces.head_uncertainty import normalised_errors
 from face_pose_ros.faces.nms import box_overlaps
 from face_pose_ros.faces.single_shot import (
     CellPoses,
     PosedFaces,
-    boxes_of_poses,
-    cell_poses,
     cells_of_poses,
     decode_faces,
+    head_boxes,
 )
-from face_pose_ros.geometry import so3
+from face_pose_ros.faces.single_shot_levels import cells_of_picture
+from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.training.scenes import SceneBatch, moved_scenes
 from face_pose_ros.training.single_shot_losses import SingleShotLossOptions, is_wanted
 
-SIZE_BINS_PX = ((16, 32), (32, 64), (64, 128), (128, 1000))
-_MIN_IOU = 0.4  # of the boxes of a face and its answer
+# Apparent sizes of heads of 0.24 m; those of other sizes are not looked at.
+SIZE_BINS_PX = ((20, 28), (28, 40), (40, 56), (56, 80), (80, 160), (160, 400))
+# Of the squares around a head and its answer, see `head_boxes`: a wrong rotation is an error of
+# the pose, and not a face that is missed.
+_MIN_IOU = 0.4
 # One false answer per ten pictures is what the score threshold is set to.
 _FALSE_PER_PICTURE = 0.1
+
+
+class Answers(NamedTuple):
+    """What a network says of J heads that are to be found, and of what is none."""
+
+    size_px: Tensor  # (J,) apparent size
+    score: Tensor  # (J,) of the best answer, 0 without one
+    error: Tensor  # (J, 6) of its pose, see `normalised_errors`; NaN without one
+    log_size: Tensor  # (J,) logarithm of its apparent size [px]
+    false_scores: Tensor  # (F,) of answers that lie on no head
+    pictures: int
+
+    @property
+    def threshold(self) -> float:
+        """Least score with which there is one false answer in ten pictures."""
+        allowed = int(_FALSE_PER_PICTURE * self.pictures)
+        false = self.false_scores.sort(descending=True).values
+        return float(false[allowed]) if len(false) > allowed else 0.0
 
 
 def predict_scenes(
@@ -31,8 +55,7 @@ def predict_scenes(
 ) -> list[PosedFaces]:
     """Faces of each picture of a batch, in [0, 1], on the network's device."""
     with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=amp):
-        outputs = network(batch.pictures.contiguous(memory_format=torch.channels_last))
-    cells = cell_poses(outputs)
+        cells = cells_of_picture(network, batch.pictures)
     faces = []
     for i, camera in enumerate(batch.camera_list()):
         of_one = CellPoses(*(field[i] for field in cells))
@@ -51,72 +74,86 @@ def evaluate_scenes(
     """Recall and pose errors at one false answer per ten pictures, by apparent head size.
 
     Returns:
-        For each bin of sizes, and for all: `heads`; `recall`, the share found; `rotation_deg`,
-        mean angle of those found; `depth_percent`, mean absolute error of their distance. For all
-        also `score_threshold`.
+        For each bin of sizes, and for all of them: `heads`; `recall`, the share found;
+        `rotation_deg`, mean angle of those found, and `rotation_median_deg`; `depth_percent`, mean
+        absolute error of the distance of the head's middle. For all also `score_threshold`.
     """
-    found, false_scores, pictures = [], [], 0
+    answers = answers_of(network, batches, xyz_head, options, device, amp)
+    size, low, high = answers.size_px, SIZE_BINS_PX[0][0], SIZE_BINS_PX[-1][1]
+    figures = {f'{a}-{b}': _row(answers, (size >= a) & (size < b)) for a, b in SIZE_BINS_PX}
+    figures['all'] = _row(answers, (size >= low) & (size < high))
+    figures['all']['score_threshold'] = answers.threshold
+    return figures
+
+
+def answers_of(
+    network: nn.Module,
+    batches: list[Any],
+    xyz_head: Tensor,
+    options: SingleShotLossOptions,
+    device: str,
+    amp: bool,
+) -> Answers:
+    """Compare what a network says of pictures with what they show; see `evaluate_scenes`."""
+    parts, false, pictures = [], [], 0
+    # Whatever size the network is trained for.
+    options = replace(options, max_size_px=math.inf)
     for batch in batches:
         none = torch.zeros(len(batch.pictures))
         batch = moved_scenes(batch, none.bool(), none + 1, torch.zeros(len(none), 2)).to(device)
         with torch.no_grad():
-            answers = predict_scenes(network, batch, xyz_head.to(device), amp)
-        pictures += len(answers)
-        for i, (faces, camera) in enumerate(zip(answers, batch.camera_list(), strict=True)):
+            said = predict_scenes(network, batch, xyz_head.to(device), amp)
+        for i, (faces, camera) in enumerate(zip(said, batch.camera_list(), strict=True)):
             mine = batch.image_index == i
-            one, false = _match(faces, batch, mine, camera, xyz_head.to(device), options)
-            found.append(one.cpu())
-            false_scores.append(false.cpu())
-    rows, false = torch.cat(found), torch.cat(false_scores).sort(descending=True).values
-    allowed = int(_FALSE_PER_PICTURE * pictures)
-    threshold = float(false[allowed]) if len(false) > allowed else 0.0
-    figures = {
-        f'{a}-{b}': _row(rows[(rows[:, 0] >= a) & (rows[:, 0] < b)], threshold)
-        for a, b in SIZE_BINS_PX
-    }
-    figures['all'] = _row(rows, threshold) | {'score_threshold': threshold}
-    return figures
+            rows, wrong = _match(faces, batch, mine, camera, options)
+            parts.append(rows)
+            false.append(wrong)
+        pictures += len(said)
+    size_px, score, error, log_size = (
+        torch.cat(field).cpu() for field in zip(*parts, strict=True)
+    )
+    return Answers(size_px, score, error, log_size, torch.cat(false).cpu(), pictures)
 
 
 def _match(
     faces: PosedFaces,
     batch: SceneBatch,
     mine: Tensor,
-    camera: Any,
-    xyz_head: Tensor,
+    camera: Camera,
     options: SingleShotLossOptions,
-) -> tuple[Tensor, Tensor]:
-    """Rows (H, 4) size, score or 0, angle, depth error of heads; scores of false answers."""
+) -> tuple[list[Tensor], Tensor]:
+    """All but the last two fields of `Answers` of one picture, and scores of false answers."""
     T = batch.T_cam_head[mine]
     cells, visible = cells_of_poses(T, camera)
     size_px = cells.log_size.exp()
     size = (camera.height, camera.width)
     wanted = visible & is_wanted(T, cells, batch.visible_fraction[mine], size, options)
-    truth = boxes_of_poses(T, xyz_head.to(T), camera)
-    both = torch.cat([truth, faces.boxes_xyxy]).nan_to_num(0, 0, 0)
+    said, _ = cells_of_poses(faces.T_cam_head, camera)
+    both = torch.cat([head_boxes(cells), head_boxes(said)]).nan_to_num(0, 0, 0)
     iou = box_overlaps(both)[0][: len(T), len(T) :]
-    rows = T.new_zeros(len(T), 4)
-    rows[:, 0] = size_px
+    score, log_size = T.new_zeros(len(T)), T.new_zeros(len(T))
+    error = T.new_full((len(T), 6), torch.nan)
     false = []
-    for j, score in enumerate(faces.scores):
-        fits = (iou[:, j] >= _MIN_IOU) & (rows[:, 1] == 0)
+    for j in range(len(faces.scores)):
+        fits = (iou[:, j] >= _MIN_IOU) & (score == 0)
         if bool(fits.any()):
             head = int(torch.where(fits, iou[:, j], -1.0).argmax())
-            rows[head, 1] = score
-            estimate = faces.T_cam_head[j]
-            rows[head, 2] = so3.angle_between(estimate[:3, :3], T[head, :3, :3]).rad2deg()
-            ratio = estimate[:3, 3].norm() / T[head, :3, 3].norm()
-            rows[head, 3] = 100 * (ratio - 1).abs()
+            score[head] = faces.scores[j]
+            pair = faces.T_cam_head[j : j + 1], T[head : head + 1]
+            error[head], log_size[head] = (x[0] for x in normalised_errors(*pair, camera))
         elif not bool((iou[:, j] >= _MIN_IOU).any()):
-            false.append(score)
-    return rows[wanted], torch.stack(false) if false else faces.scores[:0]
+            false.append(faces.scores[j])
+    rows = [field[wanted] for field in (size_px, score, error, log_size)]
+    return rows, torch.stack(false) if false else faces.scores[:0]
 
 
-def _row(rows: Tensor, threshold: float) -> dict[str, float]:
-    hit = rows[rows[:, 1] > threshold]
+def _row(answers: Answers, these: Tensor) -> dict[str, float]:
+    found = these & (answers.score > answers.threshold)
+    angle = answers.error[found, 3:].norm(dim=-1).rad2deg()
     return {
-        'heads': float(len(rows)),
-        'recall': len(hit) / max(len(rows), 1),
-        'rotation_deg': float(hit[:, 2].mean()),
-        'depth_percent': float(hit[:, 3].mean()),
+        'heads': float(these.sum()),
+        'recall': int(found.sum()) / max(int(these.sum()), 1),
+        'rotation_deg': float(angle.mean()),
+        'rotation_median_deg': float(angle.nanmedian()) if len(angle) else math.nan,
+        'depth_percent': float(100 * answers.error[found, 2].abs().mean()),
     }

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from face_pose_ros.faces.single_shot import SIZE_MULTIPLE
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.training.augment import AugmentOptions, photometric
 from face_pose_ros.training.batches import Batch, DataError, complete_shards
 from face_pose_ros.training.shards import Shard
 
@@ -80,6 +79,8 @@ class SceneBatch(Batch):
         )
 
 
+# Pictures zoomed by less are halved before, lest they are aliased.
+_HALVED_BELOW = 0.7
 _LABELS = ('K', 'dist', 'image_index', 'T_cam_head', 'visible_fraction')
 
 
@@ -129,40 +130,25 @@ class SceneSource:
         return SceneBatch.from_labels(np.asarray(pictures.pictures[rows]), rows, labels)
 
 
-def augment_scenes(
-    batch: SceneBatch, options: AugmentOptions, generator: torch.Generator
+def moved_scenes(
+    batch: SceneBatch,
+    flip: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+    size: tuple[int, int] | None = None,
 ) -> SceneBatch:
-    """Mirrored, zoomed and shifted pictures that look different; sides multiples of 32 px.
-
-    Args:
-        batch: B pictures.
-        options: How strong; `log_scale` counts four times, for heads come in all sizes, and
-            `roll_deg` not at all: tangential distortion has no rolled counterpart.
-        generator: On the batch's device.
-    """
-    count, device = len(batch.pictures), batch.f.device
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(count, *shape, generator=generator, device=device)
-
-    flip = torch.rand(count, generator=generator, device=device) < options.flip
-    scale = (4 * options.log_scale * normal()).exp()
-    shift = normal(2) * options.shift
-    batch = moved_scenes(batch, flip, scale, shift)
-    return batch.with_pictures(photometric(batch.pictures, options, generator))
-
-
-def moved_scenes(batch: SceneBatch, flip: Tensor, scale: Tensor, shift: Tensor) -> SceneBatch:
-    """Pictures mirrored, zoomed and shifted about their middle, cut to multiples of 32 px.
+    """Pictures mirrored, zoomed and shifted about their middle, cut.
 
     Args:
         batch: B pictures.
         flip: (B,) bool.
         scale: (B,) 1 keeps pixels as large as they are.
-        shift: (B, 2) of the picture's sides.
+        shift: (B, 2) of the new pictures' sides.
+        size: Height and width of the new pictures; the old ones cut to multiples of 32 px.
     """
     height, width = batch.pictures.shape[-2:]
-    size = [side // SIZE_MULTIPLE * SIZE_MULTIPLE for side in (height, width)]
+    if size is None:
+        size = (height // SIZE_MULTIPLE * SIZE_MULTIPLE, width // SIZE_MULTIPLE * SIZE_MULTIPLE)
     if min(size) == 0:
         raise DataError(f'pictures of {width} x {height} px: at least {SIZE_MULTIPLE} expected')
     old = batch.f.new_tensor([width, height])
@@ -178,9 +164,12 @@ def moved_scenes(batch: SceneBatch, flip: Tensor, scale: Tensor, shift: Tensor) 
         [len(zoom), 3, *size],
         align_corners=False,
     )
-    pictures = F.grid_sample(
-        batch.pictures.float() / 255, grid, 'bilinear', 'zeros', align_corners=False
-    )
+    whole = batch.pictures.float() / 255
+    pictures = F.grid_sample(whole, grid, 'bilinear', 'zeros', align_corners=False)
+    small = (scale < _HALVED_BELOW).nonzero()[:, 0]
+    if len(small) and height % 2 == width % 2 == 0:
+        halved = F.avg_pool2d(whole[small], 2)  # the same outer borders, so the same grid
+        pictures[small] = F.grid_sample(halved, grid[small], 'bilinear', 'zeros', False)
     # Mirror the camera's x and the head's y: two reflections make a rotation again.
     of_head = sign[batch.image_index]
     one = torch.ones_like(of_head)

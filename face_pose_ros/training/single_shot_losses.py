@@ -40,6 +40,7 @@ class SingleShotLossOptions:
     # Heads of which less is seen, or whose middle is outside, are neither face nor background.
     min_visible: float = 0.3
     min_size_px: float = 16.0  # nor do smaller ones
+    max_size_px: float = 160.0  # nor larger ones: those are found in a smaller picture
     max_yaw_deg: float = 110.0  # nor those seen further from behind
 
 
@@ -108,7 +109,8 @@ def is_wanted(
     high = cells.uv.new_tensor([size[1], size[0]]) - 0.5
     inside = ((cells.uv >= -0.5) & (cells.uv < high)).all(-1)
     enough = (visible_fraction >= options.min_visible) & inside
-    enough &= cells.log_size.exp() >= options.min_size_px
+    size_px = cells.log_size.exp()
+    enough &= (size_px >= options.min_size_px) & (size_px <= options.max_size_px)
     return enough & (_yaw_deg(T_cam_head).abs() <= options.max_yaw_deg)
 
 
