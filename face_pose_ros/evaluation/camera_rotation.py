@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from face_pose_ros.estimator import FacePose, FacePoseEstimator
+from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.evaluation.portraits import load_image, load_portraits
 from face_pose_ros.evaluation.virtual_camera import (
     LENSES,
@@ -27,6 +27,7 @@ from face_pose_ros.evaluation.virtual_camera import (
     random_views,
     render_view,
 )
+from face_pose_ros.face_pose import FacePose
 
 
 @dataclass(frozen=True)

@@ -112,12 +112,28 @@ def score(
     R = R_cam_head @ R_HEAD_LABEL
     R_true = rotation_from_label(pitch_yaw_roll_deg)
     bins = yaw_bins(pitch_yaw_roll_deg[:, 1])
-    frontal = answered & next(iter(bins.values()))
-    C = constant_rotation(R[frontal], R_true[frontal]) if frontal.any() else np.eye(3)
+    C = _alignment(R, R_true, answered, pitch_yaw_roll_deg[:, 1])
     return [
         _row(name, mask, answered, R, R @ C, covariance, pitch_yaw_roll_deg)
         for name, mask in bins.items()
     ]
+
+
+def aligned_errors_deg(
+    R_cam_head: Array, answered: NDArray[np.bool_], pitch_yaw_roll_deg: Array
+) -> Array:
+    """(N,) [deg] geodesic errors of faces, NaN where there is no answer; arguments as in `score`.
+
+    The rotation that fits the first bin best is removed.
+    """
+    R, R_true = R_cam_head @ R_HEAD_LABEL, rotation_from_label(pitch_yaw_roll_deg)
+    C = _alignment(R, R_true, answered, pitch_yaw_roll_deg[:, 1])
+    return np.where(answered, geodesic_deg(R @ C, R_true), np.nan)
+
+
+def _alignment(R: Array, R_true: Array, answered: NDArray[np.bool_], yaw_deg: Array) -> Array:
+    frontal = answered & next(iter(yaw_bins(yaw_deg).values()))
+    return constant_rotation(R[frontal], R_true[frontal]) if frontal.any() else np.eye(3)
 
 
 def _row(

@@ -16,6 +16,8 @@ from face_pose_ros.weights import load_weights
 
 CROP_SIZE_PX = 256
 POINTS = 478
+# Corners and lids of the right and the left eye; 468 to 472 and 473 to 477 are their irises.
+EYELIDS = ((33, 133, 159, 145), (263, 362, 386, 374))
 # Mirror partners of points 468 to 477: centre of the right iris and its four sides, then the left.
 _IRIS_PARTNERS = (473, 476, 475, 474, 477, 468, 471, 470, 469, 472)
 

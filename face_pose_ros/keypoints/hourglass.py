@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from face_pose_ros.keypoints.heatmaps import TARGET_SIGMA
+from face_pose_ros.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,69 @@ def positive_heatmaps(maps: Tensor, options: HourglassOptions) -> Tensor:
         return maps
     probability = maps.flatten(-2).softmax(-1).view_as(maps)
     return 2 * math.pi * TARGET_SIGMA**2 * probability
+
+
+_SUREST = 0.999  # about one in a thousand crops of anything looks like a head
+
+
+@dataclass(frozen=True)
+class HeatmapCalibration:
+    """What is measured of a trained network, on heads that it has never seen."""
+
+    cov_gain: float  # covariance = cov_gain * the heatmap's + cov_floor_px2 * identity
+    cov_floor_px2: float  # of the crop
+    presence_slope: float  # presence = logistic(slope * (mean confidence - middle))
+    presence_middle: float
+    independent_keypoints: float  # see `PoseOptions`
+
+    def covariance(self, cov_uv: Tensor) -> Tensor:
+        """Of keypoints (..., 2, 2) px^2 of the crop, whose heatmaps have these covariances."""
+        eye = torch.eye(2, dtype=cov_uv.dtype, device=cov_uv.device)
+        return self.cov_gain * cov_uv + self.cov_floor_px2 * eye
+
+    def presence(self, confidence: Tensor) -> Tensor:
+        """(N,) in [0, 1], from the confidences (N, K) of the keypoints."""
+        logit = self.presence_slope * (confidence.mean(-1) - self.presence_middle)
+        return logit.sigmoid().clamp_max(_SUREST)
+
+
+class PackagedHourglass(nn.Module):
+    """The trained network: crops -> the heatmaps of its last stack."""
+
+    OPTIONS = HourglassOptions(
+        keypoints=86,
+        input_px=128,
+        stem_channels=(24, 48),
+        channels=(64, 128, 192, 192),
+        stacks=1,
+        distribution=True,
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = StackedHourglass(self.OPTIONS)
+
+    def forward(self, crop: Tensor) -> Tensor:
+        """Map (N, 3, 128, 128) RGB in [0, 1] to (N, 86, 32, 32), see `positive_heatmaps`."""
+        return positive_heatmaps(self.network(crop)[:, -1], self.OPTIONS)
+
+
+def packaged_hourglass(device: torch.device | str = 'cpu') -> PackagedHourglass:
+    """Build the network with the packaged weights, for inference only.
+
+    Raises:
+        WeightsError: the weights file is missing or damaged.
+    """
+    hourglass, weights = PackagedHourglass(), load_weights('hourglass')
+    hourglass.load_state_dict({n: v for n, v in weights.items() if n.startswith('network.')})
+    hourglass.requires_grad_(False).eval()
+    # torch's stubs lack this argument.
+    return hourglass.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def packaged_calibration() -> HeatmapCalibration:
+    """Of the packaged weights."""
+    return HeatmapCalibration(*load_weights('hourglass')['calibration'].tolist())
 
 
 def _conv(c_in: int, c_out: int, kernel: int) -> nn.Conv2d:

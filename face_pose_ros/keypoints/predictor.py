@@ -18,7 +18,13 @@ from face_pose_ros.keypoints.crop import (
     jittered,
     render_crops,
 )
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, POINTS, FaceMeshPoints, mirror_partners
+from face_pose_ros.keypoints.face_mesh import (
+    CROP_SIZE_PX,
+    EYELIDS,
+    POINTS,
+    FaceMeshPoints,
+    mirror_partners,
+)
 from face_pose_ros.keypoints.uncertainty import KeypointUncertainty, keypoint_uncertainty
 from face_pose_ros.types import Faces, Keypoints
 
@@ -30,8 +36,7 @@ _SETTLED = 0.01
 _LOST = 0.02
 
 # Keypoints that keep the crop upright: rings of both eyes, and the ends of the midline.
-_EYE_RIGHT = torch.tensor([33, 133, 159, 145])
-_EYE_LEFT = torch.tensor([263, 362, 386, 374])
+_EYE_RIGHT, _EYE_LEFT = torch.tensor(EYELIDS)
 _FOREHEAD = torch.tensor([10, 151])
 _CHIN = torch.tensor([152, 175])
 # The irises behind the 468 points of the face's surface turn with the gaze, not with the head.
@@ -48,7 +53,11 @@ class KeypointPredictor:
     """
 
     def __init__(
-        self, network: Callable[[Tensor], FaceMeshPoints], looks: int, jitters: int = 0
+        self,
+        network: Callable[[Tensor], FaceMeshPoints],
+        looks: int,
+        jitters: int = 0,
+        device: torch.device | str = 'cpu',
     ) -> None:
         """Take the network and how much to make of it.
 
@@ -56,10 +65,12 @@ class KeypointPredictor:
             network: `face_mesh_v2`, or the same network run by another engine.
             looks: How often to look at a new face at most, 1 or more.
             jitters: Crops to average for each face after that; 0 takes the last look.
+            device: The network's. All else happens on the CPU, but for an image on this device.
         """
         self.network = network
         self.looks = looks
         self.jitters = jitters
+        self._device = torch.device(device)
         self._uncertainty = keypoint_uncertainty()
         self._mirror_partners = mirror_partners()
 
@@ -69,13 +80,13 @@ class KeypointPredictor:
         Args:
             image: (H, W, 3) uint8 RGB.
             faces: N faces; if any lacks its anchors (NaN), all are taken as upright.
-            camera: The image's camera, float64, on the image's device.
+            camera: The image's camera, float64, on the CPU.
 
         Returns:
             Keypoints of the N faces; presence 0 where the lens has no ray for a crop.
         """
         if len(faces) == 0:
-            return _no_keypoints(camera)
+            return unmeasured(0, POINTS, camera)
         upright = bool(faces.anchors_uv.isnan().any())
         anchors_uv = None if upright else faces.anchors_uv
         crops = crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, CROP_SIZE_PX, _MARGIN)
@@ -90,14 +101,14 @@ class KeypointPredictor:
         Args:
             image: (H, W, 3) uint8 RGB.
             uv: (N, 478, 2) px, keypoints in the image before.
-            camera: The image's camera, float64, on the image's device.
+            camera: The image's camera, float64, on the CPU.
 
         Returns:
             As in `predict`; presence 0 too where a face moved too far to be measured well, in
             one look more than a new face gets: it costs less than detecting the face again.
         """
         if len(uv) == 0:
-            return _no_keypoints(camera)
+            return unmeasured(0, POINTS, camera)
         keypoints, moved = self._follow(image, uv, camera, self.looks + 1)
         keypoints = self._sharpened(image, keypoints, camera)
         return replace(keypoints, presence=torch.where(moved < _LOST, keypoints.presence, 0.0))
@@ -165,9 +176,10 @@ class KeypointPredictor:
 
     def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> tuple[Keypoints, Tensor]:
         """Keypoints in the image, and the side (N,) px that each crop has there."""
-        points = self.network(render_crops(image, crops, camera))
-        presence = torch.where(crops.valid, points.presence, 0.0)
-        uv, cov_uv, J = carried_to_image(points.uv, crops, camera, self._uncertainty)
+        points = self.network(render_crops(image, crops, camera, self._device))
+        uv_crop, presence = _on_cpu(points)
+        presence = torch.where(crops.valid, presence, 0.0)
+        uv, cov_uv, J = carried_to_image(uv_crop, crops, camera, self._uncertainty)
         a, b, c, d = J.flatten(1).unbind(1)
         return Keypoints(uv, cov_uv, presence), CROP_SIZE_PX * (a * d - b * c).abs().sqrt()
 
@@ -227,7 +239,16 @@ def carried_to_image_torch(
     return uv, torch.where(seen[..., None, None], cov_uv, unseen), J
 
 
-def _no_keypoints(camera: Camera) -> Keypoints:
-    """Keypoints of no face, without asking the network: empty batches cost milliseconds."""
-    empty = camera.f.new_zeros(0)
-    return Keypoints(empty.view(0, POINTS, 2), empty.view(0, POINTS, 2, 2), empty.float())
+def _on_cpu(points: FaceMeshPoints) -> tuple[Tensor, Tensor]:
+    """Keypoints (N, 478, 2) px and presences (N,), in one download."""
+    if points.uv.device.type == 'cpu':
+        return points.uv, points.presence
+    both = torch.cat([points.uv.flatten(1), points.presence[:, None]], 1).cpu()
+    return both[:, :-1].unflatten(1, (-1, 2)).contiguous(), both[:, -1]
+
+
+def unmeasured(count: int, points: int, camera: Camera) -> Keypoints:
+    """Keypoints (N, K) that no network was asked for: empty batches cost milliseconds."""
+    uv = camera.f.new_zeros(count, points, 2)
+    cov_uv = torch.diag_embed(torch.full_like(uv, torch.inf))
+    return Keypoints(uv, cov_uv, uv.new_zeros(count).float())

@@ -88,6 +88,26 @@ def deformable_face(device: torch.device | str = 'cpu') -> FaceModel:
     return _build(weights, modes, tuple(names), device)
 
 
+def semantic_head(device: torch.device | str = 'cpu') -> FaceModel:
+    """The same shapes at the K = 86 semantic keypoints, ears and skull included.
+
+    Coefficients mean what they mean for `deformable_face`; see weights/semantic_head.md.
+    """
+    face, weights = deformable_face(), load_weights('semantic_head')
+    index = weights['face_mesh_index'].long()
+    is_face = index >= 0
+    xyz_head, modes = face.xyz_head[index], face.modes[:, index]
+    xyz_head[~is_face] = weights['xyz_head'].double()
+    modes[:, ~is_face] = weights['modes'].double()
+    return replace(
+        face,
+        xyz_head=xyz_head.to(device),
+        modes=modes.to(device),
+        normals=torch.nn.functional.normalize(xyz_head - xyz_head.mean(0), dim=-1).to(device),
+        triangles=face.triangles[:0].to(device),
+    )
+
+
 def canonical_face(device: torch.device | str = 'cpu') -> FaceModel:
     """MediaPipe's canonical face: the same 468 keypoints, one shape for everybody but its size."""
     weights = load_weights('canonical_face')

@@ -129,7 +129,9 @@ class MapProblem:
         uv = keypoints.uv[:, :count].to(model.xyz_head)
         cov_uv = keypoints.cov_uv[:, :count].to(model.xyz_head)
         usable = uv.isfinite().all(-1)
-        rays, has_ray = camera.unproject(torch.where(usable[..., None], uv, camera.c))
+        rays, has_ray = camera.unproject(
+            torch.where(usable[..., None], uv, camera.c[..., None, :])
+        )
         L, usable_covariance = _whitening(cov_uv)
         measured = usable & has_ray & usable_covariance
         J = camera.project(rays, jacobian=True).J_uv_xyz

@@ -16,6 +16,7 @@ from face_pose_ros.keypoints.hourglass import HourglassOptions
 from face_pose_ros.training.augment import AugmentOptions
 from face_pose_ros.training.losses import HourglassLossOptions
 from face_pose_ros.training.single_shot_losses import SingleShotLossOptions
+from face_pose_ros.training.windows import WindowOptions
 
 _Options = TypeVar('_Options')
 
@@ -31,6 +32,8 @@ class DataOptions:
     train: Sequence[str] = ()  # folders of shards
     validation: Sequence[str] = ()
     validation_pictures: int = 1000  # of each folder, the first ones
+    # Folder of AFLW2000-3D as evaluation.aflw2000 wants it: real pictures for an hourglass.
+    photographs: str = ''
     workers: int = 0  # processes that read ahead
 
 
@@ -58,6 +61,7 @@ class TrainConfig:
     single_shot_loss: SingleShotLossOptions = field(default_factory=SingleShotLossOptions)
     data: DataOptions = field(default_factory=DataOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
+    windows: WindowOptions = field(default_factory=WindowOptions)  # of scenes
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     accumulate: int = 1  # micro-batches per step
     seed: int = 0

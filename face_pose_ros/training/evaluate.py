@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from face_pose_ros.evaluation import metrics
+from face_pose_ros.evaluation import aflw2000, metrics
+from face_pose_ros.evaluation.aflw2000 import load_samples
 from face_pose_ros.keypoints.hourglass import StackedHourglass
 from face_pose_ros.training.batches import DataError
 from face_pose_ros.training.checkpoints import CheckpointError, load_checkpoint
@@ -75,10 +76,11 @@ def main(args: Sequence[str] | None = None) -> None:
             assert isinstance(task.network, StackedHourglass)
             shape = {k.removeprefix('shape.'): v for k, v in state['extra'].items()}
             model = head_model(shape)
-            rows = score_aflw2000(task.network, model, options.aflw2000, config.amp)
+            samples = load_samples(options.aflw2000)
+            rows = score_aflw2000(task.network, model, samples, config.amp)
             figures['aflw2000'] = [asdict(row) for row in rows]
             print('\n' + metrics.text({'AFLW2000-3D, the network alone': rows}))
-    except (CheckpointError, DataError, ShardError) as error:
+    except (CheckpointError, DataError, ShardError, aflw2000.DataError) as error:
         parser.error(str(error))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,13 +75,20 @@ def card(
         '**Training**',
         '',
     ]
-    for group in (f'{kind}_loss', 'optimiser', 'augment'):
+    groups = [f'{kind}_loss', 'optimiser', 'augment']
+    for group in groups + ['windows'] * (kind == 'single_shot'):
         values = ', '.join(f'{key} {value}' for key, value in config[group].items())
         lines.append(f'- {group}: {values}')
     if figures is not None:
         lines += ['', f'**Figures** (`training.evaluate`, step {figures["step"]})']
         for data, rows in figures['data'].items():
             lines += ['', f'{Path(data).name}', '', *_table(rows)]
+        if 'calibration' in figures:
+            lines += [
+                '',
+                'Errors over stated covariances (`training.calibrate_scenes`), 6 is right',
+            ]
+            lines += ['', *_table(figures['calibration'])]
         if 'aflw2000' in figures:
             rows = {row.pop('name'): row for row in map(dict, figures['aflw2000'])}
             lines += ['', 'AFLW2000-3D by |yaw| [deg], never trained on', '', *_table(rows)]
@@ -134,9 +142,13 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--name', required=True, help='of the files, without an ending')
     parser.add_argument('--out', type=Path, required=True, help='folder')
     parser.add_argument('--figures', type=Path, help='JSON file of training.evaluate')
+    parser.add_argument('--calibration', type=Path, help='.npz file whose arrays are added')
     options = parser.parse_args(args)
     try:
         state = load_checkpoint(options.checkpoint)
+        if options.calibration:
+            with np.load(options.calibration) as arrays:
+                state['extra'] |= {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         kind, sizes = network_options(state)
         metadata = {'network': kind, 'options': json.dumps(sizes), 'step': str(state['step'])}
         content = safetensors.torch.save(tensors_of(state), metadata)

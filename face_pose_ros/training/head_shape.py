@@ -5,11 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from face_pose_ros.pose.face_model import FaceModel
-
-# Adults' interpupillary distance predicts the size of the head to about so much; see
-# docs/face_model.md for the measured values of the face.
-_SIZE_SIGMA = 0.045
+from face_pose_ros.pose.face_model import FaceModel, deformable_face
 
 
 def fit_head_shape(xyz_head: Tensor, modes: int) -> dict[str, Tensor]:
@@ -22,7 +18,8 @@ def fit_head_shape(xyz_head: Tensor, modes: int) -> dict[str, Tensor]:
         modes: M, how many components to keep, at most N - 1.
 
     Returns:
-        'mean' (K, 3) m; 'modes' (M, K, 3) m per standard deviation; 'size_sigma' (), relative.
+        'mean' (K, 3) m; 'modes' (M, K, 3) m per standard deviation; 'size_sigma' (), that of
+        the packaged face, relative.
     """
     spread = xyz_head - xyz_head.mean(1, keepdim=True)
     size = spread.square().sum(-1).mean(-1).sqrt()
@@ -33,7 +30,7 @@ def fit_head_shape(xyz_head: Tensor, modes: int) -> dict[str, Tensor]:
     return {
         'mean': mean,
         'modes': components.view(-1, *mean.shape),
-        'size_sigma': torch.as_tensor(_SIZE_SIGMA, dtype=mean.dtype),
+        'size_sigma': torch.as_tensor(deformable_face().size_sigma, dtype=mean.dtype),
     }
 
 

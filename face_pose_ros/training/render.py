@@ -23,7 +23,8 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from face_pose_ros.training.heads import crops, keypoints, scenes
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.training.heads import crops, scenes
 from face_pose_ros.training.heads.assets import HELD_OUT, Assets, MissingAssetError, Split
 from face_pose_ros.training.heads.sheet import draw_sheet
 from face_pose_ros.training.heads.studio import FAMILIES, Models, Studio
@@ -106,7 +107,7 @@ def manifest(job: Job, assets: Assets) -> dict[str, Any]:
         'size_px': job.size_px if is_crops else None,
         'families': job.families,
         'ranges': crops.RANGES if is_crops else scenes.RANGES,
-        'keypoint_names': keypoints.NAMES,
+        'keypoint_names': semantic.NAMES,
         'held_out': HELD_OUT,
         'assets_sha256': assets.checksums(),
         'commit': _commit(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from face_pose_ros.evaluation import aflw2000
+from face_pose_ros.evaluation.aflw2000 import Sample, load_samples
 from face_pose_ros.faces.single_shot import SingleShot
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import StackedHourglass
@@ -17,11 +20,13 @@ from face_pose_ros.training.augment import augment_crops
 from face_pose_ros.training.batches import CropBatch, CropSource, DataError, epoch_indices
 from face_pose_ros.training.config import TrainConfig
 from face_pose_ros.training.evaluate_crops import evaluate_crops
+from face_pose_ros.training.evaluate_photos import score_aflw2000
 from face_pose_ros.training.evaluate_scenes import evaluate_scenes
 from face_pose_ros.training.head_shape import fit_head_shape, head_model
 from face_pose_ros.training.losses import hourglass_losses
-from face_pose_ros.training.scenes import SceneBatch, SceneSource, augment_scenes
+from face_pose_ros.training.scenes import SceneBatch, SceneSource
 from face_pose_ros.training.single_shot_losses import single_shot_losses
+from face_pose_ros.training.windows import augment_scenes
 
 _SHAPE_PICTURES, _SHAPE_MODES = 4000, 24
 
@@ -85,6 +90,7 @@ class HourglassTask:
             limit = config.data.validation_pictures
             validation = {f: CropSource([f], limit) for f in config.data.validation}
         self._validation = validation
+        self._photographs = _photographs(config.data.photographs)
         self._mirror = torch.from_numpy(semantic.MIRROR if mirror is None else mirror)
         self._shape = shape or self._fit_shape()
         count = len(self._shape['mean'])
@@ -128,14 +134,28 @@ class HourglassTask:
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
         """See `Task`."""
         assert isinstance(network, StackedHourglass)
-        return {
+        tables = {
             name: evaluate_crops(network, source, self._model, self._mirror, self.config)
             for name, source in self._validation.items()
         }
+        if self._photographs:
+            rows = score_aflw2000(network, self._model, self._photographs, self.config.amp)
+            tables[self.config.data.photographs] = {
+                row.name: {'mae_deg': row.mae_deg, 'geodesic_deg': row.geodesic_mean_deg}
+                for row in rows
+            }
+        return tables
 
     def extra_state(self) -> dict[str, Tensor]:
         """See `Task`."""
         return {f'shape.{name}': value.float() for name, value in self._shape.items()}
+
+
+def _photographs(folder: str) -> list[Sample]:
+    try:
+        return load_samples(Path(folder)) if folder else []
+    except aflw2000.DataError as error:
+        raise DataError(str(error)) from error
 
 
 class SingleShotTask:
@@ -166,7 +186,7 @@ class SingleShotTask:
         self._validation = validation
         if xyz_head is None:
             xyz_head = deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
-        self._face = xyz_head
+        self.face = xyz_head
 
     def batch(self, micro_batch: int) -> SceneBatch:
         """See `Task`."""
@@ -177,11 +197,14 @@ class SingleShotTask:
         self, network: nn.Module, batch: SceneBatch, generator: torch.Generator, step: int
     ) -> dict[str, Tensor]:
         """See `Task`."""
-        batch = augment_scenes(batch, self.config.augment, generator)
-        with torch.autocast(batch.f.device.type, torch.bfloat16, enabled=self.config.amp):
+        config = self.config
+        batch = augment_scenes(
+            batch, config.augment, config.windows, config.single_shot_loss, generator
+        )
+        with torch.autocast(batch.f.device.type, torch.bfloat16, enabled=config.amp):
             outputs = network(batch.pictures.contiguous(memory_format=torch.channels_last))
-        calibrated = self._face[::8].float().to(batch.f.device)
-        return single_shot_losses(outputs, batch, calibrated, self.config.single_shot_loss)
+        calibrated = self.face[::8].float().to(batch.f.device)
+        return single_shot_losses(outputs, batch, calibrated, config.single_shot_loss)
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
         """See `Task`."""
@@ -190,7 +213,7 @@ class SingleShotTask:
             name: evaluate_scenes(
                 network,
                 source.in_order(8),
-                self._face,
+                self.face,
                 config.single_shot_loss,
                 config.device,
                 config.amp,

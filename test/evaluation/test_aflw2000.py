@@ -13,7 +13,7 @@ from face_pose_ros.evaluation import aflw2000, metrics
 from face_pose_ros.evaluation.aflw2000 import Configuration, DataError, Export
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry import se3
-from face_pose_ros.pose.face_model import canonical_face
+from face_pose_ros.pose.face_model import canonical_face, deformable_face, semantic_head
 
 # The pictures are for research only: whoever has them says where they lie.
 FOLDER_VARIABLE = 'FACE_POSE_AFLW2000_DIR'
@@ -44,8 +44,13 @@ def known_export(angles, presence=1.0):
     count = len(angles)
     R = torch.from_numpy(metrics.rotation_from_label(angles) @ metrics.R_HEAD_LABEL.T)
     t = torch.tensor([0.02, -0.03, 0.9], dtype=torch.float64).expand(count, 3)
-    xyz_cam = se3.apply(se3.from_rt(R, t), canonical_face().xyz_head)
-    uv = photo_camera(450, 400).project(xyz_cam).uv.numpy().astype(np.float32)
+    uv, head_uv = (
+        photo_camera(450, 400)
+        .project(se3.apply(se3.from_rt(R, t), model.xyz_head))
+        .uv.numpy()
+        .astype(np.float32)
+        for model in (canonical_face(), semantic_head())
+    )
     cov_uv = np.broadcast_to(np.eye(2, dtype=np.float32), (*uv.shape, 2)).copy()
     seen = np.full(count, presence, np.float32)
     return Export(
@@ -59,6 +64,9 @@ def known_export(angles, presence=1.0):
         average_uv=uv.copy(),
         average_cov_uv=4 * cov_uv,
         average_presence=seen.copy(),
+        head_uv=head_uv,
+        head_cov_uv=np.broadcast_to(np.eye(2, dtype=np.float32), (*head_uv.shape, 2)).copy(),
+        head_presence=seen.copy(),
     )
 
 
@@ -142,12 +150,18 @@ def test_the_export_survives_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'configuration', [Configuration(), Configuration(aflw2000.multi_crop)], ids=['one', 'several']
+    'configuration',
+    [
+        Configuration(),
+        Configuration(aflw2000.multi_crop),
+        Configuration(aflw2000.hourglass, deformable_face),
+    ],
+    ids=['one', 'several', 'hourglass'],
 )
 def test_known_keypoints_have_no_error(configuration):
     angles = [[5, 10, -20], [-12, -25, 8], [4, 50, 3], [10, -70, 12], [0, 0, 0]]
     export = known_export(angles)
-    export.presence[4] = export.average_presence[4] = 0.49
+    export.presence[4] = export.average_presence[4] = export.head_presence[4] = 0.49
     rows = {r.name: r for r in aflw2000.score(export, configuration)}
     assert rows['all'].answered == 0.8
     assert rows['0-30'].answered == pytest.approx(2 / 3)
@@ -166,6 +180,28 @@ def test_the_command_prints_every_configuration(tmp_path, capsys, monkeypatch):
     aflw2000.main(['score', str(tmp_path / 'keypoints.npz'), '--table'])
     printed = capsys.readouterr().out.splitlines()
     assert sum(line.startswith('| several | ') for line in printed) == 4
+
+
+def test_where_face_mesh_sees_nothing_the_hourglass_answers():
+    export = known_export([[5, 10, -20], [4, 80, 3]])
+    export.presence[1] = 0.1
+    (*_, last) = aflw2000.score(export, aflw2000.CONFIGURATIONS['auto'])
+    assert last.answered == 1
+    assert last.geodesic_mean_deg < 1.5  # the canonical face is not quite the deformable one
+    (*_, last) = aflw2000.score(export, Configuration())
+    assert last.answered == 0.5
+
+
+def test_figures_and_a_plot_are_written(tmp_path, capsys):
+    known_export([[5, 10, -20], [4, 50, 3]]).save(tmp_path / 'keypoints.npz')
+    figures, picture = tmp_path / 'figures.json', tmp_path / 'plot.png'
+    args = ['score', tmp_path / 'keypoints.npz', '--json', figures, '--plot', picture]
+    aflw2000.main([str(a) for a in args])
+    capsys.readouterr()
+    written = json.loads(figures.read_text())
+    assert set(written) == set(aflw2000.CONFIGURATIONS)
+    assert [row['name'] for row in written['auto']] == ['0-30', '30-60', '60-99', 'all']
+    assert picture.read_bytes().startswith(b'\x89PNG')
 
 
 def test_the_set_at_hand_is_the_one_described(data_folder):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from face_pose_ros.pose.face_model import canonical_face, deformable_face
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.pose.face_model import canonical_face, deformable_face, semantic_head
 
 
 @pytest.mark.parametrize('build', [canonical_face, deformable_face])
@@ -61,3 +62,26 @@ def test_every_stride_th_keypoint(wavy):
     assert few.xyz_head.shape == (117, 3)
     assert torch.equal(few.modes[:, 1], wavy.modes[:, 4])
     assert torch.equal(few.normals[1], wavy.normals[4])
+
+
+def test_the_semantic_head_is_the_same_face_with_ears_and_a_skull(generator):
+    face, head = deformable_face(), semantic_head()
+    assert head.shape_names == face.shape_names
+    shape = torch.randn(3, len(face.shape_names), generator=generator).double()
+    index = torch.from_numpy(semantic.FACE_MESH_INDEX)
+    is_face = index >= 0
+    torch.testing.assert_close(
+        head.points(shape)[:, is_face], face.points(shape)[:, index[is_face]]
+    )
+    places = dict(zip(semantic.NAMES, head.xyz_head.tolist(), strict=True))
+    # Adults: 14 cm from ear to ear, which lie 9 cm behind the sellion; the head is 19 cm long.
+    assert places['tragion_left'][1] - places['tragion_right'][1] == pytest.approx(0.14, abs=0.015)
+    assert places['tragion_left'][0] == pytest.approx(-0.09, abs=0.015)
+    assert places['occiput_180'][0] == pytest.approx(-0.19, abs=0.02)
+    assert 0.07 < places['vertex'][2] < 0.14
+
+
+def test_the_semantic_head_is_symmetric():
+    head = semantic_head()
+    mirrored = head.xyz_head[torch.from_numpy(semantic.MIRROR)] * torch.tensor([1.0, -1, 1])
+    torch.testing.assert_close(head.xyz_head, mirrored, rtol=0, atol=2e-3)

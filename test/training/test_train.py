@@ -5,12 +5,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 
+from face_pose_ros.pose.face_model import semantic_head
 from face_pose_ros.training.augment import AugmentOptions
+from face_pose_ros.training.batches import DataError
 from face_pose_ros.training.checkpoints import (
     CheckpointError,
     checkpoints,
@@ -186,3 +191,48 @@ def test_the_single_shot_detector_overfits_one_scene(tmp_path):
     assert figures['recall'] == 1
     assert figures['rotation_deg'] < 3
     assert figures['depth_percent'] < 3
+
+
+class FakeBoard:
+    """What TensorBoard would be told."""
+
+    def __init__(self, folder, purge_step):
+        FakeBoard.scalars = {'folder': folder, 'purge_step': purge_step}
+
+    def add_scalar(self, name, value, step):
+        self.scalars[name, step] = value
+
+
+def test_tensorboard_is_told_where_it_is_installed(tmp_path, monkeypatch):
+    module = ModuleType('torch.utils.tensorboard')
+    module.SummaryWriter = FakeBoard
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', module)
+    Journal(tmp_path, 7).write(8, {'loss': 0.5})
+    assert FakeBoard.scalars == {'folder': str(tmp_path), 'purge_step': 7, ('loss', 8): 0.5}
+
+
+def test_photographs_are_validated_on(tmp_path):
+    """One picture of noise: the figures mean nothing, but they are there."""
+    rng = np.random.default_rng(0)
+    (tmp_path / 'images').mkdir()
+    cv2.imwrite(str(tmp_path / 'images' / 'one.jpg'), rng.integers(0, 255, (90, 90, 3)))
+    points = rng.uniform(30, 60, (68, 3)).tolist()
+    entry = {'pitch_yaw_roll_deg': [1, 2, 3], 'points68_xyz_px': points}
+    (tmp_path / 'labels.json').write_text(json.dumps({'one': entry}))
+    head = semantic_head()
+    shape = {'mean': head.xyz_head, 'modes': head.modes, 'size_sigma': torch.tensor(0.05)}
+    config = make_config(
+        tmp_path / 'run',
+        hourglass=HOURGLASS | {'keypoints': 86},
+        data={'photographs': str(tmp_path)},
+    )
+    task = HourglassTask(config, BlobHeads(2), {}, MIRROR, shape)
+    (table,) = task.validate(task.network.eval()).values()
+    assert set(table) == {'0-30', '30-60', '60-99', 'all'}
+    assert table['all']['geodesic_deg'] >= 0
+
+
+def test_a_folder_without_photographs_is_named_at_once(tmp_path):
+    config = make_config(tmp_path, data={'photographs': str(tmp_path / 'nowhere')})
+    with pytest.raises(DataError, match='nowhere: no such folder'):
+        HourglassTask(config, BlobHeads(2), {}, MIRROR)
