@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from face_pose_ros.estimator import EstimatorOptions, FacePose, FacePoseEstimator
+    from face_pose_ros.estimator import EstimatorOptions, FacePoseEstimator
+    from face_pose_ros.face_pose import FacePose
     from face_pose_ros.geometry.camera import Camera
 
 __all__ = ['Camera', 'EstimatorOptions', 'FacePose', 'FacePoseEstimator']

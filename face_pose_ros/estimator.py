@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from face_pose_ros.engines.networks import Networks, load_networks
+from face_pose_ros.engines.networks import Networks, load_networks, load_single_shot
+from face_pose_ros.face_pose import (
+    FacePose,
+    bounds_of_readings,
+    coarse_poses,
+    face_poses,
+)
 from face_pose_ros.faces.ahead import DetectionAhead
 from face_pose_ros.faces.detector import DetectorOptions, FaceDetector
+from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
 from face_pose_ros.faces.nms import box_overlaps, suppress
+from face_pose_ros.faces.single_shot_detector import SingleShotDetector
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints.hourglass import PackagedHourglass, packaged_calibration
 from face_pose_ros.keypoints.predictor import KeypointPredictor
-from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.pose.refine import (
-    PoseOptions,
-    ShapePrior,
-    default_shape_prior,
-    fit_pose,
-)
+from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS, KeypointReader
+from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
+from face_pose_ros.pose.face_model import deformable_face, semantic_head
+from face_pose_ros.pose.fusion import fit_readings, share_of_head, turn_deg
+from face_pose_ros.pose.refine import PoseOptions, ShapePrior, default_shape_prior
 from face_pose_ros.tracking import linalg
 from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker, TrackerOptions
-from face_pose_ros.types import Faces, HeadPoses, Keypoints
-
-
-@dataclass(frozen=True)
-class FacePose:
-    """One face. Head frame: origin at the sellion, x out of the face, y to its left, z up."""
-
-    T_cam_head: NDArray[np.float64]  # (4, 4), camera optical frame, m
-    covariance: NDArray[np.float64]  # (6, 6): x, y, z [m], rotation about the camera's x, y, z
-    keypoints_uv: NDArray[np.float64]  # (478, 2) px
-    keypoints_sigma_px: NDArray[np.float64]  # (478,)
-    box_xyxy: NDArray[np.float64]  # (4,) px, bounds of the keypoints
-    score: float  # in [0, 1], how sure the keypoint network is that this is a face
-    shape: NDArray[np.float64]  # (C,) coefficients of the face model, in standard deviations
-    shape_covariance: NDArray[np.float64]  # (C, C)
-    # Of the fit to this image alone, before `track` remembers and filters: covariance =
-    # covariance_given_shape + pose_of_shape @ shape_covariance @ pose_of_shape.T.
-    covariance_given_shape: NDArray[np.float64]  # (6, 6)
-    pose_of_shape: NDArray[np.float64]  # (6, C)
-    shape_prior_of: str  # id of the person whose known shape the fit began with; empty: anybody
-    id: str  # stays with a person in `track`; empty in `estimate`
+from face_pose_ros.types import Faces, Keypoints, Readings
 
 
 @dataclass(frozen=True)
@@ -56,6 +43,7 @@ class EstimatorOptions:
     detector: DetectorOptions = field(default_factory=DetectorOptions)
     pose: PoseOptions = field(default_factory=PoseOptions)
     tracker: TrackerOptions = field(default_factory=TrackerOptions)
+    keypoints: str = 'auto'  # one of KEYPOINT_NETWORKS
     min_presence: float = 0.5  # faces below this probability are dropped
     max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
     looks: int = 2  # most crops per new face, each centred by the one before
@@ -63,6 +51,10 @@ class EstimatorOptions:
     detect_every: int = 5  # images; while all known faces are in view, `track` detects this often
 
     def __post_init__(self) -> None:
+        if self.keypoints not in KEYPOINT_NETWORKS:
+            raise ValueError(
+                f"keypoints '{self.keypoints}' is not one of {', '.join(KEYPOINT_NETWORKS)}"
+            )
         for name in ('min_presence', 'max_duplicate_iou'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f'{name} must be in [0, 1], got {getattr(self, name)}')
@@ -77,9 +69,16 @@ class EstimatorOptions:
 # every face is followed.
 _FOLLOW_S = 0.21
 
+# In a smaller face a keypoint network may see none, where the detector does.
+_KEYPOINTS_FROM_PX = 40.0
+
 
 class FacePoseEstimator:
-    """6-DoF head poses of every face in a picture of a calibrated camera."""
+    """6-DoF head poses of every face in a picture of a calibrated camera.
+
+    The networks and the sampling of pictures run on the device. All else is arithmetic on a few
+    hundred points, which compiled code on the CPU has done before a GPU has begun.
+    """
 
     def __init__(
         self,
@@ -95,18 +94,22 @@ class FacePoseEstimator:
             networks: To share with other estimators, instead of those of `device`.
 
         Raises:
-            ValueError: There is no such device.
+            ValueError: There is no such device, or the detector asked for is not in `networks`.
             WeightsError: A weights file is missing, truncated or altered.
         """
-        networks = networks or load_networks(device)
-        self.device = networks.device
         self.options = options or EstimatorOptions()
-        self.detector = FaceDetector(networks.detector, self.options.detector)
-        self.keypoints = KeypointPredictor(
-            networks.keypoints, self.options.looks, self.options.jitters
-        )
+        if networks is None:
+            networks = load_networks(device)
+            if self.options.detector.network == 'single_shot':
+                networks = networks._replace(single_shot=load_single_shot(networks.device))
+        self.device = networks.device
+        self._networks = networks
+        self.detector = self._detector()
+        self._calibration = packaged_calibration()
+        self.keypoints = self._reader()
         self._ahead = DetectionAhead()
-        self.model = deformable_face(self.device)
+        self.model = deformable_face()
+        self._head_model = semantic_head()
         self.tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
 
     @torch.inference_mode()
@@ -116,26 +119,51 @@ class FacePoseEstimator:
         K = [side, 0, 0.5 * (side - 1), 0, side, 0.5 * (side - 1), 0, 0, 1]
         camera = Camera.from_K(K, side, side)
         image = np.zeros((side, side, 3), np.uint8)
-        self.detector.detect(self._checked_image(image, camera))
+        self._detect(self._checked_image(image, camera), camera)
         self.estimate(image, camera, [[64, 64, 192, 192]])
         # A black picture has no face to fit; the mean face half a metre ahead is one.
-        camera = camera.to(self.device, torch.float64)
+        camera = camera.to('cpu', torch.float64)
         R = self.model.xyz_head.new_tensor([[0, 1, 0], [0, 0, -1], [-1, 0, 0]])
         uv = camera.project(self.model.xyz_head @ R.T + R.new_tensor([0, 0, 0.5])).uv[None]
         cov_uv = torch.eye(2).to(uv).expand(*uv.shape, 2)
-        keypoints = Keypoints(uv, cov_uv, uv.new_ones(1))
-        poses = fit_pose(keypoints, self.model, camera, self.options.pose).poses
+        mesh = Keypoints(uv, cov_uv, uv.new_ones(1))
+        readings = replace(self.keypoints.nothing(1, camera), mesh=mesh)
         tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
+        faces = self._solve(readings, camera, [''])
         for stamp_s in (0.0, 0.1):
-            tracker.update(_to_numpy(keypoints, poses, ['']), stamp_s)
+            tracker.update(faces, stamp_s)
 
     def configure(self, options: EstimatorOptions) -> None:
         """Go on with other options; people keep their ids."""
         self.settle()
         self.options = options
-        self.detector.options = options.detector
-        self.keypoints.looks, self.keypoints.jitters = options.looks, options.jitters
+        self.detector = self._detector()
+        self.keypoints = self._reader()
         self.tracker.configure(options.tracker, self._anybody())
+
+    def _detector(self) -> FaceDetector | SingleShotDetector:
+        options, networks = self.options.detector, self._networks
+        if options.network == 'blazeface':
+            return FaceDetector(networks.detector, options)
+        if networks.single_shot is None:
+            raise ValueError('the networks were loaded without the single-shot detector')
+        xyz_head = deformable_face(self.device).xyz_head
+        uncertainty = packaged_uncertainty(self.device)
+        return SingleShotDetector(networks.single_shot, xyz_head, uncertainty, options)
+
+    def _reader(self) -> KeypointReader:
+        options, networks = self.options, self._networks
+        mesh, head = None, None
+        if options.keypoints != 'hourglass':
+            mesh = KeypointPredictor(
+                networks.keypoints, options.looks, options.jitters, self.device
+            )
+        if options.keypoints != 'face_mesh':
+            size_px = PackagedHourglass.OPTIONS.input_px
+            head = SemanticPredictor(
+                networks.hourglass, size_px, self._calibration, options.looks, self.device
+            )
+        return KeypointReader(mesh, head)
 
     def settle(self) -> None:
         """Drop the detection begun for the next image: `tracker` is all that is remembered."""
@@ -144,7 +172,7 @@ class FacePoseEstimator:
     def _anybody(self) -> Shape:
         """The prior of a shape, for the tracker."""
         prior = default_shape_prior(self.model, self.options.pose)
-        return Shape(prior.mean[0].cpu().numpy(), prior.information[0].inverse().cpu().numpy())
+        return Shape(prior.mean[0].numpy(), prior.information[0].inverse().numpy())
 
     @torch.inference_mode()
     def estimate(
@@ -164,11 +192,13 @@ class FacePoseEstimator:
             ValueError: The image has another layout, or its size is not the camera's.
         """
         pixels = self._checked_image(image, camera)
-        camera = camera.to(self.device, torch.float64)
-        faces = self.detector.detect(pixels) if boxes_xyxy is None else self._given(boxes_xyxy)
-        keypoints = self.keypoints.predict(pixels, faces, camera)
-        keypoints, prior_of = self._each_once(keypoints, [''] * len(keypoints))
-        return self._solve(keypoints, camera, prior_of)
+        camera = camera.to('cpu', torch.float64)
+        boxes = boxes_xyxy
+        faces = self._detect(pixels, camera) if boxes is None else self._given(boxes)
+        found = self.keypoints.predict(pixels, faces, camera)
+        readings, prior_of = self._each_once(found, [''] * len(found))
+        coarse = self._coarse(faces, found, camera)
+        return self._solve(readings, camera, prior_of) + coarse
 
     @torch.inference_mode()
     def track(
@@ -190,22 +220,26 @@ class FacePoseEstimator:
             ValueError: As in `estimate`.
         """
         pixels = self._checked_image(image, camera)
-        camera = camera.to(self.device, torch.float64)
+        camera = camera.to('cpu', torch.float64)
         self.tracker.advance(stamp_s)
         known = self.tracker.known_faces(_FOLLOW_S)
-        keypoints = self.keypoints.follow(pixels, self._tensor(known.keypoints_uv), camera)
-        keypoints, prior_of = self._each_once(keypoints, known.ids)
-        proposed = self._proposed(pixels, stamp_s, is_urgent=len(keypoints) == 0)
-        unknown = self._unknown(proposed, keypoints)
+        share = share_of_head(turn_deg(self._tensor(known.T_cam_head)))
+        uv = self._tensor(known.keypoints_uv)
+        readings = self.keypoints.follow(pixels, uv, share, camera)
+        readings, prior_of = self._each_once(readings, known.ids)
+        proposed = self._proposed(pixels, camera, stamp_s, is_urgent=len(readings) == 0)
+        unknown, coarse = self._unknown(proposed, readings), []
         if len(unknown):
             found = self.keypoints.predict(pixels, unknown, camera)
             priors = [*prior_of, *[''] * len(found)]
-            keypoints, prior_of = self._each_once(keypoints.join(found), priors)
-        faces = self.tracker.update(self._solve(keypoints, camera, prior_of), stamp_s)
-        self._look_ahead(pixels, stamp_s, missing=len(faces) < len(self.tracker.ids))
+            readings, prior_of = self._each_once(readings.join(found), priors)
+            coarse = self._coarse(unknown, found, camera)
+        solved = self._solve(readings, camera, prior_of)
+        faces = self.tracker.update(solved + coarse, stamp_s)
+        self._look_ahead(pixels, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
         return faces
 
-    def _proposed(self, pixels: Tensor, stamp_s: float, is_urgent: bool) -> Faces:
+    def _proposed(self, pixels: Tensor, camera: Camera, stamp_s: float, is_urgent: bool) -> Faces:
         """Faces of the image before, where they were detected in time, or of this one.
 
         None at all, if it is no image's turn.
@@ -213,38 +247,60 @@ class FacePoseEstimator:
         count = self.tracker.images_since_detection + 1
         faces = self._ahead.faces(self.tracker, stamp_s - _FOLLOW_S, stamp_s)
         if faces is None and (is_urgent or count >= self.options.detect_every):
-            faces = self.detector.detect(pixels)
+            faces = self._detect(pixels, camera)
         self.tracker.images_since_detection = count if faces is None else 0
         return self._given([]) if faces is None else faces
 
-    def _look_ahead(self, pixels: Tensor, stamp_s: float, missing: bool) -> None:
+    def _look_ahead(self, pixels: Tensor, camera: Camera, stamp_s: float, missing: bool) -> None:
         """Begin to detect if it is the next image's turn, and somebody is seen meanwhile."""
         its_turn = self.tracker.images_since_detection + 1 >= self.options.detect_every
         if self.device.type == 'cpu' and self.tracker.ids and (missing or its_turn):
-            detect = self.detector.detect
-            self._ahead.begin(lambda: detect(pixels), self.tracker, stamp_s)
+            self._ahead.begin(lambda: self._detect(pixels, camera), self.tracker, stamp_s)
 
     def _solve(
-        self, keypoints: Keypoints, camera: Camera, prior_of: Sequence[str]
+        self, readings: Readings, camera: Camera, prior_of: Sequence[str]
     ) -> list[FacePose]:
         """The faces whose pose can be found, each with the shape known of the named person."""
-        if len(keypoints) == 0:
+        if len(readings) == 0:
             return []
         priors = [self.tracker.shape_of(person) for person in prior_of]
         shape_prior = ShapePrior(
             self._tensor([prior.mean for prior in priors]),
             self._tensor(linalg.inverse(np.array([prior.covariance for prior in priors]))),
         )
-        poses = fit_pose(
-            keypoints, self.model, camera, self.options.pose, shape_prior=shape_prior
-        ).poses
-        return _to_numpy(keypoints, poses, prior_of)
+        fitted = fit_readings(
+            readings,
+            self.model,
+            self._head_model,
+            camera,
+            self.options.pose,
+            self._calibration.independent_keypoints,
+            self.options.min_presence,
+            shape_prior,
+        )
+        return face_poses(readings, fitted, self.model, camera, prior_of)
+
+    def _coarse(self, faces: Faces, found: Readings, camera: Camera) -> list[FacePose]:
+        """The faces that are too small for keypoints, as the detector poses them."""
+        if faces.coarse is None:
+            return []
+        side = (faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]).amax(-1)
+        small = (side < _KEYPOINTS_FROM_PX) & (found.presence < self.options.min_presence)
+        return coarse_poses(faces[small], self.model, camera, self._anybody())
 
     def _tensor(self, values: ArrayLike) -> Tensor:
-        return torch.as_tensor(np.asarray(values), device=self.device)
+        return torch.as_tensor(np.asarray(values))
+
+    def _detect(self, pixels: Tensor, camera: Camera) -> Faces:
+        pixels = pixels.to(self.device)
+        if isinstance(self.detector, FaceDetector):
+            return self.detector.detect(pixels)
+        return self.detector.detect(pixels, camera.to(self.device))
 
     def _checked_image(self, image: NDArray[np.uint8] | Tensor, camera: Camera) -> Tensor:
-        pixels = torch.as_tensor(image, device=self.device)
+        pixels = torch.as_tensor(image)
+        if self.device.type == 'cpu':
+            pixels = pixels.cpu()  # else the device gets what it needs of it
         if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise ValueError(
                 f'expected an (H, W, 3) uint8 RGB image, got {tuple(pixels.shape)} {pixels.dtype}'
@@ -258,72 +314,30 @@ class FacePoseEstimator:
         return pixels
 
     def _given(self, boxes_xyxy: ArrayLike) -> Faces:
-        boxes = torch.as_tensor(np.asarray(boxes_xyxy, dtype=np.float32), device=self.device)
+        boxes = torch.as_tensor(np.asarray(boxes_xyxy, dtype=np.float32))
         boxes = boxes.reshape(-1, 4)
         if not (boxes.isfinite().all() and (boxes[:, 2:] > boxes[:, :2]).all()):
             raise ValueError('boxes_xyxy must be finite with x_min < x_max and y_min < y_max')
         anchors_uv = boxes.new_full((len(boxes), 6, 2), torch.nan)
         return Faces(boxes, boxes.new_ones(len(boxes)), anchors_uv)
 
-    def _unknown(self, faces: Faces, keypoints: Keypoints) -> Faces:
+    def _unknown(self, faces: Faces, readings: Readings) -> Faces:
         """The proposed faces whose middle lies within no face that is measured already."""
-        if len(faces) == 0 or len(keypoints) == 0:
+        if len(faces) == 0 or len(readings) == 0:
             return faces
         middle = 0.5 * (faces.boxes_xyxy[:, :2] + faces.boxes_xyxy[:, 2:])
-        bounds = bounds_xyxy(keypoints.uv).to(middle)
+        bounds = bounds_of_readings(readings).to(middle)
         within = (middle[:, None] > bounds[:, :2]) & (middle[:, None] < bounds[:, 2:])
         return faces[~within.all(-1).any(-1)]
 
     def _each_once(
-        self, keypoints: Keypoints, prior_of: Sequence[str]
-    ) -> tuple[Keypoints, list[str]]:
+        self, readings: Readings, prior_of: Sequence[str]
+    ) -> tuple[Readings, list[str]]:
         """Real faces only, each once, most certain first, and the ids that belong to them."""
-        order = keypoints.presence.argsort(descending=True, stable=True)
-        order = order[keypoints.presence[order] >= self.options.min_presence]
+        presence = readings.presence
+        order = presence.argsort(descending=True, stable=True)
+        order = order[presence[order] >= self.options.min_presence]
         if len(order) > 1:
-            iou, _ = box_overlaps(bounds_xyxy(keypoints.uv[order]))
+            iou, _ = box_overlaps(bounds_of_readings(readings[order]))
             order = order[suppress(iou > self.options.max_duplicate_iou)]
-        return keypoints[order], [prior_of[i] for i in order.tolist()]
-
-
-def bounds_xyxy(uv: Tensor) -> Tensor:
-    """Bounding boxes (N, 4) px of keypoints (N, K, 2) px, K >= 1."""
-    return torch.cat([uv.amin(1), uv.amax(1)], -1)
-
-
-def _to_numpy(keypoints: Keypoints, poses: HeadPoses, prior_of: Sequence[str]) -> list[FacePose]:
-    """The faces whose pose could be found, as plain numpy."""
-    boxes = bounds_xyxy(keypoints.uv)
-    columns: Sequence[Tensor] = (
-        poses.T_cam_head,
-        poses.covariance,
-        keypoints.uv,
-        keypoints.sigma_px,
-        boxes,
-        keypoints.presence,
-        poses.shape,
-        poses.shape_covariance,
-        poses.covariance_given_shape,
-        poses.pose_of_shape,
-    )
-    T, covariance, uv, sigma_px, box, presence, shape, shape_covariance, given_shape, of_shape = (
-        c.cpu().double().numpy() for c in columns
-    )
-    return [
-        FacePose(
-            T_cam_head=T[i],
-            covariance=covariance[i],
-            keypoints_uv=uv[i],
-            keypoints_sigma_px=sigma_px[i],
-            box_xyxy=box[i],
-            score=float(presence[i]),
-            shape=shape[i],
-            shape_covariance=shape_covariance[i],
-            covariance_given_shape=given_shape[i],
-            pose_of_shape=of_shape[i],
-            shape_prior_of=prior_of[i],
-            id='',
-        )
-        for i in range(len(T))
-        if not poses.failed[i]
-    ]
+        return readings[order], [prior_of[i] for i in order.tolist()]

@@ -1,4 +1,4 @@
-"""What the stages hand to each other: image -> Faces -> Keypoints -> HeadPoses.
+"""What the stages hand to each other: image -> Faces -> Readings -> HeadPoses.
 
 Frozen dataclasses of tensors. N is the number of faces (0 is an ordinary answer), K the number
 of keypoints, C the number of shape coefficients. Pixel (0, 0) is the centre of the top-left pixel.
@@ -13,6 +13,18 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class CoarsePoses:
+    """What a detector says of the poses of N faces."""
+
+    T_cam_head: Tensor  # (N, 4, 4) float64, camera optical frame, m
+    covariance: Tensor  # (N, 6, 6) float64, as in `HeadPoses`
+
+    def __getitem__(self, index: Tensor) -> CoarsePoses:
+        """Select faces by a (M,) index or (N,) mask tensor."""
+        return CoarsePoses(self.T_cam_head[index], self.covariance[index])
+
+
+@dataclass(frozen=True)
 class Faces:
     """Face proposals in one image."""
 
@@ -21,13 +33,19 @@ class Faces:
     # (N, 6, 2) px, full image: right eye, left eye, nose tip, mouth centre, right ear, left ear;
     # right and left are the person's own.
     anchors_uv: Tensor
+    coarse: CoarsePoses | None = None  # where the detector gives poses
 
     def __len__(self) -> int:
         return self.scores.shape[0]
 
     def __getitem__(self, index: Tensor) -> Faces:
         """Select faces by a (M,) index or (N,) mask tensor."""
-        return Faces(self.boxes_xyxy[index], self.scores[index], self.anchors_uv[index])
+        return Faces(
+            self.boxes_xyxy[index],
+            self.scores[index],
+            self.anchors_uv[index],
+            self.coarse and self.coarse[index],
+        )
 
 
 @dataclass(frozen=True)
@@ -68,6 +86,33 @@ class Keypoints:
 
 
 @dataclass(frozen=True)
+class Readings:
+    """What the keypoint networks measured of the same N faces.
+
+    Where a network was not asked, its presence is 0 and its covariances are infinite.
+    """
+
+    mesh: Keypoints  # Face Mesh's 478 points
+    head: Keypoints  # the hourglass's 86 semantic keypoints
+
+    def __len__(self) -> int:
+        return len(self.mesh)
+
+    def __getitem__(self, index: Tensor) -> Readings:
+        """Select faces by a (M,) index or (N,) mask tensor."""
+        return Readings(self.mesh[index], self.head[index])
+
+    def join(self, other: Readings) -> Readings:
+        """The faces of both."""
+        return Readings(self.mesh.join(other.mesh), self.head.join(other.head))
+
+    @property
+    def presence(self) -> Tensor:
+        """(N,) in [0, 1], how sure the surer network is that there is a face."""
+        return torch.maximum(self.mesh.presence, self.head.presence)
+
+
+@dataclass(frozen=True)
 class HeadPoses:
     """6-DoF poses of N heads in the camera's optical frame."""
 
@@ -83,3 +128,13 @@ class HeadPoses:
 
     def __len__(self) -> int:
         return self.failed.shape[0]
+
+    def __getitem__(self, index: Tensor) -> HeadPoses:
+        """Select faces by a (M,) index or (N,) mask tensor."""
+        return HeadPoses(**{name: value[index] for name, value in vars(self).items()})
+
+    def replaced(self, index: Tensor, other: HeadPoses) -> HeadPoses:
+        """These with the faces of a (M,) index replaced by M others."""
+        return HeadPoses(
+            **{n: v.index_copy(0, index, vars(other)[n]) for n, v in vars(self).items()}
+        )

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
+from operator import itemgetter
 from types import ModuleType
 from typing import NamedTuple
 
@@ -13,10 +14,14 @@ import torch
 from torch import Tensor
 
 from face_pose_ros.engines.cuda import GraphedNetwork
+from face_pose_ros.engines.half import HalfPrecision
 from face_pose_ros.faces.blazeface import blazeface_full_range
+from face_pose_ros.faces.single_shot import packaged_single_shot
 from face_pose_ros.keypoints.face_mesh import FaceMeshPoints, face_mesh_v2
+from face_pose_ros.keypoints.hourglass import packaged_hourglass
 
-# How networks run. auto: CUDA graphs, or OpenVINO on a CPU if it is installed, else torch.
+# How networks run. auto: CUDA graphs in half precision, or OpenVINO on a CPU if it is installed,
+# else torch.
 ENGINES = ('auto', 'openvino', 'torch')
 _OPENVINO = 'face_pose_ros.engines.openvino'
 
@@ -28,10 +33,14 @@ class Networks(NamedTuple):
     # (N, 3, H, W) float RGB in [-1, 1] -> logits (N, C), regressions (N, C, 16)
     detector: Callable[[Tensor], tuple[Tensor, Tensor]]
     keypoints: Callable[[Tensor], FaceMeshPoints]  # (N, 3, 256, 256) float RGB in [0, 1]
+    # (N, 3, 128, 128) float RGB in [0, 1] -> heatmaps (N, 86, 32, 32)
+    hourglass: Callable[[Tensor], Tensor]
+    # (N, 3, H, W) float RGB in [0, 1] -> what cells say; few ask for it, see `load_single_shot`
+    single_shot: Callable[[Tensor], tuple[Tensor, ...]] | None = None
 
 
 def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Networks:
-    """Load the packaged networks, to run on as many CPU threads as torch does now.
+    """Load the packaged networks but `single_shot`, to run on as many threads as torch does now.
 
     Args:
         name: Of the device: 'auto' (CUDA if there is one, else the CPU), 'cpu', 'cuda' or
@@ -47,20 +56,45 @@ def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Ne
         raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
     device = _checked_device(name)
     detector, keypoints = blazeface_full_range(device), face_mesh_v2(device)
+    hourglass = packaged_hourglass(device)
     threads = torch.get_num_threads()
     if device.type != 'cpu' and engine == 'auto':
-        points = GraphedNetwork(keypoints, FaceMeshPoints._make)
-        return Networks(device, GraphedNetwork(detector, _as_pair), points)
+        return Networks(
+            device,
+            GraphedNetwork(HalfPrecision(detector), _as_pair),
+            GraphedNetwork(HalfPrecision(keypoints), FaceMeshPoints._make),
+            # In half precision its flat heatmaps have other highest cells: keypoints jump.
+            GraphedNetwork(hourglass, itemgetter(0)),
+        )
     if device.type != 'cpu' or engine == 'torch':
-        return Networks(device, detector, keypoints)
+        return Networks(device, detector, keypoints, hourglass)
     openvino = import_module(_OPENVINO) if engine == 'openvino' else _openvino_if_installed()
     if openvino is None:
-        return Networks(device, detector, keypoints)
+        return Networks(device, detector, keypoints, hourglass)
     return Networks(
         device,
         openvino.openvino_blazeface(detector, threads),
         openvino.openvino_face_mesh(keypoints, threads),
+        openvino.openvino_hourglass(hourglass, threads),
     )
+
+
+def load_single_shot(
+    name: str | torch.device = 'auto', engine: str = 'auto'
+) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """The single-shot detector; arguments and errors as in `load_networks`."""
+    if engine not in ENGINES:
+        raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
+    device = _checked_device(name)
+    network = packaged_single_shot(device)
+    if device.type != 'cpu' and engine == 'auto':
+        return GraphedNetwork(network, tuple)
+    if device.type != 'cpu' or engine == 'torch':
+        return network
+    openvino = import_module(_OPENVINO) if engine == 'openvino' else _openvino_if_installed()
+    if openvino is None:
+        return network
+    return openvino.openvino_single_shot(network, torch.get_num_threads())
 
 
 def _as_pair(outputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -21,9 +22,11 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from face_pose_ros.faces.blazeface import BlazeFaceFullRange
+from face_pose_ros.faces.single_shot import SingleShot
 from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, FaceMeshPoints, FaceMeshV2
+from face_pose_ros.keypoints.hourglass import PackagedHourglass
 
-Outputs = TypeVar('Outputs', bound=tuple[Tensor, ...])
+Outputs = TypeVar('Outputs')
 
 
 class _Compiled(NamedTuple):
@@ -151,6 +154,17 @@ def openvino_blazeface(
 ) -> OpenVinoNetwork[tuple[Tensor, Tensor]]:
     """BlazeFace on so many threads."""
     return OpenVinoNetwork(network, lambda out: (out[0], out[1]), (192, 192), threads)
+
+
+def openvino_hourglass(network: PackagedHourglass, threads: int) -> OpenVinoNetwork[Tensor]:
+    """The hourglass on so many threads."""
+    side = network.OPTIONS.input_px
+    return OpenVinoNetwork(network, itemgetter(0), (side, side), threads)
+
+
+def openvino_single_shot(network: SingleShot, threads: int) -> OpenVinoNetwork[tuple[Tensor, ...]]:
+    """The single-shot detector on so many threads."""
+    return OpenVinoNetwork(network, tuple, (192, 192), threads)
 
 
 def cache_folder() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from face_pose_ros.engines.networks import Networks, load_networks
+from face_pose_ros.engines.networks import Networks, load_networks, load_single_shot
 
 _FAILED = 'the batch with this frame failed'
 
@@ -51,12 +51,15 @@ class SharedNetworks:
         self._damaged = False
         self._detector = _Batched(self, lambda networks: networks.detector)
         self._keypoints = _Batched(self, lambda networks: networks.keypoints)
+        self._hourglass = _Batched(self, lambda networks: networks.hourglass)
+        self._single_shot = _Batched(self, lambda networks: networks.single_shot)
 
-    def load(self, device: str) -> Networks:
+    def load(self, device: str, single_shot: bool = False) -> Networks:
         """The networks for one more estimator, loaded again if they failed.
 
         Args:
             device: As in `load_networks`, and for all estimators the same.
+            single_shot: Whether this one wants the single-shot detector.
 
         Raises:
             ValueError: There is no such device, or the others are on another one.
@@ -71,7 +74,15 @@ class SharedNetworks:
             if self._networks is None or self._damaged:
                 self._networks, self._device = load_networks(device), device
                 self._damaged = False
-            return Networks(self._networks.device, self._detector, self._keypoints)
+            if single_shot and self._networks.single_shot is None:
+                self._networks = self._networks._replace(single_shot=load_single_shot(device))
+            return Networks(
+                self._networks.device,
+                self._detector,
+                self._keypoints,
+                self._hourglass,
+                self._single_shot if single_shot else None,
+            )
 
     @contextmanager
     def frame(self) -> Iterator[None]:
@@ -90,9 +101,7 @@ class SharedNetworks:
 class _Batched:
     """One network; the thread whose call comes first runs it for all."""
 
-    def __init__(
-        self, shared: SharedNetworks, network_of: Callable[[Networks], Callable[[Tensor], Any]]
-    ) -> None:
+    def __init__(self, shared: SharedNetworks, network_of: Callable[[Networks], Any]) -> None:
         self._shared = shared
         self._network_of = network_of
         self._calls: dict[int, _Call] = {}  # thread -> its call
@@ -151,10 +160,8 @@ def _run(network: Callable[[Tensor], Any], calls: list[_Call]) -> None:
         else:
             outputs = network(torch.cat([call.pictures for call in calls]))
             counts = [len(call.pictures) for call in calls]
-            parts = zip(*(output.split(counts) for output in outputs), strict=True)
-            make = getattr(outputs, '_make', tuple)  # a named tuple stays one
-            for call, part in zip(calls, parts, strict=True):
-                call.outputs = make(part)
+            for call, part in zip(calls, _split(outputs, counts), strict=True):
+                call.outputs = part
     # Whatever goes wrong on the device, each camera has to hear of it.
     except BaseException as error:
         for call in calls:
@@ -162,3 +169,11 @@ def _run(network: Callable[[Tensor], Any], calls: list[_Call]) -> None:
     finally:
         for call in calls:
             call.done = True
+
+
+def _split(outputs: Any, counts: list[int]) -> Iterable[Any]:
+    """The rows of each call, of a tensor or of each of a tuple's tensors."""
+    if isinstance(outputs, Tensor):
+        return outputs.split(counts)
+    make = getattr(outputs, '_make', tuple)  # a named tuple stays one
+    return map(make, zip(*(output.split(counts) for output in outputs), strict=True))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from face_pose_ros.estimator import FacePose
 from face_pose_ros.evaluation.draw import (
     AXIS_COLOURS_RGB,
     AXIS_M,
@@ -20,6 +19,7 @@ from face_pose_ros.evaluation.draw import (
     face_number,
     face_points,
 )
+from face_pose_ros.face_pose import FacePose
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.ros.conversions import pose_msg
 

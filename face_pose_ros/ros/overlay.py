@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.estimator import FacePose
 from face_pose_ros.evaluation.draw import (
     draw_head,
     draw_label,
@@ -16,6 +15,7 @@ from face_pose_ros.evaluation.draw import (
     face_colour_rgb,
     face_label,
 )
+from face_pose_ros.face_pose import FacePose
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
 

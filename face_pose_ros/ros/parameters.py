@@ -12,7 +12,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from face_pose_ros.estimator import EstimatorOptions
-from face_pose_ros.faces.detector import DetectorOptions
+from face_pose_ros.faces.detector import DETECTORS, DetectorOptions
+from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS
 from face_pose_ros.pose.refine import PoseOptions
 from face_pose_ros.tracking.filter import FilterOptions
 from face_pose_ros.tracking.tracker import TrackerOptions
@@ -60,6 +61,13 @@ SPECS = (
     ),
     _Spec('publish_tf', True, 'publish frames face_<id> and gaze_<id>'),
     _Spec(
+        'detector.network',
+        'blazeface',
+        'which network finds faces; single_shot: also from the side, and poses of tiny ones',
+        one_of=DETECTORS,
+        fixed=True,
+    ),
+    _Spec(
         'detector.score_threshold',
         0.5,
         'least score of a face proposal, a probability',
@@ -73,6 +81,12 @@ SPECS = (
         "longer side of the detector's picture [px]; no face below image side * 16 / this",
         64,
         4096,
+    ),
+    _Spec(
+        'keypoints.network',
+        'auto',
+        'which network measures a face; auto: Face Mesh from the front, hourglass from the side',
+        one_of=KEYPOINT_NETWORKS,
     ),
     _Spec('keypoints.min_presence', 0.5, 'least probability that a crop shows a face', 0.01, 0.99),
     _Spec('keypoints.looks', 2, 'most crops per new face, each centred by the one before', 1, 4),
@@ -205,6 +219,7 @@ def parameters_of(value: Mapping[str, Any]) -> Parameters:
         publish_tf=value['publish_tf'],
         estimator=EstimatorOptions(
             detector=DetectorOptions(
+                network=value['detector.network'],
                 score_threshold=value['detector.score_threshold'],
                 min_face_px=value['detector.min_face_px'],
                 max_input_px=value['detector.max_input_px'],
@@ -227,6 +242,7 @@ def parameters_of(value: Mapping[str, Any]) -> Parameters:
                 ),
             ),
             min_presence=value['keypoints.min_presence'],
+            keypoints=value['keypoints.network'],
             looks=value['keypoints.looks'],
             jitters=value['keypoints.jitters'],
             detect_every=value['tracking.detect_every'],

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.engines.shared import SharedNetworks
-from face_pose_ros.estimator import FacePose, FacePoseEstimator
+from face_pose_ros.estimator import FacePoseEstimator
+from face_pose_ros.face_pose import FacePose
 from face_pose_ros.faces.detector import MIN_IMAGE_PX
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros import conversions
@@ -77,9 +77,10 @@ class FramePipeline:
         self.estimator.tracker = tracker
 
     def _load(self) -> FacePoseEstimator:
-        device = self._parameters.device
-        networks = self._shared.load(device) if self._shared else load_networks(device)
-        estimator = FacePoseEstimator(networks=networks, options=self._parameters.estimator)
+        device, options = self._parameters.device, self._parameters.estimator
+        single_shot = options.detector.network == 'single_shot'
+        networks = self._shared.load(device, single_shot) if self._shared else None
+        estimator = FacePoseEstimator(device, options, networks)
         estimator.tracker.id_prefix = self._id_prefix
         estimator.warm_up()
         return estimator

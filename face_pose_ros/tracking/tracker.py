@@ -16,7 +16,7 @@ from face_pose_ros.tracking.se3 import Array
 from face_pose_ros.tracking.shape_memory import Shape, ShapeMemory, ShapeMemoryOptions
 
 if TYPE_CHECKING:
-    from face_pose_ros.estimator import FacePose
+    from face_pose_ros.face_pose import FacePose
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class KnownFaces(NamedTuple):
 
     ids: tuple[str, ...]
     keypoints_uv: Array  # (M, K, 2) px, where they should be by now
+    T_cam_head: Array  # (M, 4, 4) likewise
 
 
 _MIN_INTERVAL_S = 1e-3  # between images, or stamps are wrong
@@ -115,6 +116,9 @@ class Tracker:
                     for person in recent
                 ]
             ).reshape(-1, 478, 2),
+            np.array(
+                [person.filter.predict(self.stamp_s).T_cam_head for person in recent]
+            ).reshape(-1, 4, 4),
         )
 
     def shape_of(self, person_id: str) -> Shape:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from face_pose_ros.engines import networks
-from face_pose_ros.engines.networks import ENGINES, load_networks
+from face_pose_ros.engines.networks import ENGINES, load_networks, load_single_shot
+from face_pose_ros.keypoints.heatmaps import decode_heatmaps
 
 HAS_OPENVINO = importlib.util.find_spec('openvino') is not None
 OTHER_ENGINES = [
@@ -61,6 +62,30 @@ def test_proposals_are_those_of_torch(engine, reference, scene):
 
 
 @pytest.mark.parametrize('engine', OTHER_ENGINES)
+@torch.inference_mode()
+def test_semantic_keypoints_are_those_of_torch(engine, reference, crops):
+    small = torch.nn.functional.avg_pool2d(crops, 2)
+    expected = decode_heatmaps(reference.hourglass(small), 4)
+    assert (expected.confidence.mean(-1) > 0.3).all()
+    for pictures, rows in ((small, [0, 1, 2]), (small[1:2], [1])):
+        found = decode_heatmaps(load_networks('cpu', engine).hourglass(pictures), 4)
+        sure = expected.confidence[rows] > 0.3  # a flat heatmap has two highest cells
+        torch.testing.assert_close(found.uv[sure], expected.uv[rows][sure], rtol=0, atol=2e-2)
+        torch.testing.assert_close(found.confidence, expected.confidence[rows], rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize('engine', OTHER_ENGINES)
+@torch.inference_mode()
+def test_single_shot_answers_are_those_of_torch(engine, scene):
+    torch_network, network = load_single_shot('cpu', 'torch'), load_single_shot('cpu', engine)
+    for picture in (scene, scene[..., :96, 128:256], scene.repeat(2, 1, 1, 1)):
+        expected, found = torch_network(0.5 * picture + 0.5), network(0.5 * picture + 0.5)
+        assert len(found) == len(expected) == 3
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize('engine', OTHER_ENGINES)
 def test_one_thread_gives_the_same_as_three(engine, crops):
     torch.set_num_threads(1)
     alone = load_networks('cpu', engine).keypoints(crops)
@@ -82,8 +107,9 @@ def test_the_device_is_chosen():
     ],
 )
 def test_what_is_not_there_is_named(device, engine, message):
-    with pytest.raises(ValueError, match=message):
-        load_networks(device, engine)
+    for load in (load_networks, load_single_shot):
+        with pytest.raises(ValueError, match=message):
+            load(device, engine)
 
 
 def test_without_openvino_everything_works_and_it_is_said_once(monkeypatch, caplog, crops):

@@ -27,7 +27,9 @@ class Counting:
 
     def load(self, device):
         self.loads += 1
-        return Networks(DEVICE, self.run, lambda x: FaceMeshPoints(x, 2 * x, 3 * x))
+        return Networks(
+            DEVICE, self.run, lambda x: FaceMeshPoints(x, 2 * x, 3 * x), lambda x: 5 * x
+        )
 
     def run(self, pictures):
         self.batches.append(len(pictures))
@@ -159,6 +161,20 @@ def test_an_error_reaches_every_camera_and_the_networks_are_loaded_again_once(ne
     shared.load('cpu')
     assert network.loads == 2
     assert len(asking(shared, torch.zeros(1, 3, 4, 4))()) == 2
+
+
+def test_a_network_of_one_output_gives_each_camera_its_rows(network):
+    shared, barrier = SharedNetworks(window_s=5), threading.Barrier(2)
+    hourglass = shared.load('cpu').hourglass
+
+    def work(value, count):
+        with shared.frame():
+            barrier.wait()
+            return hourglass(torch.full((count, 2), value))
+
+    one, two = in_threads(lambda: work(1.0, 1), lambda: work(2.0, 3))
+    assert one.tolist() == [[5, 5]]
+    assert two.tolist() == [[10, 10]] * 3
 
 
 def test_all_share_one_device(network):

@@ -114,7 +114,7 @@ def test_an_error_in_a_transition_is_processed_and_the_node_can_start_again(ros,
     manager = Manager(ros)
     with monkeypatch.context() as patch:
 
-        def fail(**kwargs):
+        def fail(*_):
             raise MemoryError('no memory')
 
         patch.setattr(pipeline, 'FacePoseEstimator', fail)

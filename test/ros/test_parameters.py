@@ -42,8 +42,10 @@ def test_readme_lists_every_parameter_with_its_default():
 def test_the_config_file_marks_what_is_fixed():
     lines = (ROOT / 'config/pose.yaml').read_text().splitlines()
     for spec in SPECS:
-        (line,) = [li for li in lines if li.strip().startswith(spec.name.split('.')[-1] + ':')]
-        assert ('# * ' in line) == spec.fixed
+        *group, name = spec.name.split('.')
+        start = lines.index(f'    {group[0]}:') if group else 0
+        line = next(li for li in lines[start:] if li.strip().startswith(f'{name}:'))
+        assert ('# * ' in line) == spec.fixed, line
 
 
 def read(ros, **overrides):

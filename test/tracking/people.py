@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from face_pose_ros.estimator import FacePose
+from face_pose_ros.face_pose import FacePose
 from face_pose_ros.tracking import se3
 from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker, TrackerOptions
