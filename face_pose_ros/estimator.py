@@ -107,7 +107,7 @@ class FacePoseEstimator:
         self.detector = self._detector()
         self._calibration = packaged_calibration()
         self.keypoints = self._reader()
-        self._ahead = DetectionAhead()
+        self._ahead = DetectionAhead(self.device)
         self.model = deformable_face()
         self._head_model = semantic_head()
         self.tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
@@ -207,9 +207,9 @@ class FacePoseEstimator:
         """Faces of the next image of a stream, with ids that stay with each person.
 
         Faces of a moment ago are looked at where they were. The detector runs when there are none;
-        and on a CPU after the image before every `detect_every`-th one and after each in which
-        somebody is missing, while the next image is awaited. So new people beside others are
-        seen one image later, and an image is not to be changed before the next one is given.
+        and after the image before every `detect_every`-th one and after each in which somebody is
+        missing, while the next image is awaited. So new people beside others are seen one image
+        later, and an image is not to be changed before the next one is given.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -254,7 +254,7 @@ class FacePoseEstimator:
     def _look_ahead(self, pixels: Tensor, camera: Camera, stamp_s: float, missing: bool) -> None:
         """Begin to detect if it is the next image's turn, and somebody is seen meanwhile."""
         its_turn = self.tracker.images_since_detection + 1 >= self.options.detect_every
-        if self.device.type == 'cpu' and self.tracker.ids and (missing or its_turn):
+        if self.tracker.ids and (missing or its_turn):
             self._ahead.begin(lambda: self._detect(pixels, camera), self.tracker, stamp_s)
 
     def _solve(

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
+import torch
+
 from face_pose_ros.types import Faces
 
 
@@ -21,8 +23,13 @@ class DetectionAhead:
     The answer does not depend on how long it takes: whoever asks waits for it.
     """
 
-    def __init__(self) -> None:
-        """Nothing has begun yet."""
+    def __init__(self, device: torch.device) -> None:
+        """Nothing has begun yet.
+
+        Args:
+            device: Of the detector; on a GPU it gets a stream of its own, beside the keypoints'.
+        """
+        self._cuda_stream = torch.cuda.Stream(device) if device.type == 'cuda' else None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix='detect')
         self._pending: _Pending | None = None
 
@@ -34,7 +41,11 @@ class DetectionAhead:
             stream: Whose image it is.
             stamp_s: Of the image [s].
         """
-        self._pending = _Pending(stream, stamp_s, self._executor.submit(detect))
+        self._pending = _Pending(stream, stamp_s, self._executor.submit(self._aside, detect))
+
+    def _aside(self, detect: Callable[[], Faces]) -> Faces:
+        with torch.cuda.stream(self._cuda_stream):  # None changes nothing
+            return detect()
 
     def faces(self, stream: object, since_s: float, until_s: float) -> Faces | None:
         """The faces of the stream's last image, if they were asked for; but once.
