@@ -204,6 +204,40 @@ def test_the_single_shot_detector_is_an_option():
         DetectorOptions(network='retina')
 
 
+COMPILED_BY_ANOTHER_FACE = """
+import numpy as np
+from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
+from face_pose_ros.evaluation.portraits import load_portraits
+from face_pose_ros.keypoints import compiled as crops
+from face_pose_ros.pose import compiled as solver
+
+def signatures():
+    functions = [*vars(crops).values(), *vars(solver).values()]
+    return sum(len(f.signatures) for f in functions if hasattr(f, 'signatures'))
+
+portrait = np.ascontiguousarray(load_portraits()['astronaut'])
+image = np.ascontiguousarray(np.hstack([portrait, portrait]))
+camera = Camera.from_K([[1024, 0, 511], [0, 1024, 255], [0, 0, 1]], 1024, 512)
+estimator = FacePoseEstimator('cpu')
+estimator.warm_up()
+before = signatures()
+for stamp_s in (0.0, 0.1):
+    assert len(estimator.track(image, camera, stamp_s)) == 2
+print(before > 10, signatures() - before)
+"""
+
+
+def test_a_second_face_compiles_nothing():
+    """In a process of its own: others may have compiled it before."""
+    run = subprocess.run(
+        [sys.executable, '-c', COMPILED_BY_ANOTHER_FACE],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.stdout.split() == ['True', '0'], run.stderr
+
+
 def test_jittered_crops_agree_with_one_look_and_cost_no_face():
     rgb, camera = portrait_view()
     (single,) = FacePoseEstimator().estimate(rgb, camera)

@@ -138,7 +138,12 @@ def crops_around_keypoints(
     if uv.device.type == 'cpu':
         upright = tuple(index.numpy() for index in (eye_right, eye_left, forehead, chin))
         aim = compiled.aim_at_keypoints(
-            uv.to(camera.f).numpy(), upright, lens_of(camera), size_px, margin
+            # Of one face a slice is contiguous, of two it is not: numba would compile again.
+            uv.to(camera.f).contiguous().numpy(),
+            upright,
+            lens_of(camera),
+            size_px,
+            margin,
         )
         return FaceCrops.of(aim, size_px)
     return crops_around_keypoints_torch(

@@ -184,8 +184,8 @@ def fit_pose(
     if T_init is not None:
         results.T_cam_head[:] = T_init.numpy()
     inputs = (
-        _float64(keypoints.uv)[:, :points],
-        _float64(keypoints.cov_uv)[:, :points],
+        _float64(keypoints.uv[:, :points]),
+        _float64(keypoints.cov_uv[:, :points]),
         lens_of(camera),
         *_model_arrays(model),
         _Prior(shape_prior.mean.numpy(), shape_prior.information.numpy()),
@@ -224,6 +224,7 @@ def _threads() -> ThreadPoolExecutor:
 
 
 def _float64(tensor: Tensor) -> NDArray[np.float64]:
+    """Always contiguous: numba compiles again, for seconds, for another layout."""
     return np.ascontiguousarray(tensor.detach().numpy(), dtype=np.float64)
 
 
