@@ -223,7 +223,7 @@ estimator.warm_up()
 before = signatures()
 for stamp_s in (0.0, 0.1):
     assert len(estimator.track(image, camera, stamp_s)) == 2
-print(before > 10, signatures() - before)
+print(before > 0, signatures() - before)
 """
 
 
