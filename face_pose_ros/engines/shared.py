@@ -71,10 +71,12 @@ class SharedNetworks:
                     f"device is '{device}', expected '{self._device}' as for the other cameras "
                     'that share the networks'
                 )
+            # What fails for one camera is loaded again for all.
+            single_shot_known = self._networks is not None and bool(self._networks.single_shot)
             if self._networks is None or self._damaged:
                 self._networks, self._device = load_networks(device), device
                 self._damaged = False
-            if single_shot and self._networks.single_shot is None:
+            if (single_shot or single_shot_known) and self._networks.single_shot is None:
                 self._networks = self._networks._replace(single_shot=load_single_shot(device))
             return Networks(
                 self._networks.device,

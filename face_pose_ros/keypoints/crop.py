@@ -20,6 +20,7 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.lens import lens_of
 from face_pose_ros.geometry.warp import NODE_SPACING_PX, cell_nodes, interpolate_nodes
 from face_pose_ros.keypoints import compiled
+from face_pose_ros.types import Faces
 
 # Samples per crop pixel grow with the picture's scale, so that a close face is not aliased.
 _MAX_STEP_PX = 1.5
@@ -79,6 +80,13 @@ class FaceCrops:
             self.size_px,
             self.valid.repeat_interleave(count),
         )
+
+
+def crops_around_faces(faces: Faces, camera: Camera, size_px: int, margin: float) -> FaceCrops:
+    """`crops_around_boxes` of proposals; if any lacks its anchors (NaN), all are upright."""
+    upright = bool(faces.anchors_uv.isnan().any())
+    anchors_uv = None if upright else faces.anchors_uv
+    return crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, size_px, margin)
 
 
 def crops_around_boxes(

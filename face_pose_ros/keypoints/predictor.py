@@ -13,7 +13,7 @@ from face_pose_ros.geometry.lens import lens_of
 from face_pose_ros.keypoints import compiled
 from face_pose_ros.keypoints.crop import (
     FaceCrops,
-    crops_around_boxes,
+    crops_around_faces,
     crops_around_keypoints,
     jittered,
     render_crops,
@@ -87,9 +87,7 @@ class KeypointPredictor:
         """
         if len(faces) == 0:
             return unmeasured(0, POINTS, camera)
-        upright = bool(faces.anchors_uv.isnan().any())
-        anchors_uv = None if upright else faces.anchors_uv
-        crops = crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, CROP_SIZE_PX, _MARGIN)
+        crops = crops_around_faces(faces, camera, CROP_SIZE_PX, _MARGIN)
         keypoints, _ = self._look(image, crops, camera)
         if self.looks > 1:
             keypoints = self._follow(image, keypoints.uv, camera, self.looks - 1)[0]

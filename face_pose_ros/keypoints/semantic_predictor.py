@@ -11,7 +11,7 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.crop import (
     FaceCrops,
-    crops_around_boxes,
+    crops_around_faces,
     crops_around_keypoints,
     render_crops,
 )
@@ -84,9 +84,7 @@ class SemanticPredictor:
         """
         if len(faces) == 0:
             return unmeasured(0, POINTS, camera)
-        upright = bool(faces.anchors_uv.isnan().any())
-        anchors_uv = None if upright else faces.anchors_uv
-        crops = crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, self._size_px, margin)
+        crops = crops_around_faces(faces, camera, self._size_px, margin)
         keypoints = self._look(image, crops, camera)
         for _ in range(self.looks - 1):
             keypoints = self.follow(image, keypoints.uv[:, IS_FACE], camera)

@@ -15,9 +15,8 @@ from face_pose_ros.pose.residuals import ShapePrior
 from face_pose_ros.types import HeadPoses, Keypoints, Readings
 
 # Turn of the head from the camera [deg] up to which Face Mesh alone counts, and from which the
-# hourglass alone does: on rendered heads Face Mesh errs twice as much from 30 deg on, and finds
-# fewer than half of them from 45 deg on (training/compare_networks.py). Rendered heads can't tell
-# how the two compare on photographs: the hourglass was trained on such, Face Mesh was not.
+# hourglass alone does. On heads of another renderer than its own the hourglass is as good as Face
+# Mesh at 30 deg and better beyond (training/compare_networks.py --heads).
 MESH_ONLY_DEG = 30.0
 HEAD_ONLY_DEG = 50.0
 
