@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from face_pose_ros.evaluation import metrics
-from face_pose_ros.evaluation.aflw2000 import Sample, measured_heads
+from face_pose_ros.evaluation.aflw2000 import measured_heads
+from face_pose_ros.evaluation.aflw2000_samples import Sample
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.keypoints.hourglass import (

@@ -33,6 +33,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from face_pose_ros.evaluation import biwi
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry.camera import Camera
@@ -103,39 +104,16 @@ def read_300w_lp(folder: Path) -> Iterator[Points68]:
 
 
 def read_biwi(folder: Path) -> Iterator[Photo]:
-    """Frames of all sequences, with the pose in the colour camera.
+    """Frames of all sequences, see `biwi.read_frames`.
 
     Raises:
         DataError: There is none, or a file is damaged.
     """
-    paths = sorted(folder.glob('*/frame_*_rgb.png'))
-    if not paths:
-        raise DataError(f'{folder}: no NN/frame_*_rgb.png')
-    for path in paths:
-        K, dist, T_rgb_depth, size = _biwi_calibration(path.with_name('rgb.cal'))
-        pose = _numbers(path.with_name(path.name.replace('_rgb.png', '_pose.txt')), 12)
-        T = np.eye(4)
-        T[:3, :3], T[:3, 3] = pose[:9].reshape(3, 3), 1e-3 * pose[9:]
-        camera = Camera.from_K(K, *size, dist.tolist())
-        yield Photo(path, load_image(path), camera, (T_rgb_depth @ T)[None])
-
-
-def _biwi_calibration(path: Path) -> tuple[Array, Array, Array, tuple[int, int]]:
-    """K, distortion, transform from depth to colour camera [m], width and height."""
-    values = _numbers(path, 9 + 4 + 9 + 3 + 2)
-    T = np.eye(4)
-    T[:3, :3], T[:3, 3] = values[13:22].reshape(3, 3), 1e-3 * values[22:25]
-    return values[:9], values[9:13], T, (int(values[25]), int(values[26]))
-
-
-def _numbers(path: Path, count: int) -> Array:
     try:
-        values = np.array(path.read_text().split(), dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise DataError(f'{path}: {error}') from error
-    if len(values) < count:
-        raise DataError(f'{path}: {len(values)} numbers, {count} expected')
-    return values
+        for frame in biwi.read_frames(folder):
+            yield Photo(frame.path, frame.image(), frame.camera, frame.T_cam_head[None])
+    except biwi.DataError as error:
+        raise DataError(str(error)) from error
 
 
 def read_wider(folder: Path, annotations: Path) -> Iterator[Photo]:

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from face_pose_ros.evaluation import aflw2000
-from face_pose_ros.evaluation.aflw2000 import Sample, load_samples
+from face_pose_ros.evaluation import aflw2000_samples
+from face_pose_ros.evaluation.aflw2000_samples import Sample, load_samples
 from face_pose_ros.faces.single_shot import SingleShot
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import StackedHourglass
@@ -154,7 +154,7 @@ class HourglassTask:
 def _photographs(folder: str) -> list[Sample]:
     try:
         return load_samples(Path(folder)) if folder else []
-    except aflw2000.DataError as error:
+    except aflw2000_samples.DataError as error:
         raise DataError(str(error)) from error
 
 

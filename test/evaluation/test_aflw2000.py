@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from face_pose_ros.evaluation import aflw2000, metrics
-from face_pose_ros.evaluation.aflw2000 import Configuration, DataError, Export
+from face_pose_ros.evaluation.aflw2000 import Configuration, Export
+from face_pose_ros.evaluation.aflw2000_samples import DataError, load_samples
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face, deformable_face, semantic_head
@@ -72,7 +73,7 @@ def known_export(angles, presence=1.0):
 
 def test_labels_give_names_pictures_angles_and_boxes(tmp_path):
     write_labels(tmp_path, {'one': entry(), 'too_far': entry((0, 99.1, 0)), 'two': entry()})
-    samples = aflw2000.load_samples(tmp_path)
+    samples = load_samples(tmp_path)
     assert [s.name for s in samples] == ['one', 'two']
     assert samples[0].path == tmp_path / 'images' / 'one.jpg'
     np.testing.assert_array_equal(samples[0].pitch_yaw_roll_deg, [1, 2, 3])
@@ -99,7 +100,7 @@ def test_labels_give_names_pictures_angles_and_boxes(tmp_path):
 def test_damaged_labels_are_named(tmp_path, labels, message):
     write_labels(tmp_path, labels)
     with pytest.raises(DataError, match=message) as error:
-        aflw2000.load_samples(tmp_path)
+        load_samples(tmp_path)
     assert str(tmp_path / 'labels.json') in str(error.value)
 
 
@@ -205,7 +206,7 @@ def test_figures_and_a_plot_are_written(tmp_path, capsys):
 
 
 def test_the_set_at_hand_is_the_one_described(data_folder):
-    samples = aflw2000.load_samples(data_folder)
+    samples = load_samples(data_folder)
     yaw = np.array([s.pitch_yaw_roll_deg[1] for s in samples])
     counts = {name: int(mask.sum()) for name, mask in metrics.yaw_bins(yaw).items()}
     assert counts == {'0-30': 300, '30-60': 110, '60-99': 90, 'all': 500}

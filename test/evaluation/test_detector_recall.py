@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from face_pose_ros.evaluation.aflw2000 import DataError, Sample
+from face_pose_ros.evaluation.aflw2000_samples import DataError, Sample
 from face_pose_ros.evaluation.detector_recall import find, is_on, recall_lines
 from face_pose_ros.types import CoarsePoses, Faces
 
