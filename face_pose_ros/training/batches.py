@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -47,6 +47,10 @@ class CropBatch(Batch):
     T_crop_head: Tensor  # (B, 4, 4) float64
     head_size_px: Tensor  # (B,) float32, of a head of 0.24 m
 
+    def __getitem__(self, rows: Tensor) -> CropBatch:
+        """Those crops."""
+        return CropBatch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
     @classmethod
     def from_labels(
         cls, pictures: NDArray[np.uint8], labels: dict[str, NDArray[Any]]
@@ -63,6 +67,15 @@ class CropBatch(Batch):
             T_crop_head=torch.from_numpy(labels['T_crop_head']).double(),
             head_size_px=torch.from_numpy(labels['head_size_px']).float(),
         )
+
+
+class Crops(Protocol):
+    """Labelled crops by index."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: NDArray[np.int64]) -> CropBatch:
+        """Those of indices (B,), in their order."""
 
 
 _CROP_LABELS = ('K_crop', 'T_crop_head', 'uv', 'xyz_head', 'visible', 'head_size_px')
