@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from face_pose_ros.evaluation import metrics
-from face_pose_ros.evaluation.aflw2000_samples import DataError, Sample, load_samples
+from face_pose_ros.evaluation.aflw2000_samples import Sample, load_samples
+from face_pose_ros.evaluation.data_error import DataError
+from face_pose_ros.evaluation.export_file import ExportFile
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry.camera import Camera
@@ -53,7 +55,7 @@ MIN_PRESENCE = 0.5  # below it a face counts as not answered
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(ExportFile):
     """Keypoints of all pictures; K is their number."""
 
     names: NDArray[np.str_]  # (N,)
@@ -69,25 +71,6 @@ class Export:
     head_uv: NDArray[np.float32]  # (N, 86, 2) px, of the hourglass
     head_cov_uv: NDArray[np.float32]
     head_presence: NDArray[np.float32]
-
-    def save(self, path: Path) -> None:
-        """Write an .npz file."""
-        np.savez_compressed(path, **asdict(self))
-
-    @classmethod
-    def load(cls, path: Path) -> Export:
-        """Read what `save` wrote.
-
-        Raises:
-            DataError: There is no such file, or it was not written by `save`.
-        """
-        try:
-            with np.load(path) as arrays:
-                return cls(**{f.name: arrays[f.name] for f in fields(cls)})
-        except FileNotFoundError:
-            raise DataError(f'{path}: no such file') from None
-        except Exception as error:  # np.load raises whatever the damaged bytes lead it to
-            raise DataError(f'{path}: not a file of `export` ({error})') from error
 
 
 def export(folder: Path, jitters: int) -> Export:

@@ -13,10 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros.evaluation import metrics
-
-
-class DataError(Exception):
-    """What is wrong with the pictures, labels or keypoints, and in which file."""
+from face_pose_ros.evaluation.data_error import DataError
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +28,13 @@ from tqdm import tqdm
 
 from face_pose_ros.estimator import EstimatorOptions, FacePoseEstimator
 from face_pose_ros.evaluation import metrics
+from face_pose_ros.evaluation.data_error import DataError
+from face_pose_ros.evaluation.export_file import ExportFile
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS
 
 Array = NDArray[np.float64]
-
-
-class DataError(Exception):
-    """What is wrong with the frames or the poses, and in which file."""
 
 
 @dataclass(frozen=True)
@@ -93,32 +91,13 @@ def _numbers(path: Path, count: int) -> Array:
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(ExportFile):
     """Labels and estimates of N frames, in the colour camera."""
 
     names: NDArray[np.str_]  # (N,) NN/frame_00003
     T_cam_label: Array  # (N, 4, 4) m
     T_cam_head: Array  # (N, 4, 4) m, in our head frame; NaN: no face found
     covariance: Array  # (N, 6, 6), see `FacePose`
-
-    def save(self, path: Path) -> None:
-        """Write an .npz file."""
-        np.savez_compressed(path, **asdict(self))
-
-    @classmethod
-    def load(cls, path: Path) -> Export:
-        """Read what `save` wrote.
-
-        Raises:
-            DataError: There is no such file, or it was not written by `save`.
-        """
-        try:
-            with np.load(path) as arrays:
-                return cls(**{f.name: arrays[f.name] for f in fields(cls)})
-        except FileNotFoundError:
-            raise DataError(f'{path}: no such file') from None
-        except Exception as error:  # np.load raises whatever the damaged bytes lead it to
-            raise DataError(f'{path}: not a file of `export` ({error})') from error
 
 
 def export(folder: Path, estimator: FacePoseEstimator) -> Export:

@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from face_pose_ros.engines.networks import load_networks, load_single_shot
 from face_pose_ros.evaluation import metrics
-from face_pose_ros.evaluation.aflw2000_samples import DataError, Sample, load_samples
+from face_pose_ros.evaluation.aflw2000_samples import Sample, load_samples
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.faces.detector import DetectorOptions, FaceDetector

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from face_pose_ros.evaluation.data_error import DataError
+from face_pose_ros.evaluation.export_file import ExportFile
 from face_pose_ros.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
 from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
@@ -52,7 +54,7 @@ _ANCHORS = (range(36, 42), range(42, 48), [30], range(48, 60), [0], [16])
 
 
 @dataclass(frozen=True)
-class RenderedHeads:
+class RenderedHeads(ExportFile):
     """Keypoints of N heads and the truth; every point of the mesh can be computed again."""
 
     identity: NDArray[np.float32]  # (N, 100) coefficients of ICT-FaceKit
@@ -96,16 +98,6 @@ class RenderedHeads:
     def averaged_keypoints(self, index: int) -> Keypoints:
         """The same of jittered crops."""
         return _keypoints(index, self.average_uv, self.average_cov_uv, self.average_presence)
-
-    def save(self, path: Path) -> None:
-        """Write an .npz file."""
-        np.savez_compressed(path, **vars(self))
-
-    @classmethod
-    def load(cls, path: Path) -> RenderedHeads:
-        """Read what `save` wrote."""
-        with np.load(path) as file:
-            return cls(**{f.name: file[f.name] for f in fields(cls)})
 
     def check_frame(self, facekit: IctFaceKit) -> None:
         """Make sure that the truth refers to the head frame of the face kit.
@@ -282,8 +274,11 @@ def main(args: Sequence[str] | None = None) -> None:
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
     if options.score:
-        heads = RenderedHeads.load(options.score)
-        heads.check_frame(facekit)
+        try:
+            heads = RenderedHeads.load(options.score)
+            heads.check_frame(facekit)
+        except (DataError, ValueError) as error:
+            parser.error(str(error))
     else:
         limits = HeadRange(tuple(options.distance), options.yaw)
         predictor = KeypointPredictor(face_mesh_v2(), _LOOKS)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.training.shards import Shard, open_shards
 
 _Batch = TypeVar('_Batch', bound='Batch')
@@ -79,10 +80,6 @@ class Crops(Protocol):
 
 
 _CROP_LABELS = ('K_crop', 'T_crop_head', 'uv', 'xyz_head', 'visible', 'head_size_px')
-
-
-class DataError(Exception):
-    """Training data that is missing or of another kind, and where."""
 
 
 def complete_shards(folders: Sequence[str], limit: int | None) -> Iterator[tuple[Shard, int]]:

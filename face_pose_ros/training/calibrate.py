@@ -27,13 +27,14 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints.heatmaps import HeatmapPoints
 from face_pose_ros.keypoints.hourglass import HeatmapCalibration, StackedHourglass
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
 from face_pose_ros.pose.fusion import turn_deg
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.training.batches import CropBatch, CropSource, DataError
+from face_pose_ros.training.batches import CropBatch, CropSource
 from face_pose_ros.training.checkpoints import CheckpointError
 from face_pose_ros.training.config import DataOptions
 from face_pose_ros.training.evaluate import load_trained

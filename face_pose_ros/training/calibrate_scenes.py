@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.faces.head_uncertainty import HeadUncertainty
-from face_pose_ros.training.batches import DataError
 from face_pose_ros.training.checkpoints import CheckpointError
 from face_pose_ros.training.config import DataOptions
 from face_pose_ros.training.evaluate import load_trained, table

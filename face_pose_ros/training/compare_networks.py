@@ -26,6 +26,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from face_pose_ros.estimator import EstimatorOptions, FacePoseEstimator
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
 from face_pose_ros.evaluation.rendered_heads import RenderedHeads
@@ -34,7 +35,6 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.fusion import turn_deg
-from face_pose_ros.training.batches import DataError
 from face_pose_ros.training.shards import ShardError, open_shards
 
 _TURNS_DEG = ((0, 15), (15, 30), (30, 40), (40, 50), (50, 60), (60, 75), (75, 100), (0, 100))

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from face_pose_ros.evaluation import aflw2000_samples, metrics
+from face_pose_ros.evaluation import metrics
 from face_pose_ros.evaluation.aflw2000_samples import load_samples
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.keypoints.hourglass import StackedHourglass
-from face_pose_ros.training.batches import DataError
 from face_pose_ros.training.checkpoints import CheckpointError, load_checkpoint
 from face_pose_ros.training.config import DataOptions, TrainConfig, config_from_dict
 from face_pose_ros.training.evaluate_photos import score_aflw2000
@@ -80,7 +80,7 @@ def main(args: Sequence[str] | None = None) -> None:
             rows = score_aflw2000(task.network, model, samples, config.amp)
             figures['aflw2000'] = [asdict(row) for row in rows]
             print('\n' + metrics.text({'AFLW2000-3D, the network alone': rows}))
-    except (CheckpointError, DataError, ShardError, aflw2000_samples.DataError) as error:
+    except (CheckpointError, DataError, ShardError) as error:
         parser.error(str(error))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.faces.single_shot import SIZE_MULTIPLE
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.training.batches import Batch, DataError, complete_shards
+from face_pose_ros.training.batches import Batch, complete_shards
 from face_pose_ros.training.shards import Shard
 
 

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from face_pose_ros.evaluation import biwi
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry.camera import Camera
@@ -41,7 +42,6 @@ from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.crop import crops_around_boxes, render_crops
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.training.batches import DataError
 from face_pose_ros.training.shards import write_manifest, write_shard
 from face_pose_ros.types import Keypoints
 
@@ -109,11 +109,8 @@ def read_biwi(folder: Path) -> Iterator[Photo]:
     Raises:
         DataError: There is none, or a file is damaged.
     """
-    try:
-        for frame in biwi.read_frames(folder):
-            yield Photo(frame.path, frame.image(), frame.camera, frame.T_cam_head[None])
-    except biwi.DataError as error:
-        raise DataError(str(error)) from error
+    for frame in biwi.read_frames(folder):
+        yield Photo(frame.path, frame.image(), frame.camera, frame.T_cam_head[None])
 
 
 def read_wider(folder: Path, annotations: Path) -> Iterator[Photo]:

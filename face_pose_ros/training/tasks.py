@@ -10,20 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from face_pose_ros.evaluation import aflw2000_samples
-from face_pose_ros.evaluation.aflw2000_samples import Sample, load_samples
+from face_pose_ros.evaluation.aflw2000_samples import load_samples
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.faces.single_shot import SingleShot
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import StackedHourglass
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.training.augment import augment_crops
-from face_pose_ros.training.batches import (
-    CropBatch,
-    Crops,
-    CropSource,
-    DataError,
-    epoch_indices,
-)
+from face_pose_ros.training.batches import CropBatch, Crops, CropSource, epoch_indices
 from face_pose_ros.training.config import TrainConfig
 from face_pose_ros.training.evaluate_crops import evaluate_crops
 from face_pose_ros.training.evaluate_photos import score_aflw2000
@@ -88,7 +82,8 @@ class HourglassTask:
             limit = config.data.validation_pictures
             validation = {f: CropSource([f], limit) for f in config.data.validation}
         self._validation = validation
-        self._photographs = _photographs(config.data.photographs)
+        photographs = config.data.photographs
+        self._photographs = load_samples(Path(photographs)) if photographs else []
         self._mirror = torch.from_numpy(semantic.MIRROR if mirror is None else mirror)
         self._shape = shape or self._fit_shape()
         count = len(self._shape['mean'])
@@ -147,13 +142,6 @@ class HourglassTask:
     def extra_state(self) -> dict[str, Tensor]:
         """See `Task`."""
         return {f'shape.{name}': value.float() for name, value in self._shape.items()}
-
-
-def _photographs(folder: str) -> list[Sample]:
-    try:
-        return load_samples(Path(folder)) if folder else []
-    except aflw2000_samples.DataError as error:
-        raise DataError(str(error)) from error
 
 
 class SingleShotTask:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from face_pose_ros.training.batches import DataError
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.training.checkpoints import (
     CheckpointError,
     checkpoints,

@@ -11,7 +11,8 @@ import torch
 
 from face_pose_ros.evaluation import aflw2000, metrics
 from face_pose_ros.evaluation.aflw2000 import Configuration, Export
-from face_pose_ros.evaluation.aflw2000_samples import DataError, load_samples
+from face_pose_ros.evaluation.aflw2000_samples import load_samples
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face, deformable_face, semantic_head

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.evaluation import biwi, metrics
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.geometry.camera import Camera
 
 CAMERA = Camera.from_K([500, 0, 320, 0, 500, 240, 0, 0, 1], 640, 480)
@@ -67,7 +68,7 @@ def test_a_damaged_file_is_named(name, content, tmp_path, capsys):
 
 
 def test_a_folder_without_frames_is_named(tmp_path):
-    with pytest.raises(biwi.DataError, match=str(tmp_path)):
+    with pytest.raises(DataError, match=str(tmp_path)):
         list(biwi.read_frames(tmp_path))
 
 
@@ -137,5 +138,5 @@ def test_a_photograph_goes_all_the_way(tmp_path, capsys):
 def test_a_file_of_something_else_is_named(tmp_path):
     path = tmp_path / 'poses.npz'
     path.write_bytes(b'nonsense')
-    with pytest.raises(biwi.DataError, match=str(path)):
+    with pytest.raises(DataError, match=str(path)):
         biwi.Export.load(path)

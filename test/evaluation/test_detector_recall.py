@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from face_pose_ros.evaluation.aflw2000_samples import DataError, Sample
+from face_pose_ros.evaluation.aflw2000_samples import Sample
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.evaluation.detector_recall import find, is_on, recall_lines
 from face_pose_ros.types import CoarsePoses, Faces
 

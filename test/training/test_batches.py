@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from face_pose_ros.training.batches import CropSource, DataError, epoch_indices
+from face_pose_ros.evaluation.data_error import DataError
+from face_pose_ros.training.batches import CropSource, epoch_indices
 from face_pose_ros.training.scenes import SceneSource
 from face_pose_ros.training.shards import write_manifest, write_shard
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from face_pose_ros.training.batches import DataError
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.training.calibrate import background_crops, fit_covariance, fit_presence
 from face_pose_ros.training.shards import ShardError
 

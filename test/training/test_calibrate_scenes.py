@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from face_pose_ros.training.batches import DataError
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.training.calibrate_scenes import fit_uncertainty, nees_by_size
 from face_pose_ros.training.evaluate_scenes import Answers
 

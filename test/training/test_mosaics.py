@@ -7,10 +7,10 @@ import pytest
 import torch
 from training.blobs import POINTS, BlobHeads, BlobScenes
 
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.faces.single_shot import cells_of_poses
 from face_pose_ros.geometry import se3
 from face_pose_ros.training.augment import AugmentOptions
-from face_pose_ros.training.batches import DataError
 from face_pose_ros.training.config import ConfigError, config_from_dict
 from face_pose_ros.training.mosaics import (
     MosaicBatch,

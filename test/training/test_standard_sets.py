@@ -9,10 +9,11 @@ import torch
 from helpers.asserts import assert_poses_close
 from helpers.scene import random_poses
 
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.training.batches import CropSource, DataError
+from face_pose_ros.training.batches import CropSource
 from face_pose_ros.training.scenes import SceneSource
 from face_pose_ros.training.standard_sets import (
     _MESH_OF_5,

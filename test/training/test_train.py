@@ -13,9 +13,9 @@ import pytest
 import torch
 from training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 
+from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.pose.face_model import semantic_head
 from face_pose_ros.training.augment import AugmentOptions
-from face_pose_ros.training.batches import DataError
 from face_pose_ros.training.checkpoints import (
     CheckpointError,
     checkpoints,
