@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from face_pose_ros.training.checkpoints import CheckpointError, load_checkpoint
-from face_pose_ros.training.shards import ShardError, read_manifest
+from face_pose_ros.training.shards import ShardError, open_shards, read_manifest
 
 
 def tensors_of(state: dict[str, Any]) -> dict[str, Tensor]:
@@ -52,6 +52,7 @@ def card(
     kind, sizes = network_options(state)
     config = state['config']
     count = sum(value.numel() for key, value in tensors_of(state).items() if 'network.' in key)
+    folders = [*config['data']['train'], *config['data'].get('crops', [])]
     pictures = state['step'] * config['batch'] * config['accumulate'] * state['world']
     lines = [
         f'# {name}.safetensors',
@@ -62,7 +63,7 @@ def card(
         'exponential moving average of the training |',
         '| publisher | Ours |',
         '| licence | Apache-2.0, as the project |',
-        f'| trained on | {"; ".join(_data_set(folder) for folder in config["data"]["train"])} |',
+        f'| trained on | {"; ".join(_data_set(folder) for folder in folders)} |',
         f'| for | {state["step"]} steps, {pictures} pictures, seed {config["seed"]} |',
         f'| commit | {commit} |',
         f'| torch | {torch.__version__} |',
@@ -76,7 +77,9 @@ def card(
         '',
     ]
     groups = [f'{kind}_loss', 'optimiser', 'augment']
-    for group in groups + ['windows'] * (kind == 'single_shot'):
+    if kind == 'single_shot':
+        groups += ['windows', 'mosaics']
+    for group in groups:
         values = ', '.join(f'{key} {value}' for key, value in config[group].items())
         lines.append(f'- {group}: {values}')
     if figures is not None:
@@ -98,10 +101,10 @@ def card(
 def _data_set(folder: str) -> str:
     manifest = read_manifest(folder)
     families = ', '.join(manifest['families'])
+    pictures = sum(len(shard.pictures) for shard in open_shards(Path(folder)))
     return (
-        f'rendered {manifest["kind"]}, {manifest["count"]} pictures asked for, families '
-        f'{families}, split {manifest["split"]}, seed {manifest["seed"]}, '
-        f'commit {manifest["commit"]}'
+        f'rendered {manifest["kind"]}, {pictures} pictures, families {families}, '
+        f'split {manifest["split"]}, seed {manifest["seed"]}, commit {manifest["commit"]}'
     )
 
 

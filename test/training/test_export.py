@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from training.test_train import make_config, make_training
@@ -9,7 +10,7 @@ from training.test_train import make_config, make_training
 from face_pose_ros.keypoints.hourglass import HourglassOptions, StackedHourglass
 from face_pose_ros.training import export
 from face_pose_ros.training.checkpoints import save_checkpoint
-from face_pose_ros.training.shards import write_manifest
+from face_pose_ros.training.shards import write_manifest, write_shard
 
 safetensors_torch = pytest.importorskip('safetensors.torch', reason='needs safetensors')
 
@@ -25,6 +26,9 @@ MANIFEST = {
 
 def test_weights_and_card(tmp_path):
     write_manifest(tmp_path / 'data', MANIFEST)
+    write_shard(
+        tmp_path / 'data' / '00000', np.zeros((7, 8, 8, 3), np.uint8), {'seen': np.ones(7)}
+    )
     config = make_config(tmp_path, data={'train': [str(tmp_path / 'data')]}, seed=5)
     training = make_training(config)
     for _ in range(3):
@@ -52,6 +56,14 @@ def test_weights_and_card(tmp_path):
     assert tensors['shape.mean'].shape == (9, 3)
 
     text = (out / 'blobs.md').read_text()
-    for part in ('seed 17', 'abc123', '3 steps, 12 pictures, seed 5', 'families blobs', 'blobs\n'):
+    # Of 512 pictures that were asked for 7 are there.
+    for part in (
+        'crops, 7 pictures',
+        'seed 17',
+        'abc123',
+        '3 steps, 12 pictures, seed 5',
+        'families blobs',
+        'blobs\n',
+    ):
         assert part in text
     assert f'{rows["blobs"]["all"]["rotation_deg"]:.4g}' in text
