@@ -33,7 +33,7 @@ class Networks(NamedTuple):
     # (N, 3, H, W) float RGB in [-1, 1] -> logits (N, C), regressions (N, C, 16)
     detector: Callable[[Tensor], tuple[Tensor, Tensor]]
     keypoints: Callable[[Tensor], FaceMeshPoints]  # (N, 3, 256, 256) float RGB in [0, 1]
-    # (N, 3, 128, 128) float RGB in [0, 1] -> heatmaps (N, 86, 32, 32)
+    # (N, 3, 128, 128) float RGB in [0, 1] -> heatmaps (N, 86, 16, 16)
     hourglass: Callable[[Tensor], Tensor]
     # (N, 3, H, W) float RGB in [0, 1] -> what cells say; few ask for it, see `load_single_shot`
     single_shot: Callable[[Tensor], tuple[Tensor, ...]] | None = None

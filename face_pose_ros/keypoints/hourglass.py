@@ -208,9 +208,10 @@ class PackagedHourglass(nn.Module):
     OPTIONS = HourglassOptions(
         keypoints=86,
         input_px=128,
-        stem_channels=(24, 48),
-        channels=(64, 128, 192, 192),
+        stem_channels=(16, 32, 64),
+        channels=(64, 128, 224),
         stacks=1,
+        bottleneck=False,
         distribution=True,
     )
 
@@ -219,7 +220,7 @@ class PackagedHourglass(nn.Module):
         self.network = StackedHourglass(self.OPTIONS)
 
     def forward(self, crop: Tensor) -> Tensor:
-        """Map (N, 3, 128, 128) RGB in [0, 1] to (N, 86, 32, 32), see `positive_heatmaps`."""
+        """Map (N, 3, 128, 128) RGB in [0, 1] to (N, 86, 16, 16), see `positive_heatmaps`."""
         return positive_heatmaps(self.network(crop)[:, -1], self.OPTIONS)
 
 

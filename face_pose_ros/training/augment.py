@@ -44,19 +44,7 @@ def augment_crops(
     size_px: int,
     generator: torch.Generator,
 ) -> CropBatch:
-    """Other views and other looks of the same heads; arguments as of `moved_crops`."""
-    batch = moved_crops(batch, mirror, options, size_px, generator)
-    return batch.with_pictures(photometric(batch.pictures, options, generator))
-
-
-def moved_crops(
-    batch: CropBatch,
-    mirror: Tensor,
-    options: AugmentOptions,
-    size_px: int,
-    generator: torch.Generator,
-) -> CropBatch:
-    """Crops mirrored, rolled, zoomed and shifted at random.
+    """Other views and other looks of the same heads.
 
     Args:
         batch: B crops.
@@ -70,7 +58,8 @@ def moved_crops(
     roll = draw.normal() * math.radians(options.roll_deg)
     scale = (draw.normal() * options.log_scale).exp()
     shift = draw.normal(2) * options.shift * size_px
-    return _warp(batch, mirror, size_px, flip, roll, scale, shift)
+    batch = _warp(batch, mirror, size_px, flip, roll, scale, shift)
+    return batch.with_pictures(photometric(batch.pictures, options, generator))
 
 
 def resized_crops(batch: CropBatch, mirror: Tensor, size_px: int) -> CropBatch:

@@ -48,10 +48,6 @@ class CropBatch(Batch):
     T_crop_head: Tensor  # (B, 4, 4) float64
     head_size_px: Tensor  # (B,) float32, of a head of 0.24 m
 
-    def __getitem__(self, rows: Tensor) -> CropBatch:
-        """Those crops."""
-        return CropBatch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
-
     @classmethod
     def from_labels(
         cls, pictures: NDArray[np.uint8], labels: dict[str, NDArray[Any]]

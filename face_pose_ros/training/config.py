@@ -15,7 +15,6 @@ from face_pose_ros.faces.single_shot import SingleShotOptions
 from face_pose_ros.keypoints.hourglass import HourglassOptions
 from face_pose_ros.training.augment import AugmentOptions
 from face_pose_ros.training.losses import HourglassLossOptions
-from face_pose_ros.training.mosaics import MosaicOptions
 from face_pose_ros.training.single_shot_losses import SingleShotLossOptions
 from face_pose_ros.training.windows import WindowOptions
 
@@ -31,7 +30,6 @@ class DataOptions:
     """Where the pictures come from."""
 
     train: Sequence[str] = ()  # folders of shards
-    crops: Sequence[str] = ()  # folders of crops for the mosaics of a single-shot training
     validation: Sequence[str] = ()
     validation_pictures: int = 1000  # of each folder, the first ones
     # Folder of AFLW2000-3D as evaluation.aflw2000 wants it: real pictures for an hourglass.
@@ -64,7 +62,6 @@ class TrainConfig:
     data: DataOptions = field(default_factory=DataOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     windows: WindowOptions = field(default_factory=WindowOptions)  # of scenes
-    mosaics: MosaicOptions = field(default_factory=MosaicOptions)  # as large as the windows
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     accumulate: int = 1  # micro-batches per step
     seed: int = 0
@@ -79,8 +76,6 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if (self.hourglass is None) == (self.single_shot is None):
             raise ValueError('exactly one of hourglass and single_shot must be given')
-        if self.mosaics.share > 0 and self.windows.side_px == 0:
-            raise ValueError('mosaics are as large as windows: windows.side_px must not be 0')
         for name in ('steps', 'batch', 'accumulate', 'log_every', 'validate_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')

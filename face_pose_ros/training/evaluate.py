@@ -66,7 +66,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        data = DataOptions((), tuple(options.data), options.pictures)
+        data = DataOptions(validation=tuple(options.data), validation_pictures=options.pictures)
         task, config, state = load_trained(options.checkpoint, data)
         figures: dict[str, Any] = {'step': state['step'], 'data': task.validate(task.network)}
         print(f'step {state["step"]}')

@@ -52,7 +52,6 @@ def card(
     kind, sizes = network_options(state)
     config = state['config']
     count = sum(value.numel() for key, value in tensors_of(state).items() if 'network.' in key)
-    folders = [*config['data']['train'], *config['data'].get('crops', [])]
     pictures = state['step'] * config['batch'] * config['accumulate'] * state['world']
     lines = [
         f'# {name}.safetensors',
@@ -63,7 +62,7 @@ def card(
         'exponential moving average of the training |',
         '| publisher | Ours |',
         '| licence | Apache-2.0, as the project |',
-        f'| trained on | {"; ".join(_data_set(folder) for folder in folders)} |',
+        f'| trained on | {"; ".join(_data_set(folder) for folder in config["data"]["train"])} |',
         f'| for | {state["step"]} steps, {pictures} pictures, seed {config["seed"]} |',
         f'| commit | {commit} |',
         f'| torch | {torch.__version__} |',
@@ -77,9 +76,7 @@ def card(
         '',
     ]
     groups = [f'{kind}_loss', 'optimiser', 'augment']
-    if kind == 'single_shot':
-        groups += ['windows', 'mosaics']
-    for group in groups:
+    for group in groups + ['windows'] * (kind == 'single_shot'):
         values = ', '.join(f'{key} {value}' for key, value in config[group].items())
         lines.append(f'- {group}: {values}')
     if figures is not None:

@@ -24,7 +24,6 @@ from face_pose_ros.training.evaluate_photos import score_aflw2000
 from face_pose_ros.training.evaluate_scenes import evaluate_scenes
 from face_pose_ros.training.head_shape import fit_head_shape, head_model
 from face_pose_ros.training.losses import hourglass_losses
-from face_pose_ros.training.mosaics import MosaicBatch, MosaicSource, lay_mosaics
 from face_pose_ros.training.scenes import SceneBatch, SceneSource
 from face_pose_ros.training.single_shot_losses import single_shot_losses
 from face_pose_ros.training.windows import augment_scenes
@@ -153,7 +152,6 @@ class SingleShotTask:
         source: SceneSource | None = None,
         validation: dict[str, SceneSource] | None = None,
         xyz_head: Tensor | None = None,
-        crops: Crops | None = None,
     ) -> None:
         """Open the data of a configuration, or take what is given.
 
@@ -162,7 +160,6 @@ class SingleShotTask:
             source: Pictures to train on.
             validation: Pictures to validate on, by name.
             xyz_head: (P, 3) m, points whose bounds are a face's box; those of the mean face.
-            crops: For mosaics.
         """
         assert config.single_shot is not None
         self.config = config
@@ -172,41 +169,23 @@ class SingleShotTask:
             limit = config.data.validation_pictures
             validation = {f: SceneSource([f], limit) for f in config.data.validation}
         self._validation = validation
-        if crops is None and config.data.crops:
-            crops = CropSource(config.data.crops)
-        if self._source is not None and config.mosaics.share and crops is None:
-            raise DataError('mosaics are made of crops: data.crops must name folders of them')
-        most = config.mosaics.most_per_side
-        self._mosaics = None if crops is None else MosaicSource(crops, most)
         if xyz_head is None:
             xyz_head = deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
         self.face = xyz_head
 
-    def batch(self, micro_batch: int) -> SceneBatch | MosaicBatch:
+    def batch(self, micro_batch: int) -> SceneBatch:
         """See `Task`."""
         assert self._source is not None
-        count, seed = self.config.batch, self.config.seed
-        lottery = np.random.default_rng((seed, micro_batch, 1)).uniform()
-        if lottery < self.config.mosaics.share:
-            assert self._mosaics is not None
-            return self._mosaics.batch(micro_batch, count, seed)
-        return self._source.shuffled(micro_batch, count, seed)
+        return self._source.shuffled(micro_batch, self.config.batch, self.config.seed)
 
     def losses(
-        self,
-        network: nn.Module,
-        batch: SceneBatch | MosaicBatch,
-        generator: torch.Generator,
-        step: int,
+        self, network: nn.Module, batch: SceneBatch, generator: torch.Generator, step: int
     ) -> dict[str, Tensor]:
         """See `Task`."""
-        config, windows = self.config, self.config.windows
-        if isinstance(batch, MosaicBatch):
-            batch = lay_mosaics(batch, config.augment, windows.side_px, generator)
-        else:
-            batch = augment_scenes(
-                batch, config.augment, windows, config.single_shot_loss, generator
-            )
+        config = self.config
+        batch = augment_scenes(
+            batch, config.augment, config.windows, config.single_shot_loss, generator
+        )
         with torch.autocast(batch.f.device.type, torch.bfloat16, enabled=config.amp):
             outputs = network(batch.pictures.contiguous(memory_format=torch.channels_last))
         calibrated = self.face[::8].float().to(batch.f.device)

@@ -18,7 +18,7 @@ SHA256 = {
     'face_mesh_v2': '61649ae36b34ef60b0cc41ac3b586633b063f5df92513d359b5bf90626cdb0f2',
     'keypoint_uncertainty': 'fd4701681f8a7fa25924108ac79944075f4a6f95a2d6feb26fef91a648e58a24',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
-    'hourglass': 'aa1f19460e1d21fbcbd498bccf042c989cbb59ff58b8182b222419ff3e614c20',
+    'hourglass': '177f48355193a55a644c2d78612a6eaad7c5a4bef151eccc52215cf7c103d778',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
     'single_shot': '223bbc035fd45cc3abb4eff15c8de261d82a23e8b8550cea86d302638676f605',
 }
