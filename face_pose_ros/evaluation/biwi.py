@@ -46,8 +46,19 @@ class Frame:
     T_cam_head: Array  # (4, 4) m, in it; BIWI's head axes point right, down and into the head
 
     def image(self) -> NDArray[np.uint8]:
-        """Read the picture, (H, W, 3) RGB."""
-        return load_image(self.path)
+        """Read the picture, (H, W, 3) RGB.
+
+        Raises:
+            DataError: It can't be read, or is not as large as the camera's.
+        """
+        try:
+            image = load_image(self.path)
+        except FileNotFoundError as error:
+            raise DataError(str(error)) from None
+        expected = self.camera.height, self.camera.width
+        if image.shape[:2] != expected:
+            raise DataError(f'{self.path}: size {image.shape[:2]}, rgb.cal says {expected}')
+        return image
 
 
 def read_frames(folder: Path) -> Iterator[Frame]:
@@ -69,7 +80,10 @@ def _calibration(path: Path) -> tuple[Camera, Array]:
     """The colour camera, and the transform from the depth camera to it (4, 4) [m]."""
     values = _numbers(path, 9 + 4 + 9 + 3 + 2)
     width, height = (int(v) for v in values[25:27])
-    camera = Camera.from_K(values[:9], width, height, values[9:13].tolist())
+    try:
+        camera = Camera.from_K(values[:9], width, height, values[9:13].tolist())
+    except ValueError as error:
+        raise DataError(f'{path}: {error}') from error
     return camera, _transform(values[13:25])
 
 

@@ -67,6 +67,24 @@ def test_a_damaged_file_is_named(name, content, tmp_path, capsys):
     assert str(path) in capsys.readouterr().err
 
 
+def test_a_picture_that_does_not_fit_its_camera_is_named(tmp_path):
+    write_frame(tmp_path / '01', np.zeros((240, 320, 3), np.uint8), CAMERA, np.eye(4))
+    (frame,) = biwi.read_frames(tmp_path)
+    with pytest.raises(DataError, match=r'size \(240, 320\), rgb\.cal says \(480, 640\)'):
+        frame.image()
+    frame.path.write_bytes(b'nonsense')
+    with pytest.raises(DataError, match=r'frame_00003_rgb\.png: no image'):
+        frame.image()
+
+
+def test_a_camera_that_cannot_be_is_named(tmp_path):
+    write_frame(tmp_path / '01', np.zeros((480, 640, 3), np.uint8), CAMERA, np.eye(4))
+    path = tmp_path / '01' / 'rgb.cal'
+    path.write_text(path.read_text().replace('500.0', '-500.0'))
+    with pytest.raises(DataError, match=r'rgb\.cal'):
+        list(biwi.read_frames(tmp_path))
+
+
 def test_a_folder_without_frames_is_named(tmp_path):
     with pytest.raises(DataError, match=str(tmp_path)):
         list(biwi.read_frames(tmp_path))
