@@ -19,10 +19,11 @@ from torch import Tensor
 
 TARGET_SIGMA = 1.0  # cells (Pavlakos et al. 2017)
 
-_RADIUS = 2  # cells around the highest one that the fit looks at
-_MIN_HEIGHT = 1e-4  # a lower cell, or a negative one, is as good as empty
-_MIN_SIGMA = 0.1  # cells: no keypoint is claimed to be better known than that
-_UNKNOWN_SIGMA = 3.0  # cells: of a heatmap that has no peak
+RADIUS = 2  # cells around the highest one that the fit looks at
+MIN_HEIGHT = 1e-4  # a lower cell, or a negative one, is as good as empty
+MIN_SIGMA = 0.1  # cells: no keypoint is claimed to be better known than that
+UNKNOWN_SIGMA = 3.0  # cells: of a heatmap that has no peak
+MAX_LOG_HEIGHT = 0.5  # beyond the border the fit extrapolates
 
 
 class HeatmapPoints(NamedTuple):
@@ -72,14 +73,14 @@ def decode_heatmaps(heatmaps: Tensor, stride: int) -> HeatmapPoints:
     flat = heatmaps.reshape(-1, height * width)
     top = flat.detach().argmax(-1)
     u0, v0 = top % width, top // width
-    offsets = torch.arange(-_RADIUS, _RADIUS + 1, device=flat.device)
+    offsets = torch.arange(-RADIUS, RADIUS + 1, device=flat.device)
     dv, du = (d.flatten() for d in torch.meshgrid(offsets, offsets, indexing='ij'))
     u, v = u0[:, None] + du, v0[:, None] + dv
     inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
     cells = v.clamp(0, height - 1) * width + u.clamp(0, width - 1)
     values = flat.gather(1, cells)
-    usable = inside & (values > _MIN_HEIGHT)
-    values = torch.where(usable, values, _MIN_HEIGHT)
+    usable = inside & (values > MIN_HEIGHT)
+    values = torch.where(usable, values, MIN_HEIGHT)
     centre, precision, peak, sound = _fit_paraboloid(values, usable, du, dv)
     uv = torch.stack([u0, v0], -1) + centre
     cov = _covariance(precision, peak, sound)
@@ -114,15 +115,15 @@ def _fit_paraboloid(
     c0, gx, gy, hxx, hxy, hyy = torch.linalg.solve(A + ridge * eye, b).unbind(-1)
     precision = -torch.stack([hxx, hxy, hxy, hyy], -1).unflatten(-1, (2, 2))
     determinant = hxx * hyy - hxy * hxy
-    sound = (hxx < 0) & (determinant > 1e-6) & (values.amax(-1) > _MIN_HEIGHT)
+    sound = (hxx < 0) & (determinant > 1e-6) & (values.amax(-1) > MIN_HEIGHT)
     safe = torch.where(sound, determinant, 1.0)
     # The top of c0 + g x + 1/2 x H x is at -H^-1 g.
     cx = torch.where(sound, (hxy * gy - hyy * gx) / safe, 0.0)
     cy = torch.where(sound, (hxy * gx - hxx * gy) / safe, 0.0)
-    sound = sound & (torch.maximum(cx.abs(), cy.abs()) <= _RADIUS + 0.5)
+    sound = sound & (torch.maximum(cx.abs(), cy.abs()) <= RADIUS + 0.5)
     centre = torch.where(sound[:, None], torch.stack([cx, cy], -1), 0.0)
-    top = (c0 + 0.5 * (gx * cx + gy * cy)).clamp(max=0.5).exp()
-    # Beyond the border the fit extrapolates; a plain maximum where there is no fit.
+    top = (c0 + 0.5 * (gx * cx + gy * cy)).clamp(max=MAX_LOG_HEIGHT).exp()
+    # A plain maximum where there is no fit.
     return centre, precision, torch.where(sound, top, values.amax(-1)), sound
 
 
@@ -135,9 +136,9 @@ def _covariance(precision: Tensor, peak: Tensor, sound: Tensor) -> Tensor:
     eye = torch.eye(2, dtype=peak.dtype, device=peak.device)
     shape = torch.where(sound[:, None, None], shape, eye)
     area = TARGET_SIGMA**2 / peak.clamp(1e-3, 1.0)
-    area = torch.where(sound, area, area.clamp_min(_UNKNOWN_SIGMA**2))
+    area = torch.where(sound, area, area.clamp_min(UNKNOWN_SIGMA**2))
     wide = area[:, None, None] * shape - TARGET_SIGMA**2 * eye
-    return _at_least(wide, _MIN_SIGMA**2)
+    return _at_least(wide, MIN_SIGMA**2)
 
 
 def _at_least(M: Tensor, floor: float) -> Tensor:

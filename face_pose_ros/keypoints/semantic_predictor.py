@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints import compiled_heatmaps, semantic
 from face_pose_ros.keypoints.crop import (
     FaceCrops,
     crops_around_faces,
     crops_around_keypoints,
     render_crops,
 )
-from face_pose_ros.keypoints.heatmaps import decode_heatmaps
 from face_pose_ros.keypoints.hourglass import HeatmapCalibration
 from face_pose_ros.keypoints.predictor import unmeasured
 from face_pose_ros.types import Faces, Keypoints
@@ -114,11 +113,13 @@ class SemanticPredictor:
 
     def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Keypoints:
         heatmaps = self.network(render_crops(image, crops, camera, self._device)).cpu()
-        points = decode_heatmaps(heatmaps, self._size_px // heatmaps.shape[-1])
-        uv, seen = crops.to_image(points.uv.to(camera.f), camera)
+        stride = self._size_px // heatmaps.shape[-1]
+        decoded = compiled_heatmaps.decode(heatmaps.contiguous().numpy(), stride)
+        uv_crop, cov_crop, confidence = (torch.from_numpy(array) for array in decoded)
+        uv, seen = crops.to_image(uv_crop, camera)
         J = crops.jacobian(camera)[:, None]
-        cov_uv = J @ self._calibration.covariance(points.cov_uv.to(camera.f)) @ J.mT
+        cov_uv = J @ self._calibration.covariance(cov_crop) @ J.mT
         unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
         cov_uv = torch.where(seen[..., None, None], cov_uv, unseen)
-        presence = self._calibration.presence(points.confidence)
+        presence = self._calibration.presence(confidence)
         return Keypoints(uv, cov_uv, torch.where(crops.valid, presence, 0.0))
