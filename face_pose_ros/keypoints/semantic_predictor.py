@@ -121,5 +121,5 @@ class SemanticPredictor:
         cov_uv = J @ self._calibration.covariance(cov_crop) @ J.mT
         unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
         cov_uv = torch.where(seen[..., None, None], cov_uv, unseen)
-        presence = self._calibration.presence(confidence)
+        presence = self._calibration.presence(confidence.float())
         return Keypoints(uv, cov_uv, torch.where(crops.valid, presence, 0.0))
