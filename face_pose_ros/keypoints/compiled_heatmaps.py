@@ -49,8 +49,7 @@ def _decode(
             heatmap = heatmaps[n, k]
             top = heatmap.argmax()
             v0, u0 = top // width, top % width
-            coefficients = _paraboloid(heatmap, u0, v0)
-            c0, gx, gy, hxx, hxy, hyy = coefficients
+            c0, gx, gy, hxx, hxy, hyy = _paraboloid(heatmap, u0, v0)
             determinant = hxx * hyy - hxy * hxy
             peak = max(heatmap[v0, u0], MIN_HEIGHT)
             sound = hxx < 0 and determinant > 1e-6 and peak > MIN_HEIGHT
@@ -79,7 +78,7 @@ def _paraboloid(heatmap: NDArray[np.float32], u0: int, v0: int) -> Array:
     for v in range(max(v0 - RADIUS, 0), min(v0 + RADIUS + 1, height)):
         for u in range(max(u0 - RADIUS, 0), min(u0 + RADIUS + 1, width)):
             value = heatmap[v, u]
-            if value <= MIN_HEIGHT:
+            if not value > MIN_HEIGHT:  # NaN too
                 continue
             x, y = float(u - u0), float(v - v0)
             basis[:] = (1.0, x, y, 0.5 * x * x, x * y, 0.5 * y * y)

@@ -36,3 +36,11 @@ def test_heatmaps_without_a_peak():
     spike[..., 5, 7] = 0.8
     for heatmaps in (flat, ramp, spike, torch.zeros_like(flat), -flat):
         assert_the_same(heatmaps)
+
+
+def test_a_broken_heatmap_spoils_no_other():
+    heatmaps = render_heatmaps(torch.tensor([[[40.0, 50.0], [60.0, 30.0]]]), SIDE, SIDE, STRIDE)
+    heatmaps[0, 0] = torch.nan
+    uv, _, confidence = compiled_heatmaps.decode(heatmaps.numpy(), STRIDE)
+    np.testing.assert_allclose(uv[0, 1], [60, 30], atol=2e-3)
+    assert not confidence[0, 0] > 0.01
