@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from face_pose_ros.faces.box_camera import box_rotation, pixels_per_radian
 from face_pose_ros.faces.nms import nms
-from face_pose_ros.geometry import se3
+from face_pose_ros.geometry import se3, so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.weights import load_weights
 
@@ -183,14 +183,6 @@ def cell_centres(height: int, width: int, stride: int) -> Tensor:
     return (torch.stack([columns, rows], -1).flatten(0, 1) + 0.5) * stride - 0.5
 
 
-def rotation_of_columns(columns: Tensor) -> Tensor:
-    """Rotations (..., 3, 3) of six numbers (..., 6), by Gram and Schmidt."""
-    x = F.normalize(columns[..., :3], dim=-1)
-    y = columns[..., 3:] - (x * columns[..., 3:]).sum(-1, keepdim=True) * x
-    y = F.normalize(y, dim=-1)
-    return torch.stack([x, y, torch.linalg.cross(x, y)], -1)
-
-
 def poses_in_camera(cells: CellPoses, camera: Camera) -> tuple[Tensor, Tensor]:
     """Poses T_cam_head (M, 4, 4) of what M cells say, and whether the lens has rays for them.
 
@@ -200,7 +192,7 @@ def poses_in_camera(cells: CellPoses, camera: Camera) -> tuple[Tensor, Tensor]:
     """
     rays, valid = camera.unproject(cells.uv.to(camera.f))
     size_rad = cells.log_size.to(camera.f).exp() / pixels_per_radian(camera, rays)
-    R = box_rotation(rays) @ rotation_of_columns(cells.columns.to(camera.f))
+    R = box_rotation(rays) @ so3.from_columns(cells.columns.to(camera.f))
     centre = rays * (HEAD_SIZE_M / size_rad)[:, None]
     to_sellion = (R @ R.new_tensor(HEAD_CENTRE)[:, None]).squeeze(-1)
     return se3.from_rt(R, centre - to_sellion), valid

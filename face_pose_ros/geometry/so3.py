@@ -5,6 +5,7 @@ argument of the unused branch is replaced before the division, so gradients stay
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Below this squared angle [rad^2] the series are exact to double precision.
@@ -129,6 +130,23 @@ def nearest(M: Tensor) -> Tensor:
     sign = torch.linalg.det(U @ Vh)
     D = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], -1)
     return (U * D[..., None, :]) @ Vh
+
+
+def from_columns(columns: Tensor) -> Tensor:
+    """Rotations of their first two columns, not yet orthonormal, by Gram and Schmidt.
+
+    Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019.
+
+    Args:
+        columns: (..., 6), finite; the first column, then the second.
+
+    Returns:
+        (..., 3, 3) rotation matrices.
+    """
+    x = F.normalize(columns[..., :3], dim=-1)
+    y = columns[..., 3:] - (x * columns[..., 3:]).sum(-1, keepdim=True) * x
+    y = F.normalize(y, dim=-1)
+    return torch.stack([x, y, torch.linalg.cross(x, y)], -1)
 
 
 def angle_between(R_a: Tensor, R_b: Tensor) -> Tensor:

@@ -16,12 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from face_pose_ros.keypoints.heatmaps import TARGET_SIGMA
+from face_pose_ros.keypoints.regression import KeypointRegressor
 from face_pose_ros.weights import load_weights
 
 
@@ -40,6 +42,7 @@ class HourglassOptions:
     # Each heatmap is the logarithm of a distribution over the cells, trained by cross entropy,
     # instead of free numbers, trained by squared error as in the papers.
     distribution: bool = False
+    regressor: int = 0  # width of the layer that sees all cells of the last stack; 0: heatmaps only
 
     def __post_init__(self) -> None:
         for name in ('keypoints', 'input_px', 'stacks', 'blocks'):
@@ -105,8 +108,17 @@ class Hourglass(nn.Module):
         return self.same(x) + F.interpolate(below, scale_factor=2, mode='nearest')
 
 
+class HourglassOutput(NamedTuple):
+    """What the network says of N crops."""
+
+    # (N, stacks, keypoints, heatmap_px, heatmap_px), the last stack's being the best: see
+    # `positive_heatmaps`.
+    heatmaps: Tensor
+    regression: Tensor | None  # (N, 5 * keypoints + 6): see `read_regression`
+
+
 class StackedHourglass(nn.Module):
-    """A crop -> heatmaps of each keypoint, once for each stack, the last being the best."""
+    """A crop -> heatmaps of each keypoint, and what is regressed from the last features."""
 
     def __init__(self, options: HourglassOptions) -> None:
         super().__init__()
@@ -136,15 +148,17 @@ class StackedHourglass(nn.Module):
         self.heads = nn.ModuleList(nn.Conv2d(c, count, 1) for _ in range(stacks))
         self.merge_features = nn.ModuleList(nn.Conv2d(c, c, 1) for _ in range(stacks - 1))
         self.merge_heatmaps = nn.ModuleList(nn.Conv2d(count, c, 1) for _ in range(stacks - 1))
+        self.regressor = (
+            KeypointRegressor(c, options.heatmap_px, count, options.regressor)
+            if options.regressor
+            else None
+        )
 
-    def forward(self, crop: Tensor) -> Tensor:
-        """Predict heatmaps.
+    def forward(self, crop: Tensor) -> HourglassOutput:
+        """Predict keypoints.
 
         Args:
             crop: (N, 3, input_px, input_px) float RGB in [0, 1].
-
-        Returns:
-            (N, stacks, keypoints, heatmap_px, heatmap_px): see `positive_heatmaps`.
 
         Raises:
             ValueError: the crop's shape is not as above.
@@ -162,7 +176,8 @@ class StackedHourglass(nn.Module):
             every.append(heatmaps)
             if stack + 1 < len(self.hourglasses):
                 x = x + self.merge_features[stack](feature) + self.merge_heatmaps[stack](heatmaps)
-        return torch.stack(every, 1)
+        regression = None if self.regressor is None else self.regressor(feature)
+        return HourglassOutput(torch.stack(every, 1), regression)
 
 
 def positive_heatmaps(maps: Tensor, options: HourglassOptions) -> Tensor:
@@ -221,7 +236,7 @@ class PackagedHourglass(nn.Module):
 
     def forward(self, crop: Tensor) -> Tensor:
         """Map (N, 3, 128, 128) RGB in [0, 1] to (N, 86, 16, 16), see `positive_heatmaps`."""
-        return positive_heatmaps(self.network(crop)[:, -1], self.OPTIONS)
+        return positive_heatmaps(self.network(crop).heatmaps[:, -1], self.OPTIONS)
 
 
 def packaged_hourglass(device: torch.device | str = 'cpu') -> PackagedHourglass:

@@ -112,13 +112,12 @@ class SemanticPredictor:
         return self._look(image, crops, camera)
 
     def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Keypoints:
-        heatmaps = self.network(render_crops(image, crops, camera, self._device)).cpu()
-        stride = self._size_px // heatmaps.shape[-1]
-        decoded = compiled_heatmaps.decode(heatmaps.contiguous().numpy(), stride)
-        uv_crop, cov_crop, confidence = (torch.from_numpy(array) for array in decoded)
-        uv, seen = crops.to_image(uv_crop, camera)
+        uv_crop, cov_crop, confidence = self.network(
+            render_crops(image, crops, camera, self._device)
+        )
+        uv, seen = crops.to_image(uv_crop.to(camera.f), camera)
         J = crops.jacobian(camera)[:, None]
-        cov_uv = J @ self._calibration.covariance(cov_crop) @ J.mT
+        cov_uv = J @ self._calibration.covariance(cov_crop.to(camera.f)) @ J.mT
         unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
         cov_uv = torch.where(seen[..., None, None], cov_uv, unseen)
         presence = self._calibration.presence(confidence.float())

@@ -1,8 +1,9 @@
-"""Augmentation of batches on their device: where the head is, and how the picture looks.
+"""Augmentation of batches: where the head is, and how the picture looks.
 
-Everything is drawn from one generator, so that a step gives the same pictures after a resume.
+Everything is drawn from generators, so that a step gives the same pictures after a resume.
 Geometry keeps the labels exact: an affine map of the picture is a camera with another focal length
-and principal point that is rolled about its axis.
+and principal point that is rolled about its axis. Crops are moved on the CPU, where they are read;
+how they look changes on the network's device.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,29 +40,28 @@ class AugmentOptions:
     border: float = 0.15  # cut off by the border of the image: black, or its last pixels repeated
 
 
-def augment_crops(
+def move_crops(
     batch: CropBatch,
     mirror: Tensor,
     options: AugmentOptions,
     size_px: int,
     generator: torch.Generator,
 ) -> CropBatch:
-    """Other views and other looks of the same heads.
+    """Other views of the same heads.
 
     Args:
-        batch: B crops.
+        batch: B crops, uint8, on the CPU.
         mirror: (K,) which keypoint of a mirrored head is which.
         options: How strong.
         size_px: Side of the crops to make.
-        generator: On the batch's device.
+        generator: On the CPU.
     """
     draw = _Draw(len(batch.pictures), generator)
     flip = draw.happens(options.flip)
     roll = draw.normal() * math.radians(options.roll_deg)
     scale = (draw.normal() * options.log_scale).exp()
     shift = draw.normal(2) * options.shift * size_px
-    batch = _warp(batch, mirror, size_px, flip, roll, scale, shift)
-    return batch.with_pictures(photometric(batch.pictures, options, generator))
+    return _warp(batch, mirror, size_px, flip, roll, scale, shift)
 
 
 def resized_crops(batch: CropBatch, mirror: Tensor, size_px: int) -> CropBatch:
@@ -92,14 +94,15 @@ def _warp(
     def moved(uv: Tensor) -> Tensor:
         return (uv - middle) @ A.mT.to(uv) + new_middle + shift[:, None].to(uv)
 
-    inverse = torch.linalg.inv(A)
-    # grid_sample counts from -1 to 1 across the pixels' outer borders.
-    linear = inverse * (size_px / old_px)
-    offset = -(inverse @ shift[..., None]) * (2 / old_px)
-    grid = F.affine_grid(
-        torch.cat([linear, offset], -1), [len(A), 3, size_px, size_px], align_corners=False
-    )
-    pictures = F.grid_sample(batch.pictures.float() / 255, grid, 'bilinear', 'border', False)
+    offset = new_middle + shift - A @ A.new_tensor([middle, middle])
+    affine = torch.cat([A, offset[..., None]], -1).double().numpy()
+    pictures = np.empty((len(A), size_px, size_px, 3), np.uint8)
+    old = batch.pictures.permute(0, 2, 3, 1).contiguous().numpy()
+    for i, picture in enumerate(old):
+        cv2.warpAffine(
+            picture, affine[i], (size_px, size_px), pictures[i], cv2.INTER_LINEAR,
+            cv2.BORDER_REPLICATE,
+        )  # fmt: skip
 
     def partners(values: Tensor) -> Tensor:
         where = flip.view(-1, *[1] * (values.ndim - 1))
@@ -116,7 +119,7 @@ def _warp(
     T[:, :3, :3] = about_z @ (camera_x[:, :, None] * T[:, :3, :3] * head_y[:, None])
     T[:, :3, 3:] = about_z @ (camera_x[:, :, None] * T[:, :3, 3:])
     return CropBatch(
-        pictures=pictures,
+        pictures=torch.from_numpy(pictures).permute(0, 3, 1, 2),
         uv=partners(moved(batch.uv)),
         visible=partners(batch.visible),
         xyz_head=xyz,

@@ -39,7 +39,7 @@ class Batch:
 class CropBatch(Batch):
     """B crops of one head each; K keypoints."""
 
-    pictures: Tensor  # (B, 3, S, S) uint8, or float in [0, 1], RGB
+    pictures: Tensor  # (B, 3, S, S) uint8 RGB
     uv: Tensor  # (B, K, 2) float32, px of the crop; may lie outside of it; NaN: not known
     visible: Tensor  # (B, K) bool
     xyz_head: Tensor  # (B, K, 3) float64, m, of this person; NaN: not known

@@ -68,9 +68,7 @@ def measured(network: StackedHourglass, batch: CropBatch, amp: bool) -> Measured
     rows = (turn_deg(batch.T_crop_head) < MAX_TURN_DEG).nonzero()[:, 0]
     batch = replace(batch, **{name: value[rows] for name, value in vars(batch).items()})
     with torch.no_grad():
-        parts = [
-            predict_crops(network, part.float() / 255, amp) for part in batch.pictures.split(64)
-        ]
+        parts = [predict_crops(network, part / 255, amp) for part in batch.pictures.split(64)]
     points = HeatmapPoints(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
     return MeasuredHeads(batch, points)
 
@@ -190,7 +188,7 @@ def calibrate(
     gain, floor, own = fit_covariance(error, cov_uv)
     empty = background_crops(scenes, size_px)
     with torch.no_grad():
-        nothing = [predict_crops(network, p.float() / 255, amp) for p in empty.split(64)]
+        nothing = [predict_crops(network, p / 255, amp) for p in empty.split(64)]
     of_background = torch.cat([p.confidence.mean(-1) for p in nothing])
     of_heads = heads.points.confidence.mean(-1)
     slope, middle = fit_presence(of_heads, of_background)

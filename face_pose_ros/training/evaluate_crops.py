@@ -11,6 +11,7 @@ from torch import Tensor
 from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints.heatmaps import HeatmapPoints, decode_heatmaps
 from face_pose_ros.keypoints.hourglass import StackedHourglass, positive_heatmaps
+from face_pose_ros.keypoints.regression import read_regression
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.training.augment import resized_crops
@@ -27,12 +28,21 @@ _FIT = PoseOptions(visibility=False)
 
 
 def predict_crops(network: StackedHourglass, pictures: Tensor, amp: bool) -> HeatmapPoints:
-    """Keypoints (B, K) of crops (B, 3, S, S) in [0, 1], with the last stack's heatmaps."""
+    """Keypoints (B, K) of crops (B, 3, S, S) in [0, 1]."""
     with torch.autocast(pictures.device.type, torch.bfloat16, enabled=amp):
-        maps = network(pictures.contiguous(memory_format=torch.channels_last))[:, -1]
+        output = network(pictures.contiguous(memory_format=torch.channels_last))
     options = network.options
-    heatmaps = positive_heatmaps(maps.float(), options)
+    if output.regression is not None:
+        head = read_regression(output.regression, options.input_px)
+        return HeatmapPoints(head.uv, head.cov_uv, _confidence(head.cov_uv, options.stride))
+    heatmaps = positive_heatmaps(output.heatmaps[:, -1].float(), options)
     return decode_heatmaps(heatmaps, options.stride)
+
+
+def _confidence(cov_uv: Tensor, stride: int) -> Tensor:
+    """The peak that a heatmap of this uncertainty would have."""
+    eye = torch.eye(2, device=cov_uv.device)
+    return (cov_uv / stride**2 + eye).det().rsqrt()
 
 
 def yaw_deg(T_crop_head: Tensor) -> Tensor:
@@ -57,11 +67,10 @@ def evaluate_crops(
     with torch.no_grad():
         for first in range(0, len(source), 64):
             indices = np.arange(first, min(first + 64, len(source)))
-            batch = source.batch(indices).to(config.device)
-            batch = resized_crops(batch, mirror.to(config.device), size_px)
-            points = predict_crops(network, batch.pictures, config.amp)
+            batch = resized_crops(source.batch(indices), mirror, size_px)
+            points = predict_crops(network, batch.pictures.to(config.device) / 255, config.amp)
             points = HeatmapPoints(*(values.cpu() for values in points))
-            batches.append(_errors(points, batch.to('cpu'), model))
+            batches.append(_errors(points, batch, model))
     every = {key: torch.cat([b[key] for b in batches]) for key in batches[0]}
     yaw = every.pop('yaw').abs()
     bins = {f'{a}-{b}': (yaw >= a) & (yaw < b + (b == 180)) for a, b in YAW_BINS_DEG}

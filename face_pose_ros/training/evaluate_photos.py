@@ -16,14 +16,12 @@ from face_pose_ros.evaluation.aflw2000 import measured_heads
 from face_pose_ros.evaluation.aflw2000_samples import Sample
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
-from face_pose_ros.keypoints.hourglass import (
-    HeatmapCalibration,
-    StackedHourglass,
-    positive_heatmaps,
-)
+from face_pose_ros.keypoints.heatmaps import HeatmapPoints
+from face_pose_ros.keypoints.hourglass import HeatmapCalibration, StackedHourglass
 from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.training.evaluate_crops import predict_crops
 
 _LOOKS = 3
 _UNCALIBRATED = HeatmapCalibration(1.0, 0.0, 1.0, 0.0, 6.0)
@@ -52,14 +50,12 @@ def score_aflw2000(
 
 def predictor_of(network: StackedHourglass, amp: bool) -> SemanticPredictor:
     """Asks a network of the standard semantic keypoints in several looks."""
-    options = network.options
     device = next(network.parameters()).device
 
     @torch.no_grad()
-    def heatmaps(crops: Tensor) -> Tensor:
-        crops = crops.to(device).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            maps = network(crops)[:, -1]
-        return positive_heatmaps(maps.float(), options).to('cpu')
+    def points(crops: Tensor) -> HeatmapPoints:
+        found = predict_crops(network, crops.to(device), amp)
+        return HeatmapPoints(*(values.cpu() for values in found))
 
-    return SemanticPredictor(heatmaps, options.input_px, _UNCALIBRATED, _LOOKS)
+    side = network.options.input_px
+    return SemanticPredictor(points, side, _UNCALIBRATED, _LOOKS)

@@ -15,7 +15,12 @@ from face_pose_ros.keypoints.heatmaps import (
     decode_heatmaps,
     render_heatmaps,
 )
-from face_pose_ros.keypoints.hourglass import HourglassOptions, positive_heatmaps
+from face_pose_ros.keypoints.hourglass import (
+    HourglassOptions,
+    HourglassOutput,
+    positive_heatmaps,
+)
+from face_pose_ros.keypoints.regression import RegressedHead, read_regression
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.training.batches import CropBatch
 from face_pose_ros.training.through_solver import rotation_loss
@@ -32,6 +37,11 @@ class HourglassLossOptions:
     """Weights of the terms; a term of weight 0 is not computed."""
 
     heatmap: float = 1.0  # squared error, or cross entropy where the heatmaps are distributions
+    # Of the regressor: distance of the keypoints over half the side, their likelihood, and the
+    # rotation's Frobenius distance.
+    distance: float = 8.0
+    regressed_likelihood: float = 0.25
+    rotation: float = 1.0
     likelihood: float = 0.0  # of the keypoints under what is decoded from the last heatmaps
     pose: float = 0.0  # of the rotation after the solver, training through the optimiser
     decode_from_step: int = 0  # before, the heatmaps have no peaks to decode for these two
@@ -39,7 +49,7 @@ class HourglassLossOptions:
 
 
 def hourglass_losses(
-    maps: Tensor,
+    output: HourglassOutput,
     batch: CropBatch,
     network: HourglassOptions,
     options: HourglassLossOptions,
@@ -49,7 +59,7 @@ def hourglass_losses(
     """The terms, each a mean over the keypoints of a micro-batch.
 
     Args:
-        maps: (B, S, K, H, W) as the network gives them.
+        output: What the network says of the crops.
         batch: The crops.
         network: Its sizes.
         options: Weights of the terms.
@@ -59,7 +69,7 @@ def hourglass_losses(
     Returns:
         By name, weighted, to be summed.
     """
-    maps = maps.float()
+    maps = output.heatmaps.float()
     side, stride = network.heatmap_px, network.stride
     weight = inside_crop(batch.uv, network.input_px).float()
     uv = batch.uv.nan_to_num(-1e3)  # standard sets do not know every keypoint
@@ -70,6 +80,9 @@ def hourglass_losses(
     else:
         error = (maps - target).square().sum((-2, -1)) / (math.pi * TARGET_SIGMA**2)
     losses = {'heatmap': options.heatmap * (weight[:, None] * error).mean(1).sum() / total}
+    if output.regression is not None:
+        head = read_regression(output.regression, network.input_px)
+        losses |= regression_losses(head, batch, network, options)
     if step >= options.decode_from_step and (options.likelihood or options.pose):
         points = decode_heatmaps(positive_heatmaps(maps[:, -1], network), stride)
         # A flat heatmap has a gradient that is as large as it is meaningless.
@@ -87,6 +100,27 @@ def hourglass_losses(
                 NORMALISED_CAMERA.to(batch.f.device),
             )
     return losses
+
+
+def regression_losses(
+    head: RegressedHead, batch: CropBatch, network: HourglassOptions, options: HourglassLossOptions
+) -> dict[str, Tensor]:
+    """The terms of what is regressed; keypoints outside the crop count too."""
+    known = batch.uv.isfinite().all(-1)
+    total = known.sum().clamp_min(1)
+    uv = torch.where(known[..., None], batch.uv, head.uv.detach())
+    half = 0.5 * network.input_px
+    # Not differentiable where it is 0, hence the small number.
+    distance = (((head.uv - uv) / half).square().sum(-1) + 1e-5).sqrt()
+    points = HeatmapPoints(head.uv, head.cov_uv, torch.ones_like(distance))
+    likelihood = negative_log_likelihood(points, uv, network.stride)
+    R = batch.T_crop_head[:, :3, :3].to(head.R_crop_head)
+    rotation = ((head.R_crop_head - R).square().sum((-2, -1)) + 1e-4).sqrt()
+    return {
+        'distance': options.distance * (known * distance).sum() / total,
+        'regressed_likelihood': options.regressed_likelihood * (known * likelihood).sum() / total,
+        'rotation': options.rotation * rotation.mean(),
+    }
 
 
 def inside_crop(uv: Tensor, size_px: int) -> Tensor:

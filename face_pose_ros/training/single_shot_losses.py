@@ -18,9 +18,9 @@ from face_pose_ros.faces.single_shot import (
     cell_centres,
     cell_poses,
     cells_of_poses,
-    rotation_of_columns,
     stride_of_size,
 )
+from face_pose_ros.geometry import so3
 from face_pose_ros.training.scenes import SceneBatch
 
 # A grid next to the one that answers for a size may see the head too, within this factor.
@@ -157,7 +157,7 @@ def single_shot_losses(
         [said.uv.new_full((h * w,), s) for (h, w), s in zip(sizes, STRIDES, strict=True)]
     )
     count = max(len(head), 1)
-    R, R_true = rotation_of_columns(said.columns), rotation_of_columns(truth.columns)
+    R, R_true = so3.from_columns(said.columns), so3.from_columns(truth.columns)
     off = F.smooth_l1_loss(said.uv, truth.uv, reduction='none') / stride[cell][:, None]
     rotation = ((R - R_true).square().sum((-1, -2)) + 1e-4).sqrt()
     size = (said.log_size - truth.log_size).abs()

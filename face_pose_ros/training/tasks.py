@@ -16,7 +16,7 @@ from face_pose_ros.faces.single_shot import SingleShot
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import StackedHourglass
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.training.augment import augment_crops
+from face_pose_ros.training.augment import move_crops, photometric
 from face_pose_ros.training.batches import CropBatch, Crops, CropSource, epoch_indices
 from face_pose_ros.training.config import TrainConfig
 from face_pose_ros.training.evaluate_crops import evaluate_crops
@@ -28,6 +28,7 @@ from face_pose_ros.training.scenes import SceneBatch, SceneSource
 from face_pose_ros.training.single_shot_losses import single_shot_losses
 from face_pose_ros.training.windows import augment_scenes
 
+_MOVES = 1 << 39  # apart from the seeds of how pictures look
 _SHAPE_PICTURES, _SHAPE_MODES = 4000, 24
 
 
@@ -108,7 +109,9 @@ class HourglassTask:
         assert self._source is not None
         count = self.config.batch
         indices = epoch_indices(micro_batch * count, count, len(self._source), self.config.seed)
-        return self._source.batch(indices)
+        generator = torch.Generator().manual_seed(_MOVES + (self.config.seed << 40) + micro_batch)
+        batch, size_px = self._source.batch(indices), self.network.options.input_px
+        return move_crops(batch, self._mirror, self.config.augment, size_px, generator)
 
     def losses(
         self, network: nn.Module, batch: CropBatch, generator: torch.Generator, step: int
@@ -116,12 +119,11 @@ class HourglassTask:
         """See `Task`."""
         sizes = self.config.hourglass
         assert sizes is not None
-        mirror = self._mirror.to(batch.uv.device)
-        batch = augment_crops(batch, mirror, self.config.augment, sizes.input_px, generator)
+        pictures = photometric(batch.pictures.float() / 255, self.config.augment, generator)
         with torch.autocast(batch.uv.device.type, torch.bfloat16, enabled=self.config.amp):
-            maps = network(batch.pictures.contiguous(memory_format=torch.channels_last))
+            output = network(pictures.contiguous(memory_format=torch.channels_last))
         options, model = self.config.hourglass_loss, self._model_on_device
-        return hourglass_losses(maps, batch, sizes, options, model, step)
+        return hourglass_losses(output, batch, sizes, options, model, step)
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
         """See `Task`."""
