@@ -23,10 +23,10 @@ from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
 from face_pose_ros.faces.nms import box_overlaps, suppress
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.hourglass import PackagedHourglass, packaged_calibration
+from face_pose_ros.keypoints.hourglass import packaged_calibration
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS, KeypointReader
-from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
+from face_pose_ros.keypoints.semantic_predictor import packaged_predictor
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fusion import fit_readings, share_of_head, turn_deg
 from face_pose_ros.pose.refine import PoseOptions, ShapePrior, default_shape_prior
@@ -159,10 +159,7 @@ class FacePoseEstimator:
                 networks.keypoints, options.looks, options.jitters, self.device
             )
         if options.keypoints != 'face_mesh':
-            size_px = PackagedHourglass.OPTIONS.input_px
-            head = SemanticPredictor(
-                networks.hourglass, size_px, self._calibration, options.looks, self.device
-            )
+            head = packaged_predictor(networks.hourglass, options.looks, self.device)
         return KeypointReader(mesh, head)
 
     def settle(self) -> None:

@@ -122,11 +122,10 @@ import numpy as np
 from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
 from face_pose_ros.evaluation.portraits import load_portraits
 from face_pose_ros.keypoints import compiled as crops
-from face_pose_ros.keypoints import compiled_heatmaps as heatmaps
 from face_pose_ros.pose import compiled as solver
 
 def signatures():
-    functions = [f for m in (crops, heatmaps, solver) for f in vars(m).values()]
+    functions = [f for m in (crops, solver) for f in vars(m).values()]
     return sum(len(f.signatures) for f in functions if hasattr(f, 'signatures'))
 
 portrait = np.ascontiguousarray(load_portraits()['astronaut'])
@@ -282,14 +281,13 @@ def test_warming_up_leaves_nothing_to_compile():
 from face_pose_ros import FacePoseEstimator
 from face_pose_ros.faces import compiled as faces
 from face_pose_ros.keypoints import compiled as keypoints
-from face_pose_ros.keypoints import compiled_heatmaps as heatmaps
 from face_pose_ros.tracking import linalg, se3
 
 estimator = FacePoseEstimator('cpu')
 estimator.warm_up()
-functions = faces.normalise, keypoints._aim, keypoints._sample, heatmaps._decode, linalg._solve
+functions = faces.normalise, keypoints._aim, keypoints._sample, linalg._solve
 functions = *functions, se3._logs
 print([len(function.signatures) for function in functions], estimator.tracker.ids)
 """
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)
-    assert run.stdout.strip() == '[1, 1, 1, 1, 1, 1] []', run.stderr
+    assert run.stdout.strip() == '[1, 1, 1, 1, 1] []', run.stderr

@@ -33,7 +33,7 @@ class Networks(NamedTuple):
     # (N, 3, H, W) float RGB in [-1, 1] -> logits (N, C), regressions (N, C, 16)
     detector: Callable[[Tensor], tuple[Tensor, Tensor]]
     keypoints: Callable[[Tensor], FaceMeshPoints]  # (N, 3, 256, 256) float RGB in [0, 1]
-    # (N, 3, 128, 128) float RGB in [0, 1] -> heatmaps (N, 86, 16, 16)
+    # (N, 3, 128, 128) float RGB in [0, 1] -> (N, 436) for `read_packaged`
     hourglass: Callable[[Tensor], Tensor]
     # (N, 3, H, W) float RGB in [0, 1] -> what cells say; few ask for it, see `load_single_shot`
     single_shot: Callable[[Tensor], tuple[Tensor, ...]] | None = None
@@ -63,7 +63,7 @@ def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Ne
             device,
             GraphedNetwork(HalfPrecision(detector), _as_pair),
             GraphedNetwork(HalfPrecision(keypoints), FaceMeshPoints._make),
-            # In half precision its flat heatmaps have other highest cells: keypoints jump.
+            # Half precision would round its keypoints to a quarter of a pixel.
             GraphedNetwork(hourglass, itemgetter(0)),
         )
     if device.type != 'cpu' or engine == 'torch':

@@ -176,7 +176,8 @@ def cache_folder() -> Path:
 def cache_key(network: nn.Module) -> str:
     """What a converted network depends on: weights, architecture, and OpenVINO's version."""
     digest = hashlib.sha256(ov.get_version().encode())
-    digest.update(Path(inspect.getfile(type(network))).read_bytes())
+    for file in sorted({inspect.getfile(type(module)) for module in network.modules()}):
+        digest.update(Path(file).read_bytes())
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -32,13 +32,9 @@ from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.face_mesh import face_mesh_v2
-from face_pose_ros.keypoints.hourglass import (
-    PackagedHourglass,
-    packaged_calibration,
-    packaged_hourglass,
-)
+from face_pose_ros.keypoints.hourglass import packaged_calibration, packaged_hourglass
 from face_pose_ros.keypoints.predictor import KeypointPredictor, unmeasured
-from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
+from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor, packaged_predictor
 from face_pose_ros.pose.face_model import (
     FaceModel,
     canonical_face,
@@ -81,8 +77,7 @@ def export(folder: Path, jitters: int) -> Export:
     """
     samples = load_samples(folder)
     mesh = KeypointPredictor(face_mesh_v2(), _LOOKS)
-    size_px = PackagedHourglass.OPTIONS.input_px
-    head = SemanticPredictor(packaged_hourglass(), size_px, packaged_calibration(), _LOOKS)
+    head = packaged_predictor(packaged_hourglass(), _LOOKS)
     pictures, shape = [], None
     for sample in tqdm(samples, desc='pictures', disable=None):
         try:

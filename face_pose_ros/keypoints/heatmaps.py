@@ -26,12 +26,12 @@ UNKNOWN_SIGMA = 3.0  # cells: of a heatmap that has no peak
 MAX_LOG_HEIGHT = 0.5  # beyond the border the fit extrapolates
 
 
-class HeatmapPoints(NamedTuple):
-    """Keypoints read from (..., H, W) heatmaps."""
+class CropKeypoints(NamedTuple):
+    """Keypoints in crops, read from (..., H, W) heatmaps or regressed."""
 
     uv: Tensor  # (..., 2) px of the crop, pixel (0, 0) is the centre of its top-left pixel
     cov_uv: Tensor  # (..., 2, 2) px^2
-    confidence: Tensor  # (...) height of the peak, in [0, 1]
+    confidence: Tensor  # (...) height of the heatmap's peak, in [0, 1]
 
 
 def to_cells(uv: Tensor, stride: int) -> Tensor:
@@ -55,7 +55,7 @@ def render_heatmaps(uv: Tensor, height: int, width: int, stride: int) -> Tensor:
     ]
 
 
-def decode_heatmaps(heatmaps: Tensor, stride: int) -> HeatmapPoints:
+def decode_heatmaps(heatmaps: Tensor, stride: int) -> CropKeypoints:
     """The place, covariance and confidence of each keypoint; differentiable.
 
     Around the highest cell a paraboloid is fitted to the logarithm of the heatmap, by least
@@ -85,7 +85,7 @@ def decode_heatmaps(heatmaps: Tensor, stride: int) -> HeatmapPoints:
     uv = torch.stack([u0, v0], -1) + centre
     cov = _covariance(precision, peak, sound)
     shape = heatmaps.shape[:-2]
-    return HeatmapPoints(
+    return CropKeypoints(
         to_pixels(uv, stride).view(*shape, 2),
         (stride**2 * cov).view(*shape, 2, 2),
         peak.clamp(0, 1).view(shape),

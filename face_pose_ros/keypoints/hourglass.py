@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from face_pose_ros.keypoints.heatmaps import TARGET_SIGMA
-from face_pose_ros.keypoints.regression import KeypointRegressor
+from face_pose_ros.keypoints.heatmaps import TARGET_SIGMA, CropKeypoints
+from face_pose_ros.keypoints.regression import KeypointRegressor, read_regression
 from face_pose_ros.weights import load_weights
 
 
@@ -51,6 +51,8 @@ class HourglassOptions:
         for name in ('stem_channels', 'channels'):
             if not getattr(self, name) or min(getattr(self, name)) < 2:
                 raise ValueError(f'{name} must be numbers from 2 on, got {getattr(self, name)}')
+        if self.regressor and not self.distribution:
+            raise ValueError('a regressor needs heatmaps that are distributions (distribution)')
         multiple = self.stride * 2 ** (len(self.channels) - 1)
         if self.input_px % multiple:
             raise ValueError(
@@ -176,7 +178,7 @@ class StackedHourglass(nn.Module):
             every.append(heatmaps)
             if stack + 1 < len(self.hourglasses):
                 x = x + self.merge_features[stack](feature) + self.merge_heatmaps[stack](heatmaps)
-        regression = None if self.regressor is None else self.regressor(feature)
+        regression = None if self.regressor is None else self.regressor(feature, heatmaps)
         return HourglassOutput(torch.stack(every, 1), regression)
 
 
@@ -200,14 +202,14 @@ _SUREST = 0.999  # about one in a thousand crops of anything looks like a head
 class HeatmapCalibration:
     """What is measured of a trained network, on heads that it has never seen."""
 
-    cov_gain: float  # covariance = cov_gain * the heatmap's + cov_floor_px2 * identity
+    cov_gain: float  # covariance = cov_gain * the network's + cov_floor_px2 * identity
     cov_floor_px2: float  # of the crop
     presence_slope: float  # presence = logistic(slope * (mean confidence - middle))
     presence_middle: float
     independent_keypoints: float  # see `PoseOptions`
 
     def covariance(self, cov_uv: Tensor) -> Tensor:
-        """Of keypoints (..., 2, 2) px^2 of the crop, whose heatmaps have these covariances."""
+        """Of keypoints of which the network says these covariances (..., 2, 2) px^2."""
         eye = torch.eye(2, dtype=cov_uv.dtype, device=cov_uv.device)
         return self.cov_gain * cov_uv + self.cov_floor_px2 * eye
 
@@ -218,7 +220,7 @@ class HeatmapCalibration:
 
 
 class PackagedHourglass(nn.Module):
-    """The trained network: crops -> the heatmaps of its last stack."""
+    """The trained network: crops -> what it regresses."""
 
     OPTIONS = HourglassOptions(
         keypoints=86,
@@ -228,6 +230,7 @@ class PackagedHourglass(nn.Module):
         stacks=1,
         bottleneck=False,
         distribution=True,
+        regressor=256,
     )
 
     def __init__(self) -> None:
@@ -235,8 +238,10 @@ class PackagedHourglass(nn.Module):
         self.network = StackedHourglass(self.OPTIONS)
 
     def forward(self, crop: Tensor) -> Tensor:
-        """Map (N, 3, 128, 128) RGB in [0, 1] to (N, 86, 16, 16), see `positive_heatmaps`."""
-        return positive_heatmaps(self.network(crop).heatmaps[:, -1], self.OPTIONS)
+        """Map (N, 3, 128, 128) RGB in [0, 1] to (N, 436) for `read_regression`."""
+        regression = self.network(crop).regression
+        assert regression is not None
+        return regression
 
 
 def packaged_hourglass(device: torch.device | str = 'cpu') -> PackagedHourglass:
@@ -250,6 +255,11 @@ def packaged_hourglass(device: torch.device | str = 'cpu') -> PackagedHourglass:
     hourglass.requires_grad_(False).eval()
     # torch's stubs lack this argument.
     return hourglass.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def read_packaged(numbers: Tensor) -> CropKeypoints:
+    """The keypoints (N, 86), on the CPU, of what the packaged network says of N crops."""
+    return read_regression(numbers.cpu().float(), PackagedHourglass.OPTIONS.input_px).keypoints
 
 
 def packaged_calibration() -> HeatmapCalibration:

@@ -1,9 +1,9 @@
 """Keypoints of a crop at once: where all parts of a head must lie together.
 
-A heatmap is read cell by cell, and nothing makes the keypoints of one crop those of one head. The
-regressor looks at all cells together and says every keypoint with its covariance, and the head's
-rotation. Heatmaps beside it teach the features where things are, as in BlazePose (Bazarevsky et
-al., "BlazePose: On-device Real-time Body Pose tracking", 2020).
+Nothing makes the keypoints of one crop's heatmaps those of one head. The regressor takes the mean
+place of each heatmap (Sun et al., "Integral Human Pose Regression", ECCV 2018), looks at all of
+them and all cells together, and says how far each keypoint is from there, its covariance, and the
+head's rotation.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from face_pose_ros.geometry import so3
+from face_pose_ros.keypoints.heatmaps import CropKeypoints
 
 _SQUEEZED = 40  # channels per cell that the regressor looks at
 _NUMBERS = 5  # per keypoint: u, v, and three of the covariance
 _UNIT = 1 / 32  # of the crop's side: standard deviation of a keypoint where the network says 0
+_BLUR = 1 / 16  # of the crop's side: width of the targets in heatmaps of 16 cells
 _MAX_LOG = 3.0  # of a standard deviation over the unit, up or down
 # First two columns of the rotation of a head that looks straight into the crop's camera.
 _FRONTAL = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
@@ -26,13 +28,12 @@ _FRONTAL = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
 class RegressedHead(NamedTuple):
     """What the regressor says of N crops."""
 
-    uv: Tensor  # (N, K, 2) px of the crop, also outside of it
-    cov_uv: Tensor  # (N, K, 2, 2) px^2
+    keypoints: CropKeypoints  # (N, K), also outside of the crop
     R_crop_head: Tensor  # (N, 3, 3), of the crop's camera
 
 
 class KeypointRegressor(nn.Module):
-    """Features of an hourglass -> numbers that `read_regression` reads."""
+    """Features and heatmaps of an hourglass -> numbers that `read_regression` reads."""
 
     def __init__(self, channels: int, side: int, keypoints: int, hidden: int) -> None:
         """Build with random weights.
@@ -53,7 +54,7 @@ class KeypointRegressor(nn.Module):
             nn.ReLU(),
         )
         self.all_cells = nn.Sequential(
-            nn.Linear(_SQUEEZED * (side // 2) ** 2, hidden, bias=False),
+            nn.Linear(_SQUEEZED * (side // 2) ** 2 + 2 * keypoints, hidden, bias=False),
             nn.BatchNorm1d(hidden),
             nn.ReLU(),
         )
@@ -61,12 +62,35 @@ class KeypointRegressor(nn.Module):
         nn.init.normal_(self.last.weight, std=0.01)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (N, channels, side, side) to (N, 5 K + 6)."""
-        hidden = self.all_cells(self.cells(features).flatten(1))
+    def forward(self, features: Tensor, log_heatmaps: Tensor) -> Tensor:
+        """Say all about N crops.
+
+        Args:
+            features: (N, channels, side, side).
+            log_heatmaps: (N, K, side, side), logarithms of distributions up to a constant.
+
+        Returns:
+            (N, 5 K + 6).
+        """
         # Half precision would round the keypoints to a quarter of a pixel.
         with torch.autocast(features.device.type, enabled=False):
-            return self.last(hidden.float())
+            mean = _mean_places(log_heatmaps.float())
+        hidden = self.all_cells(torch.cat([self.cells(features).flatten(1), mean.flatten(1)], 1))
+        with torch.autocast(features.device.type, enabled=False):
+            points, columns = self.last(hidden.float()).split([5 * mean.shape[1], 6], 1)
+            points = points.unflatten(1, (-1, _NUMBERS))
+            points = torch.cat([points[..., :2] + mean, points[..., 2:]], -1)
+            return torch.cat([points.flatten(1), columns], 1)
+
+
+def _mean_places(log_heatmaps: Tensor) -> Tensor:
+    """(N, K, 2) from the middle of (N, K, side, side), over half the side."""
+    side = log_heatmaps.shape[-1]
+    probability = log_heatmaps.flatten(-2).softmax(-1).view_as(log_heatmaps)
+    places = torch.arange(side, device=log_heatmaps.device) - 0.5 * (side - 1)
+    places = places.to(log_heatmaps) / (0.5 * side)
+    u, v = probability.sum(-2) @ places, probability.sum(-1) @ places
+    return torch.stack([u, v], -1)
 
 
 def read_regression(numbers: Tensor, size_px: int) -> RegressedHead:
@@ -79,4 +103,13 @@ def read_regression(numbers: Tensor, size_px: int) -> RegressedHead:
     L = torch.stack([a, torch.zeros_like(a), points[..., 4] * d, d], -1).unflatten(-1, (2, 2))
     cov_uv = (_UNIT * size_px) ** 2 * L @ L.mT
     columns = numbers[:, -6:] + numbers.new_tensor(_FRONTAL)
-    return RegressedHead(uv, cov_uv, so3.from_columns(columns))
+    return RegressedHead(
+        CropKeypoints(uv, cov_uv, _confidence(cov_uv, size_px)), so3.from_columns(columns)
+    )
+
+
+def _confidence(cov_uv: Tensor, size_px: int) -> Tensor:
+    """(...) the peak of the heatmap that would tell of covariances (..., 2, 2) px^2."""
+    blur = (_BLUR * size_px) ** 2
+    a, b, d = cov_uv[..., 0, 0], cov_uv[..., 0, 1], cov_uv[..., 1, 1]
+    return blur * ((a + blur) * (d + blur) - b * b).rsqrt()

@@ -8,14 +8,20 @@ import torch
 from torch import Tensor
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints import compiled_heatmaps, semantic
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.crop import (
     FaceCrops,
     crops_around_faces,
     crops_around_keypoints,
     render_crops,
 )
-from face_pose_ros.keypoints.hourglass import HeatmapCalibration
+from face_pose_ros.keypoints.heatmaps import CropKeypoints
+from face_pose_ros.keypoints.hourglass import (
+    HeatmapCalibration,
+    PackagedHourglass,
+    packaged_calibration,
+    read_packaged,
+)
 from face_pose_ros.keypoints.predictor import unmeasured
 from face_pose_ros.types import Faces, Keypoints
 
@@ -46,7 +52,7 @@ class SemanticPredictor:
 
     def __init__(
         self,
-        network: Callable[[Tensor], Tensor],
+        network: Callable[[Tensor], CropKeypoints],
         size_px: int,
         calibration: HeatmapCalibration,
         looks: int,
@@ -55,9 +61,9 @@ class SemanticPredictor:
         """Take the network and how often to ask it.
 
         Args:
-            network: Crops (N, 3, size_px, size_px) -> heatmaps (N, 86, side, side), positive.
+            network: Crops (N, 3, size_px, size_px) -> keypoints (N, 86), on the CPU.
             size_px: Side of its crops.
-            calibration: What its heatmaps mean.
+            calibration: What its covariances and confidences mean.
             looks: Crops per new face, 1 or more.
             device: The network's. All else happens on the CPU, but for an image on this device.
         """
@@ -122,3 +128,14 @@ class SemanticPredictor:
         cov_uv = torch.where(seen[..., None, None], cov_uv, unseen)
         presence = self._calibration.presence(confidence.float())
         return Keypoints(uv, cov_uv, torch.where(crops.valid, presence, 0.0))
+
+
+def packaged_predictor(
+    network: Callable[[Tensor], Tensor], looks: int, device: torch.device | str = 'cpu'
+) -> SemanticPredictor:
+    """Asks the packaged hourglass, whichever engine runs it; arguments as in SemanticPredictor."""
+    size_px = PackagedHourglass.OPTIONS.input_px
+    calibration = packaged_calibration()
+    return SemanticPredictor(
+        lambda crops: read_packaged(network(crops)), size_px, calibration, looks, device
+    )

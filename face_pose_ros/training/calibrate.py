@@ -29,7 +29,7 @@ from torch import Tensor
 
 from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.geometry import so3
-from face_pose_ros.keypoints.heatmaps import HeatmapPoints
+from face_pose_ros.keypoints.heatmaps import CropKeypoints
 from face_pose_ros.keypoints.hourglass import HeatmapCalibration, StackedHourglass
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
 from face_pose_ros.pose.fusion import turn_deg
@@ -55,7 +55,7 @@ class MeasuredHeads(NamedTuple):
     """Heads seen from within MAX_TURN_DEG of their front, and what the network says of them."""
 
     batch: CropBatch
-    points: HeatmapPoints
+    points: CropKeypoints
 
     def calibrated(self, calibration: HeatmapCalibration) -> MeasuredHeads:
         """With covariances as they will be stated."""
@@ -69,7 +69,7 @@ def measured(network: StackedHourglass, batch: CropBatch, amp: bool) -> Measured
     batch = replace(batch, **{name: value[rows] for name, value in vars(batch).items()})
     with torch.no_grad():
         parts = [predict_crops(network, part / 255, amp) for part in batch.pictures.split(64)]
-    points = HeatmapPoints(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+    points = CropKeypoints(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
     return MeasuredHeads(batch, points)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from face_pose_ros.geometry import so3
-from face_pose_ros.keypoints.heatmaps import HeatmapPoints, decode_heatmaps
+from face_pose_ros.keypoints.heatmaps import CropKeypoints, decode_heatmaps
 from face_pose_ros.keypoints.hourglass import StackedHourglass, positive_heatmaps
 from face_pose_ros.keypoints.regression import read_regression
 from face_pose_ros.pose.face_model import FaceModel
@@ -27,22 +27,15 @@ YAW_BINS_DEG = ((0, 30), (30, 60), (60, 90), (90, 135), (135, 180))
 _FIT = PoseOptions(visibility=False)
 
 
-def predict_crops(network: StackedHourglass, pictures: Tensor, amp: bool) -> HeatmapPoints:
+def predict_crops(network: StackedHourglass, pictures: Tensor, amp: bool) -> CropKeypoints:
     """Keypoints (B, K) of crops (B, 3, S, S) in [0, 1]."""
     with torch.autocast(pictures.device.type, torch.bfloat16, enabled=amp):
         output = network(pictures.contiguous(memory_format=torch.channels_last))
     options = network.options
     if output.regression is not None:
-        head = read_regression(output.regression, options.input_px)
-        return HeatmapPoints(head.uv, head.cov_uv, _confidence(head.cov_uv, options.stride))
+        return read_regression(output.regression, options.input_px).keypoints
     heatmaps = positive_heatmaps(output.heatmaps[:, -1].float(), options)
     return decode_heatmaps(heatmaps, options.stride)
-
-
-def _confidence(cov_uv: Tensor, stride: int) -> Tensor:
-    """The peak that a heatmap of this uncertainty would have."""
-    eye = torch.eye(2, device=cov_uv.device)
-    return (cov_uv / stride**2 + eye).det().rsqrt()
 
 
 def yaw_deg(T_crop_head: Tensor) -> Tensor:
@@ -69,7 +62,7 @@ def evaluate_crops(
             indices = np.arange(first, min(first + 64, len(source)))
             batch = resized_crops(source.batch(indices), mirror, size_px)
             points = predict_crops(network, batch.pictures.to(config.device) / 255, config.amp)
-            points = HeatmapPoints(*(values.cpu() for values in points))
+            points = CropKeypoints(*(values.cpu() for values in points))
             batches.append(_errors(points, batch, model))
     every = {key: torch.cat([b[key] for b in batches]) for key in batches[0]}
     yaw = every.pop('yaw').abs()
@@ -78,7 +71,7 @@ def evaluate_crops(
     return {name: _row({k: v[mask] for k, v in every.items()}) for name, mask in bins.items()}
 
 
-def _errors(points: HeatmapPoints, batch: CropBatch, model: FaceModel) -> dict[str, Tensor]:
+def _errors(points: CropKeypoints, batch: CropBatch, model: FaceModel) -> dict[str, Tensor]:
     size_px = batch.pictures.shape[-1]
     error = points.uv - batch.uv
     percent = 100 * error.norm(dim=-1) / batch.head_size_px[:, None]

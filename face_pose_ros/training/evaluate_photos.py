@@ -16,7 +16,7 @@ from face_pose_ros.evaluation.aflw2000 import measured_heads
 from face_pose_ros.evaluation.aflw2000_samples import Sample
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
-from face_pose_ros.keypoints.heatmaps import HeatmapPoints
+from face_pose_ros.keypoints.heatmaps import CropKeypoints
 from face_pose_ros.keypoints.hourglass import HeatmapCalibration, StackedHourglass
 from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
 from face_pose_ros.pose.face_model import FaceModel
@@ -53,9 +53,9 @@ def predictor_of(network: StackedHourglass, amp: bool) -> SemanticPredictor:
     device = next(network.parameters()).device
 
     @torch.no_grad()
-    def points(crops: Tensor) -> HeatmapPoints:
+    def points(crops: Tensor) -> CropKeypoints:
         found = predict_crops(network, crops.to(device), amp)
-        return HeatmapPoints(*(values.cpu() for values in found))
+        return CropKeypoints(*(values.cpu() for values in found))
 
     side = network.options.input_px
     return SemanticPredictor(points, side, _UNCALIBRATED, _LOOKS)

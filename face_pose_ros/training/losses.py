@@ -11,7 +11,7 @@ from torch import Tensor
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.heatmaps import (
     TARGET_SIGMA,
-    HeatmapPoints,
+    CropKeypoints,
     decode_heatmaps,
     render_heatmaps,
 )
@@ -108,11 +108,11 @@ def regression_losses(
     """The terms of what is regressed; keypoints outside the crop count too."""
     known = batch.uv.isfinite().all(-1)
     total = known.sum().clamp_min(1)
-    uv = torch.where(known[..., None], batch.uv, head.uv.detach())
+    points = head.keypoints
+    uv = torch.where(known[..., None], batch.uv, points.uv.detach())
     half = 0.5 * network.input_px
     # Not differentiable where it is 0, hence the small number.
-    distance = (((head.uv - uv) / half).square().sum(-1) + 1e-5).sqrt()
-    points = HeatmapPoints(head.uv, head.cov_uv, torch.ones_like(distance))
+    distance = (((points.uv - uv) / half).square().sum(-1) + 1e-5).sqrt()
     likelihood = negative_log_likelihood(points, uv, network.stride)
     R = batch.T_crop_head[:, :3, :3].to(head.R_crop_head)
     rotation = ((head.R_crop_head - R).square().sum((-2, -1)) + 1e-4).sqrt()
@@ -136,7 +136,7 @@ def _cross_entropy(maps: Tensor, target: Tensor) -> Tensor:
     return (torch.special.xlogy(q, q) - q * log_p).sum(-1)
 
 
-def negative_log_likelihood(points: HeatmapPoints, uv: Tensor, stride: int) -> Tensor:
+def negative_log_likelihood(points: CropKeypoints, uv: Tensor, stride: int) -> Tensor:
     """(B, K) of keypoints uv (B, K, 2), up to a constant; robust, in units of the cells."""
     error = (uv - points.uv) / stride
     cov = points.cov_uv / stride**2
@@ -152,7 +152,7 @@ def negative_log_likelihood(points: HeatmapPoints, uv: Tensor, stride: int) -> T
 NORMALISED_CAMERA = Camera.from_K([1, 0, 0, 0, 1, 0, 0, 0, 1], width=2, height=2)
 
 
-def normalised_keypoints(points: HeatmapPoints, batch: CropBatch) -> Keypoints:
+def normalised_keypoints(points: CropKeypoints, batch: CropBatch) -> Keypoints:
     """Keypoints of B crops as NORMALISED_CAMERA would see them, float64."""
     f = batch.f[:, None, None]
     uv = (points.uv.double() - batch.c[:, None]) / f

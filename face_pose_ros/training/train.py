@@ -5,8 +5,9 @@
 
 A training goes on from the newest checkpoint of its folder, if there is one, and the result is the
 same to the last bit as if it had never stopped. `--resume FILE` starts from any checkpoint, and
-then losses, augmentation and optimiser may be others: a branch to compare. An interrupt (SIGINT,
-SIGTERM) writes a checkpoint after the current step.
+then losses, augmentation and optimiser may be others: a branch to compare. A new training may
+begin with the weights of another one that has some of its layers: `initial=CHECKPOINT`. An
+interrupt (SIGINT, SIGTERM) writes a checkpoint after the current step.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Training:
             (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         )
         self.step = 0
+        self._initial = _take_layers(task.network, config.initial) if config.initial else None
         self.network = task.network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedNetwork(self.network, config.optimiser.ema_decay)
         self.optimiser = torch.optim.AdamW(
@@ -140,6 +142,7 @@ class Training:
             'config': config_to_dict(self.config),
             'world': self.world,
             'commit': commit_of_code(),
+            'initial': self._initial,
         }
 
     def restore(self, state: dict[str, Any], branch: bool = False) -> None:
@@ -164,10 +167,26 @@ class Training:
                 'or another folder to start anew'
             )
         self.step = state['step']
+        self._initial = state.get('initial')
         self._upcoming = None
         self.network.load_state_dict(state['network'])
         self.average.network.load_state_dict(state['average'])
         self.optimiser.load_state_dict(state['optimiser'])
+
+
+def _take_layers(network: nn.Module, checkpoint: str) -> dict[str, Any]:
+    """Averaged weights of the layers that both networks have; tells the other one's history."""
+    state = load_checkpoint(Path(checkpoint))
+    own = network.state_dict()
+    shared = {
+        name: value
+        for name, value in state['average'].items()
+        if name in own and own[name].shape == value.shape
+    }
+    if not shared:
+        raise CheckpointError(f'{checkpoint}: no layer of its network is one of the new network')
+    network.load_state_dict(shared, strict=False)
+    return {key: state.get(key) for key in ('config', 'step', 'world', 'commit', 'initial')}
 
 
 class _NumberedBatches(Dataset):

@@ -19,10 +19,9 @@ from face_pose_ros.faces.single_shot import (
     cells_of_poses,
     decode_faces,
     poses_in_camera,
-    rotation_of_columns,
     stride_of_size,
 )
-from face_pose_ros.geometry import se3
+from face_pose_ros.geometry import se3, so3
 from face_pose_ros.pose.face_model import canonical_face
 
 TINY = SingleShotOptions((8, 8, 16, 16, 16), blocks=1, neck_channels=8, head_blocks=1)
@@ -69,15 +68,6 @@ def test_the_apparent_size_is_that_of_the_picture():
     assert torch.allclose(cells.uv[0], camera.c)
 
 
-def test_columns_of_any_length_give_rotations(generator):
-    columns = 3 * torch.randn(100, 6, generator=generator, dtype=torch.float64)
-    R = rotation_of_columns(columns)
-    eye = torch.eye(3, dtype=torch.float64)
-    assert (R.mT @ R - eye).abs().max() < 1e-12
-    assert (torch.linalg.det(R) - 1).abs().max() < 1e-12
-    assert torch.allclose(rotation_of_columns(R[..., :2].mT.flatten(-2)), R)
-
-
 def test_cells_lie_where_their_pixels_are():
     centres = cell_centres(3, 4, 8)
     assert centres[0].tolist() == [3.5, 3.5]  # pixels 0 to 7
@@ -97,7 +87,7 @@ def test_every_cell_of_every_stride_answers_once():
     assert cells.score.shape == (2, sum(96 // s * 160 // s for s in STRIDES))
     # Untrained cells say: no face; if there were one, it would look into the camera.
     assert (cells.score.sigmoid() < 0.05).all()
-    forward = rotation_of_columns(cells.columns)[..., 0]
+    forward = so3.from_columns(cells.columns)[..., 0]
     assert (forward[..., 2] < -0.9).all()
 
 

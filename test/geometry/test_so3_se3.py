@@ -91,3 +91,12 @@ def test_se3_inverse_and_apply(batch, generator):
     homogeneous = torch.cat([xyz_b, torch.ones_like(xyz_b[..., :1])], -1)
     expected = (T_a_b[..., None, :, :] @ homogeneous[..., None])[..., :3, 0]
     torch.testing.assert_close(se3.apply(T_a_b, xyz_b), expected)
+
+
+def test_columns_of_any_length_give_rotations(generator):
+    columns = 3 * torch.randn(100, 6, generator=generator, dtype=torch.float64)
+    R = so3.from_columns(columns)
+    eye = torch.eye(3, dtype=torch.float64)
+    assert (R.mT @ R - eye).abs().max() < 1e-12
+    assert (torch.linalg.det(R) - 1).abs().max() < 1e-12
+    assert torch.allclose(so3.from_columns(R[..., :2].mT.flatten(-2)), R)

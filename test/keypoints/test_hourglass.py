@@ -19,8 +19,9 @@ TINY = {'keypoints': 5, 'input_px': 64, 'stem_channels': (8, 16), 'channels': (1
 @pytest.mark.parametrize(('stacks', 'blocks'), [(1, 1), (3, 2)])
 def test_every_size_gives_its_heatmaps(stacks, blocks, bottleneck):
     options = HourglassOptions(**TINY, stacks=stacks, blocks=blocks, bottleneck=bottleneck)
-    maps = StackedHourglass(options).eval()(torch.rand(2, 3, 64, 64))
-    assert maps.shape == (2, stacks, 5, 16, 16)
+    output = StackedHourglass(options).eval()(torch.rand(2, 3, 64, 64))
+    assert output.heatmaps.shape == (2, stacks, 5, 16, 16)
+    assert output.regression is None
     assert options.stride == 4
 
 
@@ -30,13 +31,13 @@ def test_the_papers_network_has_the_papers_sizes():
     with torch.device('meta'):
         network = StackedHourglass(options)
         count = sum(p.numel() for p in network.parameters())
-        assert network(torch.rand(1, 3, 256, 256)).shape == (1, 2, 102, 64, 64)
+        assert network(torch.rand(1, 3, 256, 256)).heatmaps.shape == (1, 2, 102, 64, 64)
     assert 5e6 < count < 8e6
 
 
 def test_a_loss_on_the_first_stack_trains_nothing_behind_it():
     network = StackedHourglass(HourglassOptions(**TINY, stacks=2))
-    network(torch.rand(2, 3, 64, 64))[:, 0].sum().backward()
+    network(torch.rand(2, 3, 64, 64)).heatmaps[:, 0].sum().backward()
     assert network.stem[0].weight.grad.abs().max() > 0
     assert network.heads[0].weight.grad.abs().max() > 0
     assert network.heads[1].weight.grad.abs().max() == 0
@@ -45,10 +46,10 @@ def test_a_loss_on_the_first_stack_trains_nothing_behind_it():
 def test_the_second_stack_sees_the_firsts_heatmaps():
     network = StackedHourglass(HourglassOptions(**TINY, stacks=2)).eval()
     crop = torch.rand(1, 3, 64, 64)
-    before = network(crop)
+    before = network(crop).heatmaps
     with torch.no_grad():
         network.heads[0].bias += 5
-    after = network(crop)
+    after = network(crop).heatmaps
     assert (after - before)[:, 1].abs().max() > 1e-3
 
 

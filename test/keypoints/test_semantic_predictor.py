@@ -1,10 +1,10 @@
-"""Heatmaps of crops become keypoints of the image."""
+"""Keypoints of crops become keypoints of the image."""
 
 import pytest
 import torch
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.heatmaps import render_heatmaps
+from face_pose_ros.keypoints.heatmaps import CropKeypoints
 from face_pose_ros.keypoints.hourglass import HeatmapCalibration
 from face_pose_ros.keypoints.semantic_predictor import (
     FACE_MESH_INDEX,
@@ -16,22 +16,23 @@ from face_pose_ros.types import Faces
 
 CAMERA = Camera.from_K([5000, 0, 399.5, 0, 5000, 299.5, 0, 0, 1], 800, 600)
 IMAGE = torch.full((600, 800, 3), 128, dtype=torch.uint8)
-SIDE, STRIDE = 128, 4
+SIDE = 128
+SIGMA = 0.4  # px, what the network says
 CALIBRATION = HeatmapCalibration(2.0, 3.0, 20.0, 0.4, 6.0)
 
 
 class Told:
     """A network that sees the keypoints where it is told, in every crop."""
 
-    def __init__(self, uv_crop, height=1.0):
-        self.uv_crop, self.height, self.calls = uv_crop, height, 0
+    def __init__(self, uv_crop, confidence=1.0):
+        self.uv_crop, self.confidence, self.calls = uv_crop, confidence, 0
 
     def __call__(self, crops):
         assert crops.shape[1:] == (3, SIDE, SIDE)
         self.calls += 1
-        side = SIDE // STRIDE
-        heatmaps = self.height * render_heatmaps(self.uv_crop, side, side, STRIDE)
-        return heatmaps.expand(len(crops), -1, -1, -1)
+        cov_uv = SIGMA**2 * torch.eye(2).expand(POINTS, 2, 2)
+        one = self.uv_crop, cov_uv, torch.full((POINTS,), self.confidence)
+        return CropKeypoints(*(value.expand(len(crops), *value.shape) for value in one))
 
 
 def face_at(centre, side_px):
@@ -58,16 +59,16 @@ def test_crop_pixels_are_carried_to_the_image_with_their_covariance():
     scale = 2 * 100 / SIDE  # image pixels per crop pixel
     expected = torch.tensor([500.0, 250.0]) + scale * (told.uv_crop - (SIDE - 1) / 2)
     torch.testing.assert_close(found.uv[0].float(), expected, rtol=0, atol=0.05)
-    floor = (0.1 * STRIDE) ** 2  # of the heatmaps' own covariance
-    sigma = scale * (2.0 * floor + 3.0) ** 0.5
+    sigma = scale * (2.0 * SIGMA**2 + 3.0) ** 0.5
     torch.testing.assert_close(
         found.sigma_px[0].float(), torch.full((POINTS,), sigma), rtol=0.02, atol=0
     )
 
 
-@pytest.mark.parametrize(('height', 'is_there'), [(0.6, True), (0.2, False)])
-def test_low_heatmaps_show_no_face(height, is_there):
-    predictor = SemanticPredictor(Told(upright_keypoints(), height), SIDE, CALIBRATION, looks=1)
+@pytest.mark.parametrize(('confidence', 'is_there'), [(0.6, True), (0.2, False)])
+def test_unsure_keypoints_show_no_face(confidence, is_there):
+    told = Told(upright_keypoints(), confidence)
+    predictor = SemanticPredictor(told, SIDE, CALIBRATION, looks=1)
     found = predictor.predict(IMAGE, face_at((400, 300), 120), CAMERA)
     assert bool(found.presence[0] > 0.5) == is_there
     assert 0 < found.presence[0] < 1

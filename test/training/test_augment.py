@@ -8,7 +8,7 @@ from training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 from face_pose_ros.geometry import se3
 from face_pose_ros.training.augment import (
     AugmentOptions,
-    augment_crops,
+    move_crops,
     photometric,
     resized_crops,
 )
@@ -45,7 +45,7 @@ def test_the_labels_stay_those_of_one_camera_and_one_head(flip, generator):
     source = BlobHeads(40, size_px=48)
     options = AugmentOptions(**{**vars(GEOMETRY), 'flip': flip})
     batch = source.batch(np.arange(40))
-    moved = augment_crops(batch, torch.from_numpy(MIRROR), options, 64, generator)
+    moved = move_crops(batch, torch.from_numpy(MIRROR), options, 64, generator)
     assert moved.pictures.shape == (40, 3, 64, 64)
     assert (reprojected(moved) - moved.uv).abs().max() < 2e-3
     R = moved.T_crop_head[:, :3, :3]
@@ -59,20 +59,20 @@ def test_the_labels_stay_those_of_one_camera_and_one_head(flip, generator):
 def test_pictures_move_with_their_labels(generator):
     batch = BlobHeads(60, size_px=96).batch(np.arange(60))
     batch = batch.with_pictures(of_coordinates(96, 96, 60))
-    moved = augment_crops(batch, torch.from_numpy(MIRROR), GEOMETRY, 128, generator)
+    moved = move_crops(batch, torch.from_numpy(MIRROR), GEOMETRY, 128, generator)
     old = torch.stack([batch.uv, batch.uv[:, MIRROR]])
-    seen, inside = shown_at(moved.pictures, moved.uv)
+    seen, inside = shown_at(moved.pictures / 255, moved.uv)
     there = ((old > 2) & (old < 93)).all(-1)
     off = torch.where(there, (seen - old).norm(dim=-1), 0)
     # Of a mirrored picture the partner's place shows; of the others the keypoint's own.
     of_picture = torch.where(inside, off, 0).amax(-1).amin(0)
-    assert of_picture.max() < 0.02
+    assert of_picture.max() < 0.7  # rounded to whole numbers
 
 
 def test_without_a_change_only_the_size_does(generator):
     batch = BlobHeads(5, size_px=32).batch(np.arange(5))
     same = resized_crops(batch, torch.from_numpy(MIRROR), 32)
-    assert (255 * same.pictures - batch.pictures).abs().max() < 0.01
+    assert torch.equal(same.pictures, batch.pictures)
     assert (same.uv - batch.uv).abs().max() < 1e-4
     twice = resized_crops(batch, torch.from_numpy(MIRROR), 64)
     assert ((twice.uv + 0.5) - 2 * (batch.uv + 0.5)).abs().max() < 1e-4
@@ -81,12 +81,13 @@ def test_without_a_change_only_the_size_does(generator):
 def test_the_same_generator_gives_the_same_pictures():
     batch = BlobHeads(16).batch(np.arange(16))
     mirror = torch.from_numpy(MIRROR)
-    pictures = [
-        augment_crops(batch, mirror, AugmentOptions(), 32, torch.Generator().manual_seed(s))
-        for s in (3, 3, 4)
-    ]
-    assert torch.equal(pictures[0].pictures, pictures[1].pictures)
-    assert not torch.equal(pictures[0].pictures, pictures[2].pictures)
+    pictures = []
+    for seed in (3, 3, 4):
+        generator = torch.Generator().manual_seed(seed)
+        moved = move_crops(batch, mirror, AugmentOptions(), 32, generator).pictures
+        pictures.append(photometric(moved / 255, AugmentOptions(), generator))
+    assert torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[0], pictures[2])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from training.test_train import HOURGLASS, make_config
 from face_pose_ros.faces.single_shot import STRIDES, cell_centres, cells_of_poses
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.keypoints.heatmaps import render_heatmaps
-from face_pose_ros.keypoints.hourglass import HourglassOptions, StackedHourglass
+from face_pose_ros.keypoints.hourglass import HourglassOptions, HourglassOutput, StackedHourglass
 from face_pose_ros.training.evaluate import table
 from face_pose_ros.training.evaluate_crops import evaluate_crops, yaw_deg
 from face_pose_ros.training.evaluate_scenes import evaluate_scenes
@@ -32,10 +32,10 @@ class OracleHourglass(StackedHourglass):
         self.uv = source.batch(np.arange(len(source))).uv + shift_px
         self.first = 0
 
-    def forward(self, crop: torch.Tensor) -> torch.Tensor:
+    def forward(self, crop: torch.Tensor) -> HourglassOutput:
         uv = self.uv[self.first : self.first + len(crop)]
         self.first += len(crop)
-        return render_heatmaps(uv, 8, 8, 4)[:, None]
+        return HourglassOutput(render_heatmaps(uv, 8, 8, 4)[:, None], None)
 
 
 def model_of(source: BlobHeads):

@@ -35,6 +35,7 @@ HOURGLASS = {
     'channels': [16, 16, 16],
     'stacks': 2,
 }
+REGRESSOR = HOURGLASS | {'stacks': 1, 'distribution': True, 'regressor': 32}
 
 
 def make_config(out, **changes):
@@ -73,6 +74,15 @@ def test_the_loss_falls(distribution, tmp_path):
     assert sum(losses[-5:]) < 0.75 * sum(losses[:5])
 
 
+def test_what_is_regressed_falls_beside_it(tmp_path):
+    training = make_training(make_config(tmp_path, hourglass=REGRESSOR, steps=60))
+    terms = [training.run_step() for _ in range(60)]
+    assert set(terms[0]) == {'heatmap', 'distance', 'regressed_likelihood', 'rotation', 'gradient'}
+    for name in ('heatmap', 'distance', 'rotation'):
+        losses = [step[name] for step in terms]
+        assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
+
+
 def test_every_term_is_trained(tmp_path):
     loss = {'likelihood': 0.02, 'pose': 0.1, 'decode_from_step': 4, 'pose_heads': 4}
     training = make_training(make_config(tmp_path, hourglass_loss=loss))
@@ -88,10 +98,12 @@ def test_one_batch_can_be_overfitted(tmp_path):
     assert losses[-1] < 0.12 * losses[0]
 
 
-@pytest.mark.parametrize('amp', [False, True])
-def test_a_resume_is_the_same_to_the_last_bit(amp, tmp_path):
+@pytest.mark.parametrize(('amp', 'sizes'), [(False, HOURGLASS), (True, REGRESSOR)])
+def test_a_resume_is_the_same_to_the_last_bit(amp, sizes, tmp_path):
     loss = {'likelihood': 0.02, 'decode_from_step': 2}
-    config = make_config(tmp_path, amp=amp, steps=6, accumulate=2, hourglass_loss=loss)
+    config = make_config(
+        tmp_path, amp=amp, hourglass=sizes, steps=6, accumulate=2, hourglass_loss=loss
+    )
     through = make_training(config)
     for _ in range(6):
         through.run_step()
