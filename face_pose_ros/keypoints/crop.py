@@ -134,7 +134,8 @@ def crops_around_keypoints(
     """Crops around measured keypoints, for a second look or the next frame.
 
     Args:
-        uv: (N, K, 2) px; their bounding square, in the crop's own plane, is enlarged by margin.
+        uv: (N, K, 2) px, on the CPU; their bounding square, in the crop's own plane, is enlarged
+            by margin.
         eye_right: Indices of keypoints whose mean is the person's right eye; likewise eye_left.
         eye_left: See eye_right.
         forehead: Index tensor of keypoints at the top of the face's midline.
@@ -143,43 +144,11 @@ def crops_around_keypoints(
         size_px: Side of the crops.
         margin: Side of the crop over the longer side of the bounding box.
     """
-    if uv.device.type == 'cpu':
-        upright = tuple(index.numpy() for index in (eye_right, eye_left, forehead, chin))
-        aim = compiled.aim_at_keypoints(
-            # Of one face a slice is contiguous, of two it is not: numba would compile again.
-            uv.to(camera.f).contiguous().numpy(),
-            upright,
-            lens_of(camera),
-            size_px,
-            margin,
-        )
-        return FaceCrops.of(aim, size_px)
-    return crops_around_keypoints_torch(
-        uv, eye_right, eye_left, forehead, chin, camera, size_px, margin
-    )
-
-
-def crops_around_keypoints_torch(
-    uv: Tensor,
-    eye_right: Tensor,
-    eye_left: Tensor,
-    forehead: Tensor,
-    chin: Tensor,
-    camera: Camera,
-    size_px: int,
-    margin: float,
-) -> FaceCrops:
-    """`crops_around_keypoints` on any device."""
-    rays, seen = camera.unproject(uv.to(camera.f))
-    across = rays[:, eye_left].mean(1) - rays[:, eye_right].mean(1)
-    down = rays[:, chin].mean(1) - rays[:, forehead].mean(1)
-    R = _roll(_look_at(rays.mean(1)), across, down)
-    low, high = _in_plane(R, rays).aminmax(dim=1)
-    centre = torch.cat([0.5 * (low + high), torch.ones_like(low[:, :1])], -1)
-    R = _roll(_look_at((R @ centre[..., None]).squeeze(-1)), across, down)
-    low, high = _in_plane(R, rays).aminmax(dim=1)
-    side = (high - low).amax(-1).clamp_min(1e-9)
-    return FaceCrops(R, size_px / (margin * side), size_px, seen.all(-1))
+    upright = tuple(index.numpy() for index in (eye_right, eye_left, forehead, chin))
+    # Of one face a slice is contiguous, of two it is not: numba would compile again.
+    points = uv.to(camera.f).contiguous().numpy()
+    aim = compiled.aim_at_keypoints(points, upright, lens_of(camera), size_px, margin)
+    return FaceCrops.of(aim, size_px)
 
 
 def jittered(crops: FaceCrops, jitters: int) -> tuple[FaceCrops, Tensor]:

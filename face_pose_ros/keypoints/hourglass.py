@@ -42,7 +42,7 @@ class HourglassOptions:
     # Each heatmap is the logarithm of a distribution over the cells, trained by cross entropy,
     # instead of free numbers, trained by squared error as in the papers.
     distribution: bool = False
-    regressor: int = 0  # width of the layer that sees all cells of the last stack; 0: heatmaps only
+    regressor: int = 0  # width of the layer that sees all cells at once; 0: heatmaps only
 
     def __post_init__(self) -> None:
         for name in ('keypoints', 'input_px', 'stacks', 'blocks'):

@@ -199,10 +199,10 @@ def crops_around_face(uv: Tensor, camera: Camera) -> FaceCrops:
 def carried_to_image(
     uv_crop: Tensor, crops: FaceCrops, camera: Camera, uncertainty: KeypointUncertainty
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Keypoints of one look in the image, on a CPU by compiled code.
+    """Keypoints of one look in the image.
 
     Args:
-        uv_crop: (N, K, 2) px, keypoints in N crops.
+        uv_crop: (N, K, 2) px, keypoints in N crops, on the CPU.
         crops: The crops.
         camera: The image's camera, float64.
         uncertainty: Of the keypoints.
@@ -211,30 +211,16 @@ def carried_to_image(
         (N, K, 2) px, their covariances (N, K, 2, 2) px^2, infinite where the camera does not see
         that far, and `FaceCrops.jacobian`.
     """
-    if uv_crop.device.type == 'cpu':
-        back = compiled.to_image(
-            uv_crop.numpy(),
-            uncertainty.factor_of_look(uv_crop).numpy(),
-            uncertainty.cov_crop.numpy(),
-            crops.aim,
-            lens_of(camera),
-            crops.size_px,
-        )
-        uv, cov_uv, J = (torch.from_numpy(array) for array in back)
-        return uv, cov_uv, J
-    return carried_to_image_torch(uv_crop, crops, camera, uncertainty)
-
-
-def carried_to_image_torch(
-    uv_crop: Tensor, crops: FaceCrops, camera: Camera, uncertainty: KeypointUncertainty
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`carried_to_image` on any device."""
-    uv_crop = uv_crop.to(camera.f)
-    uv, seen = crops.to_image(uv_crop, camera)
-    J = crops.jacobian(camera)
-    cov_uv = J[:, None] @ uncertainty.of_look(uv_crop) @ J[:, None].mT
-    unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
-    return uv, torch.where(seen[..., None, None], cov_uv, unseen), J
+    back = compiled.to_image(
+        uv_crop.numpy(),
+        uncertainty.factor_of_look(uv_crop).numpy(),
+        uncertainty.cov_crop.numpy(),
+        crops.aim,
+        lens_of(camera),
+        crops.size_px,
+    )
+    uv, cov_uv, J = (torch.from_numpy(array) for array in back)
+    return uv, cov_uv, J
 
 
 def _on_cpu(points: FaceMeshPoints) -> tuple[Tensor, Tensor]:

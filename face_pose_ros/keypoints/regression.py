@@ -40,7 +40,7 @@ class KeypointRegressor(nn.Module):
 
         Args:
             channels: Of the features.
-            side: Of their grid [cells], even.
+            side: Of their grid [cells].
             keypoints: K.
             hidden: Width of the layer that sees all cells.
         """
@@ -106,6 +106,20 @@ def read_regression(numbers: Tensor, size_px: int) -> RegressedHead:
     return RegressedHead(
         CropKeypoints(uv, cov_uv, _confidence(cov_uv, size_px)), so3.from_columns(columns)
     )
+
+
+def of_mirrored(numbers: Tensor, mirror: Tensor) -> Tensor:
+    """What the numbers (N, 5 K + 6) of mirrored crops say of the crops.
+
+    Args:
+        numbers: As the regressor gives them.
+        mirror: (K,) which keypoint of a mirrored head is which.
+    """
+    points = numbers[:, :-6].unflatten(1, (-1, _NUMBERS))[:, mirror]
+    points = points * points.new_tensor([-1, 1, 1, 1, -1])
+    # The camera's x and the head's y change sign: of the second column all but the camera's x.
+    columns = numbers[:, -6:] * numbers.new_tensor([-1, 1, 1, 1, -1, -1])
+    return torch.cat([points.flatten(1), columns], 1)
 
 
 def _confidence(cov_uv: Tensor, size_px: int) -> Tensor:

@@ -28,21 +28,13 @@ class KeypointUncertainty:
     spread_factor: float
     spread_power: float
 
-    def of_look(self, uv_crop: Tensor) -> Tensor:
-        """Covariances (N, 478, 2, 2) px^2 of keypoints (N, 478, 2) px in a crop."""
-        return self._scaled(self.factor_of_look(uv_crop))
-
     def factor_of_look(self, uv_crop: Tensor) -> Tensor:
         """What `cov_crop` grows by (N,) for keypoints (N, 478, 2) px in a crop."""
         return (self.turn_gain * apparent_turn(uv_crop) ** 2).exp()
 
     def of_average(self, spread: Tensor) -> Tensor:
         """Covariances (N, 478, 2, 2) px^2 of the mean of looks with a spread (N,) px^2."""
-        return self._scaled(
-            self.spread_factor * spread.clamp_min(_MIN_SPREAD) ** self.spread_power
-        )
-
-    def _scaled(self, factor: Tensor) -> Tensor:
+        factor = self.spread_factor * spread.clamp_min(_MIN_SPREAD) ** self.spread_power
         return factor[:, None, None, None] * self.cov_crop.to(factor)
 
 

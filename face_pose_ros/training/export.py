@@ -41,9 +41,7 @@ def network_options(state: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return kind, state['config'][kind]
 
 
-def card(
-    name: str, state: dict[str, Any], content: bytes, figures: dict[str, Any] | None, commit: str
-) -> str:
+def card(name: str, state: dict[str, Any], content: bytes, figures: dict[str, Any] | None) -> str:
     """The Markdown card of the exported weights.
 
     Raises:
@@ -52,7 +50,6 @@ def card(
     kind, sizes = network_options(state)
     config = state['config']
     count = sum(value.numel() for key, value in tensors_of(state).items() if 'network.' in key)
-    pictures = state['step'] * config['batch'] * config['accumulate'] * state['world']
     lines = [
         f'# {name}.safetensors',
         '',
@@ -62,9 +59,7 @@ def card(
         'exponential moving average of the training |',
         '| publisher | Ours |',
         '| licence | Apache-2.0, as the project |',
-        f'| trained on | {"; ".join(_data_set(folder) for folder in config["data"]["train"])} |',
-        f'| for | {state["step"]} steps, {pictures} pictures, seed {config["seed"]} |',
-        f'| commit | {commit} |',
+        *_history(state),
         f'| torch | {torch.__version__} |',
         f'| result | sha256 {hashlib.sha256(content).hexdigest()}, {len(content) / 1e6:.1f} MB |',
         '',
@@ -93,6 +88,19 @@ def card(
             rows = {row.pop('name'): row for row in map(dict, figures['aflw2000'])}
             lines += ['', 'AFLW2000-3D by |yaw| [deg], never trained on', '', *_table(rows)]
     return '\n'.join(lines) + '\n'
+
+
+def _history(state: dict[str, Any], before: str = '') -> list[str]:
+    """Rows of the card: this training, and those whose layers it began with."""
+    config = state['config']
+    pictures = state['step'] * config['batch'] * config['accumulate'] * state['world']
+    rows = [
+        f'| {before}trained on | {"; ".join(map(_data_set, config["data"]["train"]))} |',
+        f'| {before}for | {state["step"]} steps, {pictures} pictures, seed {config["seed"]} |',
+        f'| {before}commit | {state["commit"]} |',
+    ]
+    initial = state.get('initial')
+    return rows + (_history(initial, f'before, {before}') if initial else [])
 
 
 def _data_set(folder: str) -> str:
@@ -153,7 +161,7 @@ def main(args: Sequence[str] | None = None) -> None:
         metadata = {'network': kind, 'options': json.dumps(sizes), 'step': str(state['step'])}
         content = safetensors.torch.save(tensors_of(state), metadata)
         figures = json.loads(options.figures.read_text()) if options.figures else None
-        text = card(options.name, state, content, figures, state['commit'])
+        text = card(options.name, state, content, figures)
     except (CheckpointError, ShardError) as error:
         parser.error(str(error))
     options.out.mkdir(parents=True, exist_ok=True)

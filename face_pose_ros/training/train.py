@@ -183,7 +183,7 @@ def _take_layers(network: nn.Module, checkpoint: str) -> dict[str, Any]:
         for name, value in state['average'].items()
         if name in own and own[name].shape == value.shape
     }
-    if not shared:
+    if all(value.ndim < 2 for value in shared.values()):
         raise CheckpointError(f'{checkpoint}: no layer of its network is one of the new network')
     network.load_state_dict(shared, strict=False)
     return {key: state.get(key) for key in ('config', 'step', 'world', 'commit', 'initial')}

@@ -9,11 +9,7 @@ from helpers.portraits import portrait_view
 
 from face_pose_ros.keypoints import crop
 from face_pose_ros.keypoints.crop import FaceCrops, jittered, render_crops, render_crops_torch
-from face_pose_ros.keypoints.predictor import (
-    carried_to_image,
-    carried_to_image_torch,
-    crops_around_face,
-)
+from face_pose_ros.keypoints.predictor import carried_to_image, crops_around_face
 from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
 
 
@@ -33,14 +29,27 @@ def one(crops, i):
     )
 
 
+def crops_around_keypoints(uv, eye_right, eye_left, forehead, chin, camera, size_px, margin):
+    """`crop.crops_around_keypoints` in torch."""
+    rays, seen = camera.unproject(uv.to(camera.f))
+    across = rays[:, eye_left].mean(1) - rays[:, eye_right].mean(1)
+    down = rays[:, chin].mean(1) - rays[:, forehead].mean(1)
+    R = crop._roll(crop._look_at(rays.mean(1)), across, down)
+    low, high = crop._in_plane(R, rays).aminmax(dim=1)
+    centre = torch.cat([0.5 * (low + high), torch.ones_like(low[:, :1])], -1)
+    R = crop._roll(crop._look_at((R @ centre[..., None]).squeeze(-1)), across, down)
+    low, high = crop._in_plane(R, rays).aminmax(dim=1)
+    side = (high - low).amax(-1).clamp_min(1e-9)
+    return FaceCrops(R, size_px / (margin * side), size_px, seen.all(-1))
+
+
 @pytest.mark.parametrize('name', DISTORTIONS)
 def test_crops_aim_at_the_same_place(name, generator, monkeypatch):
     camera = make_camera(name)
     uv = faces(camera, generator, 150)
     found = crops_around_face(uv, camera)
     monkeypatch.setattr(
-        'face_pose_ros.keypoints.predictor.crops_around_keypoints',
-        crop.crops_around_keypoints_torch,
+        'face_pose_ros.keypoints.predictor.crops_around_keypoints', crops_around_keypoints
     )
     expected = crops_around_face(uv, camera)
     torch.testing.assert_close(found.R_cam_crop, expected.R_cam_crop, rtol=0, atol=1e-12)
@@ -83,11 +92,17 @@ def test_keypoints_come_back_to_the_same_place(name, generator):
     # Far beyond the crop's border too, where narrow lenses end.
     uv_crop = 128 + 900 * torch.randn(3, 478, 2, generator=generator)
     uncertainty = keypoint_uncertainty()
-    expected = carried_to_image_torch(uv_crop, crops, camera, uncertainty)
-    found = carried_to_image(uv_crop, crops, camera, uncertainty)
-    torch.testing.assert_close(found[0], expected[0], rtol=1e-12, atol=1e-8)
-    torch.testing.assert_close(found[1], expected[1], rtol=1e-6, atol=1e-12)
-    torch.testing.assert_close(found[2], expected[2], rtol=1e-9, atol=1e-12)
+    uv, cov_uv, J = carried_to_image(uv_crop, crops, camera, uncertainty)
+    uv_expected, seen = crops.to_image(uv_crop.double(), camera)
+    J_expected = crops.jacobian(camera)
+    factor = uncertainty.factor_of_look(uv_crop).double()
+    cov_crop = factor[:, None, None, None] * uncertainty.cov_crop.double()
+    cov_expected = J_expected[:, None] @ cov_crop @ J_expected[:, None].mT
+    unseen = torch.diag_embed(torch.full_like(uv_expected, torch.inf))
+    cov_expected = torch.where(seen[..., None, None], cov_expected, unseen)
+    torch.testing.assert_close(uv, uv_expected, rtol=1e-12, atol=1e-8)
+    torch.testing.assert_close(cov_uv, cov_expected, rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(J, J_expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize('side', ['R_cam_crop', 'focal_px'])

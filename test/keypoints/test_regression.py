@@ -5,7 +5,7 @@ import torch
 from helpers.scene import R_CAM_FRONTAL
 
 from face_pose_ros.keypoints.heatmaps import decode_heatmaps, render_heatmaps
-from face_pose_ros.keypoints.regression import KeypointRegressor, read_regression
+from face_pose_ros.keypoints.regression import KeypointRegressor, of_mirrored, read_regression
 
 SIDE = 128
 
@@ -72,3 +72,17 @@ def test_untrained_it_says_the_mean_places_of_the_heatmaps(generator):
     log_heatmaps = render_heatmaps(uv, 16, 16, 8).log().clamp_min(-40)
     numbers = regressor(torch.rand(3, 8, 16, 16, generator=generator), log_heatmaps)
     assert (read_regression(numbers, SIDE).keypoints.uv - uv).abs().max() < 0.01
+
+
+def test_a_mirrored_head_is_read_mirrored(generator):
+    mirror = torch.tensor([0, 2, 1])
+    numbers = torch.randn(4, 5 * 3 + 6, generator=generator)
+    head = read_regression(numbers, SIDE)
+    other = read_regression(of_mirrored(numbers, mirror), SIDE)
+    flip = torch.tensor([-1.0, 1.0])
+    uv = 63.5 + flip * (head.keypoints.uv[:, mirror] - 63.5)
+    torch.testing.assert_close(other.keypoints.uv, uv)
+    cov_uv = flip[:, None] * head.keypoints.cov_uv[:, mirror] * flip
+    torch.testing.assert_close(other.keypoints.cov_uv, cov_uv)
+    camera, sides = torch.tensor([-1.0, 1, 1]), torch.tensor([1.0, -1, 1])
+    torch.testing.assert_close(other.R_crop_head, camera[:, None] * head.R_crop_head * sides)

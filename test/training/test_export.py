@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from training.test_train import make_config, make_training
+from training.test_train import REGRESSOR, make_config, make_training
 
 from face_pose_ros.keypoints.hourglass import HourglassOptions, StackedHourglass
 from face_pose_ros.training import export
@@ -22,6 +22,26 @@ MANIFEST = {
     'families': ['blobs'],
     'commit': 'abc123',
 }
+
+
+def test_the_card_tells_with_whose_layers_a_training_began(tmp_path):
+    for name, seed in (('first', 17), ('second', 18)):
+        write_manifest(tmp_path / name, MANIFEST | {'seed': seed})
+        write_shard(
+            tmp_path / name / '00000', np.zeros((7, 8, 8, 3), np.uint8), {'seen': np.ones(7)}
+        )
+    first = make_training(make_config(tmp_path, data={'train': [str(tmp_path / 'first')]}))
+    first.run_step()
+    path = save_checkpoint(tmp_path, first.step, first.state(), keep=1)
+    changes = {'data': {'train': [str(tmp_path / 'second')]}, 'initial': str(path)}
+    second = make_training(make_config(tmp_path, hourglass=REGRESSOR, **changes))
+    text = export.card('two', {'step': 0, **second.state()}, b'', None)
+    rows = [line for line in text.splitlines() if 'trained on' in line]
+    assert rows[0].startswith('| trained on | rendered crops, 7 pictures')
+    assert 'seed 18' in rows[0]
+    assert rows[1].startswith('| before, trained on |')
+    assert 'seed 17' in rows[1]
+    assert '| before, for | 1 steps, 4 pictures' in text
 
 
 def test_weights_and_card(tmp_path):
@@ -51,7 +71,8 @@ def test_weights_and_card(tmp_path):
     assert not unexpected
     crop = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        same = torch.allclose(network(crop), training.average.network(crop), atol=1e-5)
+        ours, theirs = network(crop).heatmaps, training.average.network(crop).heatmaps
+        same = torch.allclose(ours, theirs, atol=1e-5)
     assert same
     assert tensors['shape.mean'].shape == (9, 3)
 
