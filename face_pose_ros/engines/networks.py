@@ -63,7 +63,7 @@ def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Ne
             device,
             GraphedNetwork(HalfPrecision(detector), _as_pair),
             GraphedNetwork(HalfPrecision(keypoints), FaceMeshPoints._make),
-            # Half precision would round its keypoints to a quarter of a pixel.
+            # Not measured in half precision.
             GraphedNetwork(hourglass, itemgetter(0)),
         )
     if device.type != 'cpu' or engine == 'torch':

@@ -14,7 +14,7 @@ cheaper on CPUs, and neither is in the way of the papers' own sizes (`HourglassO
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,8 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.heatmaps import TARGET_SIGMA, CropKeypoints
-from face_pose_ros.keypoints.regression import KeypointRegressor, read_regression
+from face_pose_ros.keypoints.regression import (
+    KeypointRegressor,
+    mirror_averaged,
+    read_regression,
+)
 from face_pose_ros.weights import load_weights
 
 
@@ -219,8 +224,19 @@ class HeatmapCalibration:
         return logit.sigmoid().clamp_max(_SUREST)
 
 
+def regressing(network: StackedHourglass) -> Callable[[Tensor], Tensor]:
+    """A network with a regressor: crops -> numbers (N, 5 * keypoints + 6)."""
+
+    def numbers(crop: Tensor) -> Tensor:
+        regression = network(crop).regression
+        assert regression is not None
+        return regression
+
+    return numbers
+
+
 class PackagedHourglass(nn.Module):
-    """The trained network: crops -> what it regresses."""
+    """The trained network: crops -> what it regresses of them and of their mirror images."""
 
     OPTIONS = HourglassOptions(
         keypoints=86,
@@ -236,12 +252,12 @@ class PackagedHourglass(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.network = StackedHourglass(self.OPTIONS)
+        self.register_buffer('mirror', torch.from_numpy(semantic.MIRROR), persistent=False)
 
     def forward(self, crop: Tensor) -> Tensor:
         """Map (N, 3, 128, 128) RGB in [0, 1] to (N, 436) for `read_regression`."""
-        regression = self.network(crop).regression
-        assert regression is not None
-        return regression
+        assert isinstance(self.mirror, Tensor)
+        return mirror_averaged(regressing(self.network), crop, self.mirror)
 
 
 def packaged_hourglass(device: torch.device | str = 'cpu') -> PackagedHourglass:

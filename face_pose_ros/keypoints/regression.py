@@ -8,6 +8,7 @@ head's rotation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -108,13 +109,23 @@ def read_regression(numbers: Tensor, size_px: int) -> RegressedHead:
     )
 
 
-def of_mirrored(numbers: Tensor, mirror: Tensor) -> Tensor:
-    """What the numbers (N, 5 K + 6) of mirrored crops say of the crops.
+def mirror_averaged(network: Callable[[Tensor], Tensor], crop: Tensor, mirror: Tensor) -> Tensor:
+    """Mean of what a network says of crops and of their mirror images.
 
     Args:
-        numbers: As the regressor gives them.
+        network: Crops -> numbers (N, 5 K + 6).
+        crop: (N, 3, S, S).
         mirror: (K,) which keypoint of a mirrored head is which.
+
+    Returns:
+        (N, 5 K + 6) for `read_regression`.
     """
+    own, mirrored = network(torch.cat([crop, crop.flip(-1)])).chunk(2)
+    return 0.5 * (own + of_mirrored(mirrored, mirror))
+
+
+def of_mirrored(numbers: Tensor, mirror: Tensor) -> Tensor:
+    """What the numbers (N, 5 K + 6) of mirrored crops say of the crops."""
     points = numbers[:, :-6].unflatten(1, (-1, _NUMBERS))[:, mirror]
     points = points * points.new_tensor([-1, 1, 1, 1, -1])
     # The camera's x and the head's y change sign: of the second column all but the camera's x.

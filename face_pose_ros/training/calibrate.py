@@ -29,6 +29,7 @@ from torch import Tensor
 
 from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.geometry import so3
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.heatmaps import CropKeypoints
 from face_pose_ros.keypoints.hourglass import HeatmapCalibration, StackedHourglass
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
@@ -47,6 +48,7 @@ from face_pose_ros.training.losses import (
 from face_pose_ros.training.shards import ShardError, open_shards
 
 MAX_TURN_DEG = 100.0  # of the heads that are to be present
+_MIRROR = torch.from_numpy(semantic.MIRROR)
 _KEPT = 0.99  # of the squared errors; the others are other keypoints
 _BACKGROUND_TRIES = 3  # crops per picture
 
@@ -68,7 +70,9 @@ def measured(network: StackedHourglass, batch: CropBatch, amp: bool) -> Measured
     rows = (turn_deg(batch.T_crop_head) < MAX_TURN_DEG).nonzero()[:, 0]
     batch = replace(batch, **{name: value[rows] for name, value in vars(batch).items()})
     with torch.no_grad():
-        parts = [predict_crops(network, part / 255, amp) for part in batch.pictures.split(64)]
+        parts = [
+            predict_crops(network, part / 255, _MIRROR, amp) for part in batch.pictures.split(64)
+        ]
     points = CropKeypoints(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
     return MeasuredHeads(batch, points)
 
@@ -188,7 +192,7 @@ def calibrate(
     gain, floor, own = fit_covariance(error, cov_uv)
     empty = background_crops(scenes, size_px)
     with torch.no_grad():
-        nothing = [predict_crops(network, p / 255, amp) for p in empty.split(64)]
+        nothing = [predict_crops(network, p / 255, _MIRROR, amp) for p in empty.split(64)]
     of_background = torch.cat([p.confidence.mean(-1) for p in nothing])
     of_heads = heads.points.confidence.mean(-1)
     slope, middle = fit_presence(of_heads, of_background)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints.heatmaps import CropKeypoints, decode_heatmaps
-from face_pose_ros.keypoints.hourglass import StackedHourglass, positive_heatmaps
-from face_pose_ros.keypoints.regression import read_regression
+from face_pose_ros.keypoints.hourglass import StackedHourglass, positive_heatmaps, regressing
+from face_pose_ros.keypoints.regression import mirror_averaged, read_regression
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.training.augment import resized_crops
@@ -27,14 +27,24 @@ YAW_BINS_DEG = ((0, 30), (30, 60), (60, 90), (90, 135), (135, 180))
 _FIT = PoseOptions(visibility=False)
 
 
-def predict_crops(network: StackedHourglass, pictures: Tensor, amp: bool) -> CropKeypoints:
-    """Keypoints (B, K) of crops (B, 3, S, S) in [0, 1]."""
-    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=amp):
-        output = network(pictures.contiguous(memory_format=torch.channels_last))
+def predict_crops(
+    network: StackedHourglass, pictures: Tensor, mirror: Tensor, amp: bool
+) -> CropKeypoints:
+    """Keypoints (B, K) of crops, as the packaged network has them or read from heatmaps.
+
+    Args:
+        network: In evaluation mode.
+        pictures: (B, 3, S, S) in [0, 1], on the network's device.
+        mirror: (K,) which keypoint of a mirrored head is which.
+        amp: Whether to compute in bfloat16 where it is safe.
+    """
     options = network.options
-    if output.regression is not None:
-        return read_regression(output.regression, options.input_px).keypoints
-    heatmaps = positive_heatmaps(output.heatmaps[:, -1].float(), options)
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=amp):
+        if options.regressor:
+            numbers = mirror_averaged(regressing(network), pictures, mirror)
+            return read_regression(numbers, options.input_px).keypoints
+        heatmaps = positive_heatmaps(network(pictures).heatmaps[:, -1].float(), options)
     return decode_heatmaps(heatmaps, options.stride)
 
 
@@ -61,7 +71,9 @@ def evaluate_crops(
         for first in range(0, len(source), 64):
             indices = np.arange(first, min(first + 64, len(source)))
             batch = resized_crops(source.batch(indices), mirror, size_px)
-            points = predict_crops(network, batch.pictures.to(config.device) / 255, config.amp)
+            points = predict_crops(
+                network, batch.pictures.to(config.device) / 255, mirror, config.amp
+            )
             points = CropKeypoints(*(values.cpu() for values in points))
             batches.append(_errors(points, batch, model))
     every = {key: torch.cat([b[key] for b in batches]) for key in batches[0]}

@@ -16,6 +16,7 @@ from face_pose_ros.evaluation.aflw2000 import measured_heads
 from face_pose_ros.evaluation.aflw2000_samples import Sample
 from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.heatmaps import CropKeypoints
 from face_pose_ros.keypoints.hourglass import HeatmapCalibration, StackedHourglass
 from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
@@ -51,10 +52,11 @@ def score_aflw2000(
 def predictor_of(network: StackedHourglass, amp: bool) -> SemanticPredictor:
     """Asks a network of the standard semantic keypoints in several looks."""
     device = next(network.parameters()).device
+    mirror = torch.from_numpy(semantic.MIRROR)
 
     @torch.no_grad()
     def points(crops: Tensor) -> CropKeypoints:
-        found = predict_crops(network, crops.to(device), amp)
+        found = predict_crops(network, crops.to(device), mirror, amp)
         return CropKeypoints(*(values.cpu() for values in found))
 
     side = network.options.input_px
