@@ -42,10 +42,12 @@ def predict_crops(
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     with torch.autocast(pictures.device.type, torch.bfloat16, enabled=amp):
         if options.regressor:
-            numbers = mirror_averaged(regressing(network), pictures, mirror)
-            return read_regression(numbers, options.input_px).keypoints
-        heatmaps = positive_heatmaps(network(pictures).heatmaps[:, -1].float(), options)
-    return decode_heatmaps(heatmaps, options.stride)
+            said = mirror_averaged(regressing(network), pictures, mirror)
+        else:
+            said = network(pictures).heatmaps[:, -1]
+    if options.regressor:
+        return read_regression(said.float(), options.input_px).keypoints
+    return decode_heatmaps(positive_heatmaps(said.float(), options), options.stride)
 
 
 def yaw_deg(T_crop_head: Tensor) -> Tensor:
