@@ -204,7 +204,7 @@ _SUREST = 0.999  # about one in a thousand crops of anything looks like a head
 
 
 @dataclass(frozen=True)
-class HeatmapCalibration:
+class KeypointCalibration:
     """What is measured of a trained network, on heads that it has never seen."""
 
     cov_gain: float  # covariance = cov_gain * the network's + cov_floor_px2 * identity
@@ -278,9 +278,9 @@ def read_packaged(numbers: Tensor) -> CropKeypoints:
     return read_regression(numbers.cpu().float(), PackagedHourglass.OPTIONS.input_px).keypoints
 
 
-def packaged_calibration() -> HeatmapCalibration:
+def packaged_calibration() -> KeypointCalibration:
     """Of the packaged weights."""
-    return HeatmapCalibration(*load_weights('hourglass')['calibration'].tolist())
+    return KeypointCalibration(*load_weights('hourglass')['calibration'].tolist())
 
 
 def _conv(c_in: int, c_out: int, kernel: int) -> nn.Conv2d:

@@ -17,7 +17,7 @@ from face_pose_ros.keypoints.crop import (
 )
 from face_pose_ros.keypoints.heatmaps import CropKeypoints
 from face_pose_ros.keypoints.hourglass import (
-    HeatmapCalibration,
+    KeypointCalibration,
     PackagedHourglass,
     packaged_calibration,
     read_packaged,
@@ -54,7 +54,7 @@ class SemanticPredictor:
         self,
         network: Callable[[Tensor], CropKeypoints],
         size_px: int,
-        calibration: HeatmapCalibration,
+        calibration: KeypointCalibration,
         looks: int,
         device: torch.device | str = 'cpu',
     ) -> None:

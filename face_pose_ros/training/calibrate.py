@@ -1,4 +1,4 @@
-"""What a trained hourglass's heatmaps mean, measured on heads that it has never seen.
+"""What a trained hourglass says of its errors, measured on heads that it has never seen.
 
     python -m face_pose_ros.training.calibrate CHECKPOINT --crops FOLDER --scenes FOLDER \
         --out calibration.npz
@@ -7,7 +7,7 @@ FOLDERs hold rendered shards of the test split; of the crops only the first half
 that the other half can judge. Three things are fitted, on heads seen from within 100 deg of the
 front, and printed with what they are worth:
 
-- The covariance of a keypoint is gain * (the heatmap's) + floor: by maximum likelihood of the
+- The covariance of a keypoint is gain * (the network's) + floor: by maximum likelihood of the
   errors, of which one in a hundred, the largest, is left out; then all of it is scaled so that the
   mean NEES is 1.
 - How many independent keypoints all of them are worth to a pose, so that its mean NEES is 6.
@@ -31,7 +31,7 @@ from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.heatmaps import CropKeypoints
-from face_pose_ros.keypoints.hourglass import HeatmapCalibration, StackedHourglass
+from face_pose_ros.keypoints.hourglass import KeypointCalibration, StackedHourglass
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
 from face_pose_ros.pose.fusion import turn_deg
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
@@ -59,7 +59,7 @@ class MeasuredHeads(NamedTuple):
     batch: CropBatch
     points: CropKeypoints
 
-    def calibrated(self, calibration: HeatmapCalibration) -> MeasuredHeads:
+    def calibrated(self, calibration: KeypointCalibration) -> MeasuredHeads:
         """With covariances as they will be stated."""
         cov_uv = calibration.covariance(self.points.cov_uv.double())
         return MeasuredHeads(self.batch, self.points._replace(cov_uv=cov_uv))
@@ -90,7 +90,7 @@ def nees_of(error: Tensor, cov_uv: Tensor) -> Tensor:
 
 
 def fit_covariance(error: Tensor, cov_uv: Tensor) -> tuple[float, float, float]:
-    """Gain, floor [px^2], and the NEES that the heatmaps' own covariances have.
+    """Gain, floor [px^2], and the NEES that the network's own covariances have.
 
     Args:
         error: (M, 2) px.
@@ -178,7 +178,7 @@ def background_crops(folder: str, size_px: int) -> Tensor:
 
 def calibrate(
     network: StackedHourglass, crops: str, scenes: str, amp: bool
-) -> tuple[HeatmapCalibration, dict[str, float]]:
+) -> tuple[KeypointCalibration, dict[str, float]]:
     """The calibration, and figures of what it is worth.
 
     Raises:
@@ -196,13 +196,13 @@ def calibrate(
     of_background = torch.cat([p.confidence.mean(-1) for p in nothing])
     of_heads = heads.points.confidence.mean(-1)
     slope, middle = fit_presence(of_heads, of_background)
-    calibration = HeatmapCalibration(gain, floor, slope, middle, independent_keypoints=1.0)
+    calibration = KeypointCalibration(gain, floor, slope, middle, independent_keypoints=1.0)
 
     model = semantic_head()
     independent = fit_independent_keypoints(heads.calibrated(calibration), model)
     error, cov_uv = errors_of(others.calibrated(calibration), size_px)
     figures = {
-        'keypoint_nees_of_heatmaps': own,
+        'keypoint_nees_uncalibrated': own,
         'keypoint_nees_other_half': float(nees_of(error, cov_uv).mean()),
         'pose_nees_over_6_other_half': float(
             pose_nees(others.calibrated(calibration), model, independent).mean() / 6

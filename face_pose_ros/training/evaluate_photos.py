@@ -18,14 +18,14 @@ from face_pose_ros.evaluation.portraits import load_image
 from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.heatmaps import CropKeypoints
-from face_pose_ros.keypoints.hourglass import HeatmapCalibration, StackedHourglass
+from face_pose_ros.keypoints.hourglass import KeypointCalibration, StackedHourglass
 from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.training.evaluate_crops import predict_crops
 
 _LOOKS = 3
-_UNCALIBRATED = HeatmapCalibration(1.0, 0.0, 1.0, 0.0, 6.0)
+_UNCALIBRATED = KeypointCalibration(1.0, 0.0, 1.0, 0.0, 6.0)
 
 
 def score_aflw2000(

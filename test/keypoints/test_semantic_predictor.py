@@ -5,7 +5,7 @@ import torch
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.heatmaps import CropKeypoints
-from face_pose_ros.keypoints.hourglass import HeatmapCalibration
+from face_pose_ros.keypoints.hourglass import KeypointCalibration
 from face_pose_ros.keypoints.semantic_predictor import (
     FACE_MESH_INDEX,
     IS_FACE,
@@ -18,7 +18,7 @@ CAMERA = Camera.from_K([5000, 0, 399.5, 0, 5000, 299.5, 0, 0, 1], 800, 600)
 IMAGE = torch.full((600, 800, 3), 128, dtype=torch.uint8)
 SIDE = 128
 SIGMA = 0.4  # px, what the network says
-CALIBRATION = HeatmapCalibration(2.0, 3.0, 20.0, 0.4, 6.0)
+CALIBRATION = KeypointCalibration(2.0, 3.0, 20.0, 0.4, 6.0)
 
 
 class Told:
