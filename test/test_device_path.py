@@ -13,7 +13,7 @@ LOOK = {('upload', 'keypoints/crop.py:render_crops_torch'): 2}
 LOOK |= {('download', 'keypoints/predictor.py:_on_cpu'): 1}
 LOOK_OF_BOTH = LOOK | {
     ('upload', 'keypoints/crop.py:render_crops_torch'): 4,
-    ('download', 'keypoints/semantic_predictor.py:_look'): 1,
+    ('download', 'keypoints/hourglass.py:read_packaged'): 1,
 }
 # The image, then proposals of two levels.
 DETECTION = {('upload', 'estimator.py:_detect'): 1, ('download', 'faces/detector.py:_likely'): 2}
@@ -82,6 +82,6 @@ def test_an_image_on_the_gpu_stays_there(estimator):
         ('download', 'faces/detector.py:_likely'): 2,
         ('upload', 'keypoints/crop.py:render_crops_torch'): 4,
         ('download', 'keypoints/predictor.py:_on_cpu'): 2,
-        ('download', 'keypoints/semantic_predictor.py:_look'): 2,
+        ('download', 'keypoints/hourglass.py:read_packaged'): 2,
     }
     assert face.score > 0.9
