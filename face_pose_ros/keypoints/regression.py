@@ -73,12 +73,12 @@ class KeypointRegressor(nn.Module):
         Returns:
             (N, 5 K + 6).
         """
-        # Half precision would round the keypoints to a quarter of a pixel.
+        # bfloat16 would round the keypoints to a quarter of a pixel.
         with torch.autocast(features.device.type, enabled=False):
             mean = _mean_places(log_heatmaps.float())
         hidden = self.all_cells(torch.cat([self.cells(features).flatten(1), mean.flatten(1)], 1))
         with torch.autocast(features.device.type, enabled=False):
-            points, columns = self.last(hidden.float()).split([5 * mean.shape[1], 6], 1)
+            points, columns = self.last(hidden.float()).split([_NUMBERS * mean.shape[1], 6], 1)
             points = points.unflatten(1, (-1, _NUMBERS))
             points = torch.cat([points[..., :2] + mean, points[..., 2:]], -1)
             return torch.cat([points.flatten(1), columns], 1)

@@ -34,7 +34,7 @@ _MIN_CONFIDENCE = 0.1
 
 @dataclass(frozen=True)
 class HourglassLossOptions:
-    """Weights of the terms; a term of weight 0 is not computed."""
+    """Weights of the terms."""
 
     heatmap: float = 1.0  # squared error, or cross entropy where the heatmaps are distributions
     # Of the regressor: distance of the keypoints over half the side, their likelihood, and the
@@ -43,7 +43,9 @@ class HourglassLossOptions:
     regressed_likelihood: float = 0.25
     rotation: float = 1.0
     likelihood: float = 0.0  # of the keypoints under what is decoded from the last heatmaps
-    pose: float = 0.0  # of the rotation after the solver, training through the optimiser
+    # Of the rotation after the solver, training through the optimiser: from regressed keypoints if
+    # there are any, else from decoded ones.
+    pose: float = 0.0
     decode_from_step: int = 0  # before, the heatmaps have no peaks to decode for these two
     pose_heads: int = 16  # of each micro-batch
 
@@ -80,6 +82,7 @@ def hourglass_losses(
     else:
         error = (maps - target).square().sum((-2, -1)) / (math.pi * TARGET_SIGMA**2)
     losses = {'heatmap': options.heatmap * (weight[:, None] * error).mean(1).sum() / total}
+    head = None
     if output.regression is not None:
         head = read_regression(output.regression, network.input_px)
         losses |= regression_losses(head, batch, network, options)
@@ -93,8 +96,9 @@ def hourglass_losses(
             losses['likelihood'] = options.likelihood * mean
         if options.pose:
             heads = torch.arange(min(options.pose_heads, len(maps)), device=maps.device)
+            final = points if head is None else head.keypoints
             losses['pose'] = options.pose * rotation_loss(
-                normalised_keypoints(points, batch)[heads],
+                normalised_keypoints(final, batch)[heads],
                 batch.T_crop_head[heads],
                 model,
                 NORMALISED_CAMERA.to(batch.f.device),

@@ -52,7 +52,7 @@ from face_pose_ros.training.tasks import Task, make_task
 # What a checkpoint's configuration may differ in from that of the training that goes on.
 _MAY_CHANGE = {
     'out', 'device', 'data', 'log_every', 'validate_every', 'checkpoint_every', 'keep_checkpoints',
-    'steps',
+    'steps', 'initial',
 }  # fmt: skip
 
 
@@ -72,7 +72,7 @@ class Training:
             (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         )
         self.step = 0
-        self._initial = _take_layers(task.network, config.initial) if config.initial else None
+        self._initial: dict[str, Any] | None = None
         self.network = task.network.to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = AveragedNetwork(self.network, config.optimiser.ema_decay)
         self.optimiser = torch.optim.AdamW(
@@ -84,6 +84,29 @@ class Training:
             DistributedDataParallel(self.network) if self.world > 1 else self.network
         )
         self._upcoming: Iterator[tuple[int, Any]] | None = None
+
+    def begin_with(self, checkpoint: Path) -> None:
+        """Take the averaged weights of the layers that another network has, too.
+
+        Raises:
+            CheckpointError: There is no such checkpoint, or no such layer.
+        """
+        state = load_checkpoint(checkpoint)
+        own = self.network.state_dict()
+        shared = {
+            name: value
+            for name, value in state['average'].items()
+            if name in own and own[name].shape == value.shape
+        }
+        if all(value.ndim < 2 for value in shared.values()):
+            raise CheckpointError(
+                f'{checkpoint}: no layer of its network is one of the new network'
+            )
+        self.network.load_state_dict(shared, strict=False)
+        self.average = AveragedNetwork(self.network, self.config.optimiser.ema_decay)
+        # The history of these weights, for their card.
+        keys = 'config', 'step', 'world', 'commit', 'initial'
+        self._initial = {key: state.get(key) for key in keys}
 
     def run_step(self) -> dict[str, float]:
         """One step of the optimiser; the terms of the loss and the length of the gradient."""
@@ -172,21 +195,6 @@ class Training:
         self.network.load_state_dict(state['network'])
         self.average.network.load_state_dict(state['average'])
         self.optimiser.load_state_dict(state['optimiser'])
-
-
-def _take_layers(network: nn.Module, checkpoint: str) -> dict[str, Any]:
-    """Averaged weights of the layers that both networks have; tells the other one's history."""
-    state = load_checkpoint(Path(checkpoint))
-    own = network.state_dict()
-    shared = {
-        name: value
-        for name, value in state['average'].items()
-        if name in own and own[name].shape == value.shape
-    }
-    if all(value.ndim < 2 for value in shared.values()):
-        raise CheckpointError(f'{checkpoint}: no layer of its network is one of the new network')
-    network.load_state_dict(shared, strict=False)
-    return {key: state.get(key) for key in ('config', 'step', 'world', 'commit', 'initial')}
 
 
 class _NumberedBatches(Dataset):
@@ -297,6 +305,8 @@ def main(args: Sequence[str] | None = None) -> None:
         training = Training(config, make_task(config, state and state['extra']))
         if state is not None:
             training.restore(state, branch=options.resume is not None)
+        elif config.initial:
+            training.begin_with(Path(config.initial))
         journal = Journal(Path(config.out), training.step, active=training.rank == 0)
         train(training, journal)
     except (ConfigError, DataError, ShardError, CheckpointError) as error:

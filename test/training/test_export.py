@@ -33,8 +33,9 @@ def test_the_card_tells_with_whose_layers_a_training_began(tmp_path):
     first = make_training(make_config(tmp_path, data={'train': [str(tmp_path / 'first')]}))
     first.run_step()
     path = save_checkpoint(tmp_path, first.step, first.state(), keep=1)
-    changes = {'data': {'train': [str(tmp_path / 'second')]}, 'initial': str(path)}
-    second = make_training(make_config(tmp_path, hourglass=REGRESSOR, **changes))
+    data = {'train': [str(tmp_path / 'second')]}
+    second = make_training(make_config(tmp_path, hourglass=REGRESSOR, data=data))
+    second.begin_with(path)
     text = export.card('two', {'step': 0, **second.state()}, b'', None)
     rows = [line for line in text.splitlines() if 'trained on' in line]
     assert rows[0].startswith('| trained on | rendered crops, 7 pictures')

@@ -84,12 +84,22 @@ def test_what_is_regressed_falls_beside_it(tmp_path):
         assert terms[-1][name] < 0.5 * terms[0][name]
 
 
+def test_the_pose_after_the_solver_trains_what_is_regressed(tmp_path):
+    others = dict.fromkeys(('heatmap', 'distance', 'regressed_likelihood', 'rotation'), 0.0)
+    training = make_training(
+        make_config(tmp_path, hourglass=REGRESSOR, hourglass_loss=others | {'pose': 1.0})
+    )
+    training.run_step()
+    assert training.network.regressor.last.weight.grad.abs().max() > 0
+
+
 def test_a_training_begins_with_the_layers_of_another(tmp_path):
     first = make_training(make_config(tmp_path))
     first.run_step()
     path = save_checkpoint(tmp_path, first.step, first.state(), keep=2)
     wider = HOURGLASS | {'channels': [16, 24, 16]}
-    second = make_training(make_config(tmp_path, hourglass=wider, initial=str(path), seed=3))
+    second = make_training(make_config(tmp_path, hourglass=wider, seed=3))
+    second.begin_with(path)
     ours, theirs = second.network.state_dict(), first.average.network.state_dict()
     assert torch.equal(ours['stem.0.weight'], theirs['stem.0.weight'])
     assert torch.equal(second.average.network.state_dict()['stem.0.weight'], ours['stem.0.weight'])
@@ -97,7 +107,7 @@ def test_a_training_begins_with_the_layers_of_another(tmp_path):
     assert second.state()['initial']['step'] == 1
     tiny = HOURGLASS | {'stem_channels': [4, 4], 'channels': [4, 4, 4], 'keypoints': 9}
     with pytest.raises(CheckpointError, match='no layer'):
-        make_training(make_config(tmp_path, hourglass=tiny, initial=str(path)))
+        make_training(make_config(tmp_path, hourglass=tiny)).begin_with(path)
 
 
 def test_every_term_is_trained(tmp_path):
