@@ -31,7 +31,7 @@ from face_pose_ros.training.heads.mesh import (
 )
 from face_pose_ros.training.heads.renderer import Renderer
 from face_pose_ros.training.heads.surface import SurfacePoints
-from face_pose_ros.training.heads.wardrobe import STRANDS, Wardrobe
+from face_pose_ros.training.heads.wardrobe import STRANDS, STYLES, Wardrobe
 from face_pose_ros.weights import load_weights
 
 Rng = np.random.Generator
@@ -90,8 +90,8 @@ class IctPeople:
             'scalp': self._plain(triangles[is_hair & close]),
             'long': self._plain(triangles[is_hair & ~close]),
         }
-        shares = np.stack([_neck_share(reference), 0 * reference[:, 0], paint.scalp(reference)], 1)
-        self._shares = shares.astype(np.float32)
+        shares = [_neck_share(reference), paint.beard(reference), paint.scalp(reference)]
+        self._shares = np.stack(shares, 1).astype(np.float32)
         self._on_skin = reference[self._topology['skin'].point]
         self._hair_points = wardrobe.model.keypoints.of(wardrobe.reference)
         self._places = self._texel_places()
@@ -104,10 +104,8 @@ class IctPeople:
         head = facekit.vertices(coefficients[None], expression[None])[0]
         skin_name, looks = self._skin(int(rng.integers(len(self._skins))))
         hair = wear.hair_colour(rng) if rng.uniform() < 0.5 else looks.hair.double().numpy()
-        style = rng.choice(
-            ['bald', 'shaved', 'hair', 'cap', 'hood'], p=[0.07, 0.1, 0.65, 0.12, 0.06]
-        )
-        own_hair = _hair_style(rng) if style in ('hair', 'cap') and rng.uniform() < 0.5 else _BALD
+        style = str(rng.choice(STYLES, p=[0.05, 0.07, 0.69, 0.13, 0.06]))
+        own_hair = _hair_style(rng) if rng.uniform() < 0.5 else _BALD
         xyz = self._body.assemble(torch.from_numpy(head), own_hair).numpy()
         tone = float(np.exp(rng.normal(0, 0.15)))
         skin = Material(
@@ -116,6 +114,7 @@ class IctPeople:
             darker=rng.uniform(-0.15, 0.2),
             gloss=rng.uniform(0, 0.12),
             shininess=rng.uniform(8, 40),
+            beard=rng.uniform(0.2, 1) if rng.uniform() < 0.2 else 0.0,
             scalp=0.0 if style in ('bald', 'hood') else rng.uniform(0.5, 1),
             hair=rgb(hair),
         )
@@ -130,14 +129,13 @@ class IctPeople:
             parts.append(self._part('mouth', xyz, Material(tint=(0.3, 0.07, 0.07), gloss=0.2)))
             parts.append(self._part('teeth', xyz, Material(tint=(0.62, 0.56, 0.45), gloss=0.2)))
         points = self._keypoints.of(xyz)
-        if own_hair.thickness > 0:
-            parts += self._own_hair(xyz, own_hair, hair, rng)
-        elif style == 'hair' or (style == 'cap' and rng.uniform() < 0.5):
-            parts.append(self._hair(points, hair, rng))
-        if style == 'cap':
-            parts += wear.cap(mesh, self._on_skin, rng)
-        if style == 'hood':
-            parts += wear.hood(mesh, self._on_skin, rng)
+
+        def modelled() -> list[Part]:
+            if own_hair.thickness > 0:
+                return self._own_hair(xyz, own_hair, hair, rng)
+            return [self._hair(points, hair, rng)]
+
+        parts += self._wardrobe.headdress(style, mesh, self._on_skin, modelled, hair, rng)
         normals = self._keypoints.of(self._topology['skin'].point_normals(xyz))
         parts += self._wardrobe.accessories(mesh, self._on_skin, points, skin, rng)
         albedo = tone * looks.skin.double().numpy()

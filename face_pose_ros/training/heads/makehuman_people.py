@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from face_pose_ros.training.heads import paint, wear
 from face_pose_ros.training.heads.makehuman import MakeHuman
 from face_pose_ros.training.heads.mesh import Floats, Material, Part, Person, rgb, unit
-from face_pose_ros.training.heads.wardrobe import Wardrobe
+from face_pose_ros.training.heads.wardrobe import STYLES, Wardrobe
 
 Rng = np.random.Generator
 FAMILY = 0
@@ -55,9 +55,7 @@ class MakeHumanPeople:
         body = model.shape(weights)
         xyz = frame.apply(body)
         hair = wear.hair_colour(rng)
-        style = rng.choice(
-            ['bald', 'shaved', 'hair', 'cap', 'hood'], p=[0.07, 0.08, 0.67, 0.12, 0.06]
-        )
+        style = str(rng.choice(STYLES, p=[0.05, 0.07, 0.69, 0.13, 0.06]))
         skin = self._skin_material(traits, hair, style, rng)
         mesh = model.skin.mesh(xyz, self._shares)
         albedo = wardrobe.albedo[skin.texture] * skin.tint
@@ -67,12 +65,14 @@ class MakeHumanPeople:
         )
         if rng.uniform() < 0.88:
             parts.append(wardrobe.clothes(frame.apply, body, rng))
-        if style == 'hair' or (style == 'cap' and rng.uniform() < 0.5):
-            parts.append(wardrobe.hair(frame.apply, body, traits.male, hair, rng))
-        if style == 'cap':
-            parts += wear.cap(mesh, self._on_skin, rng)
-        if style == 'hood':
-            parts += wear.hood(mesh, self._on_skin, rng)
+        parts += wardrobe.headdress(
+            style,
+            mesh,
+            self._on_skin,
+            lambda: [wardrobe.hair(frame.apply, body, traits.male, hair, rng)],
+            hair,
+            rng,
+        )
         points = model.keypoints.of(xyz)
         normals = model.keypoints.of(model.skin.point_normals(xyz))
         parts += wardrobe.accessories(mesh, self._on_skin, points, skin, rng)

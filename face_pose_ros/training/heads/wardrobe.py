@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros.training.heads import hair as growth
 from face_pose_ros.training.heads import wear
 from face_pose_ros.training.heads.assets import Assets, Split, mean_albedo
 from face_pose_ros.training.heads.makehuman import MakeHuman, Wearable
@@ -27,6 +28,7 @@ from face_pose_ros.training.heads.renderer import Renderer
 
 Rng = np.random.Generator
 ToHead = Callable[[Floats], Floats]  # from MakeHuman's frame [dm] to the head frame [m]
+STYLES = ('bald', 'shaved', 'hair', 'cap', 'hood')
 STRANDS = 'strands'  # texture of hair without a picture
 
 _LONG_HAIR = ('bob01', 'bob02', 'braid01', 'long01', 'ponytail01')
@@ -61,6 +63,7 @@ class Wardrobe:
                 renderer.add_texture(f'{kind}/{name}', picture)
                 self.albedo[f'{kind}/{name}'] = mean_albedo(picture)
         renderer.add_texture(STRANDS, strands())
+        renderer.add_texture(growth.LOCKS, growth.lock_texture())
         self.reference = model.frame(model.reference).apply(model.reference)
         self._hand = self._hand_mesh()
 
@@ -167,6 +170,7 @@ class Wardrobe:
             xyz = centre + (xyz - centre) * rng.uniform(1, (1.1, 1.12, 1.06)).astype(np.float32)
         if rng.uniform() < 0.5:  # parted on the other side
             xyz = xyz * vector(1, -1, 1)
+        xyz = growth.reshaped(xyz, rng)
         texture = f'hair/{name}'
         tint = colour / (self.albedo[texture].mean() + 1e-3)
         material = Material(
@@ -178,7 +182,52 @@ class Wardrobe:
             gloss=rng.uniform(0, 0.1),
             shininess=rng.uniform(6, 30),
         )
-        return self._part(wearable, xyz, material, Layer.COVER)
+        part = self._part(wearable, xyz, material, Layer.COVER)
+        return replace(part, mesh=growth.trimmed(part.mesh, rng))
+
+    def headdress(
+        self,
+        style: str,
+        skin: Mesh,
+        reference: Floats,
+        modelled: Callable[[], list[Part]],
+        colour: NDArray[np.float64],
+        rng: Rng,
+    ) -> list[Part]:
+        """Hair, cap or hood of people of either family.
+
+        Args:
+            style: One of STYLES.
+            skin: It wears them.
+            reference: (V, 3) m, the skin on the mean head.
+            modelled: Makes hair that is not grown lock by lock.
+            colour: (3,) linear RGB of the hair.
+            rng: Source of random numbers.
+        """
+        parts: list[Part] = []
+        if style == 'hair' or (style == 'cap' and rng.uniform() < 0.6):
+            is_grown = rng.uniform() < 0.45
+            shape = growth.random_style(rng)
+            parts += [self.locks(skin, shape, colour, rng)] if is_grown else modelled()
+        if style in ('hair', 'cap', 'hood') and rng.uniform() < 0.3:
+            parts.append(self.locks(skin, growth.loose_style(rng), colour, rng))
+        if style == 'cap':
+            parts += wear.cap(skin, reference, rng)
+        if style == 'hood':
+            parts += wear.hood(skin, reference, rng)
+        return parts
+
+    def locks(self, skin: Mesh, style: growth.Style, colour: NDArray, rng: Rng) -> Part:
+        """Hair that grows on this skin."""
+        material = Material(
+            growth.LOCKS,
+            rgb(colour / 0.33),  # the texture's mean albedo
+            two_sided=True,
+            darker=rng.uniform(-0.5, 0.5),
+            gloss=rng.uniform(0, 0.1),
+            shininess=rng.uniform(6, 30),
+        )
+        return Part(growth.grown(skin, style, rng), material, Layer.COVER)
 
     def pick(self, kind: str, rng: Rng) -> str:
         """A texture of a kind."""

@@ -72,10 +72,14 @@ def cap(skin: Mesh, reference: Floats, rng: Rng) -> list[Part]:
     material = Material(
         tint=cloth_colour(rng), two_sided=True, grain=rng.uniform(0, 0.4), gloss=0.02
     )
-    parts = [Part(shell(skin, chosen, rng.uniform(0.004, 0.016)), material, Layer.COVER)]
-    if rng.uniform() < 0.45:
+    lift = rng.uniform(0.004, 0.016) if rng.uniform() < 0.75 else rng.uniform(0.016, 0.045)
+    parts = [Part(shell(skin, chosen, lift), material, Layer.COVER)]
+    below = rng.uniform()
+    if below < 0.4:
         edge = vector(0.0, 0.0, height + 0.002)
         parts.append(Part(_visor(edge, rng), material, Layer.OBJECT))
+    elif below < 0.6:
+        parts.append(Part(_brim(height, rise, rng), material, Layer.OBJECT))
     return parts
 
 
@@ -87,6 +91,20 @@ def _visor(edge: Floats, rng: Rng) -> Mesh:
     front_x = 0.006 - 0.05 * across**2 + reach * (1 - 0.6 * across**2)
     front = np.stack([front_x, 1.05 * y, tilt - 0.012 * across**2], 1) + edge
     return _strip(back, front)
+
+
+def _brim(height: float, rise: float, rng: Rng) -> Mesh:
+    """A brim all round the head, that falls with the edge of the hat."""
+    angle = np.linspace(0, 2 * np.pi, 41)
+    reach, droop = rng.uniform(0.03, 0.11), rng.uniform(-0.5, 0.35)
+    wave = rng.uniform(0, 0.25) * np.cos(2 * angle)
+
+    def ring(grow: float) -> Floats:
+        x = -0.09 + (0.1 + grow) * np.cos(angle)
+        y = (0.078 + grow) * np.sin(angle)
+        return np.stack([x, y, height + rise * (x + 0.02) + grow * (wave + droop)], 1)
+
+    return _strip(ring(0.0), ring(reach))
 
 
 def hood(skin: Mesh, reference: Floats, rng: Rng) -> list[Part]:
