@@ -31,13 +31,14 @@ class AugmentOptions:
     shift: float = 0.03  # likewise, of the side
     colour: float = 0.6  # exposure, contrast, saturation, tint, gamma
     grey: float = 0.15
+    harsh: float = 0.1  # channels mixed, contrast far up or down
     gradient: float = 0.25  # light that falls off across the picture
     blur: float = 0.15
     coarse: float = 0.15  # down and up again
     noise: float = 0.4
     jpeg: float = 0.15
     occlusion: float = 0.25
-    border: float = 0.15  # cut off by the border of the image: black, or its last pixels repeated
+    border: float = 0.25  # cut off by the border of the image: black, or its last pixels repeated
 
 
 def move_crops(
@@ -135,6 +136,7 @@ def photometric(x: Tensor, options: AugmentOptions, generator: torch.Generator) 
     draw = _Draw(len(x), generator)
     x = _colour(x, options, draw)
     for change, share in (
+        (_harsh, options.harsh),
         (_gradient, options.gradient),
         (_occlude, options.occlusion),
         (_border, options.border),
@@ -184,6 +186,15 @@ def _colour(x: Tensor, options: AugmentOptions, draw: _Draw) -> Tensor:
     offset = (gain * 0.43 * (1 - contrast))[:, None, None, None]
     x = torch.einsum('bij,bjhw->bihw', M, x) + offset
     return x.clamp(1e-4, 1) ** gamma[:, None, None, None]
+
+
+def _harsh(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Filters of darkrooms and telephones: much is black or white, or in other colours."""
+    draw = _Draw(len(x), generator)
+    mixing = (1.5 * draw.normal(3, 3)).softmax(-1)
+    contrast = (0.5 + 0.5 * draw.normal()).exp()[:, None, None, None]
+    pivot = draw.uniform(0.2, 0.8)[:, None, None, None]
+    return (0.5 + contrast * (torch.einsum('bij,bjhw->bihw', mixing, x) - pivot)).clamp(0, 1)
 
 
 def _coordinates(x: Tensor) -> tuple[Tensor, Tensor]:

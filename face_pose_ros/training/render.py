@@ -101,6 +101,7 @@ def manifest(job: Job, assets: Assets) -> dict[str, Any]:
         'version': VERSION,
         'kind': job.kind,
         'split': assets.split.value,
+        'unseen': assets.unseen if assets.split is Split.TEST else (),
         'seed': job.seed,
         'count': job.count,
         'shard_size': job.shard_size,
@@ -156,6 +157,13 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--count', type=int, default=1000, help='pictures')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--split', choices=[s.value for s in Split], default='train')
+    parser.add_argument(
+        '--unseen',
+        nargs='*',
+        choices=tuple(HELD_OUT),
+        default=list(HELD_OUT),
+        help='kinds of looks and places that only a test shows, with --split test; all of them',
+    )
     parser.add_argument('--families', nargs='+', choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument('--size', type=int, default=128, help='side of a crop [px]')
     parser.add_argument('--shard-size', type=int, help='pictures in a shard: 512 crops, 64 scenes')
@@ -166,7 +174,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(args)
     try:
-        assets = Assets(options.assets, Split(options.split))
+        assets = Assets(options.assets, Split(options.split), options.unseen)
         job = Job(
             options.kind,
             options.seed,

@@ -17,7 +17,7 @@ from face_pose_ros.training.scenes import SceneBatch, moved_scenes
 
 GEOMETRY = AugmentOptions(
     roll_deg=20, colour=0, grey=0, gradient=0, blur=0, coarse=0, noise=0, jpeg=0, occlusion=0,
-    border=0,
+    border=0, harsh=0,
 )  # fmt: skip
 
 
@@ -92,7 +92,18 @@ def test_the_same_generator_gives_the_same_pictures():
 
 @pytest.mark.parametrize(
     'name',
-    ['colour', 'grey', 'gradient', 'blur', 'coarse', 'noise', 'jpeg', 'occlusion', 'border'],
+    [
+        'colour',
+        'grey',
+        'harsh',
+        'gradient',
+        'blur',
+        'coarse',
+        'noise',
+        'jpeg',
+        'occlusion',
+        'border',
+    ],
 )
 def test_every_look_changes_the_pictures_and_stays_in_range(name, generator):
     nothing = dict.fromkeys(vars(AugmentOptions()), 0.0)

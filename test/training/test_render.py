@@ -51,6 +51,14 @@ def test_train_and_test_share_no_held_out_asset(folder):
         assert train[kind]
 
 
+def test_one_kind_alone_can_be_unseen(folder):
+    train, test = (Assets(folder, split).pictures for split in Split)
+    only_hair = Assets(folder, Split.TEST, unseen=('hair',)).pictures
+    for kind, names in HELD_OUT.items():
+        of_split = test if kind == 'hair' else train
+        assert only_hair[kind] == of_split[kind], names
+
+
 @pytest.mark.slow
 def test_workers_and_interruptions_change_nothing(folder, tmp_path):
     def run(name, *more):

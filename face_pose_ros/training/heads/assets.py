@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import importlib.util
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 
@@ -58,13 +59,25 @@ class MissingAssetError(RuntimeError):
 class Assets:
     """A folder with makehuman/, ict_facekit/ict_facekit.npz and hdri/*.hdr."""
 
-    def __init__(self, folder: Path, split: Split = Split.TRAIN) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        split: Split = Split.TRAIN,
+        unseen: Collection[str] = tuple(HELD_OUT),
+    ) -> None:
         """Look whether everything is there.
+
+        Args:
+            folder: Holds the assets.
+            split: Which people, looks and places.
+            unseen: Of these kinds of HELD_OUT a test shows what only tests show, of the others
+                what training shows: so it is told which kind a network does not know.
 
         Raises:
             MissingAssetError: It names what is missing and where it comes from.
         """
         self.folder, self.split = folder, split
+        self.unseen = tuple(kind for kind in HELD_OUT if kind in unseen)
         self.makehuman, self.hdri = folder / 'makehuman', folder / 'hdri'
         self.ict_facekit = folder / 'ict_facekit' / 'ict_facekit.npz'
         for name in PROXY_FOLDERS:
@@ -109,6 +122,10 @@ class Assets:
         found['hdri'] = {path.stem: path for path in sorted(self.hdri.glob('*.hdr'))}
         return {kind: self._of_split(kind, files) for kind, files in found.items()}
 
+    def split_of(self, kind: str) -> Split:
+        """Of which split the things of a kind of HELD_OUT are."""
+        return self.split if kind in self.unseen else Split.TRAIN
+
     def _all(self, pattern: str) -> dict[str, Path]:
         return {path.stem: path for path in sorted(self.makehuman.glob(pattern))}
 
@@ -116,7 +133,7 @@ class Assets:
         held_out = HELD_OUT.get(kind)
         if held_out is None:
             return files
-        is_test = self.split is Split.TEST
+        is_test = self.split_of(kind) is Split.TEST
         return {name: path for name, path in files.items() if (name in held_out) == is_test}
 
     def names(self, kind: str) -> list[str]:

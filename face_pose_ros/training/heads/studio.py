@@ -59,7 +59,7 @@ class Studio:
             self._people['makehuman'] = MakeHumanPeople(models.makehuman, self._wardrobe)
         if 'ict_facekit' in families:
             self._people['ict_facekit'] = IctPeople(
-                models.facekit, self._wardrobe, models.assets.split, self.renderer
+                models.facekit, self._wardrobe, models.assets.split_of('skins'), self.renderer
             )
         self.environments = Environments(models.assets, self.renderer)
 

@@ -54,7 +54,7 @@ class Wardrobe:
         for kind in ('hair', 'clothes', 'eyebrows', 'eyelashes'):
             self.names[kind] = [n for n in self.names[kind] if n in model.wearables[kind]]
         self.albedo: dict[str, NDArray[np.float64]] = {}
-        if assets.split is Split.TRAIN:
+        if assets.split_of('hair') is Split.TRAIN:
             self.names['hair'] += [n for n in _BARE_HAIR if n in model.wearables['hair']]
         for kind, names in self.names.items():
             for name in names:
