@@ -62,6 +62,9 @@ def test_a_fringe_hangs_before_the_forehead(skin, rng):
         return ((end[:, 0] > -0.03) & (np.abs(end[:, 1]) < 0.05)).mean()
 
     assert in_front(with_fringe) > in_front(without) + 0.03
+    over_forehead = with_fringe[with_fringe[:, 0, 0] > -0.05]
+    length = np.linalg.norm(np.diff(over_forehead, axis=1), axis=-1).sum(1)
+    assert np.median(length) == pytest.approx(style.fringe, rel=0.3)
 
 
 def test_heavy_locks_hang(skin, rng):
