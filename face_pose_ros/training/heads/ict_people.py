@@ -31,7 +31,7 @@ from face_pose_ros.training.heads.mesh import (
 )
 from face_pose_ros.training.heads.renderer import Renderer
 from face_pose_ros.training.heads.surface import SurfacePoints
-from face_pose_ros.training.heads.wardrobe import STRANDS, STYLES, Wardrobe
+from face_pose_ros.training.heads.wardrobe import STRANDS, Wardrobe
 from face_pose_ros.weights import load_weights
 
 Rng = np.random.Generator
@@ -104,7 +104,7 @@ class IctPeople:
         head = facekit.vertices(coefficients[None], expression[None])[0]
         skin_name, looks = self._skin(int(rng.integers(len(self._skins))))
         hair = wear.hair_colour(rng) if rng.uniform() < 0.5 else looks.hair.double().numpy()
-        style = str(rng.choice(STYLES, p=[0.05, 0.07, 0.69, 0.13, 0.06]))
+        style = self._wardrobe.headdress_style(rng)
         own_hair = _hair_style(rng) if rng.uniform() < 0.5 else _BALD
         xyz = self._body.assemble(torch.from_numpy(head), own_hair).numpy()
         tone = float(np.exp(rng.normal(0, 0.15)))

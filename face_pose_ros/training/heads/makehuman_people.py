@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from face_pose_ros.training.heads import paint, wear
 from face_pose_ros.training.heads.makehuman import MakeHuman
 from face_pose_ros.training.heads.mesh import Floats, Material, Part, Person, rgb, unit
-from face_pose_ros.training.heads.wardrobe import STYLES, Wardrobe
+from face_pose_ros.training.heads.wardrobe import Wardrobe
 
 Rng = np.random.Generator
 FAMILY = 0
@@ -55,7 +55,7 @@ class MakeHumanPeople:
         body = model.shape(weights)
         xyz = frame.apply(body)
         hair = wear.hair_colour(rng)
-        style = str(rng.choice(STYLES, p=[0.05, 0.07, 0.69, 0.13, 0.06]))
+        style = wardrobe.headdress_style(rng)
         skin = self._skin_material(traits, hair, style, rng)
         mesh = model.skin.mesh(xyz, self._shares)
         albedo = wardrobe.albedo[skin.texture] * skin.tint

@@ -28,9 +28,9 @@ from face_pose_ros.training.heads.renderer import Renderer
 
 Rng = np.random.Generator
 ToHead = Callable[[Floats], Floats]  # from MakeHuman's frame [dm] to the head frame [m]
-STYLES = ('bald', 'shaved', 'hair', 'cap', 'hood')
 STRANDS = 'strands'  # texture of hair without a picture
 
+_STYLES = {'bald': 0.05, 'shaved': 0.07, 'hair': 0.69, 'cap': 0.13, 'hood': 0.06}  # shares
 _LONG_HAIR = ('bob01', 'bob02', 'braid01', 'long01', 'ponytail01')
 _BARE_HAIR = ('afro01', 'bob01')  # without a picture
 _EYES = 'high-poly'
@@ -185,6 +185,10 @@ class Wardrobe:
         part = self._part(wearable, xyz, material, Layer.COVER)
         return replace(part, mesh=growth.trimmed(part.mesh, rng))
 
+    def headdress_style(self, rng: Rng) -> str:
+        """Hair, something over it, or neither."""
+        return str(rng.choice(list(_STYLES), p=list(_STYLES.values())))
+
     def headdress(
         self,
         style: str,
@@ -197,7 +201,7 @@ class Wardrobe:
         """Hair, cap or hood of people of either family.
 
         Args:
-            style: One of STYLES.
+            style: Of `headdress_style`.
             skin: It wears them.
             reference: (V, 3) m, the skin on the mean head.
             modelled: Makes hair that is not grown lock by lock.
@@ -221,7 +225,7 @@ class Wardrobe:
         """Hair that grows on this skin."""
         material = Material(
             growth.LOCKS,
-            rgb(colour / 0.33),  # the texture's mean albedo
+            rgb(colour / 0.33),  # about the texture's mean albedo
             two_sided=True,
             darker=rng.uniform(-0.5, 0.5),
             gloss=rng.uniform(0, 0.1),
