@@ -147,9 +147,8 @@ class FacePoseEstimator:
             return FaceDetector(networks.detector, options)
         if networks.single_shot is None:
             raise ValueError('the networks were loaded without the single-shot detector')
-        xyz_head = deformable_face(self.device).xyz_head
-        uncertainty = packaged_uncertainty(self.device)
-        return SingleShotDetector(networks.single_shot, xyz_head, uncertainty, options)
+        xyz_head = deformable_face().xyz_head
+        return SingleShotDetector(*networks.single_shot, xyz_head, packaged_uncertainty(), options)
 
     def _reader(self) -> KeypointReader:
         options, networks = self.options, self._networks

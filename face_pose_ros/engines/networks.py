@@ -16,6 +16,7 @@ from torch import Tensor
 from face_pose_ros.engines.cuda import GraphedNetwork
 from face_pose_ros.engines.half import HalfPrecision
 from face_pose_ros.faces.blazeface import blazeface_full_range
+from face_pose_ros.faces.region_pose import packaged_region_pose
 from face_pose_ros.faces.single_shot import packaged_single_shot
 from face_pose_ros.keypoints.face_mesh import FaceMeshPoints, face_mesh_v2
 from face_pose_ros.keypoints.hourglass import packaged_hourglass
@@ -24,6 +25,13 @@ from face_pose_ros.keypoints.hourglass import packaged_hourglass
 # else torch.
 ENGINES = ('auto', 'openvino', 'torch')
 _OPENVINO = 'face_pose_ros.engines.openvino'
+
+
+class SingleShotNetworks(NamedTuple):
+    """Both looks of the single-shot detector."""
+
+    cells: Callable[[Tensor], tuple[Tensor, ...]]  # (N, 3, H, W) float RGB in [0, 1]
+    regions: Callable[[Tensor], Tensor]  # (N, 3, 64, 64) float RGB in [0, 1] -> (N, 16)
 
 
 class Networks(NamedTuple):
@@ -35,8 +43,7 @@ class Networks(NamedTuple):
     keypoints: Callable[[Tensor], FaceMeshPoints]  # (N, 3, 256, 256) float RGB in [0, 1]
     # (N, 3, 128, 128) float RGB in [0, 1] -> (N, 436) for `read_packaged`
     hourglass: Callable[[Tensor], Tensor]
-    # (N, 3, H, W) float RGB in [0, 1] -> what cells say; few ask for it, see `load_single_shot`
-    single_shot: Callable[[Tensor], tuple[Tensor, ...]] | None = None
+    single_shot: SingleShotNetworks | None = None  # few ask for it, see `load_single_shot`
 
 
 def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Networks:
@@ -81,20 +88,26 @@ def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Ne
 
 def load_single_shot(
     name: str | torch.device = 'auto', engine: str = 'auto'
-) -> Callable[[Tensor], tuple[Tensor, ...]]:
+) -> SingleShotNetworks:
     """The single-shot detector; arguments and errors as in `load_networks`."""
     if engine not in ENGINES:
         raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
     device = _checked_device(name)
-    network = packaged_single_shot(device)
+    cells, regions = packaged_single_shot(device), packaged_region_pose(device)
     if device.type != 'cpu' and engine == 'auto':
-        return GraphedNetwork(network, tuple)
+        return SingleShotNetworks(
+            GraphedNetwork(cells, tuple), GraphedNetwork(regions, itemgetter(0))
+        )
     if device.type != 'cpu' or engine == 'torch':
-        return network
+        return SingleShotNetworks(cells, regions)
     openvino = import_module(_OPENVINO) if engine == 'openvino' else _openvino_if_installed()
     if openvino is None:
-        return network
-    return openvino.openvino_single_shot(network, torch.get_num_threads())
+        return SingleShotNetworks(cells, regions)
+    threads = torch.get_num_threads()
+    return SingleShotNetworks(
+        openvino.openvino_single_shot(cells, threads),
+        openvino.openvino_region_pose(regions, threads),
+    )
 
 
 def _as_pair(outputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

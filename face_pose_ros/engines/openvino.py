@@ -22,6 +22,7 @@ from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
 from face_pose_ros.faces.blazeface import BlazeFaceFullRange
+from face_pose_ros.faces.region_pose import REGION_PX, MirrorAveraged
 from face_pose_ros.faces.single_shot import SingleShot
 from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, FaceMeshPoints, FaceMeshV2
 from face_pose_ros.keypoints.hourglass import PackagedHourglass
@@ -165,6 +166,11 @@ def openvino_hourglass(network: PackagedHourglass, threads: int) -> OpenVinoNetw
 def openvino_single_shot(network: SingleShot, threads: int) -> OpenVinoNetwork[tuple[Tensor, ...]]:
     """The single-shot detector on so many threads."""
     return OpenVinoNetwork(network, tuple, (192, 192), threads)
+
+
+def openvino_region_pose(network: MirrorAveraged, threads: int) -> OpenVinoNetwork[Tensor]:
+    """The second look of the single-shot detector on so many threads."""
+    return OpenVinoNetwork(network, itemgetter(0), (REGION_PX, REGION_PX), threads)
 
 
 def cache_folder() -> Path:

@@ -13,7 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from face_pose_ros.engines.networks import Networks, load_networks, load_single_shot
+from face_pose_ros.engines.networks import (
+    Networks,
+    SingleShotNetworks,
+    load_networks,
+    load_single_shot,
+)
 
 _FAILED = 'the batch with this frame failed'
 
@@ -52,7 +57,10 @@ class SharedNetworks:
         self._detector = _Batched(self, lambda networks: networks.detector)
         self._keypoints = _Batched(self, lambda networks: networks.keypoints)
         self._hourglass = _Batched(self, lambda networks: networks.hourglass)
-        self._single_shot = _Batched(self, lambda networks: networks.single_shot)
+        self._single_shot = SingleShotNetworks(
+            _Batched(self, lambda networks: _single_shot(networks).cells),
+            _Batched(self, lambda networks: _single_shot(networks).regions),
+        )
 
     def load(self, device: str, single_shot: bool = False) -> Networks:
         """The networks for one more estimator, loaded again if they failed.
@@ -152,6 +160,11 @@ class _Batched:
             thread in shared._asking or abs(other_s - mine_s) > shared._window_s
             for thread, other_s in shared._begun_s.items()
         )
+
+
+def _single_shot(networks: Networks) -> SingleShotNetworks:
+    assert networks.single_shot is not None
+    return networks.single_shot
 
 
 def _run(network: Callable[[Tensor], Any], calls: list[_Call]) -> None:

@@ -118,7 +118,7 @@ def blazeface(options: DetectorOptions) -> Detect:
 def single_shot(options: DetectorOptions) -> Detect:
     """The detector of this package."""
     return SingleShotDetector(
-        load_single_shot('cpu'), deformable_face().xyz_head, packaged_uncertainty(), options
+        *load_single_shot('cpu'), deformable_face().xyz_head, packaged_uncertainty(), options
     ).detect
 
 

@@ -1,13 +1,14 @@
-"""How wrong the single-shot detector's poses are: covariances by the apparent size of the head.
+"""How wrong the single-shot detector's poses are: what it states, and what that is worth.
 
-The network says one pose and not how sure it is. Its errors on rendered heads that it has never
-seen grow as heads become small, and depend little on where in the picture a head is once they are
-measured in the *box camera*, which looks at the head's middle, and in the head's own size:
+The region network says a standard deviation for each normalised error. These are measured in the
+*box camera*, which looks at the head's middle, and in the head's own size, so that they depend
+little on where in the picture a head is:
 
     e = (dx / HEAD_SIZE_M, dy / HEAD_SIZE_M, dz / distance, omega_box),
 
-the error of the head's middle across and along the ray, and of the rotation [rad]. The covariance
-of e is tabulated over the logarithm of the apparent size and linear between its knots.
+the error of the head's middle across and along the ray, and of the rotation [rad]. The second
+moments of e over the stated sigma, on rendered heads that the network has never seen, are
+tabulated over the logarithm of the apparent size and linear between its knots.
 `training.calibrate_scenes` makes the table. e is linear in the error (dt, omega) of the pose, so
 that the stated covariance is exact for any lens and place: (dt, omega) = J e.
 """
@@ -30,25 +31,26 @@ class HeadUncertainty(NamedTuple):
     """What is measured of a trained network."""
 
     score_offset: Tensor  # () added to logits: at a score of 0.5, one false face in 10 pictures
-    log_size: Tensor  # (S,) knots, ascending logarithms of apparent sizes [px of its input]
-    covariance: Tensor  # (S, 6, 6) of e at the knots
+    log_size: Tensor  # (S,) knots, ascending logarithms of apparent sizes [px]
+    covariance: Tensor  # (S, 6, 6) of e / sigma at the knots
 
     def to(self, device: torch.device | str) -> HeadUncertainty:
         """The same in float64 on a device."""
         return HeadUncertainty(*(value.to(device, torch.float64) for value in self))
 
-    def of_poses(self, T_cam_head: Tensor, camera: Camera) -> Tensor:
+    def of_poses(self, T_cam_head: Tensor, sigma: Tensor, camera: Camera) -> Tensor:
         """Covariances (N, 6, 6) of poses (N, 4, 4): x, y, z [m], rotation about the camera's axes.
 
         Args:
             T_cam_head: Estimates, float64.
-            camera: Of the network's input, float64.
+            sigma: (N, 6) as the network states them.
+            camera: Of the image, float64.
         """
-        J = _pose_of_normalised(T_cam_head)
+        J = _pose_of_normalised(T_cam_head) * sigma[:, None]
         return J @ self.normalised(_log_size(T_cam_head, camera)) @ J.mT
 
     def normalised(self, log_size: Tensor) -> Tensor:
-        """Covariances (N, 6, 6) of e for heads of these sizes (N,); the same beyond the knots."""
+        """Covariances (N, 6, 6) of e / sigma for sizes (N,); the same beyond the knots."""
         log_size = log_size.clamp(self.log_size[0], self.log_size[-1])
         right = torch.searchsorted(self.log_size, log_size).clamp(1, len(self.log_size) - 1)
         low, high = self.log_size[right - 1], self.log_size[right]
@@ -62,7 +64,7 @@ def packaged_uncertainty(device: torch.device | str = 'cpu') -> HeadUncertainty:
     Raises:
         WeightsError: the weights file is missing or damaged.
     """
-    weights = load_weights('single_shot')
+    weights = load_weights('region_pose')
     return HeadUncertainty(*(weights[name] for name in HeadUncertainty._fields)).to(device)
 
 

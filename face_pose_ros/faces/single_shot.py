@@ -42,7 +42,7 @@ HEAD_CENTRE = (-0.07, 0.0, -0.01)
 _NUMBERS = 10  # score, u, v, log size, two columns of the rotation
 
 # R_box_head of a face that looks into the camera: an untrained network's answer.
-_FRONTAL_COLUMNS = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
+FRONTAL_COLUMNS = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ class SingleShot(nn.Module):
         self.options = options = options or SingleShotOptions()
         c, neck = options.channels, options.neck_channels
         # Even windows are centred on the cells of the next grid.
-        self.stem = nn.Sequential(*_down(3, c[0], 6), *_down(c[0], c[1], 4))
+        self.stem = nn.Sequential(*strided(3, c[0], 6), *strided(c[0], c[1], 4))
         self.stages = nn.ModuleList(
-            nn.Sequential(*_down(a, b, 4), *[Residual(b) for _ in range(options.blocks)])
+            nn.Sequential(*strided(a, b, 4), *[Residual(b) for _ in range(options.blocks)])
             for a, b in pairwise(c[1:])
         )
         self.lateral = nn.ModuleList(nn.Conv2d(b, neck, 1) for b in c[2:])
@@ -113,7 +113,7 @@ class SingleShot(nn.Module):
         assert self.head.bias is not None
         with torch.no_grad():
             # A rare class: start with a score of about 0.01 (Lin et al., "Focal Loss", 2017).
-            self.head.bias.copy_(torch.tensor([-4.6, 0, 0, 1.2, *_FRONTAL_COLUMNS]))
+            self.head.bias.copy_(torch.tensor([-4.6, 0, 0, 1.2, *FRONTAL_COLUMNS]))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """Look at whole pictures.
@@ -184,16 +184,16 @@ def cell_centres(height: int, width: int, stride: int) -> Tensor:
 
 
 def poses_in_camera(cells: CellPoses, camera: Camera) -> tuple[Tensor, Tensor]:
-    """Poses T_cam_head (M, 4, 4) of what M cells say, and whether the lens has rays for them.
+    """Poses T_cam_head (..., M, 4, 4) of what cells say, and whether the lens has rays for them.
 
     Args:
-        cells: In the pixels of the camera.
-        camera: Of the picture, float64.
+        cells: (..., M), in the pixels of the camera.
+        camera: Of the picture, float64; `...` is the cameras' batch.
     """
     rays, valid = camera.unproject(cells.uv.to(camera.f))
     size_rad = cells.log_size.to(camera.f).exp() / pixels_per_radian(camera, rays)
     R = box_rotation(rays) @ so3.from_columns(cells.columns.to(camera.f))
-    centre = rays * (HEAD_SIZE_M / size_rad)[:, None]
+    centre = rays * (HEAD_SIZE_M / size_rad)[..., None]
     to_sellion = (R @ R.new_tensor(HEAD_CENTRE)[:, None]).squeeze(-1)
     return se3.from_rt(R, centre - to_sellion), valid
 
@@ -277,6 +277,7 @@ def _conv(c_in: int, c_out: int) -> list[nn.Module]:
     return [conv, nn.BatchNorm2d(c_out), nn.ReLU()]
 
 
-def _down(c_in: int, c_out: int, kernel: int) -> list[nn.Module]:
+def strided(c_in: int, c_out: int, kernel: int) -> list[nn.Module]:
+    """A convolution of stride 2; even kernels are centred on the cells of the next grid."""
     conv = nn.Conv2d(c_in, c_out, kernel, 2, kernel // 2 - 1, bias=False)
     return [conv, nn.BatchNorm2d(c_out), nn.ReLU()]

@@ -1,6 +1,8 @@
-"""Detection by the single-shot network: one image -> faces with coarse 6-DoF poses."""
+"""Detection by the single-shot network and its second look: faces with coarse 6-DoF poses."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from face_pose_ros.faces.detector import (
     check_image,
 )
 from face_pose_ros.faces.head_uncertainty import HeadUncertainty
+from face_pose_ros.faces.region_pose import PROPOSED_FROM, look_again
 from face_pose_ros.faces.single_shot import (
     CellPoses,
     boxes_of_poses,
@@ -32,20 +35,23 @@ class SingleShotDetector:
     def __init__(
         self,
         network: Network,
+        region_network: Callable[[Tensor], Tensor],
         xyz_head: Tensor,
         uncertainty: HeadUncertainty,
         options: DetectorOptions | None = None,
     ) -> None:
-        """Take a network and what to look for.
+        """Take the networks and what to look for.
 
         Args:
             network: packaged_single_shot(device), or the same network run by another engine: any
                 picture whose sides are multiples of 32 px.
-            xyz_head: (468, 3) m, the mean face in the order of the Face Mesh.
-            uncertainty: Of this network.
+            region_network: packaged_region_pose(device), or the same run by another engine.
+            xyz_head: (468, 3) m, the mean face in the order of the Face Mesh, on the CPU.
+            uncertainty: Of both networks together.
             options: What to look for.
         """
         self.network = network
+        self.region_network = region_network
         self.options = options or DetectorOptions()
         self._uncertainty = uncertainty
         self._xyz_head = xyz_head.double()
@@ -77,20 +83,29 @@ class SingleShotDetector:
                 f'{camera.width} x {camera.height}'
             )
         size = input_size(height, width, self.options)
-        scaled_camera = camera.resize(size[1], size[0])
         cells = cells_of_picture(self.network, scaled_picture(image_rgb, size))
-        cells = CellPoses(*(field[0] for field in cells))
-        cells = cells._replace(score=cells.score + self._uncertainty.score_offset.to(cells.score))
-        heads = decode_faces(
+        cells = CellPoses(*(field[0].cpu() for field in cells))
+        # What follows are a few hundred numbers.
+        camera = camera.to('cpu')
+        proposed = decode_faces(
             cells,
-            scaled_camera,
+            camera.resize(size[1], size[0]),
             self._xyz_head,
-            self.options.score_threshold,
+            PROPOSED_FROM,
             self.options.nms_iou,
         )
-        T = heads.T_cam_head
-        coarse = CoarsePoses(T.cpu(), self._uncertainty.of_poses(T, scaled_camera).cpu())
-        return self._faces(T, heads.scores, camera, coarse)
+        heads = look_again(
+            self.region_network,
+            image_rgb,
+            proposed.T_cam_head,
+            camera,
+            self._uncertainty.score_offset,
+            self.options.nms_iou,
+        )
+        sure = heads.scores > self.options.score_threshold
+        T, scores, sigma = (field[sure] for field in heads)
+        coarse = CoarsePoses(T, self._uncertainty.of_poses(T, sigma, camera))
+        return self._faces(T, scores, camera, coarse)
 
     def _faces(
         self, T_cam_head: Tensor, scores: Tensor, camera: Camera, coarse: CoarsePoses
@@ -102,7 +117,7 @@ class SingleShotDetector:
         anchors, valid, _ = camera.project(se3.apply(T_cam_head, self._anchors))
         anchors = torch.where(valid[..., None], anchors, torch.nan)
         boxes = torch.cat([middle - half, middle + half], -1)
-        return Faces(boxes.float().cpu(), scores.float().cpu(), anchors.float().cpu(), coarse)
+        return Faces(boxes.float(), scores, anchors.float(), coarse)
 
 
 def input_size(height: int, width: int, options: DetectorOptions) -> tuple[int, int]:

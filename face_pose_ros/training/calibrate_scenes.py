@@ -1,10 +1,11 @@
 r"""Measure how sure the single-shot detector may be: its score, and the covariance of its poses.
 
-    python -m face_pose_ros.training.calibrate_scenes CHECKPOINT --data FOLDER ... \
+    python -m face_pose_ros.training.calibrate_scenes REGION_CHECKPOINT --data FOLDER ... \
         --check FOLDER ... --out calibration.npz --figures figures.json
 
 FOLDERs hold rendered scenes of people whom the network has never seen. The covariances are second
-moments of its errors by size, outliers and all, in float32 as it is used. What they are worth is
+moments, by size, of its errors over the sigmas that it states, outliers and all, in float32 as it
+is used. What they are worth is
 told on the other pictures, of --check.
 """
 
@@ -27,7 +28,7 @@ from face_pose_ros.training.evaluate import load_trained, table
 from face_pose_ros.training.evaluate_scenes import SIZE_BINS_PX, Answers, answers_of
 from face_pose_ros.training.scenes import SceneSource
 from face_pose_ros.training.shards import ShardError
-from face_pose_ros.training.tasks import SingleShotTask
+from face_pose_ros.training.tasks import RegionTask
 
 _KNOTS_PX = (20.0, 30.0, 50.0, 90.0, 220.0)
 _ROUNDS = 20
@@ -46,7 +47,7 @@ def fit_uncertainty(answers: Answers) -> HeadUncertainty:
     if int(used.sum()) < 50:
         raise DataError(f'{int(used.sum())} heads found, at least 50 needed for covariances')
     log_size = torch.tensor(_KNOTS_PX, dtype=torch.float64).log()
-    e, sizes = answers.error[used], answers.log_size[used]
+    e, sizes = (answers.error / answers.sigma)[used], answers.log_size[used]
     covariance = (e.mT @ e / len(e)).expand(len(log_size), -1, -1)
     table_of = HeadUncertainty(torch.zeros(()), log_size, covariance)
     eye = torch.eye(len(log_size), dtype=torch.float64)[..., None, None].expand(-1, -1, 6, 6)
@@ -71,7 +72,8 @@ def nees_by_size(answers: Answers, uncertainty: HeadUncertainty) -> dict[str, di
     Also how many lie within what holds 50, 90 and 99 % of chi-square with 6 degrees of freedom.
     """
     found = answers.score > answers.threshold
-    e, size = answers.error[found][..., None], answers.size_px[found]
+    e = (answers.error / answers.sigma)[found][..., None]
+    size = answers.size_px[found]
     covariance = uncertainty.normalised(answers.log_size[found])
     nees = (e.mT @ torch.linalg.solve(covariance, e)).flatten()
     low, high = SIZE_BINS_PX[0][0], SIZE_BINS_PX[-1][1]
@@ -90,7 +92,7 @@ def nees_by_size(answers: Answers, uncertainty: HeadUncertainty) -> dict[str, di
 def main(args: Sequence[str] | None = None) -> None:
     """Print how the covariances do, and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint', type=Path)
+    parser.add_argument('checkpoint', type=Path, help='of a training of region_pose')
     parser.add_argument('--data', nargs='+', required=True, help='folders of rendered scenes')
     parser.add_argument('--check', nargs='+', required=True, help='folders of others')
     parser.add_argument('--out', type=Path, required=True, help='.npz file for training.export')
@@ -101,17 +103,11 @@ def main(args: Sequence[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     try:
         task, config, _ = load_trained(options.checkpoint, DataOptions())
-        if not isinstance(task, SingleShotTask):
-            raise DataError(f'{options.checkpoint}: expected a single-shot detector')
+        if not isinstance(task, RegionTask):
+            raise DataError(f'{options.checkpoint}: expected a network of regions')
+        detect = task.detector(task.network, amp=False)
         answers, others = (
-            answers_of(
-                task.network,
-                SceneSource(folders).in_order(8),
-                task.face,
-                config.single_shot_loss,
-                'cpu',
-                amp=False,
-            )
+            answers_of(detect, SceneSource(folders).in_order(8), config.single_shot_loss, 'cpu')
             for folders in (options.data, options.check)
         )
         uncertainty = fit_uncertainty(answers)

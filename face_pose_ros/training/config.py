@@ -11,14 +11,18 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 
+from face_pose_ros.faces.region_pose import RegionPoseOptions
 from face_pose_ros.faces.single_shot import SingleShotOptions
 from face_pose_ros.keypoints.hourglass import HourglassOptions
 from face_pose_ros.training.augment import AugmentOptions
 from face_pose_ros.training.losses import HourglassLossOptions
+from face_pose_ros.training.region_losses import RegionLossOptions
 from face_pose_ros.training.single_shot_losses import SingleShotLossOptions
 from face_pose_ros.training.windows import WindowOptions
 
 _Options = TypeVar('_Options')
+
+NETWORKS = ('hourglass', 'single_shot', 'region_pose')  # keys of `TrainConfig`
 
 
 class ConfigError(ValueError):
@@ -55,10 +59,12 @@ class TrainConfig:
     out: str  # folder of checkpoints, log and exports
     steps: int
     batch: int  # pictures per micro-batch: per process and per gradient accumulation
-    hourglass: HourglassOptions | None = None  # one of the two networks
+    hourglass: HourglassOptions | None = None  # one of the three networks
     single_shot: SingleShotOptions | None = None
+    region_pose: RegionPoseOptions | None = None
     hourglass_loss: HourglassLossOptions = field(default_factory=HourglassLossOptions)
     single_shot_loss: SingleShotLossOptions = field(default_factory=SingleShotLossOptions)
+    region_pose_loss: RegionLossOptions = field(default_factory=RegionLossOptions)
     data: DataOptions = field(default_factory=DataOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     windows: WindowOptions = field(default_factory=WindowOptions)  # of scenes
@@ -75,8 +81,8 @@ class TrainConfig:
     keep_checkpoints: int = 2  # the newest; those of validations stay
 
     def __post_init__(self) -> None:
-        if (self.hourglass is None) == (self.single_shot is None):
-            raise ValueError('exactly one of hourglass and single_shot must be given')
+        if sum(getattr(self, name) is not None for name in NETWORKS) != 1:
+            raise ValueError(f'exactly one of {", ".join(NETWORKS)} must be given')
         for name in ('steps', 'batch', 'accumulate', 'log_every', 'validate_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')

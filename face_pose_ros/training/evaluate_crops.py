@@ -22,6 +22,7 @@ from face_pose_ros.training.losses import (
     inside_crop,
     normalised_keypoints,
 )
+from face_pose_ros.training.view_angle import yaw_deg
 
 YAW_BINS_DEG = ((0, 30), (30, 60), (60, 90), (90, 135), (135, 180))
 _FIT = PoseOptions(visibility=False)
@@ -48,12 +49,6 @@ def predict_crops(
     if options.regressor:
         return read_regression(said.float(), options.input_px).keypoints
     return decode_heatmaps(positive_heatmaps(said.float(), options), options.stride)
-
-
-def yaw_deg(T_crop_head: Tensor) -> Tensor:
-    """(B,) [deg] where the camera is around the head: 0 in front, positive to its left."""
-    towards = -(T_crop_head[:, :3, :3].mT @ T_crop_head[:, :3, 3:]).squeeze(-1)
-    return torch.atan2(towards[:, 1], towards[:, 0]).rad2deg()
 
 
 def evaluate_crops(

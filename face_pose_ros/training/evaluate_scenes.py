@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from face_pose_ros.faces.head_uncertainty import normalised_errors
 from face_pose_ros.faces.nms import box_overlaps
+from face_pose_ros.faces.region_pose import PROPOSED_FROM, SeenAgain, look_again
 from face_pose_ros.faces.single_shot import (
     CellPoses,
     PosedFaces,
@@ -39,6 +41,7 @@ class Answers(NamedTuple):
     score: Tensor  # (J,) of the best answer, 0 without one
     error: Tensor  # (J, 6) of its pose, see `normalised_errors`; NaN without one
     log_size: Tensor  # (J,) logarithm of its apparent size [px]
+    sigma: Tensor  # (J, 6) that the network states of this error; 1: it states none
     false_scores: Tensor  # (F,) of answers that lie on no head
     pictures: int
 
@@ -50,26 +53,65 @@ class Answers(NamedTuple):
         return float(false[allowed]) if len(false) > allowed else 0.0
 
 
-def predict_scenes(
-    network: nn.Module, batch: SceneBatch, xyz_head: Tensor, amp: bool, min_score: float = 0.02
-) -> list[PosedFaces]:
-    """Faces of each picture of a batch, in [0, 1], on the network's device."""
-    with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=amp):
-        cells = cells_of_picture(network, batch.pictures)
-    faces = []
-    for i, camera in enumerate(batch.camera_list()):
-        of_one = CellPoses(*(field[i] for field in cells))
-        faces.append(decode_faces(of_one, camera, xyz_head, min_score))
-    return faces
+# Heads of each picture of a batch, its pictures in [0, 1].
+Detect = Callable[[SceneBatch], list[SeenAgain]]
+
+
+def at_first_look(network: nn.Module, xyz_head: Tensor, amp: bool) -> Detect:
+    """The single-shot network alone, which does not say how sure it is."""
+    propose = _proposing(network, xyz_head, amp, min_score=0.02)
+
+    def detect(batch: SceneBatch) -> list[SeenAgain]:
+        return [
+            SeenAgain(faces.T_cam_head, faces.scores, torch.ones(len(faces.scores), 6).double())
+            for faces in propose(batch)
+        ]
+
+    return detect
+
+
+def at_second_look(
+    network: nn.Module, region_network: nn.Module, xyz_head: Tensor, amp: bool
+) -> Detect:
+    """The single-shot network and that of its regions."""
+    propose = _proposing(network, xyz_head, amp, PROPOSED_FROM)
+
+    def read(regions: Tensor) -> Tensor:
+        with torch.autocast(regions.device.type, torch.bfloat16, enabled=amp):
+            return region_network(regions)
+
+    def detect(batch: SceneBatch) -> list[SeenAgain]:
+        images = (255 * batch.pictures).round().byte().permute(0, 2, 3, 1)
+        proposed = zip(images, propose(batch), batch.to('cpu').camera_list(), strict=True)
+        return [
+            look_again(read, image.contiguous(), faces.T_cam_head.cpu(), camera)
+            for image, faces, camera in proposed
+        ]
+
+    return detect
+
+
+def _proposing(
+    network: nn.Module, xyz_head: Tensor, amp: bool, min_score: float
+) -> Callable[[SceneBatch], list[PosedFaces]]:
+    def propose(batch: SceneBatch) -> list[PosedFaces]:
+        with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=amp):
+            cells = cells_of_picture(network, batch.pictures)
+        return [
+            decode_faces(
+                CellPoses(*(field[i] for field in cells)),
+                camera,
+                xyz_head.to(batch.f.device),
+                min_score,
+            )
+            for i, camera in enumerate(batch.camera_list())
+        ]
+
+    return propose
 
 
 def evaluate_scenes(
-    network: nn.Module,
-    batches: list[Any],
-    xyz_head: Tensor,
-    options: SingleShotLossOptions,
-    device: str,
-    amp: bool,
+    detect: Detect, batches: list[Any], options: SingleShotLossOptions, device: str
 ) -> dict[str, dict[str, float]]:
     """Recall and pose errors at one false answer per ten pictures, by apparent head size.
 
@@ -78,7 +120,7 @@ def evaluate_scenes(
         `rotation_deg`, mean angle of those found, and `rotation_median_deg`; `depth_percent`, mean
         absolute error of the distance of the head's middle. For all also `score_threshold`.
     """
-    answers = answers_of(network, batches, xyz_head, options, device, amp)
+    answers = answers_of(detect, batches, options, device)
     size, low, high = answers.size_px, SIZE_BINS_PX[0][0], SIZE_BINS_PX[-1][1]
     figures = {f'{a}-{b}': _row(answers, (size >= a) & (size < b)) for a, b in SIZE_BINS_PX}
     figures['all'] = _row(answers, (size >= low) & (size < high))
@@ -87,14 +129,9 @@ def evaluate_scenes(
 
 
 def answers_of(
-    network: nn.Module,
-    batches: list[Any],
-    xyz_head: Tensor,
-    options: SingleShotLossOptions,
-    device: str,
-    amp: bool,
+    detect: Detect, batches: list[Any], options: SingleShotLossOptions, device: str
 ) -> Answers:
-    """Compare what a network says of pictures with what they show; see `evaluate_scenes`."""
+    """Compare what is detected in pictures with what they show; see `evaluate_scenes`."""
     parts, false, pictures = [], [], 0
     # Whatever size the network is trained for.
     options = replace(options, max_size_px=math.inf)
@@ -102,21 +139,23 @@ def answers_of(
         none = torch.zeros(len(batch.pictures))
         batch = moved_scenes(batch, none.bool(), none + 1, torch.zeros(len(none), 2)).to(device)
         with torch.no_grad():
-            said = predict_scenes(network, batch, xyz_head.to(device), amp)
+            said = detect(batch)
+        batch = batch.to('cpu')
         for i, (faces, camera) in enumerate(zip(said, batch.camera_list(), strict=True)):
+            faces = SeenAgain(*(field.cpu() for field in faces))
             mine = batch.image_index == i
             rows, wrong = _match(faces, batch, mine, camera, options)
             parts.append(rows)
             false.append(wrong)
         pictures += len(said)
-    size_px, score, error, log_size = (
-        torch.cat(field).cpu() for field in zip(*parts, strict=True)
+    size_px, score, error, log_size, sigma = (
+        torch.cat(field) for field in zip(*parts, strict=True)
     )
-    return Answers(size_px, score, error, log_size, torch.cat(false).cpu(), pictures)
+    return Answers(size_px, score, error, log_size, sigma, torch.cat(false), pictures)
 
 
 def _match(
-    faces: PosedFaces,
+    faces: SeenAgain,
     batch: SceneBatch,
     mine: Tensor,
     camera: Camera,
@@ -132,7 +171,7 @@ def _match(
     both = torch.cat([head_boxes(cells), head_boxes(said)]).nan_to_num(0, 0, 0)
     iou = box_overlaps(both)[0][: len(T), len(T) :]
     score, log_size = T.new_zeros(len(T)), T.new_zeros(len(T))
-    error = T.new_full((len(T), 6), torch.nan)
+    error, sigma = T.new_full((len(T), 6), torch.nan), T.new_ones(len(T), 6)
     false = []
     for j in range(len(faces.scores)):
         fits = (iou[:, j] >= _MIN_IOU) & (score == 0)
@@ -141,9 +180,10 @@ def _match(
             score[head] = faces.scores[j]
             pair = faces.T_cam_head[j : j + 1], T[head : head + 1]
             error[head], log_size[head] = (x[0] for x in normalised_errors(*pair, camera))
+            sigma[head] = faces.sigma[j]
         elif not bool((iou[:, j] >= _MIN_IOU).any()):
             false.append(faces.scores[j])
-    rows = [field[wanted] for field in (size_px, score, error, log_size)]
+    rows = [field[wanted] for field in (size_px, score, error, log_size, sigma)]
     return rows, torch.stack(false) if false else faces.scores[:0]
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from face_pose_ros.training.checkpoints import CheckpointError, load_checkpoint
+from face_pose_ros.training.config import NETWORKS
 from face_pose_ros.training.shards import ShardError, open_shards, read_manifest
 
 
@@ -37,7 +38,7 @@ def tensors_of(state: dict[str, Any]) -> dict[str, Tensor]:
 
 def network_options(state: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Which network it is, and its sizes."""
-    kind = 'hourglass' if 'hourglass' in state['config'] else 'single_shot'
+    kind = next(name for name in NETWORKS if name in state['config'])
     return kind, state['config'][kind]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +21,7 @@ from face_pose_ros.faces.single_shot import (
 )
 from face_pose_ros.geometry import so3
 from face_pose_ros.training.scenes import SceneBatch
+from face_pose_ros.training.view_angle import yaw_deg
 
 # A grid next to the one that answers for a size may see the head too, within this factor.
 _SHARED = 1.3
@@ -111,7 +111,7 @@ def is_wanted(
     enough = (visible_fraction >= options.min_visible) & inside
     size_px = cells.log_size.exp()
     enough &= (size_px >= options.min_size_px) & (size_px <= options.max_size_px)
-    return enough & (_yaw_deg(T_cam_head).abs() <= options.max_yaw_deg)
+    return enough & (yaw_deg(T_cam_head).abs() <= options.max_yaw_deg)
 
 
 def _per_picture(values: Tensor, image_index: Tensor, pictures: int) -> Tensor:
@@ -158,13 +158,11 @@ def single_shot_losses(
     )
     count = max(len(head), 1)
     R, R_true = so3.from_columns(said.columns), so3.from_columns(truth.columns)
-    off = F.smooth_l1_loss(said.uv, truth.uv, reduction='none') / stride[cell][:, None]
-    rotation = ((R - R_true).square().sum((-1, -2)) + 1e-4).sqrt()
-    size = (said.log_size - truth.log_size).abs()
-    losses['pose'] = options.pose * (off.sum() + rotation.sum() + 2 * size.sum()) / count
+    terms = pose_terms(said, truth, R, R_true, unit_px=stride[cell][:, None])
+    losses['pose'] = options.pose * terms.sum() / count
     distance = targets.distance[head].float()
-    points = _calibrated_points(said, R, distance, xyz_head.to(R))
-    points_true = _calibrated_points(truth, R_true, distance, xyz_head.to(R))
+    points = calibrated_points(said, R, distance, xyz_head.to(R))
+    points_true = calibrated_points(truth, R_true, distance, xyz_head.to(R))
     error = (points - points_true).abs().sum(-1).mean(-1) / truth.log_size.exp()
     losses['points'] = options.points * 5 * error.sum() / count
     return losses
@@ -181,15 +179,18 @@ def _focal(logits: Tensor, targets: Targets) -> Tensor:
     return torch.where(targets.ignored & ~positive, 0.0, loss)
 
 
-def _calibrated_points(cells: CellPoses, R: Tensor, distance: Tensor, xyz_head: Tensor) -> Tensor:
+def pose_terms(
+    said: CellPoses, truth: CellPoses, R: Tensor, R_true: Tensor, unit_px: Tensor | float
+) -> Tensor:
+    """(M,) errors of place [unit_px], rotation (Frobenius) and size (logarithm), summed."""
+    off = F.smooth_l1_loss(said.uv, truth.uv, reduction='none') / unit_px
+    rotation = ((R - R_true).square().sum((-1, -2)) + 1e-4).sqrt()
+    return off.sum(-1) + rotation + 2 * (said.log_size - truth.log_size).abs()
+
+
+def calibrated_points(cells: CellPoses, R: Tensor, distance: Tensor, xyz_head: Tensor) -> Tensor:
     """(M, P, 2) px: the head's points (P, 3) as box cameras at distances (M,) [m] see them."""
     xyz = (xyz_head - xyz_head.new_tensor(HEAD_CENTRE)) @ R.mT
     depth = 1 + xyz[..., 2:] / distance[:, None, None]
     scale = (cells.log_size.exp() / HEAD_SIZE_M)[:, None, None]
     return cells.uv[:, None] + scale * xyz[..., :2] / depth
-
-
-def _yaw_deg(T_cam_head: Tensor) -> Tensor:
-    """(J,) [deg] between the face's direction and the camera, about the head's z axis."""
-    towards = -(T_cam_head[:, :3, :3].mT @ T_cam_head[:, :3, 3:]).squeeze(-1)
-    return torch.atan2(towards[:, 1], towards[:, 0]) * (180 / math.pi)

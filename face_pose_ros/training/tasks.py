@@ -1,4 +1,4 @@
-"""The two trainings: what a batch is, what its losses are, and how good the network is."""
+"""The trainings: what a batch is, what its losses are, and how good the network is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from face_pose_ros.evaluation.aflw2000_samples import load_samples
 from face_pose_ros.evaluation.data_error import DataError
-from face_pose_ros.faces.single_shot import SingleShot
+from face_pose_ros.faces.region_pose import REGION_PX, MirrorAveraged, RegionPose
+from face_pose_ros.faces.single_shot import SingleShot, packaged_single_shot
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import StackedHourglass
 from face_pose_ros.pose.face_model import deformable_face
@@ -21,9 +22,15 @@ from face_pose_ros.training.batches import CropBatch, Crops, CropSource, epoch_i
 from face_pose_ros.training.config import TrainConfig
 from face_pose_ros.training.evaluate_crops import evaluate_crops
 from face_pose_ros.training.evaluate_photos import score_aflw2000
-from face_pose_ros.training.evaluate_scenes import evaluate_scenes
+from face_pose_ros.training.evaluate_scenes import (
+    Detect,
+    at_first_look,
+    at_second_look,
+    evaluate_scenes,
+)
 from face_pose_ros.training.head_shape import fit_head_shape, head_model
 from face_pose_ros.training.losses import hourglass_losses
+from face_pose_ros.training.region_losses import region_losses
 from face_pose_ros.training.scenes import SceneBatch, SceneSource
 from face_pose_ros.training.single_shot_losses import single_shot_losses
 from face_pose_ros.training.windows import augment_scenes
@@ -107,11 +114,8 @@ class HourglassTask:
     def batch(self, micro_batch: int) -> CropBatch:
         """See `Task`."""
         assert self._source is not None
-        count = self.config.batch
-        indices = epoch_indices(micro_batch * count, count, len(self._source), self.config.seed)
-        generator = torch.Generator().manual_seed(_MOVES + (self.config.seed << 40) + micro_batch)
-        batch, size_px = self._source.batch(indices), self.network.options.input_px
-        return move_crops(batch, self._mirror, self.config.augment, size_px, generator)
+        size_px = self.network.options.input_px
+        return moved_micro_batch(self._source, self.config, micro_batch, self._mirror, size_px)
 
     def losses(
         self, network: nn.Module, batch: CropBatch, generator: torch.Generator, step: int
@@ -171,9 +175,7 @@ class SingleShotTask:
             limit = config.data.validation_pictures
             validation = {f: SceneSource([f], limit) for f in config.data.validation}
         self._validation = validation
-        if xyz_head is None:
-            xyz_head = deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
-        self.face = xyz_head
+        self._face = _face_points() if xyz_head is None else xyz_head
 
     def batch(self, micro_batch: int) -> SceneBatch:
         """See `Task`."""
@@ -190,20 +192,16 @@ class SingleShotTask:
         )
         with torch.autocast(batch.f.device.type, torch.bfloat16, enabled=config.amp):
             outputs = network(batch.pictures.contiguous(memory_format=torch.channels_last))
-        calibrated = self.face[::8].float().to(batch.f.device)
+        calibrated = self._face[::8].float().to(batch.f.device)
         return single_shot_losses(outputs, batch, calibrated, config.single_shot_loss)
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
         """See `Task`."""
         config = self.config
+        detect = at_first_look(network, self._face, config.amp)
         return {
             name: evaluate_scenes(
-                network,
-                source.in_order(8),
-                self.face,
-                config.single_shot_loss,
-                config.device,
-                config.amp,
+                detect, source.in_order(8), config.single_shot_loss, config.device
             )
             for name, source in self._validation.items()
         }
@@ -213,10 +211,94 @@ class SingleShotTask:
         return {}
 
 
+class RegionTask:
+    """Second looks at what the packaged single-shot network proposes."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        source: Crops | None = None,
+        validation: dict[str, SceneSource] | None = None,
+        mirror: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Open the data of a configuration, or take what is given.
+
+        Args:
+            config: With a region network.
+            source: Crops and proposals to train on.
+            validation: Scenes to validate on, by name.
+            mirror: (K,) which keypoint of a mirrored head is which.
+        """
+        assert config.region_pose is not None
+        self.config = config
+        self.network = RegionPose(config.region_pose)
+        self._source = source or (CropSource(config.data.train) if config.data.train else None)
+        if validation is None:
+            limit = config.data.validation_pictures
+            validation = {f: SceneSource([f], limit) for f in config.data.validation}
+        self._validation = validation
+        self._mirror = torch.from_numpy(semantic.MIRROR if mirror is None else mirror)
+        self._face = _face_points()
+
+    def batch(self, micro_batch: int) -> CropBatch:
+        """See `Task`."""
+        assert self._source is not None
+        return moved_micro_batch(self._source, self.config, micro_batch, self._mirror, REGION_PX)
+
+    def losses(
+        self, network: nn.Module, batch: CropBatch, generator: torch.Generator, step: int
+    ) -> dict[str, Tensor]:
+        """See `Task`."""
+        config = self.config
+        pictures = photometric(batch.pictures.float() / 255, config.augment, generator)
+        with torch.autocast(batch.uv.device.type, torch.bfloat16, enabled=config.amp):
+            numbers = network(pictures.contiguous(memory_format=torch.channels_last))
+        calibrated = self._face[::8].float().to(batch.f.device)
+        return region_losses(numbers, batch, calibrated, config.region_pose_loss)
+
+    def detector(self, network: nn.Module, amp: bool) -> Detect:
+        """Both looks; the network in evaluation mode."""
+        assert isinstance(network, RegionPose)
+        first = packaged_single_shot(self.config.device)
+        return at_second_look(first, MirrorAveraged(network), self._face, amp)
+
+    def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
+        """See `Task`."""
+        config = self.config
+        detect = self.detector(network, config.amp)
+        return {
+            name: evaluate_scenes(
+                detect, source.in_order(8), config.single_shot_loss, config.device
+            )
+            for name, source in self._validation.items()
+        }
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """See `Task`."""
+        return {}
+
+
+def moved_micro_batch(
+    source: Crops, config: TrainConfig, number: int, mirror: Tensor, size_px: int
+) -> CropBatch:
+    """The n-th micro-batch of crops, moved at random."""
+    count = config.batch
+    indices = epoch_indices(number * count, count, len(source), config.seed)
+    generator = torch.Generator().manual_seed(_MOVES + (config.seed << 40) + number)
+    return move_crops(source.batch(indices), mirror, config.augment, size_px, generator)
+
+
+def _face_points() -> Tensor:
+    """(56, 3) m, points of the mean face whose bounds are its box."""
+    return deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
+
+
 def make_task(config: TrainConfig, extra: dict[str, Tensor] | None = None) -> Task:
     """The task of the configured network; extra as in a checkpoint."""
     torch.manual_seed(config.seed)
     if config.single_shot is not None:
         return SingleShotTask(config)
+    if config.region_pose is not None:
+        return RegionTask(config)
     shape = {k.removeprefix('shape.'): v.double() for k, v in (extra or {}).items()}
     return HourglassTask(config, shape=shape or None)

@@ -37,6 +37,7 @@ from face_pose_ros.training.checkpoints import (
     save_checkpoint,
 )
 from face_pose_ros.training.config import (
+    NETWORKS,
     ConfigError,
     OptimiserOptions,
     TrainConfig,
@@ -184,7 +185,7 @@ class Training:
             key for key in sorted((set(now) | set(before)) - _MAY_CHANGE)
             if now.get(key) != before.get(key)
         ]  # fmt: skip
-        if changed and not (branch and not {'hourglass', 'single_shot'} & set(changed)):
+        if changed and not (branch and not set(NETWORKS) & set(changed)):
             raise CheckpointError(
                 f'the checkpoint is of a training with another {", ".join(changed)}; give that, '
                 'or another folder to start anew'

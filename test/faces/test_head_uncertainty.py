@@ -59,10 +59,11 @@ def test_stated_covariances_are_those_of_the_errors(generator):
     camera = make_camera()
     T = near_the_axis(random_poses(1, camera, generator))
     uncertainty = table(1e-4, 4e-4, sizes_px=(1.0, 10000.0))
-    stated = uncertainty.of_poses(T, camera)[0]
+    sigma = torch.tensor([[0.5, 0.5, 0.7, 1.2, 1.2, 1.2]], dtype=torch.float64)
+    stated = uncertainty.of_poses(T, sigma, camera)[0]
     _, log_size = normalised_errors(T, T, camera)
     e = torch.randn(20000, 6, generator=generator, dtype=torch.float64)
-    e = e @ torch.linalg.cholesky(uncertainty.normalised(log_size)[0]).mT
+    e = sigma * (e @ torch.linalg.cholesky(uncertainty.normalised(log_size)[0]).mT)
     # Truths by cells: place and size in the picture, and a turn in the box camera.
     cells, _ = cells_of_poses(T, camera)
     size = cells.log_size.exp()

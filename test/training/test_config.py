@@ -55,7 +55,7 @@ def test_what_cannot_be_is_refused(override, message):
 
 
 def test_exactly_one_network_is_trained():
-    with pytest.raises(ConfigError, match='exactly one of hourglass and single_shot'):
+    with pytest.raises(ConfigError, match='one of hourglass, single_shot, region_pose must'):
         config_from_dict({'out': 'x', 'steps': 1, 'batch': 1}, 'file.yaml')
 
 

@@ -14,14 +14,20 @@ from face_pose_ros.geometry import se3, so3
 from face_pose_ros.keypoints.heatmaps import render_heatmaps
 from face_pose_ros.keypoints.hourglass import HourglassOptions, HourglassOutput, StackedHourglass
 from face_pose_ros.training.evaluate import table
-from face_pose_ros.training.evaluate_crops import evaluate_crops, yaw_deg
-from face_pose_ros.training.evaluate_scenes import evaluate_scenes
+from face_pose_ros.training.evaluate_crops import evaluate_crops
+from face_pose_ros.training.evaluate_scenes import (
+    answers_of,
+    at_first_look,
+    at_second_look,
+    evaluate_scenes,
+)
 from face_pose_ros.training.head_shape import fit_head_shape, head_model
 from face_pose_ros.training.single_shot_losses import (
     SingleShotLossOptions,
     single_shot_losses,
     targets_of_heads,
 )
+from face_pose_ros.training.view_angle import yaw_deg
 
 
 class OracleHourglass(StackedHourglass):
@@ -117,9 +123,8 @@ class OracleSingleShot(torch.nn.Module):
 
 def test_an_oracle_finds_every_head_of_scenes():
     batches = BlobScenes(6).in_order(3)
-    figures = evaluate_scenes(
-        OracleSingleShot(batches, 1.0), batches, POINTS, SingleShotLossOptions(), 'cpu', False
-    )
+    detect = at_first_look(OracleSingleShot(batches, 1.0), POINTS, amp=False)
+    figures = evaluate_scenes(detect, batches, SingleShotLossOptions(), 'cpu')
     row = figures['all']
     assert (row['heads'], row['recall']) == (12, 1)
     assert row['rotation_deg'] < 0.01
@@ -130,10 +135,31 @@ def test_an_oracle_finds_every_head_of_scenes():
 
 def test_false_answers_above_the_true_ones_cost_recall():
     batches = BlobScenes(6).in_order(3)
-    figures = evaluate_scenes(
-        OracleSingleShot(batches, 5.0), batches, POINTS, SingleShotLossOptions(), 'cpu', False
-    )
+    detect = at_first_look(OracleSingleShot(batches, 5.0), POINTS, amp=False)
+    figures = evaluate_scenes(detect, batches, SingleShotLossOptions(), 'cpu')
     assert figures['all']['recall'] == 0
+
+
+class DoubtsAll(torch.nn.Module):
+    """A second look that leaves proposals where they are, at one score, with a sigma."""
+
+    def forward(self, regions: torch.Tensor) -> torch.Tensor:
+        numbers = regions.new_zeros(len(regions), 16)
+        numbers[:, 0] = 2.0
+        numbers[:, 10:] = 1.0
+        return numbers
+
+
+def test_the_second_look_has_the_last_word():
+    batches = BlobScenes(6).in_order(3)
+    first = OracleSingleShot(batches, 5.0)
+    detect = at_second_look(first, DoubtsAll(), POINTS, amp=False)
+    answers = answers_of(detect, batches, SingleShotLossOptions(), 'cpu')
+    assert answers.score.tolist() == pytest.approx([0.8808] * 12, abs=1e-3)
+    assert answers.false_scores.tolist() == pytest.approx([0.8808] * 6, abs=1e-3)
+    # It says that all look into their region's camera, which they do not quite.
+    assert (answers.error[:, 3:].norm(dim=-1) > 0.01).all()
+    assert answers.sigma.flatten().tolist() == pytest.approx([0.1 * np.e] * 72)
 
 
 def test_surely_found_heads_have_a_low_loss_and_unwanted_ones_none():

@@ -1,0 +1,157 @@
+r"""Cut out of scenes what the single-shot network proposes, for the network of the second look.
+
+    python -m face_pose_ros.training.proposals SCENES --out PROPOSALS
+
+The shards are read like crops. A proposal on a head has the head's pose as seen by its region; one
+on no head has none (NaN), and half a hit, or one on a head that is not to be found, is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from face_pose_ros.evaluation.data_error import DataError
+from face_pose_ros.faces.nms import box_overlaps
+from face_pose_ros.faces.region_pose import regions_of_poses
+from face_pose_ros.faces.single_shot import (
+    CellPoses,
+    cells_of_poses,
+    decode_faces,
+    head_boxes,
+    packaged_single_shot,
+)
+from face_pose_ros.faces.single_shot_levels import cells_of_picture
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.crop import render_crops
+from face_pose_ros.pose.face_model import deformable_face
+from face_pose_ros.training.export import commit_of_code
+from face_pose_ros.training.scenes import SceneBatch, SceneSource
+from face_pose_ros.training.shards import (
+    Shard,
+    ShardError,
+    read_manifest,
+    shard_folder,
+    write_manifest,
+    write_shard,
+)
+from face_pose_ros.training.single_shot_losses import SingleShotLossOptions, is_wanted
+
+CROP_PX = 128
+# Unsurer ones than the detector looks at again, so that there are enough that are wrong.
+_MIN_SCORE = 0.05
+_MAX_FALSE = 4  # of each picture, the surest
+_ON, _BESIDE = 0.4, 0.2  # intersection over union with a head's square
+_WANTED = SingleShotLossOptions(max_size_px=math.inf)
+
+
+class Regions(NamedTuple):
+    """The regions of one picture."""
+
+    pictures: NDArray[np.uint8]  # (N, CROP_PX, CROP_PX, 3)
+    focal_px: Tensor  # (N,)
+    T_crop_head: Tensor  # (N, 4, 4), NaN: no head
+
+
+def cut_out(
+    network: nn.Module, image_rgb: Tensor, camera: Camera, T_true: Tensor, visible: Tensor
+) -> Regions:
+    """Regions of the proposals of one picture.
+
+    Args:
+        network: The single-shot network.
+        image_rgb: (H, W, 3) uint8.
+        camera: Of the picture.
+        T_true: (J, 4, 4) heads in it.
+        visible: (J,) how much of each is seen, in [0, 1].
+    """
+    picture = image_rgb.permute(2, 0, 1)[None].float() / 255
+    cells = CellPoses(*(field[0] for field in cells_of_picture(network, picture)))
+    xyz_head = deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
+    T = decode_faces(cells, camera, xyz_head, _MIN_SCORE).T_cam_head
+    truth, seen = cells_of_poses(T_true, camera)
+    size = image_rgb.shape[0], image_rgb.shape[1]
+    wanted = seen & is_wanted(T_true, truth, visible, size, _WANTED)
+    said, _ = cells_of_poses(T, camera)
+    both = torch.cat([head_boxes(truth), head_boxes(said)]).nan_to_num(0, 0, 0)
+    # A column of zeros stands for no head at all.
+    iou = box_overlaps(both)[0][len(truth.uv) :, : len(truth.uv)]
+    iou = torch.cat([iou, iou.new_zeros(len(T), 1)], 1)
+    best, head = iou.max(1)
+    is_true = (best >= _ON) & torch.cat([wanted, wanted.new_zeros(1)])[head]
+    is_false = best < _BESIDE
+    is_false &= is_false.cumsum(0) <= _MAX_FALSE
+    regions = regions_of_poses(T, CROP_PX)
+    T_crop = torch.full_like(T, torch.nan)
+    T_crop[:, 3] = T.new_tensor([0.0, 0, 0, 1])
+    R = regions.R_cam_crop.mT
+    T_crop[is_true, :3] = R[is_true] @ T_true[head[is_true], :3]
+    kept = is_true | is_false
+    pictures = (255 * render_crops(image_rgb, regions, camera)).round().byte()
+    pictures = pictures.permute(0, 2, 3, 1)[kept]
+    return Regions(pictures.numpy(), regions.focal_px[kept], T_crop[kept])
+
+
+def labels_of(regions: Sequence[Regions]) -> dict[str, Any]:
+    """Labels as those of crops; keypoints are not known."""
+    focal_px = torch.cat([r.focal_px for r in regions]).numpy()
+    T = torch.cat([r.T_crop_head for r in regions]).numpy()
+    count, points = len(T), len(semantic.NAMES)
+    K = np.tile(np.eye(3), (count, 1, 1))
+    K[:, 0, 0] = K[:, 1, 1] = focal_px
+    K[:, :2, 2] = 0.5 * (CROP_PX - 1)
+    return {
+        'K_crop': K,
+        'T_crop_head': T,
+        'uv': np.full((count, points, 2), np.nan, np.float32),
+        'xyz_head': np.full((count, points, 3), np.nan, np.float32),
+        'visible': np.zeros((count, points), bool),
+        'head_size_px': np.full(count, np.nan, np.float32),
+    }
+
+
+def _regions_of(network: nn.Module, batch: SceneBatch) -> list[Regions]:
+    regions = []
+    for i, camera in enumerate(batch.camera_list()):
+        mine = batch.image_index == i
+        image = batch.pictures[i].permute(1, 2, 0).contiguous()
+        visible = batch.visible_fraction[mine]
+        regions.append(cut_out(network, image, camera, batch.T_cam_head[mine], visible))
+    return regions
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Write a shard of proposals for every shard of scenes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('scenes', type=Path, help='folder of rendered scenes')
+    parser.add_argument('--out', type=Path, required=True, help='folder for the shards')
+    options = parser.parse_args(args)
+    network = packaged_single_shot()
+    try:
+        source = SceneSource([str(options.scenes)])
+        manifest = read_manifest(options.scenes)
+        manifest |= {'kind': 'proposals', 'scenes_commit': manifest['commit']}
+        write_manifest(options.out, manifest | {'commit': commit_of_code()})
+        with torch.inference_mode():
+            for number, batch in enumerate(tqdm(source.in_order(64), unit='shard')):
+                folder = shard_folder(options.out, number)
+                if not Shard(folder).is_complete:
+                    regions = _regions_of(network, batch)
+                    pictures = np.concatenate([r.pictures for r in regions])
+                    write_shard(folder, pictures, labels_of(regions))
+    except (DataError, ShardError) as error:
+        parser.error(str(error))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,231 @@
+"""The training of the second look: what is cut out of scenes, its losses, that they fall."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.asserts import assert_poses_close
+from training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes, blob_heads
+from training.test_evaluate import OracleSingleShot
+from training.test_train import make_config, parameters
+
+from face_pose_ros.faces.region_pose import (
+    REGION_PX,
+    poses_of_regions,
+    read_regions,
+    region_cameras,
+    regions_of_poses,
+)
+from face_pose_ros.faces.single_shot import CellPoses, cells_of_poses
+from face_pose_ros.geometry import se3
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.training import proposals
+from face_pose_ros.training.batches import CropSource
+from face_pose_ros.training.config import config_from_dict, config_to_dict
+from face_pose_ros.training.region_losses import RegionLossOptions, region_losses
+from face_pose_ros.training.shards import read_manifest, write_manifest, write_shard
+from face_pose_ros.training.tasks import RegionTask
+from face_pose_ros.training.train import Training
+
+TINY = {'channels': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1], 'hidden': 32}
+OPTIONS = RegionLossOptions()
+
+
+class HalfNobody(BlobHeads):
+    """Every second crop is noise without a head."""
+
+    def batch(self, indices):
+        batch = super().batch(indices)
+        nobody = torch.from_numpy(indices % 2 == 1)
+        noise = torch.arange(batch.pictures.numel()).view(batch.pictures.shape) * 37 % 251
+        T = batch.T_crop_head.clone()
+        T[nobody] = torch.nan
+        pictures = torch.where(nobody[:, None, None, None], noise.byte(), batch.pictures)
+        return replace(batch, T_crop_head=T, pictures=pictures)
+
+
+def make_training(tmp_path, **changes):
+    tree = config_to_dict(make_config(tmp_path)) | {'region_pose': TINY} | changes
+    config = config_from_dict({k: v for k, v in tree.items() if k != 'hourglass'}, 'test')
+    torch.manual_seed(0)
+    task = RegionTask(config, HalfNobody(64, 64), {'blobs': BlobScenes(2)}, MIRROR)
+    return Training(config, task)
+
+
+def perfect_numbers(batch):
+    """What should be said of crops of REGION_PX, with heads or without, surely."""
+    numbers = torch.zeros(len(batch.f), 16)
+    is_head = batch.T_crop_head.isfinite().all(-1).all(-1)
+    cameras = region_cameras(batch.f[is_head], batch.c[is_head], REGION_PX)
+    cells, _ = cells_of_poses(batch.T_crop_head[is_head][:, None], cameras)
+    cells = CellPoses(*(field[:, 0].float() for field in cells))
+    nothing, _ = read_regions(numbers[is_head])
+    numbers[:, 0] = torch.where(is_head, 9.0, -9.0)
+    numbers[is_head, 1:3] = (cells.uv - nothing.uv) / (0.5 * REGION_PX)
+    numbers[is_head, 3] = cells.log_size - nothing.log_size
+    numbers[is_head, 4:10] = cells.columns - nothing.columns
+    return numbers
+
+
+def test_the_truth_has_no_loss_and_each_error_its_term():
+    batch = HalfNobody(8, 64).batch(np.arange(8))
+    perfect = perfect_numbers(batch)
+    losses = region_losses(perfect, batch, POINTS, OPTIONS)
+    assert losses['score'] < 1e-3
+    assert losses['pose'] < 0.02  # the root is smoothed
+    assert losses['points'] < 1e-3
+    for number, less, terms in (
+        (0, 10.0, {'score'}),
+        (1, 0.5, {'pose', 'points'}),
+        (5, 0.5, {'pose', 'points'}),
+    ):
+        wrong = perfect.clone()
+        wrong[:, number] -= less
+        worse = region_losses(wrong, batch, POINTS, OPTIONS)
+        risen = {name for name in ('score', 'pose', 'points') if worse[name] > losses[name] + 1e-4}
+        assert risen == terms
+
+
+def test_who_is_seen_from_behind_is_neither_face_nor_background():
+    batch = BlobHeads(4, 64).batch(np.arange(4))
+    only = RegionLossOptions(max_yaw_deg=0.0)
+    losses = region_losses(torch.zeros(4, 16), batch, POINTS, only)
+    assert float(losses['score']) == 0
+    assert losses['pose'] > 0.1
+
+
+def test_nobody_at_all_is_a_batch_too():
+    batch = HalfNobody(4, 64).batch(np.array([1, 3]))
+    losses = region_losses(torch.zeros(2, 16), batch, POINTS, OPTIONS)
+    assert float(losses['pose']) == float(losses['points']) == float(losses['likelihood']) == 0
+    assert losses['score'] > 0.5
+
+
+def test_the_likelihood_trains_only_what_is_stated():
+    batch = BlobHeads(6, 64).batch(np.arange(6))
+    numbers = torch.zeros(6, 16, requires_grad=True)
+    region_losses(numbers, batch, POINTS, OPTIONS)['likelihood'].backward()
+    assert numbers.grad[:, :10].abs().max() == 0
+    assert numbers.grad[:, 10:].abs().min() > 0
+    # The best sigma is the size of the error.
+    right = perfect_numbers(batch)
+    wrong = right.clone()
+    wrong[:, 3] += 0.2
+    best = [
+        min(
+            (float(region_losses(off + shift, batch, POINTS, OPTIONS)['likelihood']), step)
+            for step in (-4.0, -1.0, 0.0, 0.7, 2.0)
+            for shift in [torch.eye(16)[12] * step]
+        )[1]
+        for off in (right, wrong)
+    ]
+    assert best == [-4.0, 0.7]  # 0.1 exp(0.7) = 0.2
+
+
+def test_the_losses_fall(tmp_path):
+    training = make_training(tmp_path, steps=60, overfit_one_batch=True, batch=8)
+    terms = [training.run_step() for _ in range(60)]
+    assert set(terms[0]) == {'score', 'pose', 'points', 'likelihood', 'gradient'}
+    for name in ('score', 'pose', 'points'):
+        assert terms[-1][name] < 0.6 * terms[0][name], name
+
+
+def test_a_resume_is_the_same_to_the_last_bit(tmp_path):
+    through, first, second = (make_training(tmp_path, steps=4, amp=True) for _ in range(3))
+    for _ in range(4):
+        through.run_step()
+    for _ in range(2):
+        first.run_step()
+    second.restore({'step': 2, **first.state()})
+    for _ in range(2):
+        second.run_step()
+    assert torch.equal(parameters(through), parameters(second))
+
+
+def test_both_looks_are_validated_together(tmp_path):
+    training = make_training(tmp_path)
+    rows = training.task.validate(training.average.network)['blobs']
+    assert rows['all']['heads'] == 4
+
+
+def test_proposals_have_the_poses_of_their_regions():
+    batch = BlobScenes(2).in_order(2)[0]
+    first = OracleSingleShot([_one(batch, i) for i in range(2)], 3.0)
+    regions = proposals._regions_of(first, batch)
+    for i in range(2):
+        T = regions[i].T_crop_head
+        is_head = T.isfinite().all(-1).all(-1)
+        assert is_head.tolist().count(True) == 2
+        assert is_head.tolist().count(False) == 1
+        truth = batch.T_cam_head[batch.image_index == i]
+        # The oracle proposes the truth, in any order: a region's camera turns it back.
+        around = regions_of_poses(truth, proposals.CROP_PX)
+        turned = se3.from_rt(around.R_cam_crop.mT, torch.zeros(2, 3).double()) @ truth
+        ours = torch.stack([T[is_head][j] for j in _matched(T[is_head], turned)])
+        assert_poses_close(ours, turned, max_deg=0.01, max_mm=0.5)
+        assert regions[i].pictures.shape == (3, 128, 128, 3)
+
+
+def _one(batch, i):
+    mine = batch.image_index == i
+    return replace(
+        batch,
+        pictures=batch.pictures[i : i + 1],
+        f=batch.f[i : i + 1],
+        c=batch.c[i : i + 1],
+        dist=batch.dist[i : i + 1],
+        range_max=batch.range_max[i : i + 1],
+        image_index=torch.zeros(int(mine.sum()), dtype=torch.int64),
+        T_cam_head=batch.T_cam_head[mine],
+        visible_fraction=batch.visible_fraction[mine],
+    )
+
+
+def _matched(a, b):
+    return [int((a[:, :3, 3] - t).norm(dim=-1).argmin()) for t in b[:, :3, 3]]
+
+
+def test_shards_of_proposals_are_read_like_crops(tmp_path):
+    rng = np.random.default_rng(0)
+    scenes = tmp_path / 'scenes'
+    manifest = {'kind': 'scenes', 'commit': 'abc', 'families': ['blobs'], 'seed': 3}
+    write_manifest(scenes, manifest)
+    batch = BlobScenes(3, 320, 192).in_order(3)[0]
+    pictures = rng.integers(0, 256, (3, 192, 320, 3), np.uint8)
+    K = torch.eye(3).double().repeat(3, 1, 1)
+    K[:, 0, 0], K[:, 1, 1], K[:, :2, 2] = batch.f[:, 0], batch.f[:, 1], batch.c
+    labels = {
+        'K': K.numpy(),
+        'dist': batch.dist[:, :5].numpy(),
+        'image_index': batch.image_index.numpy(),
+        'T_cam_head': batch.T_cam_head.numpy(),
+        'visible_fraction': batch.visible_fraction.numpy(),
+    }
+    write_shard(scenes / '00000', pictures, labels)
+    proposals.main([str(scenes), '--out', str(tmp_path / 'proposals')])
+    there = read_manifest(tmp_path / 'proposals')
+    assert (there['kind'], there['seed'], there['scenes_commit']) == ('proposals', 3, 'abc')
+    source = CropSource([str(tmp_path / 'proposals')])
+    if len(source):
+        crops = source.batch(np.arange(len(source)))
+        assert crops.uv.shape == (len(source), len(semantic.NAMES), 2)
+        assert crops.uv.isnan().all()
+
+
+def test_proposals_need_scenes(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        proposals.main([str(tmp_path), '--out', str(tmp_path / 'out')])
+    assert 'manifest.json: no such file' in capsys.readouterr().err
+
+
+def test_what_is_said_of_blobs_is_read_back():
+    batch = blob_heads([0, 1, 2], 64)
+    regions = regions_of_poses(batch.T_crop_head)
+    centred = se3.from_rt(regions.R_cam_crop.mT, torch.zeros(3, 3).double()) @ batch.T_crop_head
+    middle = torch.full((3, 2), 0.5 * (REGION_PX - 1)).double()
+    seen = replace(batch, T_crop_head=centred, f=regions.focal_px, c=middle)
+    cells, _ = read_regions(perfect_numbers(seen).double())
+    assert_poses_close(
+        poses_of_regions(cells, regions), batch.T_crop_head, max_deg=0.01, max_mm=0.01
+    )
