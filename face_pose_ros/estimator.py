@@ -108,6 +108,7 @@ class FacePoseEstimator:
         self._calibration = packaged_calibration()
         self.keypoints = self._reader()
         self._ahead = DetectionAhead(self.device)
+        self._camera: Camera | None = None  # of the last image of the stream
         self.model = deformable_face()
         self._head_model = semantic_head()
         self.tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
@@ -217,6 +218,7 @@ class FacePoseEstimator:
         """
         pixels = self._checked_image(image, camera)
         camera = camera.to('cpu', torch.float64)
+        self._look_through(camera)
         self.tracker.advance(stamp_s)
         known = self.tracker.known_faces(_FOLLOW_S)
         share = share_of_head(turn_deg(self._tensor(known.T_cam_head)))
@@ -234,6 +236,18 @@ class FacePoseEstimator:
         faces = self.tracker.update(solved + coarse, stamp_s)
         self._look_ahead(pixels, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
         return faces
+
+    def _look_through(self, camera: Camera) -> None:
+        """What was found in the pixels of another lens or size lies elsewhere in this one's."""
+        before, self._camera = self._camera, camera
+        if before is None or before.equals(camera):
+            return
+        self.settle()
+
+        def moved(uv: NDArray[np.float64]) -> NDArray[np.float64]:
+            return camera.project(before.unproject(torch.from_numpy(uv)).rays).uv.numpy()
+
+        self.tracker.move_keypoints(moved)
 
     def _proposed(self, pixels: Tensor, camera: Camera, stamp_s: float, is_urgent: bool) -> Faces:
         """Faces of the image before, where they were detected in time, or of this one.

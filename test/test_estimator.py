@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -185,6 +186,25 @@ def test_an_id_stays_and_returns(estimator):
     assert estimator.track(without_face(rgb), camera, 2.0) == []
     assert estimator.track(rgb, camera, 2.1)[0].id == 'f00002'
     assert estimator.track(rgb, camera, 1.0)[0].id == 'f00003'  # time went back
+
+
+@pytest.mark.parametrize(('before', 'after'), [(1.0, 0.5), (0.5, 1.0)])
+def test_a_face_is_followed_into_pictures_of_another_size(before, after, monkeypatch):
+    """A camera that changes its binning, or its lens: what was seen is looked for by its rays."""
+    rgb, camera = portrait_view('astronaut')
+    shots = []
+    for scale in (before, after):
+        width, height = round(scale * camera.width), round(scale * camera.height)
+        shots.append((cv2.resize(rgb, (width, height)), camera.resize(width, height)))
+    estimator = FacePoseEstimator()
+    for i in range(6):
+        (seen,) = estimator.track(*shots[0], i / 30)
+    monkeypatch.setattr(estimator.detector, 'detect', lambda *_: pytest.fail('was not followed'))
+    (followed,) = estimator.track(*shots[1], 0.2)
+    assert followed.id == seen.id
+    (fresh,) = FacePoseEstimator().estimate(*shots[1])
+    poses = [torch.from_numpy(f.T_cam_head)[None] for f in (followed, fresh)]
+    assert_poses_close(*poses, max_deg=1, max_mm=15)
 
 
 def test_a_tracked_face_is_not_detected_again(monkeypatch):

@@ -166,6 +166,16 @@ class Camera:
         """Camera of the rectangle whose top-left pixel is (left, top)."""
         return replace(self, c=self.c - self.c.new_tensor([left, top]), width=width, height=height)
 
+    def equals(self, other: Camera) -> bool:
+        """Whether both cameras have the same pixels and rays, to the last bit."""
+        return (self.distortion_model, self.width, self.height) == (
+            other.distortion_model,
+            other.width,
+            other.height,
+        ) and all(
+            torch.equal(getattr(self, name), getattr(other, name)) for name in ('f', 'c', 'dist')
+        )
+
     def project(self, xyz_cam: Tensor, jacobian: bool = False) -> Projection:
         """Image of points.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -120,6 +120,16 @@ class Tracker:
                 [person.filter.predict(self.stamp_s).T_cam_head for person in recent]
             ).reshape(-1, 4, 4),
         )
+
+    def move_keypoints(self, moved: Callable[[Array], Array]) -> None:
+        """Look for everybody elsewhere: the next image has other pixels.
+
+        Args:
+            moved: Pixels (K, 2) of the last image -> pixels (K, 2) of the next one.
+        """
+        for person in self._people:
+            person.keypoints_uv = moved(person.keypoints_uv)
+            person.velocity_px_s = np.zeros(2)
 
     def shape_of(self, person_id: str) -> Shape:
         """What is known of a person's shape, expressions faded up to the last `advance`.

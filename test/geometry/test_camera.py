@@ -1,5 +1,7 @@
 """Camera models against OpenCV, autograd and their own inverse."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -143,3 +145,12 @@ def test_trailing_zeros_are_not_coefficients():
     torch.testing.assert_close(
         camera.dist, Camera.from_K(K, WIDTH, HEIGHT, (-0.3, 0.1, 0, 0)).dist
     )
+
+
+def test_cameras_are_equal_in_all_that_makes_a_picture():
+    camera = make_camera('plumb_bob_5')
+    assert camera.equals(make_camera('plumb_bob_5'))
+    assert not camera.equals(make_camera('plumb_bob_4'))
+    assert not camera.equals(camera.resize(camera.width // 2, camera.height // 2))
+    assert not camera.equals(replace(camera, c=camera.c + 1e-9))
+    assert not camera.equals(make_camera('equidistant'))
