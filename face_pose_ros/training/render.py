@@ -21,6 +21,7 @@ from typing import Any
 
 import cv2
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from face_pose_ros.keypoints import semantic
@@ -78,6 +79,7 @@ def _start() -> None:
     os.environ.setdefault('LP_NUM_THREADS', '0')  # llvmpipe: draw in this thread
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    threadpool_limits(1)  # those of BLAS would wait for each other on the other workers' cores
 
 
 def _render_shard(shard: int) -> int:
