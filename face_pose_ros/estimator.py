@@ -21,6 +21,7 @@ from face_pose_ros.faces.ahead import DetectionAhead
 from face_pose_ros.faces.detector import DetectorOptions, FaceDetector
 from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
 from face_pose_ros.faces.nms import box_overlaps, suppress
+from face_pose_ros.faces.region_pose import REGION_PX
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.hourglass import packaged_calibration
@@ -108,7 +109,6 @@ class FacePoseEstimator:
         self._calibration = packaged_calibration()
         self.keypoints = self._reader()
         self._ahead = DetectionAhead(self.device)
-        self._camera: Camera | None = None  # of the last image of the stream
         self.model = deformable_face()
         self._head_model = semantic_head()
         self.tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
@@ -121,6 +121,9 @@ class FacePoseEstimator:
         camera = Camera.from_K(K, side, side)
         image = np.zeros((side, side, 3), np.uint8)
         self._detect(self._checked_image(image, camera), camera)
+        if isinstance(self.detector, SingleShotDetector):  # it proposes nothing in that picture
+            regions = torch.zeros(1, 3, REGION_PX, REGION_PX, device=self.device)
+            self.detector.region_network(regions)
         self.estimate(image, camera, [[64, 64, 192, 192]])
         # A black picture has no face to fit; the mean face half a metre ahead is one.
         camera = camera.to('cpu', torch.float64)
@@ -218,7 +221,8 @@ class FacePoseEstimator:
         """
         pixels = self._checked_image(image, camera)
         camera = camera.to('cpu', torch.float64)
-        self._look_through(camera)
+        if self.tracker.look_through(camera):
+            self.settle()  # what was detected ahead lies in the other camera's pixels
         self.tracker.advance(stamp_s)
         known = self.tracker.known_faces(_FOLLOW_S)
         share = share_of_head(turn_deg(self._tensor(known.T_cam_head)))
@@ -236,18 +240,6 @@ class FacePoseEstimator:
         faces = self.tracker.update(solved + coarse, stamp_s)
         self._look_ahead(pixels, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
         return faces
-
-    def _look_through(self, camera: Camera) -> None:
-        """What was found in the pixels of another lens or size lies elsewhere in this one's."""
-        before, self._camera = self._camera, camera
-        if before is None or before.equals(camera):
-            return
-        self.settle()
-
-        def moved(uv: NDArray[np.float64]) -> NDArray[np.float64]:
-            return camera.project(before.unproject(torch.from_numpy(uv)).rays).uv.numpy()
-
-        self.tracker.move_keypoints(moved)
 
     def _proposed(self, pixels: Tensor, camera: Camera, stamp_s: float, is_urgent: bool) -> Faces:
         """Faces of the image before, where they were detected in time, or of this one.
@@ -305,7 +297,7 @@ class FacePoseEstimator:
         pixels = pixels.to(self.device)
         if isinstance(self.detector, FaceDetector):
             return self.detector.detect(pixels)
-        return self.detector.detect(pixels, camera.to(self.device))
+        return self.detector.detect(pixels, camera)
 
     def _checked_image(self, image: NDArray[np.uint8] | Tensor, camera: Camera) -> Tensor:
         pixels = torch.as_tensor(image)

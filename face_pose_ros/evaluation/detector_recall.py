@@ -13,6 +13,7 @@ by `evaluation.metrics`.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +41,7 @@ from face_pose_ros.types import Faces
 MIN_IOU = 0.3
 _NOBODY = 1e-3  # a detector asked for so low a score, for the curve
 _MIN_SCORES = (0.3, 0.5, 0.7)
+_TIMED = 100  # pictures
 
 Detect = Callable[[Tensor, Camera], Faces]
 
@@ -89,6 +91,18 @@ def find(detect: Detect, samples: Sequence[Sample]) -> Found:
     return Found(score, R, covariance, np.array(others))
 
 
+def median_ms(detect: Detect, samples: Sequence[Sample]) -> float:
+    """Time per picture, in the middle of all."""
+    times_s = []
+    for sample in samples:
+        image = torch.from_numpy(load_image(sample.path))
+        camera = photo_camera(image.shape[1], image.shape[0])
+        begin_s = time.perf_counter()
+        detect(image, camera)
+        times_s.append(time.perf_counter() - begin_s)
+    return 1000 * float(np.median(times_s))
+
+
 def recall_lines(found: dict[str, Found], yaw_deg: NDArray[np.float64]) -> list[str]:
     """A line for each detector and least score: recall by |yaw|, other boxes per picture."""
     bins = metrics.yaw_bins(yaw_deg)
@@ -130,6 +144,7 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     try:
         detector_options = DetectorOptions(_NOBODY, options.min_face_px)
+        usual = DetectorOptions(min_face_px=options.min_face_px)
         samples = load_samples(options.data)
         found = {
             'blazeface': find(blazeface(detector_options), samples),
@@ -138,6 +153,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except (DataError, ValueError) as error:
         parser.error(str(error))
     print_found(found, samples)
+    for name, make in (('blazeface', blazeface), ('single_shot', single_shot)):
+        print(f'{name}: {median_ms(make(usual), samples[:_TIMED]):.1f} ms per picture (p50)')
 
 
 def print_found(found: dict[str, Found], samples: Sequence[Sample]) -> None:

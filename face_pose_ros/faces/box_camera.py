@@ -21,6 +21,7 @@ compared: near the axis it is wrong by half of the angle to the box.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from face_pose_ros.geometry import se3, so3
@@ -40,6 +41,22 @@ def box_rotation(rays: Tensor) -> Tensor:
     ).unflatten(-1, (3, 3))
     half_turn = torch.diag(rays.new_tensor([1.0, -1.0, -1.0]))
     return torch.where(behind[..., None, None], half_turn, R)
+
+
+def upright_rotation(rays: Tensor, up: Tensor) -> Tensor:
+    """`box_rotation` (N, 3, 3), then rolled until `up` points up in the box camera's picture.
+
+    Args:
+        rays: (N, 3) unit vectors.
+        up: (N, 3) in the camera's frame; any roll will do where it is the ray.
+    """
+    R_cam_box = box_rotation(rays)
+    down = -(R_cam_box.mT @ up[..., None]).squeeze(-1)[..., :2]
+    down = F.normalize(torch.where(down.norm(dim=-1, keepdim=True) > 1e-6, down, 1.0), dim=-1)
+    x, y = down.unbind(-1)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    roll = torch.stack([y, x, zero, -x, y, zero, zero, zero, one], -1).unflatten(-1, (3, 3))
+    return R_cam_box @ roll
 
 
 def to_camera(T_box_head: Tensor, rays: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """How wrong the single-shot detector's poses are: what it states, and what that is worth.
 
 The region network says a standard deviation for each normalised error. These are measured in the
-*box camera*, which looks at the head's middle, and in the head's own size, so that they depend
-little on where in the picture a head is:
+*box camera*, which looks at the head's middle and is rolled until the head stands upright, and in
+the head's own size, so that they depend little on where in the picture a head is:
 
     e = (dx / HEAD_SIZE_M, dy / HEAD_SIZE_M, dz / distance, omega_box),
 
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from face_pose_ros.faces.box_camera import box_rotation, pixels_per_radian
+from face_pose_ros.faces.box_camera import pixels_per_radian, upright_rotation
 from face_pose_ros.faces.single_shot import HEAD_CENTRE, HEAD_SIZE_M
 from face_pose_ros.geometry import so3
 from face_pose_ros.geometry.camera import Camera
@@ -58,14 +58,14 @@ class HeadUncertainty(NamedTuple):
         return torch.lerp(self.covariance[right - 1], self.covariance[right], part)
 
 
-def packaged_uncertainty(device: torch.device | str = 'cpu') -> HeadUncertainty:
+def packaged_uncertainty() -> HeadUncertainty:
     """Of the packaged weights.
 
     Raises:
         WeightsError: the weights file is missing or damaged.
     """
     weights = load_weights('region_pose')
-    return HeadUncertainty(*(weights[name] for name in HeadUncertainty._fields)).to(device)
+    return HeadUncertainty(*(weights[name] for name in HeadUncertainty._fields)).to('cpu')
 
 
 def normalised_errors(T_cam_head: Tensor, T_true: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
@@ -94,7 +94,7 @@ def _pose_of_normalised(T_cam_head: Tensor) -> Tensor:
     arm = _middle(T_cam_head)
     centre = T_cam_head[:, :3, 3] + arm
     distance = centre.norm(dim=-1)
-    R_cam_box = box_rotation(centre / distance[:, None])
+    R_cam_box = upright_rotation(centre / distance[:, None], T_cam_head[:, :3, 2])
     J = T_cam_head.new_zeros(len(T_cam_head), 6, 6)
     size = torch.full_like(distance, HEAD_SIZE_M)
     J[:, :3, :3] = R_cam_box * torch.stack([size, size, distance], -1)[:, None]

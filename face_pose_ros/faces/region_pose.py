@@ -22,13 +22,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from face_pose_ros.faces.box_camera import box_rotation
+from face_pose_ros.faces.box_camera import upright_rotation
 from face_pose_ros.faces.nms import nms
 from face_pose_ros.faces.single_shot import (
     FRONTAL_COLUMNS,
     HEAD_CENTRE,
     HEAD_SIZE_M,
+    SAME_HEAD_IOU,
     CellPoses,
+    PosedFaces,
     Residual,
     cells_of_poses,
     head_boxes,
@@ -38,7 +40,7 @@ from face_pose_ros.faces.single_shot import (
 from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.crop import FaceCrops, render_crops
-from face_pose_ros.weights import load_weights
+from face_pose_ros.weights import with_packaged_weights
 
 REGION_PX = 64
 REGION_SCALE = 1.5  # side of a region over the apparent size of the head
@@ -47,6 +49,8 @@ _NUMBERS = 16  # score, u, v, log size, two columns of the rotation, six logarit
 _MAX_LOG_SIGMA = 4.0
 # Of the normalised errors (`faces.head_uncertainty`), where the network says 0.
 _SIGMA = 0.1
+_CENTRED_FROM = -1.4  # logit, as trained, of what is worth another region around it: 0.2
+MOST_REGIONS = 64  # of one image, whatever it shows
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,9 @@ class RegionPoseOptions:
                 raise ValueError(f'{name} must be 4 positive numbers, got {values}')
         if self.hidden < 1:
             raise ValueError(f'hidden must be at least 1, got {self.hidden}')
+
+
+PACKAGED = RegionPoseOptions()
 
 
 class RegionPose(nn.Module):
@@ -132,7 +139,12 @@ class ReadRegions(NamedTuple):
 
 
 def read_regions(numbers: Tensor) -> ReadRegions:
-    """What numbers (N, 16) say."""
+    """What numbers (N, 16) say.
+
+    These are: logit; the middle's u, v from that of the region, in halves of its side; logarithm
+    of the size over REGION_PX / REGION_SCALE; two columns of the rotation less those of a head
+    that looks into the camera; logarithms of sigma over 0.1.
+    """
     score, uv, log_size, columns, log_sigma = numbers.split([1, 2, 1, 6, 6], -1)
     uv = 0.5 * (REGION_PX - 1) + 0.5 * REGION_PX * uv
     cells = CellPoses(
@@ -146,9 +158,10 @@ def read_regions(numbers: Tensor) -> ReadRegions:
 
 def of_mirrored(numbers: Tensor) -> Tensor:
     """What numbers (N, 16) of mirrored regions say of the regions."""
-    # The camera's x and the head's y change sign: of the second column all but the camera's x.
-    sign = [1, -1, 1, 1, -1, 1, 1, 1, -1, -1, *[1] * 6]
-    return numbers * numbers.new_tensor(sign)
+    # Not by constants: a CUDA graph can't take them from the CPU. The camera's x and the head's y
+    # change sign: of the second column all but the camera's x.
+    score, u, same, x, columns, other, sigma = numbers.split([1, 1, 2, 1, 3, 2, 6], 1)
+    return torch.cat([score, -u, same, -x, columns, -other, sigma], 1)
 
 
 def regions_of_poses(T_cam_head: Tensor, size_px: int = REGION_PX) -> FaceCrops:
@@ -156,28 +169,26 @@ def regions_of_poses(T_cam_head: Tensor, size_px: int = REGION_PX) -> FaceCrops:
     R = T_cam_head[:, :3, :3]
     centre = se3.apply(T_cam_head, R.new_tensor([HEAD_CENTRE]))[:, 0]
     distance = centre.norm(dim=-1)
-    R_cam_box = box_rotation(centre / distance[:, None])
-    # The head's z axis is to point up. A head seen from above has no up: any roll will do.
-    down = -(R_cam_box.mT @ R[..., 2:]).squeeze(-1)[:, :2]
-    down = F.normalize(torch.where(down.norm(dim=-1, keepdim=True) > 1e-6, down, 1.0), dim=-1)
-    x, y = down.unbind(-1)
-    zero, one = torch.zeros_like(x), torch.ones_like(x)
-    roll = torch.stack([y, x, zero, -x, y, zero, zero, zero, one], -1).unflatten(-1, (3, 3))
+    R_cam_region = upright_rotation(centre / distance[:, None], R[..., 2])
     focal_px = size_px / REGION_SCALE * distance / HEAD_SIZE_M
     seen = torch.ones_like(distance, dtype=torch.bool)
-    return FaceCrops(R_cam_box @ roll, focal_px, size_px, seen)
+    return FaceCrops(R_cam_region, focal_px, size_px, seen)
+
+
+_PINHOLE = Camera.from_K([1, 0, 0, 0, 1, 0, 0, 0, 1], REGION_PX, REGION_PX)
 
 
 def region_cameras(focal_px: Tensor, centre_px: Tensor, size_px: int) -> Camera:
     """Pinhole cameras (N,) of regions, of their focal lengths (N,) and principal points (N, 2)."""
-    one = Camera.from_K([1, 0, 0, 0, 1, 0, 0, 0, 1], size_px, size_px)
     count = len(focal_px)
     return replace(
-        one,
+        _PINHOLE,
         f=focal_px[:, None].expand(-1, 2),
         c=centre_px,
-        dist=one.dist.to(focal_px).expand(count, -1),
-        range_max=one.range_max.to(focal_px).expand(count),
+        dist=_PINHOLE.dist.to(focal_px).expand(count, -1),
+        range_max=_PINHOLE.range_max.to(focal_px).expand(count),
+        width=size_px,
+        height=size_px,
     )
 
 
@@ -192,42 +203,69 @@ def poses_of_regions(cells: CellPoses, regions: FaceCrops) -> Tensor:
 
 
 class SeenAgain(NamedTuple):
-    """Heads of one image after the second look, surest first; on the CPU."""
+    """Heads of one image after the second look, surest first; float64, on the CPU."""
 
-    T_cam_head: Tensor  # (N, 4, 4) float64
-    scores: Tensor  # (N,) in [0, 1]
-    sigma: Tensor  # (N, 6) float64, standard deviations of the normalised errors
+    T_cam_head: Tensor  # (N, 4, 4)
+    logits: Tensor  # (N,) of the score, before calibration
+    sigma: Tensor  # (N, 6) standard deviations of the normalised errors
+
+    def of(self, index: Tensor) -> SeenAgain:
+        """Some of them, by a (M,) index or (N,) mask."""
+        return SeenAgain(*(field[index] for field in self))
 
 
 def look_again(
-    network: Callable[[Tensor], Tensor],
-    image_rgb: Tensor,
-    T_cam_head: Tensor,
-    camera: Camera,
-    score_offset: Tensor | float = 0.0,
-    max_iou: float = 0.4,
+    network: Callable[[Tensor], Tensor], image_rgb: Tensor, proposed: PosedFaces, camera: Camera
 ) -> SeenAgain:
-    """Score and pose proposed heads, each head once.
+    """Score and pose proposed heads, each once; what seems to be one is looked at again, centred.
+
+    The logits of the first network and of this one are added: each sees what the other one does
+    not, all around the head or all of its pixels.
 
     Args:
         network: Regions -> numbers for `read_regions`.
         image_rgb: (H, W, 3) uint8 RGB, on the network's device.
-        T_cam_head: (N, 4, 4) float64 proposals, on the CPU.
+        proposed: Heads of the first look, best first, on the CPU; MOST_REGIONS are looked at.
         camera: Of the image, float64, on the CPU.
-        score_offset: Added to the logits.
-        max_iou: More intersection over union with a surer one's `head_boxes` means the same head.
     """
+    T_cam_head = proposed.T_cam_head[:MOST_REGIONS]
+    first = proposed.scores[:MOST_REGIONS].to(camera.f).logit(eps=1e-6)
+    seen = _seen(network, image_rgb, T_cam_head, first, camera)
+    once = _each_once(seen, camera)
+    seen, first = seen.of(once), first[once]
+    # Who was proposed beside, too near or rolled is in the middle of the next region.
+    sure = seen.logits > _CENTRED_FROM
+    centred = _seen(network, image_rgb, seen.T_cam_head[sure], first[sure], camera)
+    pairs = zip(centred, seen.of(~sure), strict=True)
+    heads = SeenAgain(*(torch.cat(pair) for pair in pairs))
+    return heads.of(_each_once(heads, camera))
+
+
+def _seen(
+    network: Callable[[Tensor], Tensor],
+    image_rgb: Tensor,
+    T_cam_head: Tensor,
+    first: Tensor,
+    camera: Camera,
+) -> SeenAgain:
+    """What the network says of regions around heads at poses, whose logits so far were `first`."""
     if len(T_cam_head) == 0:
-        return SeenAgain(T_cam_head, torch.zeros(0), T_cam_head.new_zeros(0, 6))
-    regions = regions_of_poses(T_cam_head)
-    numbers = network(render_crops(image_rgb, regions, camera))
-    cells, sigma = read_regions(numbers.cpu().to(camera.f))
-    T = poses_of_regions(cells, regions)
-    scores = (cells.score + score_offset).sigmoid()
+        return SeenAgain(T_cam_head, first, T_cam_head.new_zeros(0, 6))
+    # Drawn finer, as in training: a large head would be aliased.
+    fine = render_crops(image_rgb, regions_of_poses(T_cam_head, 2 * REGION_PX), camera)
+    cells, sigma = read_regions(network(F.avg_pool2d(fine, 2)).cpu().to(camera.f))
+    T = poses_of_regions(cells, regions_of_poses(T_cam_head))
+    return SeenAgain(T, first + cells.score, sigma)
+
+
+def _each_once(heads: SeenAgain, camera: Camera) -> Tensor:
+    """Indices of the heads whose middle is in the picture, each once, surest first."""
+    T = heads.T_cam_head
     in_image, visible = cells_of_poses(T, camera)
-    usable = (visible & T.isfinite().all(-1).all(-1)).nonzero()[:, 0]
-    heads = usable[nms(head_boxes(in_image)[usable], scores[usable], max_iou)]
-    return SeenAgain(T[heads], scores[heads].float(), sigma[heads])
+    end = in_image.uv.new_tensor([camera.width, camera.height]) - 0.5
+    inside = ((in_image.uv > -0.5) & (in_image.uv < end)).all(-1)
+    usable = (visible & inside & T.isfinite().all(-1).all(-1)).nonzero()[:, 0]
+    return usable[nms(head_boxes(in_image)[usable], heads.logits[usable], SAME_HEAD_IOU)]
 
 
 def packaged_region_pose(device: torch.device | str = 'cpu') -> MirrorAveraged:
@@ -236,10 +274,4 @@ def packaged_region_pose(device: torch.device | str = 'cpu') -> MirrorAveraged:
     Raises:
         WeightsError: the weights file is missing or damaged.
     """
-    network, weights = MirrorAveraged(RegionPose()), load_weights('region_pose')
-    state = {name: value for name, value in weights.items() if name.startswith('network.')}
-    counters = {n: c for n, c in network.state_dict().items() if n.endswith('_tracked')}
-    network.load_state_dict(state | counters)
-    network.requires_grad_(False).eval()
-    # torch's stubs lack this argument.
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return MirrorAveraged(with_packaged_weights(RegionPose(PACKAGED), 'region_pose', device))

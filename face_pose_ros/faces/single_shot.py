@@ -5,10 +5,9 @@ where the pose puts the head's points, not a second regression that could disagr
 
 What differs from the paper, and why:
 
-- No proposals and no second stage. Every cell of three grids says whether it holds the middle of a
-  head and which pose that head has (as FCOS, Tian et al. 2019, does with boxes). A head's cells
-  follow from its size, so there is nothing for a region proposal network to do, and nothing waits
-  for the number of faces.
+- No anchors. Every cell of three grids says whether it holds the middle of a head and which pose
+  that head has (as FCOS, Tian et al. 2019, does with boxes). A head's cells follow from its size.
+- These poses are the proposals. The second stage is in `faces.region_pose`.
 - A cell's pose is that of the *box camera*, the camera turned towards the head's middle, and goes
   to the full camera by that exact rotation (`faces.box_camera`), through any lens. The paper's
   rotation is a shear made orthogonal again; its focal length is a guess, so its metres are units.
@@ -34,11 +33,15 @@ from face_pose_ros.faces.box_camera import box_rotation, pixels_per_radian
 from face_pose_ros.faces.nms import nms
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.weights import load_weights
+from face_pose_ros.weights import with_packaged_weights
 
 HEAD_SIZE_M = 0.24  # the mean head's height: the apparent size is in this unit
 # Middle of the head in the head frame [m]: near it from wherever a head is seen.
 HEAD_CENTRE = (-0.07, 0.0, -0.01)
+# More intersection over union of two `head_boxes` means the same head: the boxes of one face that
+# is turned wrongly lie apart.
+SAME_HEAD_IOU = 0.4
+_MAX_PROPOSALS = 400  # the best ones, before suppression
 _NUMBERS = 10  # score, u, v, log size, two columns of the rotation
 
 # R_box_head of a face that looks into the camera: an untrained network's answer.
@@ -154,14 +157,7 @@ def packaged_single_shot(device: torch.device | str = 'cpu') -> SingleShot:
     Raises:
         WeightsError: the weights file is missing or damaged.
     """
-    network, prefix = SingleShot(PACKAGED), 'network.'
-    weights = load_weights('single_shot')
-    state = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
-    counters = {n: c for n, c in network.state_dict().items() if n.endswith('_tracked')}
-    network.load_state_dict(state | counters)
-    network.requires_grad_(False).eval()
-    # torch's stubs lack this argument.
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return with_packaged_weights(SingleShot(PACKAGED), 'single_shot', device)
 
 
 def cell_poses(outputs: Sequence[Tensor]) -> CellPoses:
@@ -241,8 +237,6 @@ def decode_faces(
     camera: Camera,
     xyz_head: Tensor,
     score_threshold: float,
-    max_iou: float = 0.4,
-    max_proposals: int = 400,
 ) -> PosedFaces:
     """Faces of one image, of all its cells (M, ...).
 
@@ -251,18 +245,15 @@ def decode_faces(
         camera: Of the picture, float64.
         xyz_head: (P, 3) m, points of the mean face, whose bounds are the box.
         score_threshold: In (0, 1).
-        max_iou: More intersection over union with a better one's `head_boxes` means the same face:
-            the boxes of a face turned wrongly lie apart.
-        max_proposals: The best ones, before suppression.
     """
-    best = cells.score.sigmoid().topk(min(max_proposals, len(cells.score)))
+    best = cells.score.sigmoid().topk(min(_MAX_PROPOSALS, len(cells.score)))
     kept = best.indices[best.values > score_threshold]
     cells = CellPoses(*(field[kept] for field in cells))
     T, valid = poses_in_camera(cells, camera)
     boxes = boxes_of_poses(T, xyz_head.to(T), camera)
     usable = (valid & boxes.isfinite().all(-1)).nonzero()[:, 0]
     scores = cells.score.sigmoid()[usable]
-    faces = usable[nms(head_boxes(cells)[usable], scores, max_iou)]
+    faces = usable[nms(head_boxes(cells)[usable], scores, SAME_HEAD_IOU)]
     return PosedFaces(T[faces], boxes[faces], cells.score.sigmoid()[faces])
 
 

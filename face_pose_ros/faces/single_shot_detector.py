@@ -25,6 +25,7 @@ from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.types import CoarsePoses, Faces
 
+_SMALLER = 0.8
 # Points of the Face Mesh whose means are the anchors of `Faces`, in their order.
 _ANCHORS = ((33, 133), (263, 362), (1, 1), (13, 14), (234, 234), (454, 454))
 
@@ -66,7 +67,7 @@ class SingleShotDetector:
         Args:
             image_rgb: (H, W, 3) uint8 RGB in [0, 255], H and W at least 64, on the network's
                 device.
-            camera: The camera that took it, float64, on the same device.
+            camera: The camera that took it, float64, on the CPU.
 
         Returns:
             N >= 0 faces with coarse poses, best first, on the CPU, in full-image pixels, boxes as
@@ -84,40 +85,35 @@ class SingleShotDetector:
             )
         size = input_size(height, width, self.options)
         cells = cells_of_picture(self.network, scaled_picture(image_rgb, size))
-        cells = CellPoses(*(field[0].cpu() for field in cells))
-        # What follows are a few hundred numbers.
-        camera = camera.to('cpu')
+        # From here on a CPU is faster than kernels for a few numbers each.
         proposed = decode_faces(
-            cells,
+            CellPoses(*(field[0].cpu() for field in cells)),
             camera.resize(size[1], size[0]),
             self._xyz_head,
             PROPOSED_FROM,
-            self.options.nms_iou,
         )
-        heads = look_again(
-            self.region_network,
-            image_rgb,
-            proposed.T_cam_head,
-            camera,
-            self._uncertainty.score_offset,
-            self.options.nms_iou,
+        heads = look_again(self.region_network, image_rgb, proposed, camera)
+        scores = (heads.logits + self._uncertainty.score_offset).sigmoid()
+        boxes = self._square_boxes(heads.T_cam_head, camera)
+        # A face of the smallest size looked for may be said to be a little smaller.
+        least_px = _SMALLER * self.options.min_face_px
+        large = (boxes[:, 2:] - boxes[:, :2]).amin(-1) > least_px
+        kept = (scores > self.options.score_threshold) & large & boxes.isfinite().all(-1)
+        T, _, sigma = heads.of(kept)
+        anchors, valid, _ = camera.project(se3.apply(T, self._anchors))
+        return Faces(
+            boxes[kept].float(),
+            scores[kept].float(),
+            torch.where(valid[..., None], anchors, torch.nan).float(),
+            CoarsePoses(T, self._uncertainty.of_poses(T, sigma, camera)),
         )
-        sure = heads.scores > self.options.score_threshold
-        T, scores, sigma = (field[sure] for field in heads)
-        coarse = CoarsePoses(T, self._uncertainty.of_poses(T, sigma, camera))
-        return self._faces(T, scores, camera, coarse)
 
-    def _faces(
-        self, T_cam_head: Tensor, scores: Tensor, camera: Camera, coarse: CoarsePoses
-    ) -> Faces:
-        """Boxes and anchors of poses in the camera's image."""
+    def _square_boxes(self, T_cam_head: Tensor, camera: Camera) -> Tensor:
+        """(N, 4) px, as those of `FaceDetector`."""
         bounds = boxes_of_poses(T_cam_head, self._xyz_head, camera)
         middle = 0.5 * (bounds[:, :2] + bounds[:, 2:])
         half = 0.5 * (bounds[:, 2:] - bounds[:, :2]).amax(-1, keepdim=True)
-        anchors, valid, _ = camera.project(se3.apply(T_cam_head, self._anchors))
-        anchors = torch.where(valid[..., None], anchors, torch.nan)
-        boxes = torch.cat([middle - half, middle + half], -1)
-        return Faces(boxes.float(), scores, anchors.float(), coarse)
+        return torch.cat([middle - half, middle + half], -1)
 
 
 def input_size(height: int, width: int, options: DetectorOptions) -> tuple[int, int]:

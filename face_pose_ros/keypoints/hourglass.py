@@ -29,7 +29,7 @@ from face_pose_ros.keypoints.regression import (
     mirror_averaged,
     read_regression,
 )
-from face_pose_ros.weights import load_weights
+from face_pose_ros.weights import load_weights, with_packaged_weights
 
 
 @dataclass(frozen=True)
@@ -266,11 +266,9 @@ def packaged_hourglass(device: torch.device | str = 'cpu') -> PackagedHourglass:
     Raises:
         WeightsError: the weights file is missing or damaged.
     """
-    hourglass, weights = PackagedHourglass(), load_weights('hourglass')
-    hourglass.load_state_dict({n: v for n, v in weights.items() if n.startswith('network.')})
-    hourglass.requires_grad_(False).eval()
-    # torch's stubs lack this argument.
-    return hourglass.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    hourglass = PackagedHourglass()
+    with_packaged_weights(hourglass.network, 'hourglass', device)
+    return hourglass.to(device).eval()
 
 
 def read_packaged(numbers: Tensor) -> CropKeypoints:

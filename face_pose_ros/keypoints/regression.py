@@ -127,10 +127,11 @@ def mirror_averaged(network: Callable[[Tensor], Tensor], crop: Tensor, mirror: T
 def of_mirrored(numbers: Tensor, mirror: Tensor) -> Tensor:
     """What the numbers (N, 5 K + 6) of mirrored crops say of the crops."""
     points = numbers[:, :-6].unflatten(1, (-1, _NUMBERS))[:, mirror]
-    points = points * points.new_tensor([-1, 1, 1, 1, -1])
+    # Not by constants: a CUDA graph can't take them from the CPU.
+    points = torch.cat([-points[..., :1], points[..., 1:4], -points[..., 4:]], -1)
     # The camera's x and the head's y change sign: of the second column all but the camera's x.
-    columns = numbers[:, -6:] * numbers.new_tensor([-1, 1, 1, 1, -1, -1])
-    return torch.cat([points.flatten(1), columns], 1)
+    x, same, other = numbers[:, -6:].split([1, 3, 2], 1)
+    return torch.cat([points.flatten(1), -x, same, -other], 1)
 
 
 def _confidence(cov_uv: Tensor, size_px: int) -> Tensor:

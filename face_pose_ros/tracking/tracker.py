@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import torch
 
+from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.tracking import linalg
 from face_pose_ros.tracking.association import associate
 from face_pose_ros.tracking.filter import FilterOptions, PoseFilter
@@ -53,15 +55,29 @@ class _Person:
     filter: PoseFilter
     memory: ShapeMemory
     identity: Array  # (I,) coefficients for which the filter's pose holds
-    keypoints_uv: Array  # (K, 2) px
+    keypoints_uv: Array  # (K, 2) px; NaN: outside of the last image's camera
     seen_s: float
     velocity_px_s: Array  # (2,) of the keypoints' middle
 
     def see(self, keypoints_uv: Array, stamp_s: float) -> None:
         """Note where the keypoints (K, 2) are, and how fast they have come there."""
         moved_px = keypoints_uv.mean(0) - self.keypoints_uv.mean(0)
+        if not np.isfinite(moved_px).all():
+            moved_px = np.zeros(2)
         self.velocity_px_s = moved_px / max(stamp_s - self.seen_s, _MIN_INTERVAL_S)
         self.keypoints_uv, self.seen_s = keypoints_uv, stamp_s
+
+    def carry(self, before: Camera, after: Camera) -> None:
+        """Move the keypoints to another camera's pixels; NaN where it does not see them all."""
+        seconds_ahead = 0.01
+        middle = self.keypoints_uv.mean(0)
+        ahead = middle + seconds_ahead * self.velocity_px_s
+        points = torch.from_numpy(np.concatenate([self.keypoints_uv, [middle, ahead]]))
+        rays, had_rays = before.unproject(points)
+        uv, seen, _ = after.project(rays)
+        moved = torch.where((had_rays & seen).all(), uv, torch.nan).numpy()
+        self.keypoints_uv = moved[:-2]
+        self.velocity_px_s = (moved[-1] - moved[-2]) / seconds_ahead
 
 
 class Tracker:
@@ -88,6 +104,7 @@ class Tracker:
         self._people: list[_Person] = []
         self._count = 0
         self.stamp_s = -np.inf  # of the last image
+        self._camera: Camera | None = None  # likewise
 
     def configure(self, options: TrackerOptions, prior: Shape) -> None:
         """Go on with other options; a person's shape is remembered as it was."""
@@ -106,8 +123,12 @@ class Tracker:
         return [person.id for person in self._people]
 
     def known_faces(self, max_age_s: float) -> KnownFaces:
-        """The faces seen at most max_age_s [s] before the last `advance`."""
-        recent = [p for p in self._people if p.seen_s >= self.stamp_s - max_age_s]
+        """The faces seen at most max_age_s [s] before the last `advance`, where it is known."""
+        recent = [
+            person
+            for person in self._people
+            if person.seen_s >= self.stamp_s - max_age_s and np.isfinite(person.keypoints_uv).all()
+        ]
         return KnownFaces(
             tuple(person.id for person in recent),
             np.array(
@@ -121,15 +142,20 @@ class Tracker:
             ).reshape(-1, 4, 4),
         )
 
-    def move_keypoints(self, moved: Callable[[Array], Array]) -> None:
-        """Look for everybody elsewhere: the next image has other pixels.
+    def look_through(self, camera: Camera) -> bool:
+        """Note the camera of the next image, and whether it is another one than before.
+
+        What was seen through another lens, or in pictures of another size, is carried by its rays.
 
         Args:
-            moved: Pixels (K, 2) of the last image -> pixels (K, 2) of the next one.
+            camera: Float64, on the CPU.
         """
+        before, self._camera = self._camera, camera
+        if before is None or before.equals(camera):
+            return False
         for person in self._people:
-            person.keypoints_uv = moved(person.keypoints_uv)
-            person.velocity_px_s = np.zeros(2)
+            person.carry(before, camera)
+        return True
 
     def shape_of(self, person_id: str) -> Shape:
         """What is known of a person's shape, expressions faded up to the last `advance`.

@@ -37,7 +37,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class CropBatch(Batch):
-    """B crops of one head each; K keypoints."""
+    """B crops of one head each, or of proposals that may be none; K keypoints."""
 
     pictures: Tensor  # (B, 3, S, S) uint8 RGB
     uv: Tensor  # (B, K, 2) float32, px of the crop; may lie outside of it; NaN: not known
@@ -45,8 +45,8 @@ class CropBatch(Batch):
     xyz_head: Tensor  # (B, K, 3) float64, m, of this person; NaN: not known
     f: Tensor  # (B,) float64, focal length of the crop's camera [px]
     c: Tensor  # (B, 2) float64, its principal point [px]
-    T_crop_head: Tensor  # (B, 4, 4) float64
-    head_size_px: Tensor  # (B,) float32, of a head of 0.24 m
+    T_crop_head: Tensor  # (B, 4, 4) float64; NaN: no head
+    head_size_px: Tensor  # (B,) float32, of a head of 0.24 m; NaN: not known
 
     @classmethod
     def from_labels(

@@ -105,7 +105,7 @@ def main(args: Sequence[str] | None = None) -> None:
         task, config, _ = load_trained(options.checkpoint, DataOptions())
         if not isinstance(task, RegionTask):
             raise DataError(f'{options.checkpoint}: expected a network of regions')
-        detect = task.detector(task.network, amp=False)
+        detect = task.detector(task.network)
         answers, others = (
             answers_of(detect, SceneSource(folders).in_order(8), config.single_shot_loss, 'cpu')
             for folders in (options.data, options.check)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
+from face_pose_ros.weights import read_safetensors
 
 
 class CheckpointError(Exception):
@@ -28,6 +32,36 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
 def checkpoints(folder: Path) -> list[Path]:
     """The complete checkpoints of a folder, oldest first."""
     return sorted(folder.glob('checkpoint_*.pt'))
+
+
+class Beginning(NamedTuple):
+    """A trained network with whose layers another one may begin."""
+
+    weights: dict[str, Tensor]  # averaged
+    history: dict[str, Any]  # for the card of the other one
+
+
+def load_beginning(path: Path) -> Beginning:
+    """Of a checkpoint, or of the .safetensors file that `training.export` made of one.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged.
+    """
+    if path.suffix != '.safetensors':
+        state = load_checkpoint(path)
+        keys = 'config', 'step', 'world', 'commit', 'initial'
+        return Beginning(state['average'], {key: state.get(key) for key in keys})
+    try:
+        content = path.read_bytes()
+        tensors = read_safetensors(content)
+    except OSError as error:
+        raise CheckpointError(f'{path}: {error.strerror}') from None
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f'{path}: not exported weights ({error})') from error
+    prefix = 'network.'
+    weights = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Beginning(weights, {'file': path.name, 'sha256': sha256})
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -70,7 +70,8 @@ class TrainConfig:
     windows: WindowOptions = field(default_factory=WindowOptions)  # of scenes
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     accumulate: int = 1  # micro-batches per step
-    initial: str = ''  # checkpoint to begin with: its averaged weights, where layers are the same
+    # Checkpoint or exported .safetensors to begin with: its weights, where layers are the same.
+    initial: str = ''
     seed: int = 0
     device: str = 'cpu'
     amp: bool = False  # bfloat16 where it is safe

@@ -2,7 +2,8 @@
 
     python -m face_pose_ros.training.evaluate CHECKPOINT --data FOLDER ... --aflw2000 FOLDER
 
-CHECKPOINT is a file, or a folder whose newest one counts. FOLDERs of --data hold rendered shards.
+CHECKPOINT is a file, or a folder whose newest one counts; or the word packaged: both looks of the
+packaged single-shot detector, on scenes. FOLDERs of --data hold rendered shards.
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ import torch
 from face_pose_ros.evaluation import metrics
 from face_pose_ros.evaluation.aflw2000_samples import load_samples
 from face_pose_ros.evaluation.data_error import DataError
+from face_pose_ros.faces.region_pose import packaged_region_pose
+from face_pose_ros.faces.single_shot import packaged_single_shot
 from face_pose_ros.keypoints.hourglass import StackedHourglass
 from face_pose_ros.training.checkpoints import CheckpointError, load_checkpoint
 from face_pose_ros.training.config import DataOptions, TrainConfig, config_from_dict
 from face_pose_ros.training.evaluate_photos import score_aflw2000
-from face_pose_ros.training.head_shape import head_model
+from face_pose_ros.training.evaluate_scenes import at_first_look, at_second_look, evaluate_scenes
+from face_pose_ros.training.head_shape import face_points, head_model
+from face_pose_ros.training.scenes import SceneSource
 from face_pose_ros.training.shards import ShardError
+from face_pose_ros.training.single_shot_losses import SingleShotLossOptions
 from face_pose_ros.training.tasks import Task, make_task
 
 
@@ -42,6 +48,25 @@ def load_trained(path: Path, data: DataOptions) -> tuple[Task, TrainConfig, dict
     return task, config, state
 
 
+def evaluate_packaged(data: DataOptions) -> dict[str, dict[str, dict[str, float]]]:
+    """Tables of the packaged single-shot detector, with and without its second look."""
+    first, face = packaged_single_shot(), face_points()
+    looks = {
+        'first look': at_first_look(first, face, amp=False),
+        'both looks': at_second_look(first, packaged_region_pose(), face),
+    }
+    return {
+        f'{folder}, {name}': evaluate_scenes(
+            detect,
+            SceneSource([folder], data.validation_pictures).in_order(8),
+            SingleShotLossOptions(),
+            'cpu',
+        )
+        for folder in data.validation
+        for name, detect in looks.items()
+    }
+
+
 def table(rows: dict[str, dict[str, float]]) -> str:
     """Bins below each other, figures beside each other."""
     names = list(rows['all'])
@@ -56,7 +81,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 def main(args: Sequence[str] | None = None) -> None:
     """Print, and write if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint', type=Path)
+    parser.add_argument('checkpoint', type=Path, help='file, folder, or the word packaged')
     parser.add_argument('--data', nargs='*', default=[], help='folders of rendered shards')
     parser.add_argument('--pictures', type=int, default=4000, help='of each folder, at most')
     parser.add_argument('--aflw2000', type=Path, help='folder as evaluation.aflw2000 wants it')
@@ -67,19 +92,24 @@ def main(args: Sequence[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     try:
         data = DataOptions(validation=tuple(options.data), validation_pictures=options.pictures)
+        if str(options.checkpoint) == 'packaged':
+            for name, rows in evaluate_packaged(data).items():
+                print(f'\n{name}\n{table(rows)}')
+            return
         task, config, state = load_trained(options.checkpoint, data)
         figures: dict[str, Any] = {'step': state['step'], 'data': task.validate(task.network)}
         print(f'step {state["step"]}')
         for name, rows in figures['data'].items():
             print(f'\n{name}\n{table(rows)}')
         if options.aflw2000 is not None:
-            assert isinstance(task.network, StackedHourglass)
+            if not isinstance(task.network, StackedHourglass):
+                raise DataError(f'{options.checkpoint}: --aflw2000 needs that of an hourglass')
             shape = {k.removeprefix('shape.'): v for k, v in state['extra'].items()}
             model = head_model(shape)
             samples = load_samples(options.aflw2000)
-            rows = score_aflw2000(task.network, model, samples, config.amp)
-            figures['aflw2000'] = [asdict(row) for row in rows]
-            print('\n' + metrics.text({'AFLW2000-3D, the network alone': rows}))
+            bins = score_aflw2000(task.network, model, samples, config.amp)
+            figures['aflw2000'] = [asdict(row) for row in bins]
+            print('\n' + metrics.text({'AFLW2000-3D, the network alone': bins}))
     except (CheckpointError, DataError, ShardError) as error:
         parser.error(str(error))
     if options.json:

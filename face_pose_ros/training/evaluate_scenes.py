@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,59 +59,52 @@ Detect = Callable[[SceneBatch], list[SeenAgain]]
 
 def at_first_look(network: nn.Module, xyz_head: Tensor, amp: bool) -> Detect:
     """The single-shot network alone, which does not say how sure it is."""
-    propose = _proposing(network, xyz_head, amp, min_score=0.02)
 
     def detect(batch: SceneBatch) -> list[SeenAgain]:
+        proposed = _proposed(network, batch, xyz_head, amp, min_score=0.02)
         return [
-            SeenAgain(faces.T_cam_head, faces.scores, torch.ones(len(faces.scores), 6).double())
-            for faces in propose(batch)
+            SeenAgain(
+                faces.T_cam_head,
+                faces.scores.double().logit(eps=1e-6),
+                torch.ones(len(faces.scores), 6, dtype=torch.float64),
+            )
+            for faces in proposed
         ]
 
     return detect
 
 
-def at_second_look(
-    network: nn.Module, region_network: nn.Module, xyz_head: Tensor, amp: bool
-) -> Detect:
-    """The single-shot network and that of its regions."""
-    propose = _proposing(network, xyz_head, amp, PROPOSED_FROM)
-
-    def read(regions: Tensor) -> Tensor:
-        with torch.autocast(regions.device.type, torch.bfloat16, enabled=amp):
-            return region_network(regions)
+def at_second_look(network: nn.Module, region_network: nn.Module, xyz_head: Tensor) -> Detect:
+    """The single-shot network and that of its regions, as the detector runs them."""
 
     def detect(batch: SceneBatch) -> list[SeenAgain]:
         images = (255 * batch.pictures).round().byte().permute(0, 2, 3, 1)
-        proposed = zip(images, propose(batch), batch.to('cpu').camera_list(), strict=True)
+        proposed = _proposed(network, batch, xyz_head, amp=False, min_score=PROPOSED_FROM)
+        each = zip(images, proposed, batch.camera_list(), strict=True)
         return [
-            look_again(read, image.contiguous(), faces.T_cam_head.cpu(), camera)
-            for image, faces, camera in proposed
+            look_again(region_network, image.contiguous(), faces, camera.to('cpu'))
+            for image, faces, camera in each
         ]
 
     return detect
 
 
-def _proposing(
-    network: nn.Module, xyz_head: Tensor, amp: bool, min_score: float
-) -> Callable[[SceneBatch], list[PosedFaces]]:
-    def propose(batch: SceneBatch) -> list[PosedFaces]:
-        with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=amp):
-            cells = cells_of_picture(network, batch.pictures)
-        return [
-            decode_faces(
-                CellPoses(*(field[i] for field in cells)),
-                camera,
-                xyz_head.to(batch.f.device),
-                min_score,
-            )
-            for i, camera in enumerate(batch.camera_list())
-        ]
-
-    return propose
+def _proposed(
+    network: nn.Module, batch: SceneBatch, xyz_head: Tensor, amp: bool, min_score: float
+) -> list[PosedFaces]:
+    """Faces of each picture, on the CPU."""
+    with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=amp):
+        cells = cells_of_picture(network, batch.pictures)
+    return [
+        decode_faces(
+            CellPoses(*(field[i].cpu() for field in cells)), camera.to('cpu'), xyz_head, min_score
+        )
+        for i, camera in enumerate(batch.camera_list())
+    ]
 
 
 def evaluate_scenes(
-    detect: Detect, batches: list[Any], options: SingleShotLossOptions, device: str
+    detect: Detect, batches: Iterable[SceneBatch], options: SingleShotLossOptions, device: str
 ) -> dict[str, dict[str, float]]:
     """Recall and pose errors at one false answer per ten pictures, by apparent head size.
 
@@ -129,7 +122,7 @@ def evaluate_scenes(
 
 
 def answers_of(
-    detect: Detect, batches: list[Any], options: SingleShotLossOptions, device: str
+    detect: Detect, batches: Iterable[SceneBatch], options: SingleShotLossOptions, device: str
 ) -> Answers:
     """Compare what is detected in pictures with what they show; see `evaluate_scenes`."""
     parts, false, pictures = [], [], 0
@@ -142,7 +135,6 @@ def answers_of(
             said = detect(batch)
         batch = batch.to('cpu')
         for i, (faces, camera) in enumerate(zip(said, batch.camera_list(), strict=True)):
-            faces = SeenAgain(*(field.cpu() for field in faces))
             mine = batch.image_index == i
             rows, wrong = _match(faces, batch, mine, camera, options)
             parts.append(rows)
@@ -173,18 +165,19 @@ def _match(
     score, log_size = T.new_zeros(len(T)), T.new_zeros(len(T))
     error, sigma = T.new_full((len(T), 6), torch.nan), T.new_ones(len(T), 6)
     false = []
-    for j in range(len(faces.scores)):
+    scores = faces.logits.sigmoid()
+    for j in range(len(scores)):
         fits = (iou[:, j] >= _MIN_IOU) & (score == 0)
         if bool(fits.any()):
             head = int(torch.where(fits, iou[:, j], -1.0).argmax())
-            score[head] = faces.scores[j]
+            score[head] = scores[j]
             pair = faces.T_cam_head[j : j + 1], T[head : head + 1]
             error[head], log_size[head] = (x[0] for x in normalised_errors(*pair, camera))
             sigma[head] = faces.sigma[j]
         elif not bool((iou[:, j] >= _MIN_IOU).any()):
-            false.append(faces.scores[j])
+            false.append(scores[j])
     rows = [field[wanted] for field in (size_px, score, error, log_size, sigma)]
-    return rows, torch.stack(false) if false else faces.scores[:0]
+    return rows, torch.stack(false) if false else scores[:0]
 
 
 def _row(answers: Answers, these: Tensor) -> dict[str, float]:

@@ -93,6 +93,10 @@ def card(name: str, state: dict[str, Any], content: bytes, figures: dict[str, An
 
 def _history(state: dict[str, Any], before: str = '') -> list[str]:
     """Rows of the card: this training, and those whose layers it began with."""
+    if 'sha256' in state:
+        return [
+            f'| {before}exported as | {state["file"]}, sha256 {state["sha256"]}: see its card |'
+        ]
     config = state['config']
     pictures = state['step'] * config['batch'] * config['accumulate'] * state['world']
     rows = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 
 
@@ -32,6 +33,11 @@ def fit_head_shape(xyz_head: Tensor, modes: int) -> dict[str, Tensor]:
         'modes': components.view(-1, *mean.shape),
         'size_sigma': torch.as_tensor(deformable_face().size_sigma, dtype=mean.dtype),
     }
+
+
+def face_points() -> Tensor:
+    """(56, 3) m, points of the mean face whose bounds are its box."""
+    return deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
 
 
 def head_model(shape: dict[str, Tensor], device: str = 'cpu') -> FaceModel:

@@ -34,18 +34,19 @@ from face_pose_ros.faces.single_shot_levels import cells_of_picture
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.crop import render_crops
-from face_pose_ros.pose.face_model import deformable_face
+from face_pose_ros.training.batches import complete_shards
 from face_pose_ros.training.export import commit_of_code
-from face_pose_ros.training.scenes import SceneBatch, SceneSource
+from face_pose_ros.training.head_shape import face_points
+from face_pose_ros.training.scenes import SceneBatch
 from face_pose_ros.training.shards import (
     Shard,
     ShardError,
     read_manifest,
-    shard_folder,
     write_manifest,
     write_shard,
 )
 from face_pose_ros.training.single_shot_losses import SingleShotLossOptions, is_wanted
+from face_pose_ros.weights import SHA256
 
 CROP_PX = 128
 # Unsurer ones than the detector looks at again, so that there are enough that are wrong.
@@ -64,7 +65,12 @@ class Regions(NamedTuple):
 
 
 def cut_out(
-    network: nn.Module, image_rgb: Tensor, camera: Camera, T_true: Tensor, visible: Tensor
+    network: nn.Module,
+    image_rgb: Tensor,
+    camera: Camera,
+    T_true: Tensor,
+    visible: Tensor,
+    xyz_head: Tensor,
 ) -> Regions:
     """Regions of the proposals of one picture.
 
@@ -74,10 +80,10 @@ def cut_out(
         camera: Of the picture.
         T_true: (J, 4, 4) heads in it.
         visible: (J,) how much of each is seen, in [0, 1].
+        xyz_head: (P, 3) m, see `decode_faces`.
     """
     picture = image_rgb.permute(2, 0, 1)[None].float() / 255
     cells = CellPoses(*(field[0] for field in cells_of_picture(network, picture)))
-    xyz_head = deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
     T = decode_faces(cells, camera, xyz_head, _MIN_SCORE).T_cam_head
     truth, seen = cells_of_poses(T_true, camera)
     size = image_rgb.shape[0], image_rgb.shape[1]
@@ -120,13 +126,14 @@ def labels_of(regions: Sequence[Regions]) -> dict[str, Any]:
     }
 
 
-def _regions_of(network: nn.Module, batch: SceneBatch) -> list[Regions]:
+def regions_of(network: nn.Module, batch: SceneBatch, xyz_head: Tensor) -> list[Regions]:
+    """Of each picture of a batch; other arguments as in `cut_out`."""
     regions = []
     for i, camera in enumerate(batch.camera_list()):
         mine = batch.image_index == i
         image = batch.pictures[i].permute(1, 2, 0).contiguous()
-        visible = batch.visible_fraction[mine]
-        regions.append(cut_out(network, image, camera, batch.T_cam_head[mine], visible))
+        heads = batch.T_cam_head[mine], batch.visible_fraction[mine]
+        regions.append(cut_out(network, image, camera, *heads, xyz_head))
     return regions
 
 
@@ -136,17 +143,25 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('scenes', type=Path, help='folder of rendered scenes')
     parser.add_argument('--out', type=Path, required=True, help='folder for the shards')
     options = parser.parse_args(args)
-    network = packaged_single_shot()
+    network, xyz_head = packaged_single_shot(), face_points()
     try:
-        source = SceneSource([str(options.scenes)])
+        shards = list(complete_shards([str(options.scenes)], None))
         manifest = read_manifest(options.scenes)
-        manifest |= {'kind': 'proposals', 'scenes_commit': manifest['commit']}
+        manifest |= {
+            'kind': 'proposals',
+            'scenes_commit': manifest['commit'],
+            'proposed_by': SHA256['single_shot'],
+        }
         write_manifest(options.out, manifest | {'commit': commit_of_code()})
         with torch.inference_mode():
-            for number, batch in enumerate(tqdm(source.in_order(64), unit='shard')):
-                folder = shard_folder(options.out, number)
+            for shard, count in tqdm(shards, unit='shard'):
+                # Under the scenes' number: others may be completed later.
+                folder = options.out / shard.folder.name
                 if not Shard(folder).is_complete:
-                    regions = _regions_of(network, batch)
+                    batch = SceneBatch.from_labels(
+                        np.asarray(shard.pictures), np.arange(count), shard.labels
+                    )
+                    regions = regions_of(network, batch, xyz_head)
                     pictures = np.concatenate([r.pictures for r in regions])
                     write_shard(folder, pictures, labels_of(regions))
     except (DataError, ShardError) as error:

@@ -77,7 +77,8 @@ def negative_log_likelihood(
 ) -> Tensor:
     """(N,) of the normalised errors under the stated sigma; its gradient is that of sigma alone.
 
-    The errors are those of `faces.head_uncertainty`, to first order.
+    The errors are about those of `faces.head_uncertainty`; the rotation is told in the box cameras
+    of both middles, which differ by a small turn.
     """
     across = (truth.uv - said.cells.uv) / truth.log_size.exp()[:, None]
     along = (said.cells.log_size - truth.log_size)[:, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,13 +118,11 @@ class SceneSource:
         rows = np.random.default_rng((seed, epoch, shard)).permutation(self._shards[shard][2])
         return self._batch(shard, rows[part * count : (part + 1) * count])
 
-    def in_order(self, count: int) -> list[SceneBatch]:
+    def in_order(self, count: int) -> Iterator[SceneBatch]:
         """All pictures in batches of at most `count`, read when they are asked for."""
-        return [
-            self._batch(s, np.arange(first, min(first + count, n)))
-            for s, (_, _, n) in enumerate(self._shards)
-            for first in range(0, n, count)
-        ]
+        for s, (_, _, n) in enumerate(self._shards):
+            for first in range(0, n, count):
+                yield self._batch(s, np.arange(first, min(first + count, n)))
 
     def _batch(self, shard: int, rows: NDArray[np.int64]) -> SceneBatch:
         pictures, labels, _ = self._shards[shard]

@@ -16,7 +16,6 @@ from face_pose_ros.faces.region_pose import REGION_PX, MirrorAveraged, RegionPos
 from face_pose_ros.faces.single_shot import SingleShot, packaged_single_shot
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import StackedHourglass
-from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.training.augment import move_crops, photometric
 from face_pose_ros.training.batches import CropBatch, Crops, CropSource, epoch_indices
 from face_pose_ros.training.config import TrainConfig
@@ -28,7 +27,7 @@ from face_pose_ros.training.evaluate_scenes import (
     at_second_look,
     evaluate_scenes,
 )
-from face_pose_ros.training.head_shape import fit_head_shape, head_model
+from face_pose_ros.training.head_shape import face_points, fit_head_shape, head_model
 from face_pose_ros.training.losses import hourglass_losses
 from face_pose_ros.training.region_losses import region_losses
 from face_pose_ros.training.scenes import SceneBatch, SceneSource
@@ -175,7 +174,7 @@ class SingleShotTask:
             limit = config.data.validation_pictures
             validation = {f: SceneSource([f], limit) for f in config.data.validation}
         self._validation = validation
-        self._face = _face_points() if xyz_head is None else xyz_head
+        self._face = face_points() if xyz_head is None else xyz_head
 
     def batch(self, micro_batch: int) -> SceneBatch:
         """See `Task`."""
@@ -238,7 +237,7 @@ class RegionTask:
             validation = {f: SceneSource([f], limit) for f in config.data.validation}
         self._validation = validation
         self._mirror = torch.from_numpy(semantic.MIRROR if mirror is None else mirror)
-        self._face = _face_points()
+        self._face = face_points()
 
     def batch(self, micro_batch: int) -> CropBatch:
         """See `Task`."""
@@ -256,20 +255,18 @@ class RegionTask:
         calibrated = self._face[::8].float().to(batch.f.device)
         return region_losses(numbers, batch, calibrated, config.region_pose_loss)
 
-    def detector(self, network: nn.Module, amp: bool) -> Detect:
-        """Both looks; the network in evaluation mode."""
+    def detector(self, network: nn.Module) -> Detect:
+        """Both looks; the network in evaluation mode, on any device."""
         assert isinstance(network, RegionPose)
-        first = packaged_single_shot(self.config.device)
-        return at_second_look(first, MirrorAveraged(network), self._face, amp)
+        first = packaged_single_shot(next(network.parameters()).device)
+        return at_second_look(first, MirrorAveraged(network), self._face)
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
         """See `Task`."""
-        config = self.config
-        detect = self.detector(network, config.amp)
+        config, detect = self.config, self.detector(network)
+        device = str(next(network.parameters()).device)
         return {
-            name: evaluate_scenes(
-                detect, source.in_order(8), config.single_shot_loss, config.device
-            )
+            name: evaluate_scenes(detect, source.in_order(8), config.single_shot_loss, device)
             for name, source in self._validation.items()
         }
 
@@ -286,11 +283,6 @@ def moved_micro_batch(
     indices = epoch_indices(number * count, count, len(source), config.seed)
     generator = torch.Generator().manual_seed(_MOVES + (config.seed << 40) + number)
     return move_crops(source.batch(indices), mirror, config.augment, size_px, generator)
-
-
-def _face_points() -> Tensor:
-    """(56, 3) m, points of the mean face whose bounds are its box."""
-    return deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
 
 
 def make_task(config: TrainConfig, extra: dict[str, Tensor] | None = None) -> Task:

@@ -6,8 +6,9 @@
 A training goes on from the newest checkpoint of its folder, if there is one, and the result is the
 same to the last bit as if it had never stopped. `--resume FILE` starts from any checkpoint, and
 then losses, augmentation and optimiser may be others: a branch to compare. A new training may
-begin with the weights of another one that has some of its layers: `initial=CHECKPOINT`. An
-interrupt (SIGINT, SIGTERM) writes a checkpoint after the current step.
+begin with the weights of another one that has some of its layers: `initial=CHECKPOINT`, or
+`initial=face_pose_ros/weights/hourglass.safetensors`. An interrupt (SIGINT, SIGTERM) writes a
+checkpoint after the current step.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.training.checkpoints import (
     CheckpointError,
     checkpoints,
+    load_beginning,
     load_checkpoint,
     save_checkpoint,
 )
@@ -86,28 +88,27 @@ class Training:
         )
         self._upcoming: Iterator[tuple[int, Any]] | None = None
 
-    def begin_with(self, checkpoint: Path) -> None:
+    def begin_with(self, path: Path) -> None:
         """Take the averaged weights of the layers that another network has, too.
 
+        Args:
+            path: See `load_beginning`.
+
         Raises:
-            CheckpointError: There is no such checkpoint, or no such layer.
+            CheckpointError: There is no such network, or it has no such layer.
         """
-        state = load_checkpoint(checkpoint)
+        other, history = load_beginning(path)
         own = self.network.state_dict()
         shared = {
             name: value
-            for name, value in state['average'].items()
+            for name, value in other.items()
             if name in own and own[name].shape == value.shape
         }
         if all(value.ndim < 2 for value in shared.values()):
-            raise CheckpointError(
-                f'{checkpoint}: no layer of its network is one of the new network'
-            )
+            raise CheckpointError(f'{path}: no layer of its network is one of the new network')
         self.network.load_state_dict(shared, strict=False)
         self.average = AveragedNetwork(self.network, self.config.optimiser.ema_decay)
-        # The history of these weights, for their card.
-        keys = 'config', 'step', 'world', 'commit', 'initial'
-        self._initial = {key: state.get(key) for key in keys}
+        self._initial = history
 
     def run_step(self) -> dict[str, float]:
         """One step of the optimiser; the terms of the loss and the length of the gradient."""

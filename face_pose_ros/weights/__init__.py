@@ -8,9 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+Network = TypeVar('Network', bound=nn.Module)
 
 SHA256 = {
     'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
@@ -19,8 +22,9 @@ SHA256 = {
     'keypoint_uncertainty': 'fd4701681f8a7fa25924108ac79944075f4a6f95a2d6feb26fef91a648e58a24',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
     'hourglass': '340d16839fd5e1d8d31fa89a588f07fb35f1e2d7f727a8171eec60ae12fce757',
+    'region_pose': 'f5a501fd5107334633a42eae607f8704eeec8b2a015776fbff7ef40007a48df5',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
-    'single_shot': '223bbc035fd45cc3abb4eff15c8de261d82a23e8b8550cea86d302638676f605',
+    'single_shot': 'bfc299131a1d46abf050ee422890c1816a1a644f5dd7c271aa62ac27d29e0c4b',
 }
 
 
@@ -59,14 +63,30 @@ def load_weights(name: str, directory: Path | str | None = None) -> dict[str, Te
             f'{path} ({len(content)} bytes) is damaged or was changed: '
             f'sha256 {found} found, {expected} expected. {remedy}'
         )
-    return _read_safetensors(content)
+    return read_safetensors(content)
+
+
+def with_packaged_weights(network: Network, name: str, device: torch.device | str) -> Network:
+    """The network with the tensors `network.*` of a file, for inference only.
+
+    Raises:
+        WeightsError: as in `load_weights`.
+    """
+    prefix = 'network.'
+    tensors = load_weights(name).items()
+    network.load_state_dict(
+        {key.removeprefix(prefix): value for key, value in tensors if key.startswith(prefix)}
+    )
+    network.requires_grad_(False).eval()
+    # torch's stubs lack this argument.
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 _DTYPES = {'F16': torch.float16, 'F32': torch.float32, 'I32': torch.int32}
 
 
-def _read_safetensors(content: bytes) -> dict[str, Tensor]:
-    """Read the format: header length (8 bytes, little-endian), JSON header, tensors.
+def read_safetensors(content: bytes) -> dict[str, Tensor]:
+    """Tensors by name of a file: header length (8 bytes, little-endian), JSON header, tensors.
 
     The library that writes these files has no rosdep key, and a robot needs no more than this.
     """

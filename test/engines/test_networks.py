@@ -75,13 +75,20 @@ def test_semantic_keypoints_are_those_of_torch(engine, reference, crops):
 
 @pytest.mark.parametrize('engine', OTHER_ENGINES)
 @torch.inference_mode()
-def test_single_shot_answers_are_those_of_torch(engine, scene):
-    torch_network, network = load_single_shot('cpu', 'torch'), load_single_shot('cpu', engine)
+def test_both_looks_of_the_single_shot_detector_are_those_of_torch(engine, scene, crops):
+    torch_networks, networks = load_single_shot('cpu', 'torch'), load_single_shot('cpu', engine)
     for picture in (scene, scene[..., :96, 128:256], scene.repeat(2, 1, 1, 1)):
-        expected, found = torch_network(0.5 * picture + 0.5), network(0.5 * picture + 0.5)
+        expected = torch_networks.cells(0.5 * picture + 0.5)
+        found = networks.cells(0.5 * picture + 0.5)
         assert len(found) == len(expected) == 3
         for a, b in zip(found, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-3)
+    regions = torch.nn.functional.avg_pool2d(crops, 4)
+    expected = torch_networks.regions(regions)
+    assert (expected[:, 0] > 0).all()  # heads
+    for rows in ([0, 1, 2], [1]):
+        found = networks.regions(regions[rows])
+        torch.testing.assert_close(found, expected[rows], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize('engine', OTHER_ENGINES)

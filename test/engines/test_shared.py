@@ -9,7 +9,7 @@ from helpers.portraits import portrait_view
 
 from face_pose_ros import FacePoseEstimator
 from face_pose_ros.engines import shared as shared_module
-from face_pose_ros.engines.networks import Networks
+from face_pose_ros.engines.networks import Networks, SingleShotNetworks
 from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.keypoints.face_mesh import FaceMeshPoints
 
@@ -41,6 +41,19 @@ class Counting:
 @pytest.fixture
 def network(monkeypatch):
     return Counting(monkeypatch)
+
+
+def test_both_looks_of_the_single_shot_detector_are_shared_with_who_wants_them(
+    network, monkeypatch
+):
+    both = SingleShotNetworks(lambda x: (x, x + 1), lambda x: 7 * x)
+    monkeypatch.setattr(shared_module, 'load_single_shot', lambda device: both)
+    shared = SharedNetworks()
+    assert shared.load('cpu').single_shot is None
+    cells, regions = shared.load('cpu', single_shot=True).single_shot
+    pictures = torch.ones(2, 3)
+    assert [x.tolist() for x in cells(pictures)] == [[[1.0] * 3] * 2, [[2.0] * 3] * 2]
+    assert regions(pictures).tolist() == [[7.0] * 3] * 2
 
 
 def in_threads(*works):

@@ -7,7 +7,7 @@ import torch
 
 from face_pose_ros.evaluation.aflw2000_samples import Sample
 from face_pose_ros.evaluation.data_error import DataError
-from face_pose_ros.evaluation.detector_recall import find, is_on, recall_lines
+from face_pose_ros.evaluation.detector_recall import find, is_on, median_ms, recall_lines
 from face_pose_ros.types import CoarsePoses, Faces
 
 FACE = torch.tensor([40.0, 50, 60, 70])
@@ -53,6 +53,7 @@ def test_the_best_box_on_the_face_counts_and_the_others_are_counted(tmp_path):
     found = find(says(boxes, [0.9, 0.4, 0.6]), samples)
     assert found.score.tolist() == pytest.approx([0.6, 0.6])
     assert found.R_cam_head[0, 0, 0] == 3  # of the third box
+    assert median_ms(says(boxes, [0.9, 0.4, 0.6]), samples) > 0
     assert found.others.tolist() == pytest.approx([0.9, 0.9])
     nothing = find(says([], []), samples)
     assert nothing.score.tolist() == [0, 0]

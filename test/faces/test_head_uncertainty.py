@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers.cameras import make_camera
-from helpers.scene import random_poses
+from helpers.scene import R_CAM_FRONTAL, random_poses
 
 from face_pose_ros.faces.head_uncertainty import HeadUncertainty, normalised_errors
 from face_pose_ros.faces.single_shot import HEAD_CENTRE, cells_of_poses, poses_in_camera
@@ -40,6 +40,21 @@ def test_errors_are_of_the_middle_of_the_head_in_its_size(generator):
     e, _ = normalised_errors(T, nearer, camera)
     assert e[:, 2].tolist() == pytest.approx([0.0202] * 40, abs=1e-4)
     assert e[:, [0, 1, 3, 4, 5]].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize('roll_deg', [0.0, 90.0, -140.0])
+def test_sideways_is_sideways_of_the_head_however_it_is_rolled(roll_deg):
+    camera = make_camera()
+    roll = torch.tensor([0.0, 0, roll_deg]).double().deg2rad()
+    T = se3.from_rt(so3.exp(roll) @ R_CAM_FRONTAL, torch.tensor([0.02, -0.03, 0.9]).double())
+    beside = T.clone()
+    beside[:3, 3] += 0.0024 * T[:3, 1]  # a hundredth of the head to its own left
+    nod = T.clone()
+    nod[:3, :3] = T[:3, :3] @ so3.exp(torch.tensor([0.0, 0.002, 0]).double())
+    nod[:3, 3] += (T[:3, :3] - nod[:3, :3]) @ T.new_tensor(HEAD_CENTRE)
+    e, _ = normalised_errors(T.expand(2, 4, 4), torch.stack([beside, nod]), camera)
+    assert e[0, :3].tolist() == pytest.approx([0.01, 0, 0], abs=5e-4)
+    assert e[1, 3:].tolist() == pytest.approx([0.002, 0, 0], abs=1e-4)
 
 
 def test_a_turn_about_the_middle_of_the_head_moves_nothing_else(generator):

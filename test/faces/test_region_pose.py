@@ -9,6 +9,7 @@ from helpers.cameras import DISTORTIONS, make_camera
 from helpers.scene import R_CAM_FRONTAL, random_poses
 
 from face_pose_ros.faces.region_pose import (
+    MOST_REGIONS,
     REGION_PX,
     REGION_SCALE,
     MirrorAveraged,
@@ -25,6 +26,7 @@ from face_pose_ros.faces.single_shot import (
     FRONTAL_COLUMNS,
     HEAD_CENTRE,
     CellPoses,
+    PosedFaces,
     cells_of_poses,
 )
 from face_pose_ros.geometry import se3, so3
@@ -142,6 +144,10 @@ def finds_the_spot(columns):
     return network
 
 
+def proposed_at(T, score):
+    return PosedFaces(T, torch.zeros(len(T), 4), torch.full((len(T),), score).double())
+
+
 @pytest.mark.parametrize('lens', ['none', 'plumb_bob_5', 'equidistant'])
 def test_a_second_look_finds_the_head_beside_the_proposal(lens):
     camera = make_camera(lens)
@@ -151,25 +157,74 @@ def test_a_second_look_finds_the_head_beside_the_proposal(lens):
     beside[:2, 3] += torch.tensor([0.03, -0.02])
     columns = torch.tensor(FRONTAL_COLUMNS).double()
     proposals = torch.stack([T, beside])
-    seen = look_again(finds_the_spot(columns), spot(T, camera), proposals, camera)
+    proposed = proposed_at(proposals, 0.6)
+    seen = look_again(finds_the_spot(columns), spot(T, camera), proposed, camera)
     # Both proposals are the same head, once.
-    assert len(seen.scores) == 1
-    assert seen.scores.tolist() == pytest.approx([0.9526], abs=1e-3)
+    assert len(seen.logits) == 1
+    # 3 of the second look and 0.405 of the first.
+    assert seen.logits.tolist() == pytest.approx([3.405], abs=1e-3)
     middle = se3.apply(seen.T_cam_head, seen.T_cam_head.new_tensor([HEAD_CENTRE]))[0, 0]
     expected = T[:3, :3] @ T.new_tensor(HEAD_CENTRE) + T[:3, 3]
     across = middle / middle.norm() - expected / expected.norm()
     assert across.norm() < 0.004
 
 
-def test_the_offset_moves_scores_and_nothing_is_no_question():
+@pytest.mark.parametrize(('score', 'regions'), [(0.6, 2), (0.005, 1)])
+def test_what_seems_to_be_a_head_is_looked_at_again_from_where_it_is(score, regions):
+    """The stand-in's answer is wrong by a tenth of how far the head is from the middle."""
+    camera = make_camera('none')
+    T = se3.from_rt(R_CAM_FRONTAL, torch.tensor([0.1, 0.05, 0.8], dtype=torch.float64))
+    beside = T.clone()[None]
+    beside[:, 0, 3] += 0.02
+    finds, shown = finds_the_spot(torch.tensor(FRONTAL_COLUMNS).double()), []
+
+    def network(pictures):
+        shown.append(len(pictures))
+        numbers = finds(pictures)
+        return torch.cat([numbers[:, :1], 0.9 * numbers[:, 1:3], numbers[:, 3:]], -1)
+
+    seen = look_again(network, spot(T, camera), proposed_at(beside, score), camera)
+    assert shown == [1] * regions
+    truth, _ = cells_of_poses(T[None], camera)
+    said, _ = cells_of_poses(seen.T_cam_head, camera)
+    off_px = float((said.uv - truth.uv).norm())
+    assert (off_px < 0.5) == (regions == 2), off_px
+
+
+def test_a_head_beyond_the_border_is_none():
+    camera = make_camera('none')
+    T = se3.from_rt(R_CAM_FRONTAL, torch.tensor([0.0, 0, 0.8], dtype=torch.float64)).repeat(
+        2, 1, 1
+    )
+    half = 0.8 * 0.5 * camera.width / float(camera.f[0])
+    T[1, 0, 3] = 1.2 * half
+    middle, image = torch.zeros(2, 16), spot(T[0], camera)
+    seen = look_again(lambda regions: middle[: len(regions)], image, proposed_at(T, 0.5), camera)
+    assert len(seen.logits) == 1
+    assert seen.T_cam_head[0, 0, 3].abs() < 0.01
+
+
+def test_nothing_is_no_question():
     camera = make_camera('none')
     T = se3.from_rt(R_CAM_FRONTAL, torch.tensor([0.0, 0, 0.8], dtype=torch.float64))[None]
-    network = finds_the_spot(torch.tensor(FRONTAL_COLUMNS).double())
-    seen = look_again(network, spot(T[0], camera), T, camera, score_offset=-3.0)
-    assert seen.scores.tolist() == pytest.approx([0.5], abs=1e-6)
-    nobody = look_again(lambda _: pytest.fail('was run'), spot(T[0], camera), T[:0], camera)
+    nobody = look_again(
+        lambda _: pytest.fail('was run'), spot(T[0], camera), proposed_at(T[:0], 0.5), camera
+    )
     assert nobody.T_cam_head.shape == (0, 4, 4)
     assert nobody.sigma.shape == (0, 6)
+
+
+def test_a_picture_full_of_proposals_takes_no_longer_than_its_best_ones():
+    camera = make_camera('none')
+    T = se3.from_rt(R_CAM_FRONTAL, torch.tensor([0.0, 0, 0.8], dtype=torch.float64))
+    many, shown = T.repeat(3 * MOST_REGIONS, 1, 1), []
+
+    def network(pictures):
+        shown.append(len(pictures))
+        return torch.full((len(pictures), 16), -9.0)
+
+    look_again(network, spot(T, camera), proposed_at(many, 0.5), camera)
+    assert shown == [MOST_REGIONS]
 
 
 def test_untrained_it_says_that_heads_look_into_their_cameras():

@@ -107,7 +107,7 @@ class Agrees:
     def __init__(self, T):
         R = regions_of_poses(T).R_cam_crop.mT @ T[:, :3, :3]
         columns = R[..., :2].mT.flatten(-2) - torch.tensor(FRONTAL_COLUMNS).double()
-        self.numbers = torch.cat([torch.tensor([[3.0, 0, 0, 0]]), columns, torch.zeros(1, 6)], -1)
+        self.numbers = torch.cat([torch.zeros(1, 4), columns, torch.zeros(1, 6)], -1)
 
     def __call__(self, regions):
         return self.numbers.expand(len(regions), -1)
@@ -215,6 +215,16 @@ def test_the_covariance_follows_the_size_in_the_image():
         assert torch.linalg.eigvalsh(covariance).min() > 0
         sigma = covariance[3:, 3:].diagonal().mean().sqrt()
         assert float(sigma) == pytest.approx(float(expected), rel=0.01)
+
+
+def test_a_face_smaller_than_those_looked_for_is_no_answer():
+    camera, T = make_camera(640, 480), make_pose()
+    image = picture_with_spot(T, camera)
+    (x1, _, x2, _) = detector_of(T, camera, DetectorOptions()).detect(image, camera).boxes_xyxy[0]
+    side = float(x2 - x1)
+    for least, found in ((1.1 * side, 1), (1.4 * side, 0)):
+        options = DetectorOptions(min_face_px=least, max_input_px=640)
+        assert len(detector_of(T, camera, options).detect(image, camera)) == found
 
 
 def test_the_score_offset_is_added_to_the_logits():

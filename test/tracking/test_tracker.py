@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tracking.people import ANYBODY, camera, ids_seen, new_tracker, pose, watch
 
+from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker, TrackerOptions
 
@@ -170,3 +171,39 @@ def test_nobody_has_an_id_that_was_lost(look, tracker):
 def test_bad_options_are_named(name, value):
     with pytest.raises(ValueError, match=f'{name} must be positive, got {value}'):
         TrackerOptions(**{name: value})
+
+
+SMALL = Camera.from_K([300, 0, 160, 0, 300, 120, 0, 0, 1], 320, 240)
+LARGE = Camera.from_K([600, 0, 320.5, 0, 600, 240.5, 0, 0, 1], 640, 480)
+
+
+def seen_at(look, uv):
+    return replace(look.see(pose(0)), keypoints_uv=np.tile(uv, (478, 1)))
+
+
+def test_keypoints_and_their_speed_are_carried_into_the_next_cameras_picture(look, tracker):
+    assert not tracker.look_through(SMALL)
+    tracker.update([seen_at(look, (100.0, 80.0))], 0.0)
+    tracker.update([seen_at(look, (102.0, 80.0))], 0.1)
+    assert not tracker.look_through(replace(SMALL, f=SMALL.f.clone()))
+    assert tracker.look_through(LARGE)
+    tracker.advance(0.15)
+    # Twice as large, from middle to middle, and so is a pixel in a twentieth of a second.
+    expected = 2 * (np.array([103.0, 80.0]) - (160, 120)) + (320.5, 240.5)
+    np.testing.assert_allclose(tracker.known_faces(1.0).keypoints_uv[0, 0], expected, atol=1e-6)
+
+
+def test_who_lies_outside_of_the_next_cameras_picture_is_not_looked_for(look, tracker):
+    wide = Camera.from_K(
+        [100, 0, 320, 0, 100, 240, 0, 0, 1], 640, 480, (0, 0, 0, 0), 'equidistant'
+    )
+    tracker.look_through(wide)
+    tracker.update([seen_at(look, (500.0, 240.0))], 0.0)  # 103 deg beside the axis
+    assert tracker.look_through(LARGE)
+    assert tracker.known_faces(1.0).ids == ()
+    assert tracker.ids == ['f00001']
+    # Found again by the detector, it is the same person, and it has not raced there.
+    (face,) = tracker.update([seen_at(look, (300.0, 200.0))], 0.1)
+    assert face.id == 'f00001'
+    tracker.advance(0.2)
+    assert tracker.known_faces(1.0).keypoints_uv[0, 0].tolist() == [300, 200]

@@ -96,6 +96,6 @@ def test_a_batch_of_scenes_has_the_heads_of_its_pictures(tmp_path):
             mine = batch.T_cam_head[batch.image_index == i, 2, 3]
             assert mine.tolist() == expected[row]
     assert sorted(seen) == [0, 1, 2, 3]
-    assert len(source.in_order(3)) == 2
+    assert len(list(source.in_order(3))) == 2
     with pytest.raises(DataError, match='no shard has the 9 pictures'):
         source.shuffled(0, 9, seed=0)

@@ -1,5 +1,6 @@
 """Exported weights are those of the checkpoint, and the card says where they come from."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from training.test_train import REGRESSOR, make_config, make_training
 
 from face_pose_ros.keypoints.hourglass import HourglassOptions, StackedHourglass
 from face_pose_ros.training import export
-from face_pose_ros.training.checkpoints import save_checkpoint
+from face_pose_ros.training.checkpoints import CheckpointError, save_checkpoint
 from face_pose_ros.training.shards import write_manifest, write_shard
 
 safetensors_torch = pytest.importorskip('safetensors.torch', reason='needs safetensors')
@@ -43,6 +44,29 @@ def test_the_card_tells_with_whose_layers_a_training_began(tmp_path):
     assert rows[1].startswith('| before, trained on |')
     assert 'seed 17' in rows[1]
     assert '| before, for | 1 steps, 4 pictures' in text
+
+
+def test_a_training_may_begin_with_exported_weights(tmp_path):
+    write_manifest(tmp_path / 'data', MANIFEST)
+    config = make_config(tmp_path, data={'train': [str(tmp_path / 'data')]})
+    first = make_training(config)
+    first.run_step()
+    path = save_checkpoint(tmp_path, first.step, first.state(), keep=1)
+    export.main([str(path), '--name', 'first', '--out', str(tmp_path)])
+    content = (tmp_path / 'first.safetensors').read_bytes()
+    second = make_training(config)
+    second.begin_with(tmp_path / 'first.safetensors')
+    ours, theirs = second.network.state_dict(), first.average.network.state_dict()
+    for name in theirs:
+        assert torch.equal(ours[name], theirs[name]) or name.endswith('num_batches_tracked')
+    text = export.card('two', {'step': 0, **second.state()}, b'', None)
+    sha256 = hashlib.sha256(content).hexdigest()
+    assert f'| before, exported as | first.safetensors, sha256 {sha256}: see its card |' in text
+    (tmp_path / 'first.safetensors').write_bytes(content[:100])
+    with pytest.raises(CheckpointError, match=r'first\.safetensors: not exported weights'):
+        second.begin_with(tmp_path / 'first.safetensors')
+    with pytest.raises(CheckpointError, match=r'none\.safetensors: No such file'):
+        second.begin_with(tmp_path / 'none.safetensors')
 
 
 def test_weights_and_card(tmp_path):

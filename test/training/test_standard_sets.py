@@ -78,7 +78,7 @@ def test_biwi(tmp_path, generator):
     values = [*K, 0, 0, 0, 0, *np.eye(3).reshape(-1), 25, -1, 2, WIDTH, HEIGHT]
     (folder / 'rgb.cal').write_text(' '.join(map(str, values)))
     main(['biwi', str(tmp_path), '--out', str(tmp_path / 'shards')])
-    batch = SceneSource([str(tmp_path / 'shards')]).in_order(1)[0]
+    batch = next(SceneSource([str(tmp_path / 'shards')]).in_order(1))
     assert_poses_close(batch.T_cam_head[0], torch.from_numpy(T_rgb_head), 1e-5, 1e-6)
     assert batch.f[0].tolist() == pytest.approx(
         [(WIDTH + HEIGHT) * SCENE_PX / WIDTH] * 2, rel=1e-2
@@ -99,7 +99,7 @@ def test_wider(tmp_path, generator):
     (tmp_path / 'list.txt').write_text('a.json\n')
     arguments = ['--annotations', str(tmp_path / 'list.txt'), '--out', str(tmp_path / 'shards')]
     main(['wider', str(tmp_path / 'images'), *arguments])
-    batch = SceneSource([str(tmp_path / 'shards')]).in_order(1)[0]
+    batch = next(SceneSource([str(tmp_path / 'shards')]).in_order(1))
     assert batch.pictures.shape == (1, 3, SCENE_PX, SCENE_PX)
     assert_poses_close(batch.T_cam_head, T, max_deg=1.0, max_mm=15)
     scale = SCENE_PX / WIDTH

@@ -17,10 +17,10 @@ from face_pose_ros.faces.region_pose import (
     region_cameras,
     regions_of_poses,
 )
-from face_pose_ros.faces.single_shot import CellPoses, cells_of_poses
+from face_pose_ros.faces.single_shot import CellPoses, PosedFaces, cells_of_poses
 from face_pose_ros.geometry import se3
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.training import proposals
+from face_pose_ros.training import evaluate, proposals
 from face_pose_ros.training.batches import CropSource
 from face_pose_ros.training.config import config_from_dict, config_to_dict
 from face_pose_ros.training.region_losses import RegionLossOptions, region_losses
@@ -78,7 +78,9 @@ def test_the_truth_has_no_loss_and_each_error_its_term():
     for number, less, terms in (
         (0, 10.0, {'score'}),
         (1, 0.5, {'pose', 'points'}),
+        (3, 0.5, {'pose', 'points'}),
         (5, 0.5, {'pose', 'points'}),
+        (8, 0.5, {'pose', 'points'}),
     ):
         wrong = perfect.clone()
         wrong[:, number] -= less
@@ -152,7 +154,7 @@ def test_both_looks_are_validated_together(tmp_path):
 def test_proposals_have_the_poses_of_their_regions():
     batch = BlobScenes(2).in_order(2)[0]
     first = OracleSingleShot([_one(batch, i) for i in range(2)], 3.0)
-    regions = proposals._regions_of(first, batch)
+    regions = proposals.regions_of(first, batch, POINTS)
     for i in range(2):
         T = regions[i].T_crop_head
         is_head = T.isfinite().all(-1).all(-1)
@@ -186,14 +188,40 @@ def _matched(a, b):
     return [int((a[:, :3, 3] - t).norm(dim=-1).argmin()) for t in b[:, :3, 3]]
 
 
-def test_shards_of_proposals_are_read_like_crops(tmp_path):
-    rng = np.random.default_rng(0)
-    scenes = tmp_path / 'scenes'
+def beside(T, heads):
+    """Poses so many heads' sizes to the right of a pose."""
+    moved = T.repeat(len(heads), 1, 1)
+    moved[:, 0, 3] += torch.tensor(heads, dtype=torch.float64) * 0.24
+    return moved
+
+
+@pytest.mark.parametrize('visible', [1.0, 0.1])
+def test_hits_have_poses_misses_have_none_and_half_hits_are_left_out(visible, monkeypatch):
+    batch = _one(BlobScenes(1).in_order(1)[0], 0)
+    camera = batch.camera_list()[0]
+    T_true = batch.T_cam_head[:1]
+    # Intersections over union of 0.9, 0.33, and none, six times.
+    said = beside(T_true[0], [0.05, 0.5, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0])
+    faces = PosedFaces(said, torch.zeros(8, 4), torch.linspace(0.9, 0.1, 8))
+    monkeypatch.setattr(proposals, 'cells_of_picture', lambda *_: [torch.zeros(1)] * 4)
+    monkeypatch.setattr(proposals, 'decode_faces', lambda *_: faces)
+    image = batch.pictures[0].permute(1, 2, 0).contiguous()
+    args = T_true, torch.tensor([visible]), POINTS
+    regions = proposals.cut_out(None, image, camera, *args)
+    is_head = regions.T_crop_head.isfinite().all(-1).all(-1).tolist()
+    # Of who is hardly seen nothing is said; of the misses four are taken.
+    assert is_head == [True] * (visible > 0.5) + [False] * 4
+    assert len(regions.pictures) == len(is_head)
+    nobody = proposals.cut_out(None, image, camera, T_true[:0], torch.zeros(0), POINTS)
+    assert len(nobody.focal_px) == 4
+    assert nobody.T_crop_head[:, :3].isnan().all()
+
+
+def write_scenes(folder, batch):
+    """A folder of scenes whose shard number 0 is not complete yet."""
     manifest = {'kind': 'scenes', 'commit': 'abc', 'families': ['blobs'], 'seed': 3}
-    write_manifest(scenes, manifest)
-    batch = BlobScenes(3, 320, 192).in_order(3)[0]
-    pictures = rng.integers(0, 256, (3, 192, 320, 3), np.uint8)
-    K = torch.eye(3).double().repeat(3, 1, 1)
+    write_manifest(folder, manifest)
+    K = torch.eye(3).double().repeat(len(batch.f), 1, 1)
     K[:, 0, 0], K[:, 1, 1], K[:, :2, 2] = batch.f[:, 0], batch.f[:, 1], batch.c
     labels = {
         'K': K.numpy(),
@@ -202,15 +230,41 @@ def test_shards_of_proposals_are_read_like_crops(tmp_path):
         'T_cam_head': batch.T_cam_head.numpy(),
         'visible_fraction': batch.visible_fraction.numpy(),
     }
-    write_shard(scenes / '00000', pictures, labels)
-    proposals.main([str(scenes), '--out', str(tmp_path / 'proposals')])
+    write_shard(folder / '00001', batch.pictures.permute(0, 2, 3, 1).numpy(), labels)
+
+
+def test_shards_of_proposals_are_read_like_crops(tmp_path, monkeypatch):
+    scenes, batch = tmp_path / 'scenes', BlobScenes(3).in_order(3)[0]
+    write_scenes(scenes, batch)
+    oracle = OracleSingleShot([_one(batch, i) for i in range(3)], 3.0)
+    monkeypatch.setattr(proposals, 'packaged_single_shot', lambda: oracle)
+    for _ in range(2):  # the second time there is nothing to do
+        proposals.main([str(scenes), '--out', str(tmp_path / 'proposals')])
     there = read_manifest(tmp_path / 'proposals')
     assert (there['kind'], there['seed'], there['scenes_commit']) == ('proposals', 3, 'abc')
+    assert [path.name for path in (tmp_path / 'proposals').glob('0*')] == ['00001']
     source = CropSource([str(tmp_path / 'proposals')])
-    if len(source):
-        crops = source.batch(np.arange(len(source)))
-        assert crops.uv.shape == (len(source), len(semantic.NAMES), 2)
-        assert crops.uv.isnan().all()
+    assert len(source) == 9
+    crops = source.batch(np.arange(9))
+    assert crops.T_crop_head.isfinite().all(-1).all(-1).sum() == 6
+    assert crops.uv.shape == (9, len(semantic.NAMES), 2)
+    assert crops.uv.isnan().all()
+    middle = crops.c.new_tensor([63.5, 63.5])
+    assert (crops.c == middle).all()
+    # Heads are as large in all regions as they are said to be.
+    heads = crops.T_crop_head.isfinite().all(-1).all(-1)
+    cameras = region_cameras(crops.f[heads], crops.c[heads], proposals.CROP_PX)
+    cells, _ = cells_of_poses(crops.T_crop_head[heads][:, None], cameras)
+    assert cells.log_size.exp().flatten().tolist() == pytest.approx([128 / 1.5] * 6, rel=1e-3)
+
+
+def test_the_packaged_detector_is_evaluated_with_and_without_its_second_look(tmp_path, capsys):
+    write_scenes(tmp_path, BlobScenes(2).in_order(2)[0])
+    evaluate.main(['packaged', '--data', str(tmp_path)])
+    said = capsys.readouterr().out
+    assert f'{tmp_path}, first look\n' in said
+    assert f'{tmp_path}, both looks\n' in said
+    assert said.count('\nall ') == 2
 
 
 def test_proposals_need_scenes(tmp_path, capsys):
