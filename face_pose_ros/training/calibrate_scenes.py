@@ -66,6 +66,14 @@ def fit_uncertainty(answers: Answers) -> HeadUncertainty:
     return table_of._replace(score_offset=torch.tensor(offset, dtype=torch.float64))
 
 
+def above(answers: Answers, threshold: float) -> tuple[float, float]:
+    """Share of the heads found with scores above a threshold, and false answers per picture."""
+    size, low, high = answers.size_px, SIZE_BINS_PX[0][0], SIZE_BINS_PX[-1][1]
+    looked_for = (size >= low) & (size < high)
+    found = float((answers.score[looked_for] > threshold).double().mean())
+    return found, float((answers.false_scores > threshold).sum()) / answers.pictures
+
+
 def nees_by_size(answers: Answers, uncertainty: HeadUncertainty) -> dict[str, dict[str, float]]:
     """Squared errors over stated covariances of the heads found, by apparent size; 6 is right.
 
@@ -115,6 +123,8 @@ def main(args: Sequence[str] | None = None) -> None:
         parser.error(str(error))
     rows = nees_by_size(others, uncertainty)
     print(f'score threshold {answers.threshold:.3f}\n{table(rows)}')
+    found, false = above(others, answers.threshold)
+    print(f'above the threshold: {found:.1%} of the heads, {false:.3f} false ones per picture')
     np.savez(options.out, **{k: v.numpy() for k, v in uncertainty._asdict().items()})
     if options.figures:
         figures = json.loads(options.figures.read_text())

@@ -196,14 +196,8 @@ class SingleShotTask:
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
         """See `Task`."""
-        config = self.config
-        detect = at_first_look(network, self._face, config.amp)
-        return {
-            name: evaluate_scenes(
-                detect, source.in_order(8), config.single_shot_loss, config.device
-            )
-            for name, source in self._validation.items()
-        }
+        detect = at_first_look(network, self._face, self.config.amp)
+        return _scene_tables(detect, network, self._validation, self.config)
 
     def extra_state(self) -> dict[str, Tensor]:
         """See `Task`."""
@@ -263,16 +257,22 @@ class RegionTask:
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
         """See `Task`."""
-        config, detect = self.config, self.detector(network)
-        device = str(next(network.parameters()).device)
-        return {
-            name: evaluate_scenes(detect, source.in_order(8), config.single_shot_loss, device)
-            for name, source in self._validation.items()
-        }
+        return _scene_tables(self.detector(network), network, self._validation, self.config)
 
     def extra_state(self) -> dict[str, Tensor]:
         """See `Task`."""
         return {}
+
+
+def _scene_tables(
+    detect: Detect, network: nn.Module, validation: dict[str, SceneSource], config: TrainConfig
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Tables of scenes by name, on the device of the network that detects."""
+    device = str(next(network.parameters()).device)
+    return {
+        name: evaluate_scenes(detect, source.in_order(8), config.single_shot_loss, device)
+        for name, source in validation.items()
+    }
 
 
 def moved_micro_batch(

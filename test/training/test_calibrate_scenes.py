@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from face_pose_ros.evaluation.data_error import DataError
-from face_pose_ros.training.calibrate_scenes import fit_uncertainty, nees_by_size
+from face_pose_ros.training.calibrate_scenes import above, fit_uncertainty, nees_by_size
 from face_pose_ros.training.evaluate_scenes import Answers
 
 
@@ -42,6 +42,14 @@ def test_at_a_score_of_one_half_there_is_one_false_face_in_ten_pictures(generato
     offset = fit_uncertainty(answers).score_offset
     logits = answers.false_scores.double().logit() + offset
     assert int((logits.sigmoid() > 0.5).sum()) == 50
+
+
+def test_what_a_threshold_of_other_pictures_lets_through_is_told(generator):
+    answers = make_answers(generator)
+    found, false = above(answers, 0.5)
+    assert found == pytest.approx(0.9, abs=0.02)
+    assert false == pytest.approx(43 / 500)  # of 101 between 0.1 and 0.8
+    assert above(answers, 0.95) == (0, 0)
 
 
 def test_too_few_heads_are_refused(generator):
