@@ -108,8 +108,7 @@ def _random_pose(camera: Camera, limits: HeadRange, rng: np.random.Generator) ->
     ray = camera.unproject(torch.from_numpy(uv)[None]).rays[0].numpy()
     angles = rng.uniform(-1, 1, 3) * (limits.roll_deg, limits.yaw_deg, limits.pitch_deg)
     T = np.eye(4)
-    T[:3, :3] = look_along(ray) @ Rotation.from_euler('ZYX', angles, degrees=True).as_matrix()
-    T[:3, :3] = T[:3, :3] @ R_FACING
+    T[:3, :3] = look_along(ray) @ attitude(*angles)
     T[:3, 3] = ray * math.exp(rng.uniform(*np.log(limits.distance_m)))
     return T
 
@@ -122,14 +121,22 @@ def look_along(ray: Array) -> Array:
     return np.stack([x, np.cross(z, x), z], axis=1)
 
 
-def view_angles_deg(T_cam_head: Array) -> Array:
-    """Roll, yaw, pitch (3,) of a head as seen along the ray to it.
+def attitude(roll_deg: float, yaw_deg: float, pitch_deg: float) -> Array:
+    """R_view_head (3, 3) of a head as seen along the ray to it.
 
-    Turns about the view's axes z (forward), y (down) and x (right), applied from the last to the
-    first to a head that faces the camera upright.
+    A head that faces the camera upright turns by yaw about its own vertical axis, then leans by
+    pitch towards the camera or away from it, whichever way it is turned, then the picture rolls.
+    With pitch before yaw no head in profile would ever lean towards the camera.
     """
+    turns = Rotation.from_euler('ZXY', [roll_deg, pitch_deg, yaw_deg], degrees=True)
+    return np.asarray(turns.as_matrix() @ R_FACING)
+
+
+def view_angles_deg(T_cam_head: Array) -> Array:
+    """Roll, yaw, pitch (3,) of `attitude` [deg]; |pitch| to 90, the others to 180."""
     R = look_along(T_cam_head[:3, 3]).T @ T_cam_head[:3, :3] @ R_FACING.T
-    return np.asarray(Rotation.from_matrix(R).as_euler('ZYX', degrees=True))
+    roll, pitch, yaw = Rotation.from_matrix(R).as_euler('ZXY', degrees=True)
+    return np.array([roll, yaw, pitch])
 
 
 def face_bounds(face_xyz_head: NDArray[np.floating], head: Head) -> Array | None:

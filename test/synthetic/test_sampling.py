@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.facekit import load_facekit
-from scipy.spatial.transform import Rotation
 
 from face_pose_ros.synthetic.ict_facekit import FACE_VERTICES
 from face_pose_ros.synthetic.sampling import (
     R_FACING,
     HeadRange,
+    attitude,
     face_bounds,
     look_along,
     random_camera,
@@ -35,11 +35,13 @@ def test_a_head_that_looks_along_its_ray_has_no_angles():
         ((30, 0, 0), (2, (0.5, 3**0.5 / -2, 0))),  # rolled: up leans to the picture's right
         ((0, 40, 0), (0, (-np.sin(np.radians(40)), 0, -np.cos(np.radians(40))))),
         ((0, 0, 20), (0, (0, np.sin(np.radians(20)), -np.cos(np.radians(20))))),  # nods down
+        # In profile the top of the head leans towards the camera.
+        ((0, 90, 20), (2, (0, -np.cos(np.radians(20)), -np.sin(np.radians(20))))),
     ],
 )
 def test_angles_turn_the_head_as_described(angles, turned):
     T = np.eye(4)
-    T[:3, :3] = Rotation.from_euler('ZYX', angles, degrees=True).as_matrix() @ R_FACING
+    T[:3, :3] = attitude(*angles)
     T[2, 3] = 1.0
     np.testing.assert_allclose(view_angles_deg(T), angles, atol=1e-9)
     axis, direction = turned

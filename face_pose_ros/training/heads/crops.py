@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.keypoints import semantic
+from face_pose_ros.synthetic.sampling import view_angles_deg
 from face_pose_ros.training.heads.develop import coarser, develop, replicated_border
 from face_pose_ros.training.heads.light import panorama_level
 from face_pose_ros.training.heads.renderer import Loaded
@@ -28,7 +29,6 @@ from face_pose_ros.training.heads.views import (
     random_attitude,
     random_torso,
     transformed,
-    view_deg,
 )
 
 Array = NDArray[np.float64]
@@ -39,7 +39,7 @@ _NEIGHBOURS = 10**9  # first identity of people in the background
 # What the manifest says about the pictures.
 RANGES: dict[str, Any] = {
     'yaw_deg': 'uniform +-100 (85 %), else +-180',
-    'pitch_deg': 'normal 20, at most 60 (80 %), else uniform +-60',
+    'pitch_deg': 'after yaw; normal 20, at most 60 (80 %), else uniform +-60',
     'roll_deg': 'normal 17 (67 %), else uniform +-90',
     'distance_m': [0.3, 8.0],
     'margin': 2.0,
@@ -128,7 +128,7 @@ def render_crop(
         'visible': seen.visible,
         'covered': seen.covered,
         'head_size_px': np.array(size, np.float32),
-        'view_deg': view_deg(T).astype(np.float32),
+        'view_deg': view_angles_deg(T).astype(np.float32),
         'family': np.array(person.family, np.uint8),
         'identity': np.array(person.identity, np.int64),
     }

@@ -54,15 +54,18 @@ def random_style(rng: Rng) -> Style:
     length = rng.uniform(low, high)
     is_round = kind == 'round'
     curly = is_round or rng.uniform() < 0.3
+    fringe = min(rng.uniform(0.03, 0.16), length) if rng.uniform() < 0.45 else 0.0
+    if kind in ('chin', 'long') and rng.uniform() < 0.35:
+        fringe = rng.uniform(0.6, 1.0) * length  # hangs over a cheek
     return Style(
         locks=int(rng.integers(200, 520)),
         length=length,
-        fringe=min(rng.uniform(0.03, 0.16), length) if rng.uniform() < 0.45 else 0.0,
+        fringe=fringe,
         width=rng.uniform(0.008, 0.028),
         volume=rng.uniform(0.004, 0.03),
-        parting=rng.normal(0, 0.025),
+        parting=rng.normal(0, 0.03),
         lift=rng.uniform(0.6, 1.0) if is_round else rng.uniform(0.05, 0.5),
-        back=rng.uniform(0, 1.3),
+        back=rng.uniform(-0.3, 1.3),
         weight=rng.uniform(0, 5) if is_round else rng.uniform(8, 40),
         curl=rng.uniform(0.003, 0.014) if curly else rng.uniform(0, 0.003),
         turns=rng.uniform(8, 45) if curly else rng.uniform(3, 12),
@@ -93,7 +96,7 @@ def grown(skin: Mesh, style: Style, rng: Rng) -> Mesh:
     length = np.where(is_fringe, style.fringe, style.length)
     length = length * np.exp(rng.normal(0, 0.15, style.locks))
     side = np.sign(place[:, 1] - style.parting)[:, None]
-    swept = rng.uniform(0, 1.2)  # of a fringe
+    swept = rng.uniform(0, 2.0)  # of a fringe
     to_side, down, forward = vector(0, 1, 0), vector(0, 0, -1), vector(1, 0, 0)
     comb = side * to_side - style.back * forward + 0.3 * down
     comb = np.where(is_fringe[:, None], forward + swept * side * to_side + 0.5 * down, comb)

@@ -94,8 +94,8 @@ class MakeHumanPeople:
         origins = dict(
             zip(('african', 'asian', 'caucasian'), rng.dirichlet([0.45] * 3), strict=True)
         )
-        if rng.uniform() < 0.1:
-            child = rng.uniform(0.2, 0.8)
+        if rng.uniform() < 0.16:
+            child = rng.uniform(0.2, 0.9)
             ages = {'child': child, 'young': 1 - child, 'old': 0.0}
         else:
             old = rng.beta(1, 1.6)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
+from face_pose_ros.synthetic.sampling import view_angles_deg
 from face_pose_ros.training.heads.crops import crop_camera
 from face_pose_ros.training.heads.develop import coarser, develop
 from face_pose_ros.training.heads.light import panorama_level
@@ -30,7 +31,6 @@ from face_pose_ros.training.heads.views import (
     random_attitude,
     random_torso,
     transformed,
-    view_deg,
 )
 
 Array = NDArray[np.float64]
@@ -187,7 +187,7 @@ def _face(
         'visible': visible,
         'covered': alone.covered & inside,
         'head_size_px': np.array(HEAD_HEIGHT_M * lens.K[0, 0] / centre[2], np.float32),
-        'view_deg': view_deg(T).astype(np.float32),
+        'view_deg': view_angles_deg(T).astype(np.float32),
         'family': np.array(person.family, np.uint8),
         'identity': np.array(person.identity, np.int64),
     }

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from face_pose_ros.synthetic.sampling import R_FACING, look_along, view_angles_deg
+from face_pose_ros.synthetic.sampling import attitude, look_along
 from face_pose_ros.training.heads.mesh import Floats, Layer, Person
 from face_pose_ros.training.heads.renderer import Loaded, Renderer
 from face_pose_ros.training.heads.staging import Lens, Pose
@@ -31,8 +31,7 @@ def random_attitude(rng: Rng) -> Array:
     yaw = rng.uniform(-100, 100) if rng.uniform() < 0.85 else rng.uniform(-180, 180)
     pitch = rng.normal(0, 20) if rng.uniform() < 0.8 else rng.uniform(-60, 60)
     roll = rng.normal(0, 17) if rng.uniform() < 0.67 else rng.uniform(-90, 90)
-    angles = roll, yaw, np.clip(pitch, -60, 60)
-    return np.asarray(Rotation.from_euler('ZYX', angles, degrees=True).as_matrix() @ R_FACING)
+    return attitude(roll, yaw, np.clip(pitch, -60, 60))
 
 
 def random_torso(R_view_head: Array, rng: Rng) -> Array:
@@ -48,14 +47,6 @@ def random_torso(R_view_head: Array, rng: Rng) -> Array:
     nod, tilt = np.clip(rng.normal(0, (11, 8)), -26, 26)
     R = Rotation.from_euler('ZYX', [turn, nod, tilt], degrees=True)
     return np.asarray(R.as_rotvec())
-
-
-def view_deg(T_cam_head: Array) -> Array:
-    """Roll, yaw, pitch (3,) of a head seen along the ray to it; |yaw| to 180, |pitch| to 90."""
-    roll, yaw, pitch = view_angles_deg(T_cam_head)
-    if abs(pitch) > 90:  # the same rotation, told as that of a head seen from behind
-        roll, yaw, pitch = roll + 180, 180 - yaw, pitch + 180
-    return np.asarray((np.array([roll, yaw, pitch]) + 180) % 360 - 180)
 
 
 def facing_pose(R_view_head: Array, ray: Array, distance_m: float) -> Array:

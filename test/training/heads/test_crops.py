@@ -8,7 +8,7 @@ pytest.importorskip('moderngl', reason='moderngl is not installed')
 
 from face_pose_ros.geometry.similarity import similarity
 from face_pose_ros.keypoints.semantic import IS_FACE, MIRROR, NAMES
-from face_pose_ros.synthetic.sampling import R_FACING
+from face_pose_ros.synthetic.sampling import R_FACING, attitude, view_angles_deg
 from face_pose_ros.training.heads import crops
 from face_pose_ros.training.heads.frame import mean_face
 from face_pose_ros.training.heads.makehuman_people import MakeHumanPeople
@@ -16,7 +16,7 @@ from face_pose_ros.training.heads.renderer import Renderer
 from face_pose_ros.training.heads.staging import Lens, Pose
 from face_pose_ros.training.heads.studio import FAMILIES
 from face_pose_ros.training.heads.surface import SurfacePoints
-from face_pose_ros.training.heads.views import facing_pose, look, view_deg
+from face_pose_ros.training.heads.views import facing_pose, look, random_attitude
 from face_pose_ros.training.heads.wardrobe import Wardrobe
 from face_pose_ros.weights import load_weights
 
@@ -106,9 +106,16 @@ class _NoPictures(Wardrobe):
 
 @pytest.mark.parametrize('angles', [(20, -70, 10), (-50, 130, 40), (80, -175, -55), (-5, 95, 0)])
 def test_view_angles_reach_round_the_head(angles):
-    R = Rotation.from_euler('ZYX', angles, degrees=True).as_matrix() @ R_FACING
-    T = facing_pose(R, np.array([0.3, -0.2, 1.0]), 2.0)
-    np.testing.assert_allclose(view_deg(T), angles, atol=1e-9)
+    T = facing_pose(attitude(*angles), np.array([0.3, -0.2, 1.0]), 2.0)
+    np.testing.assert_allclose(view_angles_deg(T), angles, atol=1e-9)
+
+
+def test_heads_lean_in_profile_too():
+    rng = np.random.default_rng(0)
+    R = np.stack([random_attitude(rng) for _ in range(4000)])
+    in_profile = np.abs(R[:, 0, 0]) > 0.8  # look along the picture's rows
+    lean_deg = np.degrees(np.arcsin(R[in_profile, 2, 2]))
+    assert lean_deg.std() > 15
 
 
 @pytest.mark.parametrize('family', FAMILIES)
