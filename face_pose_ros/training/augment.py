@@ -32,6 +32,7 @@ class AugmentOptions:
     colour: float = 0.6  # exposure, contrast, saturation, tint, gamma
     grey: float = 0.15
     harsh: float = 0.1  # channels mixed, contrast far up or down
+    filtered: float = 0.15  # a random convolution of the colours, mixed with the picture
     gradient: float = 0.25  # light that falls off across the picture
     blur: float = 0.15
     coarse: float = 0.15  # down and up again
@@ -137,6 +138,7 @@ def photometric(x: Tensor, options: AugmentOptions, generator: torch.Generator) 
     x = _colour(x, options, draw)
     for change, share in (
         (_harsh, options.harsh),
+        (_filtered, options.filtered),
         (_gradient, options.gradient),
         (_occlude, options.occlusion),
         (_border, options.border),
@@ -195,6 +197,24 @@ def _harsh(x: Tensor, generator: torch.Generator) -> Tensor:
     contrast = (0.5 + 0.5 * draw.normal()).exp()[:, None, None, None]
     pivot = draw.uniform(0.2, 0.8)[:, None, None, None]
     return (0.5 + contrast * (torch.einsum('bij,bjhw->bihw', mixing, x) - pivot)).clamp(0, 1)
+
+
+def _filtered(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Other textures, sharper edges, false colours; shapes stay.
+
+    Random convolutions (Xu et al., "Robust and Generalizable Visual Representation Learning via
+    Random Convolutions", ICLR 2021, section 3), here about mid-grey.
+    """
+    draw = _Draw(len(x), generator)
+    side, middle = 5, 2
+    reach = draw.uniform(0, middle + 1).floor()[:, None]  # kernels of 1, 3 or 5 pixels
+    near = (torch.arange(side, device=x.device) - middle).abs() <= reach
+    kernel = draw.normal(3, 3, side, side) * (near[:, :, None] & near[:, None])[:, None, None]
+    kernel = kernel / (math.sqrt(3) * (2 * reach[:, :, None, None, None] + 1))
+    grey = F.pad(x - 0.5, (middle, middle, middle, middle), mode='replicate')
+    other = F.conv2d(grey.flatten(0, 1)[None], kernel.flatten(0, 1), groups=len(x))[0]
+    share = draw.uniform(0, 1)[:, None, None, None]
+    return (x + share * (other.view_as(x) + 0.5 - x)).clamp(0, 1)
 
 
 def _coordinates(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -96,6 +96,7 @@ def test_the_same_generator_gives_the_same_pictures():
         'colour',
         'grey',
         'harsh',
+        'filtered',
         'gradient',
         'blur',
         'coarse',
