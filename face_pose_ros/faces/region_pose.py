@@ -60,6 +60,9 @@ class RegionPoseOptions:
     channels: Sequence[int] = (32, 64, 112, 176)  # at strides 2, 4, 8, 16
     blocks: Sequence[int] = (1, 1, 2, 1)  # residual blocks at each
     hidden: int = 256  # width of the layer that sees all cells at once
+    # Semantic keypoints to learn beside the pose, for where a head's parts are says how it is
+    # turned. The detector does not read them.
+    keypoints: int = 0
 
     def __post_init__(self) -> None:
         for name in ('channels', 'blocks'):
@@ -68,6 +71,8 @@ class RegionPoseOptions:
                 raise ValueError(f'{name} must be 4 positive numbers, got {values}')
         if self.hidden < 1:
             raise ValueError(f'hidden must be at least 1, got {self.hidden}')
+        if self.keypoints < 0:
+            raise ValueError(f'keypoints must not be negative, got {self.keypoints}')
 
 
 PACKAGED = RegionPoseOptions()
@@ -95,6 +100,9 @@ class RegionPose(nn.Module):
         self.last = nn.Linear(options.hidden, _NUMBERS)
         nn.init.normal_(self.last.weight, std=0.01)
         nn.init.zeros_(self.last.bias)
+        self.keypoints = (
+            nn.Linear(options.hidden, 2 * options.keypoints) if options.keypoints else None
+        )
 
     def forward(self, regions: Tensor) -> Tensor:
         """Look at regions.
@@ -103,7 +111,7 @@ class RegionPose(nn.Module):
             regions: (N, 3, REGION_PX, REGION_PX) float RGB in [0, 1].
 
         Returns:
-            (N, 16), see `read_regions`.
+            (N, 16 + 2 K), see `read_regions` and `read_keypoints`.
 
         Raises:
             ValueError: The shape is not as above.
@@ -115,19 +123,21 @@ class RegionPose(nn.Module):
             )
         hidden = self.all_cells(self.features(4 * regions - 2).flatten(1))
         with torch.autocast(regions.device.type, enabled=False):
-            return self.last(hidden.float())
+            layers = (self.last, self.keypoints) if self.keypoints else (self.last,)
+            return torch.cat([layer(hidden.float()) for layer in layers], 1)
 
 
 class MirrorAveraged(nn.Module):
-    """The mean of what the network says of regions and of their mirror images."""
+    """Regions -> the mean (N, 16) of what the network says of them and of their mirror images."""
 
     def __init__(self, network: RegionPose) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, regions: Tensor) -> Tensor:
-        """As `RegionPose`."""
-        own, mirrored = self.network(torch.cat([regions, regions.flip(-1)])).chunk(2)
+        """Of regions as `RegionPose` takes them, for `read_regions`."""
+        numbers = self.network(torch.cat([regions, regions.flip(-1)]))[:, :_NUMBERS]
+        own, mirrored = numbers.chunk(2)
         return 0.5 * (own + of_mirrored(mirrored))
 
 
@@ -139,12 +149,13 @@ class ReadRegions(NamedTuple):
 
 
 def read_regions(numbers: Tensor) -> ReadRegions:
-    """What numbers (N, 16) say.
+    """What numbers (N, 16 or more) say of poses.
 
-    These are: logit; the middle's u, v from that of the region, in halves of its side; logarithm
-    of the size over REGION_PX / REGION_SCALE; two columns of the rotation less those of a head
-    that looks into the camera; logarithms of sigma over 0.1.
+    The first 16 are: logit; the middle's u, v from that of the region, in halves of its side;
+    logarithm of the size over REGION_PX / REGION_SCALE; two columns of the rotation less those of
+    a head that looks into the camera; logarithms of sigma over 0.1.
     """
+    numbers = numbers[..., :_NUMBERS]
     score, uv, log_size, columns, log_sigma = numbers.split([1, 2, 1, 6, 6], -1)
     uv = 0.5 * (REGION_PX - 1) + 0.5 * REGION_PX * uv
     cells = CellPoses(
@@ -154,6 +165,12 @@ def read_regions(numbers: Tensor) -> ReadRegions:
         columns + columns.new_tensor(FRONTAL_COLUMNS),
     )
     return ReadRegions(cells, _SIGMA * log_sigma.clamp(-_MAX_LOG_SIGMA, _MAX_LOG_SIGMA).exp())
+
+
+def read_keypoints(numbers: Tensor) -> Tensor:
+    """Pixels (N, K, 2) of the keypoints in the regions, of numbers (N, 16 + 2 K)."""
+    places = numbers[:, _NUMBERS:].unflatten(1, (-1, 2))
+    return 0.5 * (REGION_PX - 1) + 0.5 * REGION_PX * places
 
 
 def of_mirrored(numbers: Tensor) -> Tensor:

@@ -114,17 +114,24 @@ def regression_losses(
     total = known.sum().clamp_min(1)
     points = head.keypoints
     uv = torch.where(known[..., None], batch.uv, points.uv.detach())
-    half = 0.5 * network.input_px
-    # Not differentiable where it is 0, hence the small number.
-    distance = (((points.uv - uv) / half).square().sum(-1) + 1e-5).sqrt()
+    distance = mean_distance(points.uv, batch.uv, network.input_px)
     likelihood = negative_log_likelihood(points, uv, network.stride)
     R = batch.T_crop_head[:, :3, :3].to(head.R_crop_head)
     rotation = ((head.R_crop_head - R).square().sum((-2, -1)) + 1e-4).sqrt()
     return {
-        'distance': options.distance * (known * distance).sum() / total,
+        'distance': options.distance * distance,
         'regressed_likelihood': options.regressed_likelihood * (known * likelihood).sum() / total,
         'rotation': options.rotation * rotation.mean(),
     }
+
+
+def mean_distance(said: Tensor, uv: Tensor, size_px: int) -> Tensor:
+    """Of keypoints (B, K, 2) from where they are, over half the side; NaN: not known."""
+    known = uv.isfinite().all(-1)
+    away = (said - torch.where(known[..., None], uv, said.detach())) / (0.5 * size_px)
+    # Not differentiable where it is 0, hence the small number.
+    distance = (away.square().sum(-1) + 1e-5).sqrt()
+    return (known * distance).sum() / known.sum().clamp_min(1)
 
 
 def inside_crop(uv: Tensor, size_px: int) -> Tensor:

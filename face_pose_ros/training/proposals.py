@@ -2,8 +2,9 @@ r"""Cut out of scenes what the single-shot network proposes, for the network of 
 
     python -m face_pose_ros.training.proposals SCENES --out PROPOSALS
 
-The shards are read like crops. A proposal on a head has the head's pose as seen by its region; one
-on no head has none (NaN), and half a hit, or one on a head that is not to be found, is left out.
+The shards are read like crops. A proposal on a head has the head's pose and keypoints as seen by
+its region; one on no head has none (NaN). Half a hit is left out, and one on a head that is not to
+be found.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from face_pose_ros.faces.single_shot import (
     packaged_single_shot,
 )
 from face_pose_ros.faces.single_shot_levels import cells_of_picture
+from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.crop import render_crops
 from face_pose_ros.training.batches import complete_shards
 from face_pose_ros.training.export import commit_of_code
@@ -62,6 +63,7 @@ class Regions(NamedTuple):
     pictures: NDArray[np.uint8]  # (N, CROP_PX, CROP_PX, 3)
     focal_px: Tensor  # (N,)
     T_crop_head: Tensor  # (N, 4, 4), NaN: no head
+    xyz_head: Tensor  # (N, K, 3) m, keypoints of this person; NaN: no head
 
 
 def cut_out(
@@ -70,7 +72,8 @@ def cut_out(
     camera: Camera,
     T_true: Tensor,
     visible: Tensor,
-    xyz_head: Tensor,
+    keypoints: Tensor,
+    face: Tensor,
 ) -> Regions:
     """Regions of the proposals of one picture.
 
@@ -80,11 +83,12 @@ def cut_out(
         camera: Of the picture.
         T_true: (J, 4, 4) heads in it.
         visible: (J,) how much of each is seen, in [0, 1].
-        xyz_head: (P, 3) m, see `decode_faces`.
+        keypoints: (J, K, 3) m, of each person, head frame.
+        face: (P, 3) m, `xyz_head` of `decode_faces`.
     """
     picture = image_rgb.permute(2, 0, 1)[None].float() / 255
     cells = CellPoses(*(field[0] for field in cells_of_picture(network, picture)))
-    T = decode_faces(cells, camera, xyz_head, _MIN_SCORE).T_cam_head
+    T = decode_faces(cells, camera, face, _MIN_SCORE).T_cam_head
     truth, seen = cells_of_poses(T_true, camera)
     size = image_rgb.shape[0], image_rgb.shape[1]
     wanted = seen & is_wanted(T_true, truth, visible, size, _WANTED)
@@ -102,38 +106,44 @@ def cut_out(
     T_crop[:, 3] = T.new_tensor([0.0, 0, 0, 1])
     R = regions.R_cam_crop.mT
     T_crop[is_true, :3] = R[is_true] @ T_true[head[is_true], :3]
+    xyz_head = keypoints.new_full((len(T), *keypoints.shape[1:]), torch.nan)
+    xyz_head[is_true] = keypoints[head[is_true]]
     kept = is_true | is_false
     pictures = (255 * render_crops(image_rgb, regions, camera)).round().byte()
     pictures = pictures.permute(0, 2, 3, 1)[kept]
-    return Regions(pictures.numpy(), regions.focal_px[kept], T_crop[kept])
+    return Regions(pictures.numpy(), regions.focal_px[kept], T_crop[kept], xyz_head[kept])
 
 
 def labels_of(regions: Sequence[Regions]) -> dict[str, Any]:
-    """Labels as those of crops; keypoints are not known."""
-    focal_px = torch.cat([r.focal_px for r in regions]).numpy()
-    T = torch.cat([r.T_crop_head for r in regions]).numpy()
-    count, points = len(T), len(semantic.NAMES)
-    K = np.tile(np.eye(3), (count, 1, 1))
+    """Labels as those of crops; which keypoints are visible is not known."""
+    focal_px = torch.cat([r.focal_px for r in regions])
+    T = torch.cat([r.T_crop_head for r in regions])
+    xyz_head = torch.cat([r.xyz_head for r in regions])
+    count, points = xyz_head.shape[:2]
+    K = torch.eye(3, dtype=T.dtype).repeat(count, 1, 1)
     K[:, 0, 0] = K[:, 1, 1] = focal_px
     K[:, :2, 2] = 0.5 * (CROP_PX - 1)
+    uvw = se3.apply(T, xyz_head) @ K.mT
     return {
-        'K_crop': K,
-        'T_crop_head': T,
-        'uv': np.full((count, points, 2), np.nan, np.float32),
-        'xyz_head': np.full((count, points, 3), np.nan, np.float32),
+        'K_crop': K.numpy(),
+        'T_crop_head': T.numpy(),
+        'uv': (uvw[..., :2] / uvw[..., 2:]).float().numpy(),
+        'xyz_head': xyz_head.float().numpy(),
         'visible': np.zeros((count, points), bool),
         'head_size_px': np.full(count, np.nan, np.float32),
     }
 
 
-def regions_of(network: nn.Module, batch: SceneBatch, xyz_head: Tensor) -> list[Regions]:
-    """Of each picture of a batch; other arguments as in `cut_out`."""
+def regions_of(
+    network: nn.Module, batch: SceneBatch, keypoints: Tensor, face: Tensor
+) -> list[Regions]:
+    """Of each picture of a batch; other arguments as in `cut_out`, keypoints of all heads."""
     regions = []
     for i, camera in enumerate(batch.camera_list()):
         mine = batch.image_index == i
         image = batch.pictures[i].permute(1, 2, 0).contiguous()
-        heads = batch.T_cam_head[mine], batch.visible_fraction[mine]
-        regions.append(cut_out(network, image, camera, *heads, xyz_head))
+        heads = batch.T_cam_head[mine], batch.visible_fraction[mine], keypoints[mine]
+        regions.append(cut_out(network, image, camera, *heads, face))
     return regions
 
 
@@ -143,7 +153,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('scenes', type=Path, help='folder of rendered scenes')
     parser.add_argument('--out', type=Path, required=True, help='folder for the shards')
     options = parser.parse_args(args)
-    network, xyz_head = packaged_single_shot(), face_points()
+    network, face = packaged_single_shot(), face_points()
     try:
         shards = list(complete_shards([str(options.scenes)], None))
         manifest = read_manifest(options.scenes)
@@ -161,7 +171,9 @@ def main(args: Sequence[str] | None = None) -> None:
                     batch = SceneBatch.from_labels(
                         np.asarray(shard.pictures), np.arange(count), shard.labels
                     )
-                    regions = regions_of(network, batch, xyz_head)
+                    shown = shard.labels['image_index'] < count
+                    keypoints = torch.from_numpy(shard.labels['xyz_head'][shown]).double()
+                    regions = regions_of(network, batch, keypoints, face)
                     pictures = np.concatenate([r.pictures for r in regions])
                     write_shard(folder, pictures, labels_of(regions))
     except (DataError, ShardError) as error:

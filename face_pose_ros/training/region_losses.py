@@ -1,4 +1,4 @@
-"""What the region network is trained for: score, pose, calibrated points, and how sure it is."""
+"""What the region network is trained for: score, pose, points, keypoints, and how sure it is."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from torch import Tensor
 from face_pose_ros.faces.region_pose import (
     REGION_PX,
     ReadRegions,
+    read_keypoints,
     read_regions,
     region_cameras,
 )
 from face_pose_ros.faces.single_shot import HEAD_CENTRE, CellPoses, cells_of_poses
 from face_pose_ros.geometry import so3
 from face_pose_ros.training.batches import CropBatch
+from face_pose_ros.training.losses import mean_distance
 from face_pose_ros.training.single_shot_losses import calibrated_points, pose_terms
 from face_pose_ros.training.view_angle import yaw_deg
 
@@ -28,6 +30,7 @@ class RegionLossOptions:
     score: float = 1.0  # cross entropy
     pose: float = 1.0  # rotation, position, size
     points: float = 1.0  # calibrated points, as in img2pose
+    keypoints: float = 4.0  # distance over half the side, if the network says any
     likelihood: float = 0.05  # of the errors, for the stated standard deviations alone
     # Heads seen further from behind are neither face nor background; their poses count.
     max_yaw_deg: float = 110.0
@@ -39,7 +42,7 @@ def region_losses(
     """The terms, weighted, to be summed.
 
     Args:
-        numbers: (B, 16) of the network.
+        numbers: (B, 16 + 2 K) of the network.
         batch: The regions; where T_crop_head is NaN there is no head.
         xyz_head: (P, 3) m, calibrated points of the mean face.
         options: Weights, and which heads are faces.
@@ -69,6 +72,10 @@ def region_losses(
     losses['points'] = options.points * 5 * error.sum() / count
     likelihood = negative_log_likelihood(heads, truth, R.detach(), R_true)
     losses['likelihood'] = options.likelihood * likelihood.sum() / count
+    keypoints = read_keypoints(numbers)
+    if keypoints.shape[1]:
+        distance = mean_distance(keypoints, batch.uv, REGION_PX)
+        losses['keypoints'] = options.keypoints * distance
     return losses
 
 

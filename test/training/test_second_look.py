@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.asserts import assert_poses_close
-from training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes, blob_heads
+from training.blobs import COLOURS, MIRROR, POINTS, BlobHeads, BlobScenes, blob_heads
 from training.test_evaluate import OracleSingleShot
 from training.test_train import make_config, parameters
 
@@ -19,7 +19,6 @@ from face_pose_ros.faces.region_pose import (
 )
 from face_pose_ros.faces.single_shot import CellPoses, PosedFaces, cells_of_poses
 from face_pose_ros.geometry import se3
-from face_pose_ros.keypoints import semantic
 from face_pose_ros.training import evaluate, proposals
 from face_pose_ros.training.batches import CropSource
 from face_pose_ros.training.config import config_from_dict, config_to_dict
@@ -28,7 +27,7 @@ from face_pose_ros.training.shards import read_manifest, write_manifest, write_s
 from face_pose_ros.training.tasks import RegionTask
 from face_pose_ros.training.train import Training
 
-TINY = {'channels': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1], 'hidden': 32}
+TINY = {'channels': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1], 'hidden': 32, 'keypoints': 9}
 OPTIONS = RegionLossOptions()
 
 
@@ -89,6 +88,21 @@ def test_the_truth_has_no_loss_and_each_error_its_term():
         assert risen == terms
 
 
+def test_keypoints_are_told_in_halves_of_the_side_from_the_middle():
+    batch = HalfNobody(4, 64).batch(np.arange(4))
+    nobody = torch.arange(4)[:, None, None] % 2 == 1
+    batch = replace(batch, uv=torch.where(nobody, torch.nan, batch.uv))
+    said = torch.zeros(4, 16 + 2 * len(POINTS))
+    middle = 0.5 * (REGION_PX - 1)
+    said[:, 16:] = ((batch.uv.nan_to_num(7.0) - middle) / (0.5 * REGION_PX)).flatten(1)
+    assert region_losses(said, batch, POINTS, OPTIONS)['keypoints'] < 0.02  # the root is smoothed
+    said[:, 16::2] += 0.5
+    off = region_losses(said, batch, POINTS, OPTIONS)['keypoints']
+    assert float(off) == pytest.approx(0.5 * OPTIONS.keypoints, rel=1e-3)
+    said[1::2, 16:] = 9.0  # where nobody is, nothing is asked
+    assert region_losses(said, batch, POINTS, OPTIONS)['keypoints'] == off
+
+
 def test_who_is_seen_from_behind_is_neither_face_nor_background():
     batch = BlobHeads(4, 64).batch(np.arange(4))
     only = RegionLossOptions(max_yaw_deg=0.0)
@@ -128,8 +142,8 @@ def test_the_likelihood_trains_only_what_is_stated():
 def test_the_losses_fall(tmp_path):
     training = make_training(tmp_path, steps=60, overfit_one_batch=True, batch=8)
     terms = [training.run_step() for _ in range(60)]
-    assert set(terms[0]) == {'score', 'pose', 'points', 'likelihood', 'gradient'}
-    for name in ('score', 'pose', 'points'):
+    assert set(terms[0]) == {'score', 'pose', 'points', 'likelihood', 'keypoints', 'gradient'}
+    for name in ('score', 'pose', 'points', 'keypoints'):
         assert terms[-1][name] < 0.6 * terms[0][name], name
 
 
@@ -154,7 +168,7 @@ def test_both_looks_are_validated_together(tmp_path):
 def test_proposals_have_the_poses_of_their_regions():
     batch = BlobScenes(2).in_order(2)[0]
     first = OracleSingleShot([_one(batch, i) for i in range(2)], 3.0)
-    regions = proposals.regions_of(first, batch, POINTS)
+    regions = proposals.regions_of(first, batch, keypoints_of(batch), POINTS)
     for i in range(2):
         T = regions[i].T_crop_head
         is_head = T.isfinite().all(-1).all(-1)
@@ -167,6 +181,28 @@ def test_proposals_have_the_poses_of_their_regions():
         ours = torch.stack([T[is_head][j] for j in _matched(T[is_head], turned)])
         assert_poses_close(ours, turned, max_deg=0.01, max_mm=0.5)
         assert regions[i].pictures.shape == (3, 128, 128, 3)
+        assert regions[i].pictures.shape == (3, 128, 128, 3)
+
+
+def test_proposals_have_the_keypoints_of_their_heads():
+    batch = BlobScenes(2).in_order(2)[0]
+    first = OracleSingleShot([_one(batch, i) for i in range(2)], 3.0)
+    regions = proposals.regions_of(first, batch, keypoints_of(batch), POINTS)
+    uv = proposals.labels_of(regions)['uv']
+    pictures = np.concatenate([region.pictures for region in regions])
+    is_head = np.isfinite(uv).all((1, 2))
+    assert is_head.tolist().count(True) == 4
+    assert np.isnan(uv[~is_head]).all()
+    for row in is_head.nonzero()[0]:
+        columns, rows = uv[row].round().astype(int).T
+        shown = pictures[row, rows, columns] > 160
+        # Others may shine there too.
+        assert shown[COLOURS.numpy() == 1].mean() > 0.9
+        assert shown[COLOURS.numpy() == 0].mean() < 0.5
+
+
+def keypoints_of(batch):
+    return POINTS.expand(len(batch.T_cam_head), -1, -1)
 
 
 def _one(batch, i):
@@ -206,13 +242,16 @@ def test_hits_have_poses_misses_have_none_and_half_hits_are_left_out(visible, mo
     monkeypatch.setattr(proposals, 'cells_of_picture', lambda *_: [torch.zeros(1)] * 4)
     monkeypatch.setattr(proposals, 'decode_faces', lambda *_: faces)
     image = batch.pictures[0].permute(1, 2, 0).contiguous()
-    args = T_true, torch.tensor([visible]), POINTS
+    keypoints = keypoints_of(batch)[:1]
+    args = T_true, torch.tensor([visible]), keypoints, POINTS
     regions = proposals.cut_out(None, image, camera, *args)
     is_head = regions.T_crop_head.isfinite().all(-1).all(-1).tolist()
     # Of who is hardly seen nothing is said; of the misses four are taken.
     assert is_head == [True] * (visible > 0.5) + [False] * 4
     assert len(regions.pictures) == len(is_head)
-    nobody = proposals.cut_out(None, image, camera, T_true[:0], torch.zeros(0), POINTS)
+    nobody = proposals.cut_out(
+        None, image, camera, T_true[:0], torch.zeros(0), keypoints[:0], POINTS
+    )
     assert len(nobody.focal_px) == 4
     assert nobody.T_crop_head[:, :3].isnan().all()
 
@@ -229,6 +268,7 @@ def write_scenes(folder, batch):
         'image_index': batch.image_index.numpy(),
         'T_cam_head': batch.T_cam_head.numpy(),
         'visible_fraction': batch.visible_fraction.numpy(),
+        'xyz_head': keypoints_of(batch).numpy(),
     }
     write_shard(folder / '00001', batch.pictures.permute(0, 2, 3, 1).numpy(), labels)
 
@@ -247,8 +287,8 @@ def test_shards_of_proposals_are_read_like_crops(tmp_path, monkeypatch):
     assert len(source) == 9
     crops = source.batch(np.arange(9))
     assert crops.T_crop_head.isfinite().all(-1).all(-1).sum() == 6
-    assert crops.uv.shape == (9, len(semantic.NAMES), 2)
-    assert crops.uv.isnan().all()
+    assert crops.uv.shape == (9, len(POINTS), 2)
+    assert crops.uv.isfinite().all(-1).all(-1).sum() == 6
     middle = crops.c.new_tensor([63.5, 63.5])
     assert (crops.c == middle).all()
     # Heads are as large in all regions as they are said to be.
