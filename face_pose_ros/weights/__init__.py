@@ -21,7 +21,7 @@ SHA256 = {
     'face_mesh_v2': '61649ae36b34ef60b0cc41ac3b586633b063f5df92513d359b5bf90626cdb0f2',
     'keypoint_uncertainty': 'fd4701681f8a7fa25924108ac79944075f4a6f95a2d6feb26fef91a648e58a24',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
-    'hourglass': 'a930ded5c81a1bf44ced97e4eaa4365ac7f04e0d948bb7ec63ea6e8bf82dcd03',
+    'hourglass': 'f780a575e297158c2479be91b8b6a616d21594029bce1ce73a3c62d5c6d13c51',
     'region_pose': '306e225ad36d4275e651a42f89a514177e2ba3e7f95ea5bff74ad91b92572aff',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
     'single_shot': 'bfc299131a1d46abf050ee422890c1816a1a644f5dd7c271aa62ac27d29e0c4b',
