@@ -1,5 +1,6 @@
 """Rendered heads: what is stored, and what is scored."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,6 +9,7 @@ from helpers.facekit import load_facekit
 from helpers.scene import random_poses
 
 from face_pose_ros.evaluation import rendered_heads as module
+from face_pose_ros.evaluation import rendered_sheet
 from face_pose_ros.evaluation.rendered_heads import RenderedHeads
 from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face
@@ -151,3 +153,32 @@ def test_known_pupils_are_those_of_the_head(exported):
     assert all(52 < o.interpupillary_mm < 72 for o in options)
     assert options[0].interpupillary_mm != options[1].interpupillary_mm
     assert options[0].interpupillary_sigma_mm == 0.5
+
+
+def test_a_sheet_shows_each_head_and_below_it_what_was_found(tmp_path, generator, capsys):
+    heads = made_up(generator)
+    heads.presence[1] = 0.4
+    heads.save(tmp_path / 'heads.npz')
+    pictures = tmp_path / 'pictures'
+    pictures.mkdir()
+    for i, (width, height) in enumerate(heads.size):
+        cv2.imwrite(str(pictures / f'{i:05d}.png'), np.zeros((height, width, 3), np.uint8))
+    args = [str(tmp_path / 'heads.npz'), '--pictures', str(pictures), '--out']
+    rendered_sheet.main([*args, str(tmp_path / 'sheet.png')])
+    sheet = cv2.imread(str(tmp_path / 'sheet.png'))
+    rows = -(-len(heads) // 6)
+    assert sheet.shape == (2 * rows * 240, 6 * 240, 3)
+    cells = (
+        sheet.reshape(rows, 2, 240, 6, 240, 3)
+        .transpose(0, 3, 1, 2, 4, 5)
+        .reshape(-1, 2, 240, 240, 3)
+    )
+    for i, (plain, drawn) in enumerate(cells[: len(heads)]):
+        assert plain.max() <= 96  # grey, outside of the picture
+        # The head's origin is the middle of its cell.
+        middle = drawn[80:160, 80:160]
+        assert (middle.max() > 120) == (i != 1)
+    (pictures / '00000.png').unlink()
+    with pytest.raises(SystemExit):
+        rendered_sheet.main([*args, str(tmp_path / 'other.png')])
+    assert '00000.png: no such picture' in capsys.readouterr().err
