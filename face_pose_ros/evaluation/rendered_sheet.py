@@ -59,14 +59,15 @@ def _cells(
 ) -> list[NDArray[np.uint8]]:
     """One head as it was drawn, and with the pose that was found, if any."""
     path = pictures / f'{index:05d}.png'
-    picture = cv2.imread(str(path))
-    if picture is None:
+    loaded = cv2.imread(str(path))
+    if loaded is None:
         raise DataError(f'{path}: no such picture; rendered_heads --pictures writes it')
+    picture = loaded.astype(np.uint8)
     camera, keypoints = heads.head(index).camera, heads.keypoints(index)
     drawn = picture.copy()
-    found = fit_pose(keypoints, model, camera).poses
-    if bool(keypoints.presence >= MIN_PRESENCE) and not bool(found.failed):
-        draw_head(drawn, found.T_cam_head[0].numpy(), camera, model)
+    poses = fit_pose(keypoints, model, camera).poses
+    if bool(keypoints.presence >= MIN_PRESENCE) and not bool(poses.failed):
+        draw_head(drawn, poses.T_cam_head[0].numpy(), camera, model)
     T = heads.T_cam_head[index]
     return [_around(T, camera, each) for each in (picture, drawn)]
 
