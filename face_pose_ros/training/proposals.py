@@ -34,6 +34,7 @@ from face_pose_ros.faces.single_shot import (
 from face_pose_ros.faces.single_shot_levels import cells_of_picture
 from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.crop import render_crops
 from face_pose_ros.training.batches import complete_shards
 from face_pose_ros.training.export import commit_of_code
@@ -147,6 +148,14 @@ def regions_of(
     return regions
 
 
+def _keypoints(labels: dict[str, Any], pictures: int) -> Tensor:
+    """(J, K, 3) m of the heads in the first pictures; NaN in standard sets, which know none."""
+    shown = labels['image_index'] < pictures
+    if 'xyz_head' in labels:
+        return torch.from_numpy(labels['xyz_head'][shown]).double()
+    return torch.full((int(shown.sum()), len(semantic.NAMES), 3), torch.nan, dtype=torch.float64)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Write a shard of proposals for every shard of scenes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -171,8 +180,7 @@ def main(args: Sequence[str] | None = None) -> None:
                     batch = SceneBatch.from_labels(
                         np.asarray(shard.pictures), np.arange(count), shard.labels
                     )
-                    shown = shard.labels['image_index'] < count
-                    keypoints = torch.from_numpy(shard.labels['xyz_head'][shown]).double()
+                    keypoints = _keypoints(shard.labels, count)
                     regions = regions_of(network, batch, keypoints, face)
                     pictures = np.concatenate([r.pictures for r in regions])
                     write_shard(folder, pictures, labels_of(regions))

@@ -1,6 +1,7 @@
 """The second look: regions stand upright around heads, and say poses exactly."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from face_pose_ros.faces.region_pose import (
     look_again,
     of_mirrored,
     poses_of_regions,
+    read_keypoints,
     read_regions,
     region_cameras,
     regions_of_poses,
@@ -233,11 +235,28 @@ def test_untrained_it_says_that_heads_look_into_their_cameras():
     assert (so3.from_columns(cells.columns)[:, 2, 0] < -0.9).all()
 
 
+def test_the_detector_does_not_read_keypoints():
+    network = RegionPose(replace(TINY, keypoints=5)).eval()
+    regions = torch.rand(2, 3, REGION_PX, REGION_PX)
+    with torch.no_grad():
+        said, averaged = network(regions), MirrorAveraged(network)(regions)
+        torch.nn.init.constant_(network.keypoints.bias, 7.0)
+        assert torch.equal(MirrorAveraged(network)(regions), averaged)
+    assert said.shape == (2, 16 + 2 * 5)
+    assert averaged.shape == (2, 16)
+    assert torch.equal(read_regions(said).sigma, read_regions(said[:, :16]).sigma)
+    # Half of the region's side from its middle.
+    ahead = torch.cat([torch.zeros(1, 16), torch.tensor([[1.0, -1.0]])], 1)
+    assert read_keypoints(ahead).tolist() == [[[63.5, -0.5]]]
+
+
 def test_impossible_sizes_and_pictures_are_refused():
     with pytest.raises(ValueError, match=r'blocks must be 4 positive numbers, got \(1, 2\)'):
         RegionPoseOptions(blocks=(1, 2))
     with pytest.raises(ValueError, match='hidden must be at least 1, got 0'):
         RegionPoseOptions(hidden=0)
+    with pytest.raises(ValueError, match='keypoints must not be negative, got -1'):
+        RegionPoseOptions(keypoints=-1)
     with pytest.raises(ValueError, match=r'\(N, 3, 64, 64\), got \(1, 3, 32, 32\)'):
         RegionPose(TINY)(torch.rand(1, 3, 32, 32))
 

@@ -19,6 +19,7 @@ from face_pose_ros.faces.region_pose import (
 )
 from face_pose_ros.faces.single_shot import CellPoses, PosedFaces, cells_of_poses
 from face_pose_ros.geometry import se3
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.training import evaluate, proposals
 from face_pose_ros.training.batches import CropSource
 from face_pose_ros.training.config import config_from_dict, config_to_dict
@@ -256,7 +257,7 @@ def test_hits_have_poses_misses_have_none_and_half_hits_are_left_out(visible, mo
     assert nobody.T_crop_head[:, :3].isnan().all()
 
 
-def write_scenes(folder, batch):
+def write_scenes(folder, batch, **more):
     """A folder of scenes whose shard number 0 is not complete yet."""
     manifest = {'kind': 'scenes', 'commit': 'abc', 'families': ['blobs'], 'seed': 3}
     write_manifest(folder, manifest)
@@ -268,14 +269,13 @@ def write_scenes(folder, batch):
         'image_index': batch.image_index.numpy(),
         'T_cam_head': batch.T_cam_head.numpy(),
         'visible_fraction': batch.visible_fraction.numpy(),
-        'xyz_head': keypoints_of(batch).numpy(),
     }
-    write_shard(folder / '00001', batch.pictures.permute(0, 2, 3, 1).numpy(), labels)
+    write_shard(folder / '00001', batch.pictures.permute(0, 2, 3, 1).numpy(), labels | more)
 
 
 def test_shards_of_proposals_are_read_like_crops(tmp_path, monkeypatch):
     scenes, batch = tmp_path / 'scenes', BlobScenes(3).in_order(3)[0]
-    write_scenes(scenes, batch)
+    write_scenes(scenes, batch, xyz_head=keypoints_of(batch).numpy())
     oracle = OracleSingleShot([_one(batch, i) for i in range(3)], 3.0)
     monkeypatch.setattr(proposals, 'packaged_single_shot', lambda: oracle)
     for _ in range(2):  # the second time there is nothing to do
@@ -296,6 +296,18 @@ def test_shards_of_proposals_are_read_like_crops(tmp_path, monkeypatch):
     cameras = region_cameras(crops.f[heads], crops.c[heads], proposals.CROP_PX)
     cells, _ = cells_of_poses(crops.T_crop_head[heads][:, None], cameras)
     assert cells.log_size.exp().flatten().tolist() == pytest.approx([128 / 1.5] * 6, rel=1e-3)
+
+
+def test_scenes_of_standard_sets_have_no_keypoints(tmp_path, monkeypatch):
+    scenes, batch = tmp_path / 'scenes', BlobScenes(1).in_order(1)[0]
+    write_scenes(scenes, batch)
+    oracle = OracleSingleShot([_one(batch, 0)], 3.0)
+    monkeypatch.setattr(proposals, 'packaged_single_shot', lambda: oracle)
+    proposals.main([str(scenes), '--out', str(tmp_path / 'proposals')])
+    crops = CropSource([str(tmp_path / 'proposals')]).batch(np.arange(3))
+    assert crops.T_crop_head.isfinite().all(-1).all(-1).sum() == 2
+    assert crops.uv.shape == (3, len(semantic.NAMES), 2)
+    assert crops.uv.isnan().all()
 
 
 def test_the_packaged_detector_is_evaluated_with_and_without_its_second_look(tmp_path, capsys):
