@@ -75,7 +75,7 @@ class RegionPoseOptions:
             raise ValueError(f'keypoints must not be negative, got {self.keypoints}')
 
 
-PACKAGED = RegionPoseOptions()
+PACKAGED = RegionPoseOptions(keypoints=86)
 
 
 class RegionPose(nn.Module):

@@ -22,7 +22,7 @@ SHA256 = {
     'keypoint_uncertainty': 'fd4701681f8a7fa25924108ac79944075f4a6f95a2d6feb26fef91a648e58a24',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
     'hourglass': 'f780a575e297158c2479be91b8b6a616d21594029bce1ce73a3c62d5c6d13c51',
-    'region_pose': '306e225ad36d4275e651a42f89a514177e2ba3e7f95ea5bff74ad91b92572aff',
+    'region_pose': '249d206082d8c3e43813c91943d1b7c2f6a857acf3e8c745c7dbea6e305dee8f',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
     'single_shot': 'bfc299131a1d46abf050ee422890c1816a1a644f5dd7c271aa62ac27d29e0c4b',
 }
