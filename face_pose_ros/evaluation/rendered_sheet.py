@@ -41,7 +41,7 @@ def draw_sheet(heads: RenderedHeads, pictures: Path, model: FaceModel, path: Pat
         path: File to write.
 
     Raises:
-        DataError: A picture is missing.
+        DataError: A picture is missing, or the sheet can't be written.
     """
     cells = [_cells(heads, i, pictures, model) for i in range(min(len(heads), _MOST))]
     nothing = [np.full_like(cells[0][0], _OUTSIDE_BGR)] * 2
@@ -51,7 +51,8 @@ def draw_sheet(heads: RenderedHeads, pictures: Path, model: FaceModel, path: Pat
         for first in range(0, len(cells), _COLUMNS)
         for row in range(2)
     ]
-    cv2.imwrite(str(path), np.vstack(rows))
+    if not cv2.imwrite(str(path), np.vstack(rows)):
+        raise DataError(f'{path}: cannot be written; its folder must exist')
 
 
 def _cells(

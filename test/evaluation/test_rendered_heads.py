@@ -178,6 +178,9 @@ def test_a_sheet_shows_each_head_and_below_it_what_was_found(tmp_path, generator
         # The head's origin is the middle of its cell.
         middle = drawn[80:160, 80:160]
         assert (middle.max() > 120) == (i != 1)
+    with pytest.raises(SystemExit):
+        rendered_sheet.main([*args, str(tmp_path / 'nowhere' / 'sheet.png')])
+    assert 'sheet.png: cannot be written' in capsys.readouterr().err
     (pictures / '00000.png').unlink()
     with pytest.raises(SystemExit):
         rendered_sheet.main([*args, str(tmp_path / 'other.png')])

@@ -182,7 +182,6 @@ def test_proposals_have_the_poses_of_their_regions():
         ours = torch.stack([T[is_head][j] for j in _matched(T[is_head], turned)])
         assert_poses_close(ours, turned, max_deg=0.01, max_mm=0.5)
         assert regions[i].pictures.shape == (3, 128, 128, 3)
-        assert regions[i].pictures.shape == (3, 128, 128, 3)
 
 
 def test_proposals_have_the_keypoints_of_their_heads():
