@@ -42,7 +42,8 @@ class HourglassOptions:
     # Of the hourglass, from its finest grid, the heatmaps', to its coarsest.
     channels: Sequence[int] = (256, 256, 256, 256, 256)
     stacks: int = 2
-    blocks: int = 1  # residual blocks in a row
+    # Residual blocks in a row on each of these grids; the last number is that of all coarser ones.
+    blocks: Sequence[int] = (1,)
     bottleneck: bool = True  # blocks of 1x1, 3x3, 1x1 with half the channels, or of two 3x3
     # Each heatmap is the logarithm of a distribution over the cells, trained by cross entropy,
     # instead of free numbers, trained by squared error as in the papers.
@@ -50,12 +51,16 @@ class HourglassOptions:
     regressor: int = 0  # width of the layer that sees all cells at once; 0: heatmaps only
 
     def __post_init__(self) -> None:
-        for name in ('keypoints', 'input_px', 'stacks', 'blocks'):
+        for name in ('keypoints', 'input_px', 'stacks'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
         for name in ('stem_channels', 'channels'):
             if not getattr(self, name) or min(getattr(self, name)) < 2:
                 raise ValueError(f'{name} must be numbers from 2 on, got {getattr(self, name)}')
+        if not 1 <= len(self.blocks) <= len(self.channels) or min(self.blocks) < 1:
+            raise ValueError(
+                f'blocks must be 1 to {len(self.channels)} numbers from 1 on, got {self.blocks}'
+            )
         if self.regressor and not self.distribution:
             raise ValueError('a regressor needs heatmaps that are distributions (distribution)')
         multiple = self.stride * 2 ** (len(self.channels) - 1)
@@ -97,15 +102,16 @@ class Residual(nn.Module):
 class Hourglass(nn.Module):
     """Down to the coarsest grid and up again, a shortcut at every grid."""
 
-    def __init__(self, channels: Sequence[int], blocks: int, bottleneck: bool) -> None:
+    def __init__(self, channels: Sequence[int], blocks: Sequence[int], bottleneck: bool) -> None:
         super().__init__()
         fine, *rest = channels
-        self.same = _residuals(fine, fine, blocks, bottleneck)
+        self.same = _residuals(fine, fine, blocks[0], bottleneck)
         self.has_inner = bool(rest)
         if rest:
-            self.down = _residuals(fine, rest[0], blocks, bottleneck)
-            self.inner = Hourglass(rest, blocks, bottleneck)
-            self.up = _residuals(rest[0], fine, blocks, bottleneck)
+            coarser = blocks[1:] or blocks
+            self.down = _residuals(fine, rest[0], coarser[0], bottleneck)
+            self.inner = Hourglass(rest, coarser, bottleneck)
+            self.up = _residuals(rest[0], fine, coarser[0], bottleneck)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, channels[0], H, W) to the same shape."""
@@ -131,7 +137,8 @@ class StackedHourglass(nn.Module):
         super().__init__()
         self.options = options
         c, count = options.channels[0], options.keypoints
-        stacks, blocks, bottleneck = options.stacks, options.blocks, options.bottleneck
+        stacks, bottleneck = options.stacks, options.bottleneck
+        finest = options.blocks[0]
         stem: list[nn.Module] = []
         for i, (a, b) in enumerate(
             zip((3, *options.stem_channels), options.stem_channels, strict=False)
@@ -139,13 +146,13 @@ class StackedHourglass(nn.Module):
             # 6x6 and 4x4 windows of stride 2 have their middle in the middle of a 2x2 cell.
             kernel = 6 if i == 0 else 4
             stem += [nn.Conv2d(a, b, kernel, 2, kernel // 2 - 1, bias=False), *_norm_relu(b)]
-        self.stem = nn.Sequential(*stem, _residuals(b, c, blocks, bottleneck))
+        self.stem = nn.Sequential(*stem, _residuals(b, c, finest, bottleneck))
         self.hourglasses = nn.ModuleList(
-            Hourglass(options.channels, blocks, bottleneck) for _ in range(stacks)
+            Hourglass(options.channels, options.blocks, bottleneck) for _ in range(stacks)
         )
         self.features = nn.ModuleList(
             nn.Sequential(
-                _residuals(c, c, blocks, bottleneck),
+                _residuals(c, c, finest, bottleneck),
                 *_norm_relu(c),
                 _conv(c, c, 1),
                 *_norm_relu(c),
@@ -290,5 +297,9 @@ def _norm_relu(channels: int) -> list[nn.Module]:
 
 
 def _residuals(c_in: int, c_out: int, blocks: int, bottleneck: bool) -> nn.Sequential:
-    first = Residual(c_in, c_out, bottleneck)
-    return nn.Sequential(first, *[Residual(c_out, c_out, bottleneck) for _ in range(blocks - 1)])
+    further = [Residual(c_out, c_out, bottleneck) for _ in range(blocks - 1)]
+    for block in further:
+        # So a network that begins with the layers of a shallower one begins as that one.
+        *_, last = block.branch.parameters()
+        nn.init.zeros_(last)
+    return nn.Sequential(Residual(c_in, c_out, bottleneck), *further)

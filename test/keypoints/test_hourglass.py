@@ -16,13 +16,22 @@ TINY = {'keypoints': 5, 'input_px': 64, 'stem_channels': (8, 16), 'channels': (1
 
 
 @pytest.mark.parametrize('bottleneck', [True, False])
-@pytest.mark.parametrize(('stacks', 'blocks'), [(1, 1), (3, 2)])
+@pytest.mark.parametrize(('stacks', 'blocks'), [(1, (1,)), (3, (2,)), (1, (2, 1, 3))])
 def test_every_size_gives_its_heatmaps(stacks, blocks, bottleneck):
     options = HourglassOptions(**TINY, stacks=stacks, blocks=blocks, bottleneck=bottleneck)
     output = StackedHourglass(options).eval()(torch.rand(2, 3, 64, 64))
     assert output.heatmaps.shape == (2, stacks, 5, 16, 16)
     assert output.regression is None
     assert options.stride == 4
+
+
+def test_a_deeper_network_begins_as_the_shallow_one_that_it_holds():
+    shallow = StackedHourglass(HourglassOptions(**TINY, blocks=(1, 2))).eval()
+    deep = StackedHourglass(HourglassOptions(**TINY, blocks=(2, 3))).eval()
+    assert len(deep.state_dict()) > len(shallow.state_dict())
+    deep.load_state_dict(shallow.state_dict(), strict=False)
+    crop = torch.rand(2, 3, 64, 64)
+    assert torch.equal(deep(crop).heatmaps, shallow(crop).heatmaps)
 
 
 def test_the_papers_network_has_the_papers_sizes():
@@ -85,6 +94,9 @@ def test_a_sure_distribution_reads_like_a_target():
         ({'input_px': 60}, 'input_px must be a multiple of 16'),
         ({'stacks': 0}, 'stacks must be at least 1, got 0'),
         ({'channels': ()}, 'channels must be numbers from 2 on'),
+        ({'blocks': (1, 0)}, r'blocks must be 1 to 3 numbers from 1 on, got \(1, 0\)'),
+        ({'blocks': (1, 1, 1, 1)}, 'blocks must be 1 to 3 numbers'),
+        ({'blocks': ()}, 'blocks must be 1 to 3 numbers'),
     ],
 )
 def test_impossible_sizes_are_refused(change, message):

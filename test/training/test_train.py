@@ -179,7 +179,7 @@ def test_another_training_is_not_continued(tmp_path):
     with pytest.raises(CheckpointError, match='another batch, seed'):
         other.restore(state)
     other.restore(state, branch=True)
-    larger = make_config(tmp_path, hourglass=HOURGLASS | {'blocks': 2})
+    larger = make_config(tmp_path, hourglass=HOURGLASS | {'blocks': [2]})
     with pytest.raises(CheckpointError, match='another hourglass'):
         make_training(larger).restore(state, branch=True)
 
