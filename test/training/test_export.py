@@ -57,8 +57,10 @@ def test_a_training_may_begin_with_exported_weights(tmp_path):
     second = make_training(config)
     second.begin_with(tmp_path / 'first.safetensors')
     ours, theirs = second.network.state_dict(), first.average.network.state_dict()
-    for name in theirs:
-        assert torch.equal(ours[name], theirs[name]) or name.endswith('num_batches_tracked')
+    for name, value in theirs.items():
+        if not name.endswith('num_batches_tracked'):
+            assert ours[name].dtype == torch.float32
+            assert torch.equal(ours[name], value.half() if value.ndim > 1 else value)
     text = export.card('two', {'step': 0, **second.state()}, b'', None)
     sha256 = hashlib.sha256(content).hexdigest()
     assert f'| before, exported as | first.safetensors, sha256 {sha256}: see its card |' in text
@@ -97,8 +99,10 @@ def test_weights_and_card(tmp_path):
     crop = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         ours, theirs = network(crop).heatmaps, training.average.network(crop).heatmaps
-        same = torch.allclose(ours, theirs, atol=1e-5)
+        same = torch.allclose(ours, theirs, atol=2e-3 * float(theirs.abs().max()))
     assert same
+    assert {v.dtype for v in weights.values() if v.ndim > 1} == {torch.float16}
+    assert {v.dtype for v in weights.values() if v.ndim == 1} == {torch.float32}
     assert tensors['shape.mean'].shape == (9, 3)
 
     text = (out / 'blobs.md').read_text()
