@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from face_pose_ros.evaluation import metrics
 from face_pose_ros.evaluation.aflw2000_samples import load_samples
@@ -72,7 +73,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     names = list(rows['all'])
     lines = [f'{"bin":<10}' + ''.join(f'{name:>21}' for name in names)]
     lines += [
-        f'{name:<10}' + ''.join(f'{row.get(k, float("nan")):>21.2f}' for k in names)
+        f'{name:<10}' + ''.join(f'{row.get(k, float("nan")):>21.3f}' for k in names)
         for name, row in rows.items()
     ]
     return '\n'.join(lines)
@@ -93,21 +94,22 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         data = DataOptions(validation=tuple(options.data), validation_pictures=options.pictures)
         if str(options.checkpoint) == 'packaged':
-            for name, rows in evaluate_packaged(data).items():
-                print(f'\n{name}\n{table(rows)}')
-            return
-        task, config, state = load_trained(options.checkpoint, data)
-        figures: dict[str, Any] = {'step': state['step'], 'data': task.validate(task.network)}
-        print(f'step {state["step"]}')
+            figures: dict[str, Any] = {'data': evaluate_packaged(data)}
+            network: nn.Module | None = None
+        else:
+            task, config, state = load_trained(options.checkpoint, data)
+            network = task.network
+            figures = {'step': state['step'], 'data': task.validate(network)}
+            print(f'step {state["step"]}')
         for name, rows in figures['data'].items():
             print(f'\n{name}\n{table(rows)}')
         if options.aflw2000 is not None:
-            if not isinstance(task.network, StackedHourglass):
+            if not isinstance(network, StackedHourglass):
                 raise DataError(f'{options.checkpoint}: --aflw2000 needs that of an hourglass')
             shape = {k.removeprefix('shape.'): v for k, v in state['extra'].items()}
             model = head_model(shape)
             samples = load_samples(options.aflw2000)
-            bins = score_aflw2000(task.network, model, samples, config.amp)
+            bins = score_aflw2000(network, model, samples, config.amp)
             figures['aflw2000'] = [asdict(row) for row in bins]
             print('\n' + metrics.text({'AFLW2000-3D, the network alone': bins}))
     except (CheckpointError, DataError, ShardError) as error:

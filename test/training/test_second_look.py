@@ -1,5 +1,6 @@
 """The training of the second look: what is cut out of scenes, its losses, that they fall."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -311,11 +312,14 @@ def test_scenes_of_standard_sets_have_no_keypoints(tmp_path, monkeypatch):
 
 def test_the_packaged_detector_is_evaluated_with_and_without_its_second_look(tmp_path, capsys):
     write_scenes(tmp_path, BlobScenes(2).in_order(2)[0])
-    evaluate.main(['packaged', '--data', str(tmp_path)])
+    figures = tmp_path / 'figures.json'
+    evaluate.main(['packaged', '--data', str(tmp_path), '--json', str(figures)])
     said = capsys.readouterr().out
     assert f'{tmp_path}, first look\n' in said
     assert f'{tmp_path}, both looks\n' in said
     assert said.count('\nall ') == 2
+    names = [f'{tmp_path}, first look', f'{tmp_path}, both looks']
+    assert list(json.loads(figures.read_text())['data']) == names
 
 
 def test_proposals_need_scenes(tmp_path, capsys):
