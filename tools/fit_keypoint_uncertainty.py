@@ -41,7 +41,7 @@ from face_pose_ros.synthetic.ict_facekit import IctFaceKit  # noqa: E402
 
 Array = NDArray[np.float64]
 
-MAX_YAW_DEG = 75  # beyond it the network sees another face
+MAX_YAW_DEG = 60  # beyond it the network often sees another face, which no covariance covers
 MIN_FACING = 0.1  # cosine between the skin's normal and the view, of a visible keypoint
 # Rendered heads are no photographs: which keypoint errs most is not the same on both.
 SHRINKAGE = 0.5

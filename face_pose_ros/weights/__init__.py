@@ -19,12 +19,12 @@ SHA256 = {
     'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
     'face_mesh_v2': '61649ae36b34ef60b0cc41ac3b586633b063f5df92513d359b5bf90626cdb0f2',
-    'keypoint_uncertainty': 'fd4701681f8a7fa25924108ac79944075f4a6f95a2d6feb26fef91a648e58a24',
+    'keypoint_uncertainty': 'bdf2cfddda7c36bdf82f4c48e56e0aa364e134f5aba097f19940f083e246c5ed',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
     'hourglass': 'f780a575e297158c2479be91b8b6a616d21594029bce1ce73a3c62d5c6d13c51',
     'region_pose': '249d206082d8c3e43813c91943d1b7c2f6a857acf3e8c745c7dbea6e305dee8f',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
-    'single_shot': 'bfc299131a1d46abf050ee422890c1816a1a644f5dd7c271aa62ac27d29e0c4b',
+    'single_shot': '664a42bb39d6ba5ef321d9deb28cc70c1b4c70f0397db0c4a6619252bd2c6972',
 }
 
 
