@@ -44,6 +44,15 @@ def test_beyond_a_yaw_of_90_other_angles_give_the_same_rotation(rng):
     np.testing.assert_allclose(metrics.rotation_from_label(back), R, atol=1e-12)
 
 
+def test_a_perfect_estimate_has_no_error_beyond_a_yaw_of_90_either(rng):
+    angles = labels(rng, 200, yaw_deg=170)
+    errors = metrics.label_errors_deg(metrics.rotation_from_label(angles), angles)
+    np.testing.assert_allclose(errors, 0, atol=1e-6)
+    across = metrics.rotation_from_label([[10.0, 88.0, -20.0], [10.0, -92.0, -20.0]])
+    errors = metrics.label_errors_deg(across, np.array([[10.0, 91.0, -21.0], [12.0, -89.0, -20]]))
+    np.testing.assert_allclose(errors, [[0, 3, 1], [2, 3, 0]], atol=1e-6)
+
+
 def test_a_face_that_looks_into_the_camera_has_no_angles():
     R = R_CAM_FRONTAL.numpy() @ metrics.R_HEAD_LABEL
     np.testing.assert_array_equal(R, np.eye(3))
