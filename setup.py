@@ -17,7 +17,7 @@ setup(
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
-        (SHARE, ['package.xml']),
+        (SHARE, ['package.xml', 'LICENSE', 'NOTICE']),
         (f'{SHARE}/launch', glob('launch/*.py')),
         (f'{SHARE}/config', glob('config/*.*')),
         (f'{SHARE}/config/train', glob('config/train/*.*')),

@@ -34,6 +34,22 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob('checkpoint_*.pt'))
 
 
+def as_exported(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A network's weights as the package holds them: float16, which halves the file.
+
+    Vectors, of which there are few, stay float32.
+
+    Raises:
+        CheckpointError: A weight is not finite, or too large for float16.
+    """
+    exported = {}
+    for name, value in weights.items():
+        exported[name] = value.half() if value.ndim > 1 else value.float()
+        if not exported[name].isfinite().all():
+            raise CheckpointError(f'{name}: expected finite weights below 65504')
+    return exported
+
+
 class Beginning(NamedTuple):
     """A trained network with whose layers another one may begin."""
 

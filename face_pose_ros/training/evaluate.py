@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from face_pose_ros.evaluation import metrics
 from face_pose_ros.evaluation.aflw2000_samples import load_samples
@@ -24,8 +23,8 @@ from face_pose_ros.evaluation.data_error import DataError
 from face_pose_ros.faces.region_pose import packaged_region_pose
 from face_pose_ros.faces.single_shot import packaged_single_shot
 from face_pose_ros.keypoints.hourglass import StackedHourglass
-from face_pose_ros.training.checkpoints import CheckpointError, load_checkpoint
-from face_pose_ros.training.config import DataOptions, TrainConfig, config_from_dict
+from face_pose_ros.training.checkpoints import CheckpointError, as_exported, load_checkpoint
+from face_pose_ros.training.config import ConfigError, DataOptions, TrainConfig, config_from_dict
 from face_pose_ros.training.evaluate_photos import score_aflw2000
 from face_pose_ros.training.evaluate_scenes import at_first_look, at_second_look, evaluate_scenes
 from face_pose_ros.training.head_shape import face_points, head_model
@@ -36,17 +35,40 @@ from face_pose_ros.training.tasks import Task, make_task
 
 
 def load_trained(path: Path, data: DataOptions) -> tuple[Task, TrainConfig, dict[str, Any]]:
-    """The averaged network of a checkpoint in its task, with other data.
+    """The averaged network of a checkpoint in its task, with other data, rounded as if exported.
 
     Raises:
-        CheckpointError: There is no checkpoint, or it is damaged.
+        CheckpointError: There is no checkpoint, or it is damaged or of an older version.
     """
     state = load_checkpoint(path)
-    config = replace(config_from_dict(state['config'], str(path)), data=data)
+    try:
+        config = replace(config_from_dict(state['config'], str(path)), data=data)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
     task = make_task(config, state['extra'])
-    task.network.load_state_dict(state['average'])
+    task.network.load_state_dict(as_exported(state['average']))
     task.network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return task, config, state
+
+
+def evaluate_checkpoint(path: Path, data: DataOptions, aflw2000: Path | None) -> dict[str, Any]:
+    """Step of a checkpoint, tables by data set, and of an hourglass the rows of AFLW2000-3D.
+
+    Raises:
+        CheckpointError: See `load_trained`.
+        DataError: There are no photographs, or the network is none for them.
+    """
+    task, config, state = load_trained(path, data)
+    network = task.network
+    figures: dict[str, Any] = {'step': state['step']}
+    if aflw2000 is not None:
+        if not isinstance(network, StackedHourglass):
+            raise DataError(f'{path}: --aflw2000 needs that of an hourglass')
+        shape = {k.removeprefix('shape.'): v for k, v in state['extra'].items()}
+        samples = load_samples(aflw2000)
+        bins = score_aflw2000(network, head_model(shape), samples, config.amp)
+        figures['aflw2000'] = [asdict(row) for row in bins]
+    return figures | {'data': task.validate(network)}
 
 
 def evaluate_packaged(data: DataOptions) -> dict[str, dict[str, dict[str, float]]]:
@@ -94,26 +116,19 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         data = DataOptions(validation=tuple(options.data), validation_pictures=options.pictures)
         if str(options.checkpoint) == 'packaged':
+            if options.aflw2000 is not None:
+                raise DataError('--aflw2000 needs the checkpoint of an hourglass, not packaged')
             figures: dict[str, Any] = {'data': evaluate_packaged(data)}
-            network: nn.Module | None = None
         else:
-            task, config, state = load_trained(options.checkpoint, data)
-            network = task.network
-            figures = {'step': state['step'], 'data': task.validate(network)}
-            print(f'step {state["step"]}')
-        for name, rows in figures['data'].items():
-            print(f'\n{name}\n{table(rows)}')
-        if options.aflw2000 is not None:
-            if not isinstance(network, StackedHourglass):
-                raise DataError(f'{options.checkpoint}: --aflw2000 needs that of an hourglass')
-            shape = {k.removeprefix('shape.'): v for k, v in state['extra'].items()}
-            model = head_model(shape)
-            samples = load_samples(options.aflw2000)
-            bins = score_aflw2000(network, model, samples, config.amp)
-            figures['aflw2000'] = [asdict(row) for row in bins]
-            print('\n' + metrics.text({'AFLW2000-3D, the network alone': bins}))
+            figures = evaluate_checkpoint(options.checkpoint, data, options.aflw2000)
+            print(f'step {figures["step"]}')
     except (CheckpointError, DataError, ShardError) as error:
         parser.error(str(error))
+    for name, rows in figures['data'].items():
+        print(f'\n{name}\n{table(rows)}')
+    if 'aflw2000' in figures:
+        bins = [metrics.Row(**row) for row in figures['aflw2000']]
+        print('\n' + metrics.text({'AFLW2000-3D, the network alone': bins}))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))
 

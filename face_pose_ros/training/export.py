@@ -21,20 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from face_pose_ros.training.checkpoints import CheckpointError, load_checkpoint
+from face_pose_ros.training.checkpoints import CheckpointError, as_exported, load_checkpoint
 from face_pose_ros.training.config import NETWORKS
 from face_pose_ros.training.shards import ShardError, open_shards, read_manifest
 
 
 def tensors_of(state: dict[str, Any]) -> dict[str, Tensor]:
-    """What is exported of a checkpoint: 'network.*' and what belongs to it.
-
-    Matrices and kernels are rounded to float16, which halves the file; vectors, of which there are
-    few, and all that is not the network's stay float32.
-    """
+    """What is exported of a checkpoint: 'network.*' and, in float32, what belongs to it."""
     tensors = {
-        f'network.{name}': (value.half() if value.ndim > 1 else value.float()).contiguous()
-        for name, value in state['average'].items()
+        f'network.{name}': value.contiguous()
+        for name, value in as_exported(state['average']).items()
         if not name.endswith('num_batches_tracked')
     }
     return tensors | {name: value.float().contiguous() for name, value in state['extra'].items()}
@@ -60,8 +56,8 @@ def card(name: str, state: dict[str, Any], content: bytes, figures: dict[str, An
         '',
         '| | |',
         '|---|---|',
-        f'| what | {kind.replace("_", "-")} network, {count / 1e6:.2f} M numbers, float16, '
-        'exponential moving average of the training |',
+        f'| what | {kind.replace("_", "-")} network, {count / 1e6:.2f} M numbers, float16 '
+        '(vectors float32), exponential moving average of the training |',
         '| publisher | Ours |',
         '| licence | Apache-2.0, as the project |',
         *_history(state),
@@ -80,7 +76,7 @@ def card(name: str, state: dict[str, Any], content: bytes, figures: dict[str, An
         values = ', '.join(f'{key} {value}' for key, value in config[group].items())
         lines.append(f'- {group}: {values}')
     if figures is not None:
-        lines += ['', f'**Figures** (`training.evaluate`, step {figures["step"]})']
+        lines += ['', f'**Figures** (`training.evaluate`, step {state["step"]})']
         for data, rows in figures['data'].items():
             lines += ['', f'{Path(data).name}', '', *_table(rows)]
         if 'calibration' in figures:
@@ -170,8 +166,12 @@ def main(args: Sequence[str] | None = None) -> None:
         metadata = {'network': kind, 'options': json.dumps(sizes), 'step': str(state['step'])}
         content = safetensors.torch.save(tensors_of(state), metadata)
         figures = json.loads(options.figures.read_text()) if options.figures else None
+        if figures is not None and (step := figures.get('step')) != state['step']:
+            raise CheckpointError(
+                f'{options.figures}: of step {step}, expected those of step {state["step"]}'
+            )
         text = card(options.name, state, content, figures)
-    except (CheckpointError, ShardError) as error:
+    except (CheckpointError, ShardError, OSError) as error:
         parser.error(str(error))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / f'{options.name}.safetensors').write_bytes(content)

@@ -25,13 +25,16 @@ def test_every_size_gives_its_heatmaps(stacks, blocks, bottleneck):
     assert options.stride == 4
 
 
-def test_a_deeper_network_begins_as_the_shallow_one_that_it_holds():
-    shallow = StackedHourglass(HourglassOptions(**TINY, blocks=(1, 2))).eval()
-    deep = StackedHourglass(HourglassOptions(**TINY, blocks=(2, 3))).eval()
+@pytest.mark.parametrize('bottleneck', [True, False])
+def test_a_deeper_network_begins_as_the_shallow_one_that_it_holds(bottleneck):
+    sizes = TINY | {'bottleneck': bottleneck, 'distribution': True, 'regressor': 16}
+    shallow = StackedHourglass(HourglassOptions(**sizes, blocks=(1, 2))).eval()
+    deep = StackedHourglass(HourglassOptions(**sizes, blocks=(2, 3))).eval()
     assert len(deep.state_dict()) > len(shallow.state_dict())
     deep.load_state_dict(shallow.state_dict(), strict=False)
     crop = torch.rand(2, 3, 64, 64)
     assert torch.equal(deep(crop).heatmaps, shallow(crop).heatmaps)
+    assert torch.equal(deep(crop).regression, shallow(crop).regression)
 
 
 def test_the_papers_network_has_the_papers_sizes():

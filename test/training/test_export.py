@@ -117,3 +117,27 @@ def test_weights_and_card(tmp_path):
     ):
         assert part in text
     assert f'{rows["blobs"]["all"]["rotation_deg"]:.4g}' in text
+
+
+def test_figures_of_another_step_are_refused(tmp_path, capsys):
+    write_manifest(tmp_path / 'data', MANIFEST)
+    training = make_training(make_config(tmp_path, data={'train': [str(tmp_path / 'data')]}))
+    path = save_checkpoint(tmp_path, training.step, training.state(), keep=1)
+    figures = tmp_path / 'figures.json'
+    figures.write_text(json.dumps({'data': {}}))
+    command = [str(path), '--name', 'x', '--out', str(tmp_path), '--figures', str(figures)]
+    with pytest.raises(SystemExit):
+        export.main(command)
+    assert 'figures.json: of step None, expected those of step 0' in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        export.main([*command[:-1], str(tmp_path / 'none.json')])
+    assert 'none.json' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('value', [1e5, float('nan')])
+def test_weights_that_float16_does_not_hold_are_named(value, tmp_path):
+    training = make_training(make_config(tmp_path))
+    state = training.state()
+    state['average']['heads.0.weight'][0, 0, 0, 0] = value
+    with pytest.raises(CheckpointError, match=r'heads\.0\.weight: expected finite weights'):
+        export.tensors_of(state)
