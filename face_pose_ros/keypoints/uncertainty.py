@@ -19,7 +19,7 @@ class KeypointUncertainty:
     """Covariances fitted to heads whose keypoints are known; see weights/keypoint_uncertainty.md.
 
     The errors of one face's keypoints go together, which a covariance of each alone can't say:
-    `PoseOptions.independent_keypoints` was fitted to the same heads.
+    `PoseOptions.independent_keypoints` stands for that.
     """
 
     cov_crop: Tensor  # (478, 2, 2) px^2 of the crop, of a face seen from the front
