@@ -251,6 +251,7 @@ class PackagedHourglass(nn.Module):
         stem_channels=(16, 32, 64),
         channels=(64, 128, 224),
         stacks=1,
+        blocks=(2,),
         bottleneck=False,
         distribution=True,
         regressor=256,

@@ -21,8 +21,8 @@ SHA256 = {
     'face_mesh_v2': '61649ae36b34ef60b0cc41ac3b586633b063f5df92513d359b5bf90626cdb0f2',
     'keypoint_uncertainty': 'bdf2cfddda7c36bdf82f4c48e56e0aa364e134f5aba097f19940f083e246c5ed',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
-    'hourglass': 'f780a575e297158c2479be91b8b6a616d21594029bce1ce73a3c62d5c6d13c51',
-    'region_pose': '249d206082d8c3e43813c91943d1b7c2f6a857acf3e8c745c7dbea6e305dee8f',
+    'hourglass': 'dd9017b1766748c59c67e8fa4347f764ba17e5ad582cd70e84b6374b15b59c84',
+    'region_pose': '7a163a2e644dd76ef1647d833999ec1776db4e30e201208aeea6d66aa2d3c7a5',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
     'single_shot': '664a42bb39d6ba5ef321d9deb28cc70c1b4c70f0397db0c4a6619252bd2c6972',
 }
