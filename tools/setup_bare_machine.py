@@ -33,7 +33,9 @@ PARITY_REQUIREMENTS = ROOT / 'requirements-parity.txt'
 TF2_MSGS = ROOT / 'overlay' / 'tf2_msgs'
 # Without `ros2 run`, the nodes are started by their names.
 PROGRAMS = (VENV / 'bin', OVERLAY / 'install' / 'face_pose_ros' / 'lib' / 'face_pose_ros')
-PACKAGE_FILES = ('setup.py', 'setup.cfg', 'package.xml', 'resource', 'launch', 'config')
+PACKAGE_FILES = (
+    'setup.py', 'setup.cfg', 'package.xml', 'LICENSE', 'NOTICE', 'resource', 'launch', 'config',
+)  # fmt: skip
 PYTHONS = ((3, 10), (3, 13))  # the first and the last version that the ROS 2 wheels exist for
 
 # Where the machine that built the wheels kept its Python, as their CMake files still name it.
