@@ -205,5 +205,5 @@ def test_pictures_without_heads_are_all_background():
 
 def test_the_table_has_a_line_for_each_bin():
     lines = table({'0-30': {'a': 1.0}, 'all': {'a': 2.0, 'b': 3.5}}).splitlines()
-    assert lines[1].split() == ['0-30', '1.00', 'nan']
-    assert lines[2].split() == ['all', '2.00', '3.50']
+    assert lines[1].split() == ['0-30', '1.000', 'nan']
+    assert lines[2].split() == ['all', '2.000', '3.500']
