@@ -161,5 +161,6 @@ def test_installed_package_is_complete():
         wanted = files(setup.ROOT / folder, '*.py', '*.yaml', '*.xml', '*.rviz')
         assert wanted
         assert wanted <= files(share / folder, '*')
-    assert (share / 'package.xml').is_file()
+    for name in ('package.xml', 'LICENSE', 'NOTICE'):
+        assert (share / name).is_file()
     assert os.access(prefix / 'lib' / 'face_pose_ros' / 'pose_node', os.X_OK)

@@ -73,7 +73,7 @@ def label_errors_deg(R_cam_label: Array, label_deg: Array) -> Array:
 
     Two triples of angles mean the same rotation, one of them with a yaw beyond 90 deg: of both the
     one that is nearer to the label counts. So a perfect estimate has no error, whatever the label.
-    (6DRepNet's test.py takes every angle by itself modulo 180 deg, which may say less.)
+    (6DRepNet's test.py takes every angle by itself modulo 180 deg instead.)
 
     Args:
         R_cam_label: (N, 3, 3) estimates of the labels' head axes.

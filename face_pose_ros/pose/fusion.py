@@ -15,8 +15,8 @@ from face_pose_ros.pose.residuals import ShapePrior
 from face_pose_ros.types import HeadPoses, Keypoints, Readings
 
 # Turn of the head from the camera [deg] up to which Face Mesh alone counts, and from which the
-# hourglass alone does. Face Mesh was trained on photographs, and reads those of AFLW2000-3D better
-# up to 60 deg, if it finds the face. From the front it is good enough to save the second look.
+# hourglass alone does. Chosen on rendered heads (training/compare_networks.py --heads) with an
+# earlier hourglass; the present one is better alone there, but a second look for every face.
 MESH_ONLY_DEG = 30.0
 HEAD_ONLY_DEG = 60.0
 

@@ -37,7 +37,10 @@ from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.fusion import turn_deg
 from face_pose_ros.training.shards import ShardError, open_shards
 
-_TURNS_DEG = ((0, 15), (15, 30), (30, 40), (40, 50), (50, 60), (60, 75), (75, 100), (0, 100))
+_TURNS_DEG = (
+    (0, 15), (15, 30), (30, 40), (40, 50), (50, 60), (60, 75), (75, 100),
+    (0, 60), (60, 100), (0, 100),
+)  # fmt: skip
 _SIZES_PX = ((30, 60), (60, 120), (120, 2000))  # of the face's box
 _MIN_VISIBLE = 0.7
 
