@@ -16,7 +16,7 @@ view: setup  ## also the rerun SDK, for make demo VIEW=1
 	@$(RUN) $(PIP) --no-deps -r requirements-view.txt
 
 demo: setup $(if $(VIEW),view)  ## camera, node and checker; SOURCE=webcam:0 for another camera, VIEW=1 to see it in 3-D
-	@$(RUN) python -m face_pose_ros.ros.demo $(if $(VIEW),--view) \
+	@$(RUN) python -m face_pose_ros.ros.demo.main $(if $(VIEW),--view) \
 		$(if $(SOURCE),--source '$(SOURCE)') \
 		$(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(FOV_DEG),--fov-deg $(FOV_DEG))
 

@@ -13,14 +13,12 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
         f'{NAME}.weights': ['*.safetensors', '*.md'],
-        f'{NAME}.training.heads': ['*.npz'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (SHARE, ['package.xml', 'LICENSE', 'NOTICE']),
         (f'{SHARE}/launch', glob('launch/*.py')),
         (f'{SHARE}/config', glob('config/*.*')),
-        (f'{SHARE}/config/train', glob('config/train/*.*')),
     ],
     install_requires=['setuptools'],
     extras_require={'test': ['pytest']},  # tells colcon to run the tests with pytest
@@ -33,14 +31,13 @@ setup(
         'console_scripts': [
             f'pose_node = {NAME}.ros.node:main',
             f'multi_camera = {NAME}.ros.multi_camera:main',
-            f'face_pose_bag = {NAME}.ros.bag:main',
-            f'demo_camera = {NAME}.ros.demo_camera:main',
-            f'look_at = {NAME}.examples.look_at:main',
-            f'who_looks = {NAME}.examples.who_looks:main',
-            f'demo_checker = {NAME}.ros.demo_checker:main',
-            f'demo_recorder = {NAME}.ros.demo_recorder:main',
-            f'face_pose_view = {NAME}.ros.view:main',
-            f'camera_rotation = {NAME}.evaluation.camera_rotation:main',
+            f'face_pose_bag = {NAME}.ros.bag.main:main',
+            f'demo_camera = {NAME}.ros.demo.camera:main',
+            f'look_at = {NAME}.ros.consumers.look_at:main',
+            f'who_looks = {NAME}.ros.consumers.who_looks:main',
+            f'demo_checker = {NAME}.ros.demo.checker:main',
+            f'demo_recorder = {NAME}.ros.demo.recorder:main',
+            f'face_pose_view = {NAME}.ros.view.main:main',
         ],
     },
 )

@@ -20,9 +20,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 from tqdm import tqdm
 
-from face_pose_ros.evaluation.portraits import load_portraits
 from face_pose_ros.ros.parameters import SPECS, parameters_of
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
+from face_pose_ros.samples import load_portraits
 
 MAX_S = 1.0  # longer is a hang
 _ENCODINGS = (

@@ -17,20 +17,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from machine import machine
-from torch import Tensor
-
-from face_pose_ros.evaluation.draws import (
+from face_pose_lab.evaluation.draws import (
     DISTORTIONS,
     isotropic,
     make_camera,
     observe,
     random_poses,
 )
+from face_pose_lab.reference.pavlakos import fit_pavlakos
+from machine import machine
+from torch import Tensor
+
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
-from face_pose_ros.pose.pavlakos import fit_pavlakos
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.types import Keypoints
 

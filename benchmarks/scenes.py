@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros import Camera
-from face_pose_ros.evaluation.portraits import load_portraits
+from face_pose_ros.samples import load_portraits
 
 SIZES = {'VGA': (640, 480), '720p': (1280, 720), '1080p': (1920, 1080), '4K': (3840, 2160)}
 

@@ -27,10 +27,10 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from face_pose_ros.evaluation.portraits import load_portraits
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros.conversions import camera_info_msg
 from face_pose_ros.ros.node import Frame, PoseNode
+from face_pose_ros.samples import load_portraits
 
 WIDTH, HEIGHT, RATE_HZ = 480, 270, 30
 SETTLED = 2000  # frames after which memory must stand still

@@ -12,14 +12,14 @@ from helpers.photographs import PORTRAIT_FACES, fill, load_sample, paste_portrai
 from helpers.portraits import portrait_view, without_face
 
 from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
-from face_pose_ros.evaluation.portraits import load_image
-from face_pose_ros.evaluation.virtual_camera import (
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.samples import load_image
+from face_pose_ros.virtual_camera import (
     View,
     lens_camera,
     photo_camera,
     render_view,
 )
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
 
 GROUP = Path(__file__).parents[2] / 'shared/eval/group/six.jpg'
 FACE_FREE = (
@@ -125,7 +125,7 @@ def test_a_stated_interpupillary_distance_moves_the_head_along_its_ray():
 COMPILED_BY_ANOTHER_FACE = """
 import numpy as np
 from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
-from face_pose_ros.evaluation.portraits import load_portraits
+from face_pose_ros.samples import load_portraits
 from face_pose_ros.keypoints import compiled as crops
 from face_pose_ros.pose import compiled as solver
 

@@ -15,17 +15,17 @@ def modules_loaded_by(module: str, prefixes: tuple[str, ...]) -> str:
 
 
 @pytest.mark.parametrize(
-    'module', ['face_pose_ros.estimator', 'face_pose_ros.evaluation.camera_rotation']
+    'module', ['face_pose_ros.estimator', 'face_pose_lab.evaluation.camera_rotation']
 )
 def test_no_ros_import_outside_ros(module):
     assert modules_loaded_by(module, ('rclpy', 'sensor_msgs', 'cv_bridge')) == '[]'
 
 
 def test_the_estimator_needs_nothing_of_training():
-    assert modules_loaded_by('face_pose_ros.estimator', ('face_pose_ros.training',)) == '[]'
+    assert modules_loaded_by('face_pose_ros.estimator', ('face_pose_lab.training',)) == '[]'
 
 
 @pytest.mark.parametrize('name', ['look_at', 'who_looks'])
 def test_consumers_are_light(name):
     pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
-    assert modules_loaded_by(f'face_pose_ros.examples.{name}', ('torch.', 'cv2')) == '[]'
+    assert modules_loaded_by(f'face_pose_ros.ros.consumers.{name}', ('torch.', 'cv2')) == '[]'

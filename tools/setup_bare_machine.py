@@ -139,7 +139,7 @@ def ros_variables() -> dict[str, str]:
     libraries = [OVERLAY / 'install' / 'tf2_msgs' / 'lib', VENV / 'lib']
     libraries += sorted(_site_packages(VENV).glob('ros_*.libs'))
     # The source tree comes before its installed copy: an edit counts without a build.
-    modules = [ROOT, *map(_site_packages, prefixes)]
+    modules = [ROOT, ROOT / 'lab', *map(_site_packages, prefixes)]
     lists = {
         'AMENT_PREFIX_PATH': [*prefixes, VENV],
         'CMAKE_PREFIX_PATH': [*prefixes, VENV],

@@ -27,17 +27,13 @@ from face_pose_ros.pose.levenberg_marquardt import (
 )
 from face_pose_ros.pose.pnp import PoseStart, solve_pnp_rays
 from face_pose_ros.pose.residuals import Estimate, MapProblem, PosePrior, ShapePrior
-from face_pose_ros.pose.weak_perspective import weak_perspective_start
 from face_pose_ros.types import HeadPoses, Keypoints
-
-STARTS = {'sqpnp': solve_pnp_rays, 'weak_perspective': weak_perspective_start}
 
 
 @dataclass(frozen=True)
 class PoseOptions:
     """Options of `fit_pose`."""
 
-    start: str = 'sqpnp'  # or 'weak_perspective', the relaxation of Pavlakos et al.
     kernel: str = 'geman_mcclure'  # a key of geometry.robust.KERNELS
     kernel_scale: float = 3.0  # residual at which a keypoint starts to lose weight [sigma]
     visibility: bool = True  # keypoints on the far side of the head lose weight
@@ -51,11 +47,8 @@ class PoseOptions:
     interpupillary_sigma_mm: float = 1e3 * INTERPUPILLARY_SIGMA_M
 
     def __post_init__(self) -> None:
-        for name, known in (('kernel', robust.KERNELS), ('start', STARTS)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"{name} '{getattr(self, name)}' is not one of {', '.join(known)}"
-                )
+        if self.kernel not in robust.KERNELS:
+            raise ValueError(f"kernel '{self.kernel}' is not one of {', '.join(robust.KERNELS)}")
         for field in fields(self):
             if field.type in ('int', 'float') and not getattr(self, field.name) > 0:
                 raise ValueError(f'{field.name} must be positive, got {getattr(self, field.name)}')
@@ -129,7 +122,7 @@ def fit_pose(
     needs_gradient = torch.is_grad_enabled() and (
         keypoints.uv.requires_grad or keypoints.cov_uv.requires_grad
     )
-    plain = options.start == 'sqpnp' and pose_prior is None and not needs_gradient
+    plain = pose_prior is None and not needs_gradient
     if plain and model.xyz_head.device.type == 'cpu':
         return PoseResult(*compiled.fit_pose(keypoints, model, camera, options, T_init, prior))
     return fit_pose_torch(keypoints, model, camera, options, T_init, prior, pose_prior)
@@ -161,7 +154,7 @@ def fit_pose_torch(
     )
     enough = problem.measured.sum(-1) >= MIN_KEYPOINTS
     coarse = problem.coarse()
-    x = _roughly(coarse, _starts(coarse, options, T_init, size), options)
+    x = _roughly(coarse, _starts(coarse, T_init, size), options)
     if options.visibility:
         problem = problem.weigh_visible(x.R)
     descent = minimise(
@@ -200,9 +193,7 @@ def fit_pose_torch(
     return PoseResult(poses, descent.system.cost, descent.iterations, stop)
 
 
-def _starts(
-    problem: MapProblem, options: PoseOptions, T_init: Tensor | None, size: Tensor
-) -> PoseStart:
+def _starts(problem: MapProblem, T_init: Tensor | None, size: Tensor) -> PoseStart:
     """S starts of each face, of mean size."""
     if T_init is not None:
         T_init = T_init.to(problem.rays)[:, None]
@@ -210,7 +201,7 @@ def _starts(
     with torch.no_grad():
         # What a radian across each ray counts for.
         weight = 0.5 * (problem.A * problem.A).sum((-1, -2))
-        return STARTS[options.start](problem.model.xyz_head, problem.rays, weight)
+        return solve_pnp_rays(problem.model.xyz_head, problem.rays, weight)
 
 
 def _roughly(problem: MapProblem, starts: PoseStart, options: PoseOptions) -> Estimate:

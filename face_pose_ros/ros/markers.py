@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from face_pose_ros.evaluation.draw import (
+from face_pose_ros.face_pose import FacePose
+from face_pose_ros.pose.face_model import FaceModel
+from face_pose_ros.ros.conversions import pose_msg
+from face_pose_ros.ros.draw import (
     AXIS_COLOURS_RGB,
     AXIS_M,
     face_colour_rgb,
@@ -19,9 +22,6 @@ from face_pose_ros.evaluation.draw import (
     face_number,
     face_points,
 )
-from face_pose_ros.face_pose import FacePose
-from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.ros.conversions import pose_msg
 
 NAMESPACES = ('mesh', 'axes', 'gaze', 'position_covariance', 'label')
 LIFETIME_S = 0.5  # a face that is not seen any more vanishes by itself, even if the node dies

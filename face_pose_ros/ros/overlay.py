@@ -8,16 +8,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.evaluation.draw import (
+from face_pose_ros.face_pose import FacePose
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.pose.face_model import FaceModel
+from face_pose_ros.ros.draw import (
     draw_head,
     draw_label,
     draw_text,
     face_colour_rgb,
     face_label,
 )
-from face_pose_ros.face_pose import FacePose
-from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.pose.face_model import FaceModel
 
 _LABEL_BELOW = 0.03  # of the picture's height, from chin to base line
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from face_pose_ros.evaluation.portraits import load_portraits
 from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
+from face_pose_ros.samples import load_portraits
 
 # Square crops (left, top, side) px around the faces, 1.5 times as large as these.
 CROPS = {'grace_hopper': (111, 77, 300), 'astronaut': (144, 41, 162)}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers.published_models import published_model, run_litert
 
-from face_pose_ros.evaluation.portraits import load_portraits
 from face_pose_ros.faces.blazeface import blazeface_full_range, decode_proposals
+from face_pose_ros.samples import load_portraits
 
 
 @pytest.fixture(scope='module')

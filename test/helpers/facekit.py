@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-
-from face_pose_ros.synthetic.ict_facekit import IctFaceKit
+from face_pose_lab.synthetic.ict_facekit import IctFaceKit
 
 PATH = Path(
     os.environ.get(

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from face_pose_ros.evaluation.portraits import load_image, load_portraits
+from face_pose_ros.samples import load_image, load_portraits
 
 # Centre (x, y) and height of the face in each portrait [px]: the middle between, and the distance
 # of, Face Mesh points 10 (hairline) and 152 (chin).

@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from face_pose_ros.evaluation.portraits import load_portraits
-from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.samples import load_portraits
+from face_pose_ros.virtual_camera import photo_camera
 
 
 def portrait_view(name: str = 'grace_hopper') -> tuple[np.ndarray, Camera]:

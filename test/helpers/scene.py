@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import torch
+from face_pose_lab.evaluation.draws import R_CAM_FRONTAL, isotropic, observe, random_poses
 
-from face_pose_ros.evaluation.draws import R_CAM_FRONTAL, isotropic, observe, random_poses
 from face_pose_ros.pose.face_model import FaceModel, canonical_face
 
 __all__ = ['R_CAM_FRONTAL', 'isotropic', 'observe', 'random_poses', 'wavy_face']

@@ -1,9 +1,8 @@
 """Solids whose geometry is known in closed form."""
 
 import numpy as np
-
-from face_pose_ros.training.heads.mesh import Layer, Material, Mesh, Part, Person
-from face_pose_ros.training.heads.surface import SurfacePoints
+from face_pose_lab.training.heads.mesh import Layer, Material, Mesh, Part, Person
+from face_pose_lab.training.heads.surface import SurfacePoints
 
 
 def ellipsoid(radii, meridians=48, parallels=25):

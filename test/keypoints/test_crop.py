@@ -8,7 +8,6 @@ import torch
 from helpers.cameras import DISTORTIONS, make_camera
 from helpers.portraits import portrait_view
 
-from face_pose_ros.evaluation.virtual_camera import View, look_at, render_view
 from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints.crop import (
     crops_around_boxes,
@@ -16,6 +15,7 @@ from face_pose_ros.keypoints.crop import (
     jittered,
     render_crops,
 )
+from face_pose_ros.virtual_camera import View, look_at, render_view
 
 SIZE = 256
 MIRROR = torch.tensor([-1.0, 1.0, 1.0]).double()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from helpers.published_models import published_model, run_litert
 
-from face_pose_ros.evaluation.portraits import load_portraits
 from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, POINTS, face_mesh_v2
+from face_pose_ros.samples import load_portraits
 from face_pose_ros.weights import load_weights
 
 # Square crops (left, top, side) px around the faces, 1.5 times as large as these.

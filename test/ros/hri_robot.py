@@ -9,9 +9,9 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from face_pose_ros.evaluation.virtual_camera import photo_camera
 from face_pose_ros.ros.conversions import camera_info_msg
 from face_pose_ros.ros.node import PoseNode
+from face_pose_ros.virtual_camera import photo_camera
 
 
 class Robot:

@@ -25,10 +25,11 @@ from std_msgs.msg import Header, String
 from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.estimator import FacePoseEstimator
-from face_pose_ros.ros import bag_job, conversions
-from face_pose_ros.ros.bag import main
-from face_pose_ros.ros.bag_config import load_parameters
-from face_pose_ros.ros.bag_plot import plot_people, read_people
+from face_pose_ros.ros import conversions
+from face_pose_ros.ros.bag import job as bag_job
+from face_pose_ros.ros.bag.config import load_parameters
+from face_pose_ros.ros.bag.main import main
+from face_pose_ros.ros.bag.plot import plot_people, read_people
 from face_pose_ros.ros.parameters import ParameterError
 from face_pose_ros.ros.pipeline import FramePipeline
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from face_pose_ros.ros.camera_source import SourceError, open_source
+from face_pose_ros.ros.demo.source import SourceError, open_source
 
 WIDTH, HEIGHT = 96, 64
 

@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from face_pose_ros.ros import demo
-from face_pose_ros.ros.demo_recorder import VIDEO_HZ, DemoRecorder
+from face_pose_ros.ros.demo.recorder import VIDEO_HZ, DemoRecorder
 
 SLEEP = 'import time; time.sleep(60)'
 REPORT = """
@@ -67,9 +67,9 @@ def run(monkeypatch):
     ('module', 'args'),
     [
         ('node', []),
-        ('demo_camera', []),
-        ('demo_camera', ['--source', 'a.mp4']),
-        ('view', ['--view']),
+        ('demo.camera', []),
+        ('demo.camera', ['--source', 'a.mp4']),
+        ('view.main', ['--view']),
     ],
 )
 def test_a_process_that_dies_ends_the_demo_and_is_named(run, capfd, module, args):
@@ -81,19 +81,19 @@ def test_a_process_that_dies_ends_the_demo_and_is_named(run, capfd, module, args
 
 def test_after_the_virtual_camera_has_ended_the_checker_reports_in_its_time(run):
     checker = 'import time, sys; time.sleep(1); sys.exit(5)'
-    status, told = run(demo_camera='', demo_checker=checker)
+    status, told = run(**{'demo.camera': '', 'demo.checker': checker})
 
     assert status == 5
-    assert set(told) == {'node', 'demo_checker', 'demo_camera'}
-    assert told['demo_camera'] == {'source': 'virtual'}
-    assert told['demo_checker'] == {'output': 'demo_output'}
+    assert set(told) == {'node', 'demo.checker', 'demo.camera'}
+    assert told['demo.camera'] == {'source': 'virtual'}
+    assert told['demo.checker'] == {'output': 'demo_output'}
 
 
 def test_after_another_source_has_ended_the_recorder_is_asked_to_report(run):
-    status, told = run('--source', 'a.mp4', demo_camera='', demo_recorder=REPORT)
+    status, told = run('--source', 'a.mp4', **{'demo.camera': '', 'demo.recorder': REPORT})
 
     assert status == 7
-    assert told['demo_camera'] == {'source': 'a.mp4', 'horizontal_fov_deg': 60.0}
+    assert told['demo.camera'] == {'source': 'a.mp4', 'horizontal_fov_deg': 60.0}
 
 
 def test_ctrl_c_asks_for_the_report(run, monkeypatch):
@@ -101,7 +101,7 @@ def test_ctrl_c_asks_for_the_report(run, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo.time, 'sleep', interrupted)
-    status, _ = run('--source', 'webcam:0', demo_recorder=REPORT)
+    status, _ = run('--source', 'webcam:0', **{'demo.recorder': REPORT})
 
     assert status == 7
 
@@ -109,7 +109,7 @@ def test_ctrl_c_asks_for_the_report(run, monkeypatch):
 def test_a_calibration_takes_the_place_of_the_guess(run):
     _, told = run('--source', 'webcam:0', '--calibration', 'camera.yaml', node='')
 
-    assert told['demo_camera'] == {'source': 'webcam:0', 'calibration': 'camera.yaml'}
+    assert told['demo.camera'] == {'source': 'webcam:0', 'calibration': 'camera.yaml'}
 
 
 @pytest.mark.parametrize('display', ['DISPLAY', 'WAYLAND_DISPLAY', None])
@@ -120,7 +120,7 @@ def test_the_view_is_shown_where_there_is_a_display(run, monkeypatch, display):
         monkeypatch.setenv(display, ':1')
     _, told = run('--view', '--output', 'there', node='')
 
-    assert told['view'] == {'output': 'there/demo.rrd', 'spawn': display is not None}
+    assert told['view.main'] == {'output': 'there/demo.rrd', 'spawn': display is not None}
 
 
 def test_parameters_arrive_as_what_they_are(monkeypatch):
@@ -146,7 +146,7 @@ def test_without_the_rerun_sdk_the_view_says_in_one_line_what_to_install():
     code = """
 import runpy, sys
 sys.modules['rerun'] = None
-runpy.run_module('face_pose_ros.ros.view', run_name='__main__')
+runpy.run_module('face_pose_ros.ros.view.main', run_name='__main__')
 """
     run = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False

@@ -16,10 +16,10 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
-from face_pose_ros.evaluation.virtual_camera import lens_camera
-from face_pose_ros.ros import demo_camera
 from face_pose_ros.ros.conversions import camera_from_info, camera_info_msg, image_to_rgb
-from face_pose_ros.ros.demo_scenes import Scene, Shot
+from face_pose_ros.ros.demo import camera as demo_camera
+from face_pose_ros.ros.demo.scenes import Scene, Shot
+from face_pose_ros.virtual_camera import lens_camera
 
 pytestmark = pytest.mark.dds
 

@@ -14,8 +14,8 @@ from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from face_pose_ros.evaluation.draw import AXIS_M
 from face_pose_ros.ros import markers
+from face_pose_ros.ros.draw import AXIS_M
 from face_pose_ros.ros.markers import face_markers
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id='camera_optical')

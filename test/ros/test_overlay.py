@@ -7,7 +7,7 @@ import torch
 from helpers.cameras import DISTORTIONS, HEIGHT, WIDTH, make_camera
 from helpers.faces import MODEL, head_pose, make_face
 
-from face_pose_ros.evaluation.draw import AXIS_COLOURS_RGB, AXIS_M, face_colour_rgb, face_label
+from face_pose_ros.ros.draw import AXIS_COLOURS_RGB, AXIS_M, face_colour_rgb, face_label
 from face_pose_ros.ros.overlay import draw_overlay
 
 CAMERA = make_camera('plumb_bob_5')

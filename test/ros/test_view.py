@@ -26,12 +26,12 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from face_pose_ros.evaluation.draw import AXIS_M, face_points
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros import view
 from face_pose_ros.ros.conversions import camera_info_msg, pose_array_msg
+from face_pose_ros.ros.draw import AXIS_M, face_points
 from face_pose_ros.ros.markers import ELLIPSOID_SIGMA, LIFETIME_S, NAMESPACES, face_markers
-from face_pose_ros.ros.view_scene import Scene
+from face_pose_ros.ros.view.scene import Scene
 
 K = [[80.0, 0.0, 50.25], [0.0, 82.0, 29.5], [0.0, 0.0, 1.0]]
 CAMERA = Camera.from_K(K, 96, 64)
@@ -312,7 +312,7 @@ def test_the_node_records_the_images_that_are_answered(ros, tmp_path, monkeypatc
 def test_a_bad_start_is_one_line(process_env, tmp_path, parameter, message):
     env = {k: v for k, v in process_env.items() if k not in ('DISPLAY', 'WAYLAND_DISPLAY')}
     run = subprocess.run(
-        [sys.executable, '-m', 'face_pose_ros.ros.view', '--ros-args', '-p', parameter],
+        [sys.executable, '-m', 'face_pose_ros.ros.view.main', '--ros-args', '-p', parameter],
         env=env,
         cwd=tmp_path,
         capture_output=True,

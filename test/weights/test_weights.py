@@ -14,7 +14,7 @@ import face_pose_ros.weights
 from face_pose_ros.weights import SHA256, WeightsError, load_weights
 
 PACKAGED = Path(face_pose_ros.weights.__file__).parent
-CONVERTER = Path(__file__).resolve().parents[2] / 'tools' / 'convert_weights.py'
+CONVERTER = Path(__file__).resolve().parents[2] / 'lab' / 'tools' / 'convert_weights.py'
 
 # Points of the canonical face (the person's own right and left), named as in the Face Mesh.
 SELLION, NOSE_TIP, CHIN, FOREHEAD = 168, 1, 152, 10

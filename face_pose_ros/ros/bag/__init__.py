@@ -1,0 +1,1 @@
+"""Recorded bags: poses of every image, without a running node."""

@@ -1,0 +1,140 @@
+"""One recording through the pose pipeline, from its first image or from an interruption on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from face_pose_ros.ros.bag.output import PartialOutput, messages_of
+from face_pose_ros.ros.bag.reader import BagError, Recording
+from face_pose_ros.ros.parameters import ParameterError, Parameters
+from face_pose_ros.ros.pipeline import FrameError, FramePipeline
+from face_pose_ros.tracking.tracker import Tracker
+
+COMMIT_EVERY = 50  # images; what an interruption costs at most
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording to work on."""
+
+    recording: Path
+    output: Path
+    image_topic: str  # empty: found by type
+    info_topic: str
+    parameters: Parameters
+
+    def fingerprint(self) -> str:
+        """All that the output depends on, as far as can be told without reading the recording."""
+        path = self.recording.resolve()
+        stat = (path / 'metadata.yaml' if path.is_dir() else path).stat()
+        topics = self.image_topic, self.info_topic
+        return repr((path, stat.st_size, stat.st_mtime_ns, topics, self.parameters))
+
+
+@dataclass
+class Progress:
+    """How far a job is."""
+
+    pairs: int = 0  # images with their CameraInfo, read so far
+    unusable: int = 0  # of those
+    why: str = ''  # the first of them was
+    remarks: dict[str, str] = field(default_factory=dict)  # on used ones, the first of each cause
+    ids: set[str] = field(default_factory=set)  # of everybody seen
+    tracker: Tracker | None = None  # the pipeline's
+
+
+def convert(job: Job, advance: Callable[[int], object] = lambda images: None) -> str:
+    """Work through one recording, or through what an interrupted run left of it.
+
+    Args:
+        job: What to do.
+        advance: Told how many images were done since the last call.
+
+    Returns:
+        What was found, in one line.
+
+    Raises:
+        BagError: The recording, or every image in it, can't be used.
+        ParameterError: There is no such device.
+        WeightsError: A weights file is missing or damaged.
+    """
+    with (
+        Recording(job.recording, job.image_topic, job.info_topic) as recording,
+        PartialOutput(job.output, job.fingerprint()) as output,
+    ):
+        progress: Progress = output.state or Progress()
+        try:
+            _work(job.parameters, recording, output, progress, advance)
+        except (BagError, ParameterError):
+            output.discard()
+            raise
+        output.finish()
+        advance(recording.image_count - progress.pairs)
+        return _summary(job, recording, progress)
+
+
+def _work(
+    parameters: Parameters,
+    recording: Recording,
+    output: PartialOutput,
+    progress: Progress,
+    advance: Callable[[int], object],
+) -> None:
+    def remark(cause: str, text: str) -> None:
+        progress.remarks.setdefault(cause, text)
+
+    if parameters.threads:
+        torch.set_num_threads(parameters.threads)
+    try:
+        topics = recording.image_topic, recording.info_topic
+        pipeline = FramePipeline(parameters, *topics, remark)
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
+    if progress.tracker:
+        pipeline.estimator.tracker = progress.tracker
+    advance(progress.pairs)
+    for time_ns, image, info in islice(recording.pairs(), progress.pairs, None):
+        progress.pairs += 1
+        try:
+            faces = pipeline.answer(image, info, parameters).faces
+        except FrameError as error:
+            progress.unusable += 1
+            progress.why = progress.why or str(error)
+        else:
+            progress.ids.update(face.id for face in faces)
+            for topic, msg in messages_of(faces, image.header, parameters.publish_tf):
+                output.add(time_ns, topic, msg)
+        if progress.pairs % COMMIT_EVERY == 0:
+            # An interrupted run goes on without it, and this one must give the same.
+            pipeline.estimator.settle()
+            progress.tracker = pipeline.estimator.tracker
+            output.commit(progress)
+        advance(1)
+    if progress.unusable == progress.pairs:
+        raise BagError(f'{recording.path}: {_nothing_usable(recording, progress)}')
+
+
+def _nothing_usable(recording: Recording, progress: Progress) -> str:
+    if progress.unusable:
+        return progress.why
+    return (
+        f'no image on {recording.image_topic} has a CameraInfo of the same stamp on '
+        f'{recording.info_topic}'
+    )
+
+
+def _summary(job: Job, recording: Recording, progress: Progress) -> str:
+    text = (
+        f'{job.recording}: {progress.pairs - progress.unusable} of {recording.image_count} '
+        f'images, {len(progress.ids)} ids -> {job.output}'
+    )
+    if unpaired := recording.image_count - progress.pairs:
+        text += f'; {unpaired} without CameraInfo of the same stamp'
+    if progress.unusable:
+        text += f'; {progress.unusable} unusable, the first: {progress.why}'
+    return '; '.join([text, *progress.remarks.values()])

@@ -1,0 +1,139 @@
+"""Poses on their way into a recording: safe in a partial file, then an .mcap all at once."""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
+from rclpy.serialization import serialize_message
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+from face_pose_ros.face_pose import FacePose
+from face_pose_ros.ros import conversions
+from face_pose_ros.ros.bag.plot import plot_people, read_people
+from face_pose_ros.ros.bag.reader import BagError
+
+NAMESPACE = '/face_pose'  # the node's name, in which its private topics are
+_TYPES = {
+    PoseStamped: 'geometry_msgs/msg/PoseStamped',
+    PoseWithCovarianceStamped: 'geometry_msgs/msg/PoseWithCovarianceStamped',
+    PoseArray: 'geometry_msgs/msg/PoseArray',
+    TFMessage: 'tf2_msgs/msg/TFMessage',
+}
+
+
+def messages_of(
+    faces: Sequence[FacePose], header: Header, publish_tf: bool
+) -> Iterator[tuple[str, Any]]:
+    """Topics and messages that the node publishes for one image."""
+    yield f'{NAMESPACE}/poses', conversions.pose_array_msg(faces, header)
+    if publish_tf and faces:
+        transforms = [t for face in faces for t in conversions.face_transforms(face, header)]
+        yield '/tf', TFMessage(transforms=transforms)
+    prefixed = [(f'{NAMESPACE}/faces/{face.id}', face) for face in faces]
+    if faces:
+        prefixed.append((NAMESPACE, conversions.nearest_face(faces)))
+    for prefix, face in prefixed:
+        yield f'{prefix}/pose', conversions.pose_stamped_msg(face, header)
+        yield (
+            f'{prefix}/pose_with_covariance',
+            conversions.pose_with_covariance_msg(face, header),
+        )
+
+
+class PartialOutput:
+    """What has been written so far, and the state to go on from, committed together.
+
+    One SQLite file beside the output. A run that is killed leaves it as it was at the last commit.
+    """
+
+    def __init__(self, output: Path, job: str) -> None:
+        """Open what an interrupted run left, or begin.
+
+        Args:
+            output: The .mcap to be.
+            job: All that the result depends on; what another job left is thrown away.
+
+        Raises:
+            BagError: The file is another run's, or can't be written.
+        """
+        self.output = output
+        self.path = output.with_name(output.name + '.partial')
+        try:
+            # A lock that is kept from now on: no second run on the same output.
+            self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+            self._db.execute('PRAGMA locking_mode = EXCLUSIVE')
+            self._db.execute('BEGIN IMMEDIATE')
+            self._begin(job)
+        except sqlite3.Error as error:
+            raise BagError(
+                f'{self.path}: {error}; another run is at work on it, or it can be removed'
+            ) from error
+
+    def _begin(self, job: str) -> None:
+        self._db.execute('CREATE TABLE IF NOT EXISTS state (job TEXT, pickled BLOB)')
+        self._db.execute(
+            'CREATE TABLE IF NOT EXISTS messages '
+            '(time_ns INTEGER, topic TEXT, type TEXT, cdr BLOB)'
+        )
+        left = self._db.execute('SELECT job, pickled FROM state').fetchone()
+        self.state: Any = None  # of the last commit
+        if left and left[0] == job:
+            self.state = pickle.loads(left[1])
+        else:
+            self._db.execute('DELETE FROM messages')
+            self._db.execute('DELETE FROM state')
+            self._db.execute('INSERT INTO state VALUES (?, ?)', (job, pickle.dumps(None)))
+
+    def __enter__(self) -> PartialOutput:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+
+    def add(self, time_ns: int, topic: str, message: Any) -> None:
+        """Write a message, recorded at this time."""
+        row = time_ns, topic, _TYPES[type(message)], serialize_message(message)
+        self._db.execute('INSERT INTO messages VALUES (?, ?, ?, ?)', row)
+
+    def commit(self, state: Any) -> None:
+        """Make all messages so far safe, together with the state to go on from."""
+        self._db.execute('UPDATE state SET pickled = ?', (pickle.dumps(state),))
+        self._db.execute('COMMIT')
+        self._db.execute('BEGIN IMMEDIATE')
+
+    def finish(self) -> None:
+        """Make the .mcap and its plot, complete or not at all, and remove the partial file."""
+        with tempfile.TemporaryDirectory(dir=self.output.parent, prefix='.face_pose_bag_') as tmp:
+            folder = Path(tmp) / 'poses'
+            self._write(folder)
+            mcap, plot = folder / 'poses.mcap', Path(tmp) / 'plot.png'
+            plot_people(read_people(mcap), plot, self.output.stem)
+            plot.replace(self.output.with_suffix('.png'))
+            mcap.replace(self.output)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the partial file."""
+        self._db.close()
+        self.path.unlink()
+
+    def _write(self, folder: Path) -> None:
+        types = get_typestore(Stores.LATEST)
+        connections: dict[str, Any] = {}
+        with Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+            rows = self._db.execute(
+                'SELECT time_ns, topic, type, cdr FROM messages ORDER BY rowid'
+            )
+            for time_ns, topic, kind, cdr in rows:
+                if topic not in connections:
+                    connections[topic] = writer.add_connection(topic, kind, typestore=types)
+                writer.write(connections[topic], time_ns, cdr)

@@ -1,0 +1,77 @@
+"""Where frames are, from /tf and /tf_static.
+
+A distribution's tf2_ros.Buffer does the same and interpolates; the ROS 2 wheels lack it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+
+import numpy as np
+from builtin_interfaces.msg import Time as TimeMsg
+from geometry_msgs.msg import TransformStamped
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
+from tf2_msgs.msg import TFMessage
+
+from face_pose_ros.ros.consumers.gaze import transform
+
+_MAX_GAP_NS = 500_000_000  # between the stamp asked for and that of a moving frame
+_MEMORY = 200  # transforms of each frame: 2 s of a robot that publishes at 100 Hz
+
+
+class Frames:
+    """Remembers what TF said in the last moments."""
+
+    def __init__(self, node: Node) -> None:
+        self._moving: defaultdict[str, deque[TransformStamped]] = defaultdict(
+            lambda: deque(maxlen=_MEMORY)
+        )
+        self._static: dict[str, TransformStamped] = {}
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(TFMessage, '/tf', self._on_tf, QoSProfile(depth=100))
+        node.create_subscription(TFMessage, '/tf_static', self._on_tf_static, latched)
+
+    def lookup(self, target: str, source: str, stamp: TimeMsg) -> NDArray[np.float64]:
+        """Pose T_target_source (4, 4) of a frame in another, by the transforms nearest in time.
+
+        Raises:
+            ValueError: TF does not connect them, or has none of that time, or is no rigid motion.
+        """
+        stamp_ns = Time.from_msg(stamp).nanoseconds
+        root, T_root_target = self._from_root(target, stamp_ns)
+        other_root, T_root_source = self._from_root(source, stamp_ns)
+        if root != other_root:
+            raise ValueError(f"TF does not connect '{target}' and '{source}'")
+        return np.linalg.inv(T_root_target) @ T_root_source
+
+    def _from_root(self, frame: str, stamp_ns: int) -> tuple[str, NDArray[np.float64]]:
+        T_parent_frame = np.eye(4)
+        # As many steps as there are frames: a loop in TF must not be walked for ever.
+        for _ in range(len(self._moving) + len(self._static)):
+            if frame in self._static:
+                step = self._static[frame]
+            elif frame in self._moving:
+                step = min(self._moving[frame], key=lambda msg: abs(_ns(msg) - stamp_ns))
+                gap_ns = abs(_ns(step) - stamp_ns)
+                if gap_ns > _MAX_GAP_NS:
+                    raise ValueError(f"TF of '{frame}' is {1e-9 * gap_ns:.1f} s from the stamp")
+            else:
+                break
+            parent_of = step.transform
+            T_parent_frame = transform(parent_of.translation, parent_of.rotation) @ T_parent_frame
+            frame = step.header.frame_id
+        return frame, T_parent_frame
+
+    def _on_tf(self, msg: TFMessage) -> None:
+        for step in msg.transforms:
+            self._moving[step.child_frame_id].append(step)
+
+    def _on_tf_static(self, msg: TFMessage) -> None:
+        self._static.update({step.child_frame_id: step for step in msg.transforms})
+
+
+def _ns(msg: TransformStamped) -> int:
+    return msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec

@@ -1,0 +1,1 @@
+"""A virtual or real camera, the node, and a checker."""

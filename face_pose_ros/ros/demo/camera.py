@@ -1,0 +1,241 @@
+"""The demo's camera: a virtual one, or a webcam, a video file or a folder of pictures.
+
+The virtual camera turns, zooms and changes its lens in front of portraits. Publishes `image` and
+`camera_info`, and of the virtual camera on /tf the exact frames: world -> the camera, which turns,
+and world -> portrait_<name>, which stands still and tells whose portrait is shown.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+import torch
+from numpy.typing import NDArray
+from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from face_pose_ros.ros.calibration_file import (
+    CalibrationError,
+    guess_calibration,
+    load_calibration,
+)
+from face_pose_ros.ros.compat import TransformBroadcaster
+from face_pose_ros.ros.conversions import (
+    CameraInfoError,
+    camera_from_info,
+    camera_info_msg,
+    transform_msg,
+)
+from face_pose_ros.ros.demo.scenes import RATE_HZ, Scene, make_scenes
+from face_pose_ros.ros.demo.source import Picture, SourceError, open_source
+from face_pose_ros.ros.spinning import until_interrupted
+
+PORTRAIT_FRAME = 'portrait_'
+VIRTUAL = 'virtual'
+
+
+def _bytes(rgb: NDArray[np.uint8]) -> array.array[int]:
+    # rclpy takes an array of bytes as it is; anything else it checks number by number.
+    data = array.array('B')
+    data.frombytes(rgb.data.cast('B'))
+    return data
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What is published at once; of the virtual camera with whose portrait it shows."""
+
+    picture: Picture
+    info: CameraInfo  # its header is the camera's to fill
+    portrait: str = ''
+    R_world_cam: NDArray[np.float64] | None = None  # (3, 3)
+
+
+def _virtual_frames(scenes: Iterable[Scene]) -> Iterator[_Frame]:
+    for scene in scenes:
+        for shot in map(scene.shot, range(scene.frames)):
+            info = camera_info_msg(shot.camera, Header())
+            yield _Frame(Picture(shot.rgb), info, scene.portrait, shot.R_world_cam)
+
+
+def _read_info(path: str) -> CameraInfo:
+    info = CameraInfo(**asdict(load_calibration(path)))
+    try:
+        camera_from_info(info)
+    except CameraInfoError as error:
+        raise CalibrationError(f'calibration file {path}: {error}') from error
+    return info
+
+
+class DemoCamera(Node):
+    """A camera that any pose can be checked against, or one that everyone has."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Read the parameters and open the source.
+
+        Args:
+            kwargs: Passed on to `rclpy.node.Node`.
+
+        Raises:
+            SourceError: The source can't be played, or a parameter can't be used with it.
+            CalibrationError: The calibration file can't be read or is not that of the pictures.
+        """
+        super().__init__('demo_camera', **kwargs)
+        self.frame: str = self._parameter('frame_id', 'demo_camera_optical', 'of the images')
+        self.source: str = self._parameter(
+            'source', VIRTUAL, 'virtual, webcam:<index>, a video file or a folder of pictures'
+        )
+        # Numbers have a range from 0, which means: not given.
+        self._calibration: str = self._parameter(
+            'calibration', '', "YAML file of camera_calibration for the source's pictures"
+        )
+        self._fov_deg: float = self._parameter(
+            'horizontal_fov_deg', 0.0, 'instead of a calibration, as a guess [deg]', 170.0
+        )
+        self._rate_hz: float = self._parameter(
+            'rate_hz', 0.0, "pictures per second [Hz]; 0: the source's own", 1000.0
+        )
+        self._loop: bool = self._parameter('loop', False, 'begin again at the end')
+        self._image_pub = self.create_publisher(Image, 'image', qos_profile_sensor_data)
+        self._info_pub = self.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
+        self._tf = TransformBroadcaster(self)
+        self.finished = False
+        rate_hz, self._frames = self._open()
+        # A webcam is asked without pause: it answers when it has a picture.
+        self._timer = self.create_timer(1 / rate_hz if rate_hz else 0.0, self._show)
+
+    def _parameter(self, name: str, default: Any, text: str, high: float | None = None) -> Any:
+        descriptor = ParameterDescriptor(description=text, read_only=True)
+        if high is not None:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=high)]
+        try:
+            return self.declare_parameter(name, default, descriptor).value
+        # rclpy's own exceptions here have no common base besides this one.
+        except Exception as error:
+            raise SourceError(f'parameter {name} ({text}): {error}') from error
+
+    def _open(self) -> tuple[float | None, Iterator[_Frame]]:
+        """Rate [Hz], None of a webcam, and frames of the source."""
+        if self.source == VIRTUAL:
+            self._refuse('calibration', 'horizontal_fov_deg', 'rate_hz', 'loop')
+            return RATE_HZ, _virtual_frames(make_scenes())
+        if self.source.startswith('webcam:'):
+            self._refuse('loop')
+        if bool(self._calibration) == bool(self._fov_deg):
+            raise SourceError(
+                f'source {self.source} needs one of the parameters calibration, a YAML file of '
+                'camera_calibration, and horizontal_fov_deg, a guess'
+            )
+        if self._calibration:
+            info = _read_info(self._calibration)
+            size = info.width, info.height
+            source = open_source(self.source, self._loop, self._rate_hz, size)
+            if (source.width, source.height) != size:
+                raise CalibrationError(
+                    f'calibration file {self._calibration} is for {size[0]} x {size[1]} px, '
+                    f'expected {source.width} x {source.height} px as source {self.source} has'
+                )
+        else:
+            source = open_source(self.source, self._loop, self._rate_hz)
+            guess = guess_calibration(source.width, source.height, self._fov_deg)
+            info = CameraInfo(**asdict(guess))
+            self.get_logger().warning(
+                f'the calibration of {self.source} is a guess from parameter horizontal_fov_deg: '
+                f'{self._fov_deg:g} deg, a focal length of {guess.k[0]:.0f} px, no distortion. '
+                'Distances are as wrong as it is; docs/calibration.md says how to calibrate'
+            )
+        self.get_logger().info(
+            f'{self.source}: {source.width} x {source.height} px at '
+            + (f'{source.rate_hz:g} Hz' if source.rate_hz else "the webcam's rate")
+        )
+        return source.rate_hz, (_Frame(picture, info) for picture in source.pictures)
+
+    def _refuse(self, *names: str) -> None:
+        for name in names:
+            if self.get_parameter(name).value:
+                raise SourceError(f'parameter {name} has no meaning with source {self.source}')
+
+    def _is_watched(self) -> bool:
+        # What is played begins when somebody looks, the demo when that is the pose node.
+        if self.source == VIRTUAL and not self.count_publishers('face_pose/poses'):
+            return False
+        return self.source.startswith('webcam:') or self._image_pub.get_subscription_count() > 0
+
+    def _show(self) -> None:
+        if not self._is_watched():
+            return
+        frame = next(self._frames, None)
+        if frame is None:
+            self.finished = True
+            self._timer.cancel()
+            return
+        stamp = self.get_clock().now() - Duration(seconds=frame.picture.age_s)
+        header = Header(stamp=stamp.to_msg(), frame_id=self.frame)
+        if frame.R_world_cam is not None:
+            self._send_truth(frame.R_world_cam, frame.portrait, header)
+        frame.info.header = header
+        self._info_pub.publish(frame.info)
+        rgb = frame.picture.rgb
+        self._image_pub.publish(
+            Image(
+                header=header,
+                height=rgb.shape[0],
+                width=rgb.shape[1],
+                encoding='rgb8',
+                step=3 * rgb.shape[1],
+                data=_bytes(rgb),
+            )
+        )
+
+    def _send_truth(self, R_world_cam: NDArray[np.float64], portrait: str, header: Header) -> None:
+        world = Header(stamp=header.stamp, frame_id='world')
+        T_world_cam = np.eye(4)
+        T_world_cam[:3, :3] = R_world_cam
+        transforms = [transform_msg(T_world_cam, world, self.frame)]
+        if portrait:
+            transforms.append(transform_msg(np.eye(4), world, PORTRAIT_FRAME + portrait))
+        self._tf.sendTransform(transforms)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Show all there is or until interrupted, then leave; exit status 1 if it can't be shown."""
+    # One thread suffices here; more would keep the pose node waiting for a core.
+    torch.set_num_threads(1)
+    # Our own line says what is wrong with a source; OpenCV and FFmpeg would add several.
+    cv2.setLogLevel(0)
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = DemoCamera()
+        with until_interrupted():
+            while rclpy.ok() and not node.finished:
+                rclpy.spin_once(node, timeout_sec=0.5)
+        # The last message needs a moment on its way.
+        time.sleep(0.5)
+    except (SourceError, CalibrationError) as error:
+        rclpy.logging.get_logger('demo_camera').fatal(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:  # while it was made
+        pass
+    finally:
+        if node:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    main()

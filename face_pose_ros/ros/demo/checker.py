@@ -1,0 +1,227 @@
+"""The demo's judge: compares published poses and TF with the exact turn of the virtual camera."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rclpy
+import torch
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, PoseStamped, Quaternion, Vector3
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from scipy.spatial.transform import Rotation
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+
+from face_pose_ros.pose.face_model import FaceModel, deformable_face
+from face_pose_ros.ros.conversions import camera_from_info, image_to_rgb
+from face_pose_ros.ros.demo.camera import PORTRAIT_FRAME, RATE_HZ
+from face_pose_ros.ros.draw import draw_head, draw_text
+from face_pose_ros.ros.spinning import until_interrupted
+from face_pose_ros.virtual_camera import spread
+
+_SILENCE_S = 4.0  # without a message, the demo is over
+_AGREE = 1e-6  # of every number in TF and PoseStamped
+_FRAMES_PER_VIDEO_FRAME = 4  # so that recording takes no time from what is measured
+_MAX_ANGLE_DEG, _MAX_OFFSET_PERCENT = 1.5, 1.0  # mean over a scene
+
+
+@dataclass
+class _Frame:
+    """Everything that came with one stamp."""
+
+    info: CameraInfo | None = None
+    portrait: str = ''
+    R_world_cam: NDArray[np.float64] | None = None
+    T_cam_head: NDArray[np.float64] | None = None  # PoseStamped
+    T_cam_face: list[NDArray[np.float64]] = field(default_factory=list)  # TF, every face
+    latency_s: float = 0.0
+    picture: NDArray[np.uint8] | None = None  # BGR
+
+    @property
+    def scene(self) -> tuple[str, str]:
+        """Portrait and lens; the portrait is empty during a pause."""
+        assert self.info is not None
+        lens = self.info.distortion_model if any(self.info.d) else 'none'
+        return self.portrait, lens
+
+
+class DemoChecker(Node):
+    """Collects images, poses and TF by stamp while the demo runs, and judges them at its end."""
+
+    def __init__(self) -> None:
+        super().__init__('demo_checker')
+        self.output = Path(str(self.declare_parameter('output', 'demo_output').value))
+        self.output.mkdir(parents=True, exist_ok=True)
+        self._frames: defaultdict[int, _Frame] = defaultdict(_Frame)
+        self._images = 0
+        self._latest_s = math.inf  # of CameraInfo
+        self.create_subscription(TFMessage, '/tf', self._on_tf, QoSProfile(depth=100))
+        self._pose_sub = self.create_subscription(PoseStamped, 'face_pose/pose', self._on_pose, 10)
+        self._timer = self.create_timer(0.1, self._subscribe_to_camera)
+
+    def _subscribe_to_camera(self) -> None:
+        # The camera begins with its first subscriber, and that is to be the pose node.
+        if not self.count_publishers(self._pose_sub.topic_name):
+            return
+        self._timer.cancel()
+        self.create_subscription(Image, 'image', self._on_image, qos_profile_sensor_data)
+        self.create_subscription(CameraInfo, 'camera_info', self._on_info, qos_profile_sensor_data)
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has arrived for so long that the demo must be over."""
+        return time.monotonic() - self._latest_s > _SILENCE_S
+
+    def _on_image(self, msg: Image) -> None:
+        self._images += 1
+        if self._images % _FRAMES_PER_VIDEO_FRAME == 0:
+            bgr = np.ascontiguousarray(image_to_rgb(msg)[..., ::-1])
+            self._frames[_ns(msg.header.stamp)].picture = bgr
+
+    def _on_info(self, msg: CameraInfo) -> None:
+        self._latest_s = time.monotonic()
+        self._frames[_ns(msg.header.stamp)].info = msg
+
+    def _on_tf(self, msg: TFMessage) -> None:
+        for transform in msg.transforms:
+            frame, child = self._frames[_ns(transform.header.stamp)], transform.child_frame_id
+            t = transform.transform.translation
+            T = _rigid(t, transform.transform.rotation)
+            if child.startswith(PORTRAIT_FRAME):
+                frame.portrait = child.removeprefix(PORTRAIT_FRAME)
+            elif transform.header.frame_id == 'world':
+                frame.R_world_cam = T[:3, :3]
+            elif child.startswith('face_'):
+                frame.T_cam_face.append(T)
+
+    def _on_pose(self, msg: PoseStamped) -> None:
+        stamp_ns = _ns(msg.header.stamp)
+        frame = self._frames[stamp_ns]
+        frame.latency_s = 1e-9 * (self.get_clock().now().nanoseconds - stamp_ns)
+        frame.T_cam_head = _rigid(msg.pose.position, msg.pose.orientation)
+
+    def report(self) -> int:
+        """Print the table, write video and picture, return how many checks failed."""
+        frames = [f for _, f in sorted(self._frames.items()) if f.info is not None and f.portrait]
+        print(
+            f'\n{"portrait":<14}{"lens":<21}{"answered":>10}{"turned":>9}{"error of the turn":>22}'
+            f'{"of the position":>18}{"latency":>10}'
+        )
+        print(f'{"":45}{"[deg]":>9}{"mean / max [deg]":>22}{"mean [%]":>18}{"p50 [ms]":>10}')
+        failed = sum(
+            not _print_scene(scene, [f for f in frames if f.scene == scene])
+            for scene in sorted({f.scene for f in frames})
+        )
+        answered = [f for f in frames if f.T_cam_head is not None]
+        agree = sum(_agrees_with_tf(f) for f in answered)
+        print(
+            f'\nTF and PoseStamped agree to {_AGREE:g} and carry a stamp of the camera in '
+            f'{agree} of {len(answered)} frames'
+        )
+        pictures = self._write_pictures(frames)
+        print('written:', *pictures)
+        return failed + (agree < len(answered)) + (not answered)
+
+    def _write_pictures(self, frames: Sequence[_Frame]) -> list[Path]:
+        model = deformable_face()
+        drawn: defaultdict[tuple[str, str], list[NDArray[np.uint8]]] = defaultdict(list)
+        for frame in frames:
+            if frame.picture is not None and frame.T_cam_head is not None:
+                drawn[frame.scene].append(_annotate(frame, model))
+        if not drawn:
+            return []
+        video, sheet = self.output / 'demo.mp4', self.output / 'demo.png'
+        height, width = next(iter(drawn.values()))[0].shape[:2]
+        codec = cv2.VideoWriter.fourcc(*'mp4v')
+        writer = cv2.VideoWriter(
+            str(video), codec, RATE_HZ / _FRAMES_PER_VIDEO_FRAME, (width, height)
+        )
+        for picture in chain.from_iterable(drawn.values()):
+            writer.write(picture)
+        writer.release()
+        # Shortly after a scene's start the camera is turned and zoomed to one end.
+        stills = [pictures[len(pictures) // 8] for pictures in drawn.values()]
+        stills += [np.zeros_like(stills[0])] * (-len(stills) % 3)
+        rows = [np.hstack(stills[i : i + 3]) for i in range(0, len(stills), 3)]
+        cv2.imwrite(str(sheet), np.vstack(rows))
+        return [video, sheet]
+
+
+def _print_scene(scene: tuple[str, str], frames: Sequence[_Frame]) -> bool:
+    """One row of the table; False if the scene failed."""
+    answered = [f for f in frames if f.T_cam_head is not None and f.R_world_cam is not None]
+    row = f'{scene[0]:<14}{scene[1]:<21}{len(answered):>5}/{len(frames):<4}'
+    if len(answered) < 2:
+        print(row, '   no poses')
+        return False
+    R_world_cam = np.array([f.R_world_cam for f in answered])
+    T_world_head = np.array([f.T_cam_head for f in answered])
+    T_world_head[:, :3] = R_world_cam @ T_world_head[:, :3]
+    angle, offset = spread(T_world_head)
+    turns = Rotation.from_matrix(R_world_cam)
+    turned = np.rad2deg((turns[0].inv() * turns).magnitude().max())
+    latency_ms = 1000 * np.median([f.latency_s for f in answered])
+    print(
+        f'{row}{turned:>9.1f}{angle.mean():>15.2f} / {angle.max():<4.2f}'
+        f'{offset.mean():>18.2f}{latency_ms:>10.0f}'
+    )
+    return bool(angle.mean() <= _MAX_ANGLE_DEG and offset.mean() <= _MAX_OFFSET_PERCENT)
+
+
+def _agrees_with_tf(frame: _Frame) -> bool:
+    assert frame.T_cam_head is not None
+    return any(np.abs(T - frame.T_cam_head).max() <= _AGREE for T in frame.T_cam_face)
+
+
+def _annotate(frame: _Frame, model: FaceModel) -> NDArray[np.uint8]:
+    assert frame.picture is not None
+    assert frame.info is not None
+    assert frame.T_cam_head is not None
+    picture = frame.picture
+    draw_head(picture, frame.T_cam_head, camera_from_info(frame.info), model)
+    x, y, z = frame.T_cam_head[:3, 3]
+    draw_text(picture, f'lens: {frame.scene[1]}, f = {frame.info.k[0]:.0f} px', line=0)
+    draw_text(picture, f'head at {x:+.3f} {y:+.3f} {z:+.3f} m', line=1)
+    return picture
+
+
+def _ns(stamp: Time) -> int:
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def _rigid(position: Point | Vector3, q: Quaternion) -> NDArray[np.float64]:
+    T = np.eye(4)
+    T[:3, :3] = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
+    T[:3, 3] = position.x, position.y, position.z
+    return T
+
+
+def main(args: list[str] | None = None) -> None:
+    """Watch until the camera falls silent, then report; exit status 1 if a check failed."""
+    # One thread suffices here; more would keep the pose node waiting for a core.
+    torch.set_num_threads(1)
+    rclpy.init(args=args)
+    node = DemoChecker()
+    with until_interrupted():
+        while rclpy.ok() and not node.silent:
+            rclpy.spin_once(node, timeout_sec=0.2)
+    failed = node.report()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,124 @@
+"""The demo on one machine: camera, pose node, checker and view, each a process of its own.
+
+    python -m face_pose_ros.ros.demo.main
+
+`demo.launch.py` starts the same where ROS 2's launch system is installed, with RViz as the view.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from domain_coordinator import domain_id
+
+VIRTUAL = 'virtual'
+
+_POLL_S = 0.1
+_LAST_ANSWERS_S = 2.0  # from the camera's end to the last answer on its way
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run until the checker has reported; its exit status is the demo's."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--output', default='demo_output', help='folder of all that is written')
+    parser.add_argument(
+        '--source',
+        default=VIRTUAL,
+        help='virtual, webcam:<index>, a video file or a folder of pictures; what is known of the '
+        'virtual camera alone is checked, others are recorded',
+    )
+    parser.add_argument('--calibration', help="camera_calibration's YAML file of the source")
+    parser.add_argument(
+        '--fov-deg', type=float, default=60.0, help='horizontal, guessed without a calibration'
+    )
+    parser.add_argument(
+        '--view', action='store_true', help='record demo.rrd; show it where there is a display'
+    )
+    options = parser.parse_args(args)
+    # The processes are in sessions of their own, so nobody else would end them.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    if 'ROS_DOMAIN_ID' in os.environ:
+        sys.exit(_run(options))
+    # A robot next door must not see the demo's frames, nor the demo the robot's.
+    with domain_id() as domain:
+        os.environ['ROS_DOMAIN_ID'] = str(domain)
+        print(f'ROS_DOMAIN_ID={domain}', flush=True)
+        sys.exit(_run(options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    # The checker compares with what the virtual camera knows; of others it can only be told what
+    # the node answers.
+    judge = 'demo.checker' if options.source == VIRTUAL else 'demo.recorder'
+    camera: dict[str, object] = {'source': options.source}
+    if options.calibration:
+        camera['calibration'] = options.calibration
+    elif options.source != VIRTUAL:
+        camera['horizontal_fov_deg'] = options.fov_deg
+    # Camera and checker need a core too, and a thread that waits for one holds up all the others.
+    threads = max(1, (os.cpu_count() or 1) - 1)
+    programs: dict[str, dict[str, object]] = {
+        'node': {'threads': threads},
+        judge: {'output': options.output},
+        'demo.camera': camera,
+    }
+    if options.view:
+        shown = any(name in os.environ for name in ('DISPLAY', 'WAYLAND_DISPLAY'))
+        programs['view.main'] = {'output': f'{options.output}/demo.rrd', 'spawn': shown}
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for module, parameters in programs.items():
+            processes[module] = _start(module, parameters)
+        return _wait(processes, judge)
+    except KeyboardInterrupt:
+        return _report(processes[judge])
+    finally:
+        for process in processes.values():
+            process.terminate()
+        for process in processes.values():
+            process.wait()
+
+
+def _wait(processes: dict[str, subprocess.Popen[bytes]], judge: str) -> int:
+    """Wait for the report; 1 if a process ends that should not."""
+    while (status := processes[judge].poll()) is None:
+        for module, process in processes.items():
+            ended = process.poll()
+            if ended is None or (module, ended, judge) == ('demo.camera', 0, 'demo.checker'):
+                continue
+            if (module, ended) == ('demo.camera', 0):
+                time.sleep(_LAST_ANSWERS_S)
+                return _report(processes[judge])
+            print(
+                f'demo: face_pose_ros.ros.{module} ended with status {ended} before the demo did',
+                file=sys.stderr,
+            )
+            return 1
+        time.sleep(_POLL_S)
+    return status
+
+
+def _report(judge: subprocess.Popen[bytes]) -> int:
+    judge.send_signal(signal.SIGINT)
+    return judge.wait()
+
+
+def _start(module: str, parameters: dict[str, object]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, '-m', f'face_pose_ros.ros.{module}', '--ros-args']
+    for name, value in parameters.items():
+        # Text is quoted, lest a folder named 12 arrive as a number.
+        command += ['-p', f'{name}:={json.dumps(value, ensure_ascii=False)}']
+    # Ctrl-C is for the demo, which asks for the report first.
+    return subprocess.Popen(command, start_new_session=True)
+
+
+if __name__ == '__main__':
+    main()

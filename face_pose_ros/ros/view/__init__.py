@@ -1,0 +1,1 @@
+"""The poses in 3-D, with rerun."""

@@ -1,0 +1,159 @@
+"""Shows and records what a pose node measures with the rerun SDK, where RViz is not to be had.
+
+What the node publishes for RViz on `~/markers` is drawn in the camera's frame, and in the camera
+the image it was measured in, each at its stamp.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import rclpy
+import torch
+from geometry_msgs.msg import PoseArray
+from rclpy.node import Node
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from visualization_msgs.msg import MarkerArray
+
+from face_pose_ros.ros.camera_sync import CameraSync
+from face_pose_ros.ros.conversions import (
+    CameraInfoError,
+    ImageError,
+    camera_from_info,
+    compressed_image_to_rgb,
+    image_to_rgb,
+)
+from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
+from face_pose_ros.ros.spinning import until_interrupted
+
+try:
+    import rerun as rr
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        'face_pose_view needs the rerun SDK, which is not installed: '
+        'pip install --no-deps -r requirements-view.txt (`make demo VIEW=1` does it)'
+    ) from error
+
+from face_pose_ros.ros.view.scene import Scene, blueprint
+
+_UNANSWERED = 16  # images kept until the node answers
+_WARNING_PERIOD_S = 5.0
+
+
+class ViewError(Exception):
+    """What can't be shown or recorded; the text names the parameter."""
+
+
+class ViewNode(Node):
+    """Logs the images that a pose node answers, and its markers.
+
+    Between two answers nothing is logged: the last heads would stand beside a later picture's.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        """Open the recording and subscribe.
+
+        Args:
+            kwargs: Passed on to `rclpy.node.Node`.
+
+        Raises:
+            ViewError: The file can't be written, or there is no display.
+        """
+        super().__init__('face_pose_view', **kwargs)
+        self.output = Path(str(self.declare_parameter('output', 'face_pose.rrd').value))
+        spawn = bool(self.declare_parameter('spawn', False).value)
+        self._compressed: bool = (
+            self.declare_parameter('image_transport', 'raw').value == 'compressed'
+        )
+        self._rectified = bool(self.declare_parameter('image_is_rectified', False).value)
+        self._recording = rr.RecordingStream('face_pose')
+        self._open_recording(spawn)
+        self._scene = Scene(self._recording)
+        self._frames: OrderedDict[int, tuple[Image | CompressedImage, CameraInfo]] = OrderedDict()
+        self._sync: CameraSync[Image | CompressedImage] = CameraSync(self._on_pair, lambda _: None)
+        self._answers_sub = self.create_subscription(
+            PoseArray, 'face_pose/poses', self._on_answer, 10
+        )
+        self.create_subscription(MarkerArray, 'face_pose/markers', self._scene.log_markers, 10)
+        self._timer = self.create_timer(0.1, self._subscribe_to_camera)
+
+    def _open_recording(self, spawn: bool) -> None:
+        if spawn and not any(name in os.environ for name in ('DISPLAY', 'WAYLAND_DISPLAY')):
+            raise ViewError('parameter spawn: no display, expected DISPLAY or WAYLAND_DISPLAY')
+        try:
+            self.output.parent.mkdir(parents=True, exist_ok=True)
+            sinks: list[rr.FileSink | rr.GrpcSink] = [rr.FileSink(self.output)]
+            if spawn:
+                self._recording.spawn(connect=False, hide_welcome_screen=True)
+                sinks.append(rr.GrpcSink())
+            self._recording.set_sinks(*sinks, default_blueprint=blueprint())
+        except (OSError, RuntimeError) as error:
+            raise ViewError(f'parameter output: {self.output}: {error}') from error
+
+    def _subscribe_to_camera(self) -> None:
+        # A player of files begins with its first subscriber, and that is to be the pose node.
+        if not self.count_publishers(self._answers_sub.topic_name):
+            return
+        self._timer.cancel()
+        kind, topic = Image, self.resolve_topic_name('image')
+        if self._compressed:
+            kind, topic = CompressedImage, f'{topic}/compressed'
+        self._subscribe(kind, topic, self._sync.add_image)
+        self._subscribe(CameraInfo, 'camera_info', self._sync.add_info)
+
+    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
+        self.create_subscription(
+            kind, topic, callback, sensor_data(), qos_overriding_options=QOS_OVERRIDES
+        )
+
+    def _on_pair(self, image: Image | CompressedImage, info: CameraInfo) -> None:
+        self._frames[Time.from_msg(image.header.stamp).nanoseconds] = image, info
+        if len(self._frames) > _UNANSWERED:
+            self._frames.popitem(last=False)
+
+    def _on_answer(self, poses: PoseArray) -> None:
+        stamp_ns = Time.from_msg(poses.header.stamp).nanoseconds
+        frame = self._frames.pop(stamp_ns, None)
+        if frame is None:
+            return
+        image, info = frame
+        to_rgb = compressed_image_to_rgb if isinstance(image, CompressedImage) else image_to_rgb
+        try:
+            rgb, camera = to_rgb(image), camera_from_info(info, self._rectified)
+        except (ImageError, CameraInfoError) as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=_WARNING_PERIOD_S)
+            return
+        self._scene.log_image(rgb, camera, stamp_ns)
+
+    def destroy_node(self) -> None:
+        """Write what is left, then end."""
+        self._recording.disconnect()
+        super().destroy_node()
+
+
+def main(args: list[str] | None = None) -> None:
+    """Show and record until interrupted; exit status 1 if that can't be done."""
+    # One thread suffices here; more would keep the pose node waiting for a core.
+    torch.set_num_threads(1)
+    rclpy.init(args=args)
+    try:
+        node = ViewNode()
+    except ViewError as error:
+        rclpy.logging.get_logger('face_pose_view').fatal(str(error))
+        rclpy.try_shutdown()
+        sys.exit(1)
+    with until_interrupted():
+        rclpy.spin(node)
+    node.destroy_node()
+    print('written:', node.output)
+    rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    main()

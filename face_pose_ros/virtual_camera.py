@@ -1,0 +1,137 @@
+"""A camera that turns, zooms and changes its lens in front of a photograph.
+
+A camera that only turns sees the same rays again, so its picture can be made from the photograph
+exactly: by the homography K1 R K0^-1, and with lens distortion by following each pixel's ray. The
+change of every pose is then known without a label. The photograph's own intrinsics are a guess;
+a wrong guess shears the face a little, and equally in every view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
+
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.warp import cell_nodes, interpolate_nodes
+
+WIDTH, HEIGHT = 960, 720  # px, of random views
+
+# Lenses of a robot's camera: a webcam's barrel distortion and a fisheye.
+LENSES: dict[str, tuple[str, tuple[float, ...]]] = {
+    'none': ('plumb_bob', ()),
+    'plumb_bob': ('plumb_bob', (-0.28, 0.09, 0.0011, -0.0007, -0.012)),
+    'equidistant': ('equidistant', (-0.012, 0.021, -0.013, 0.0021)),
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the virtual camera looks, and through which lens."""
+
+    R_photo_cam: NDArray[np.float64]  # (3, 3) the virtual camera's axes in the photograph's camera
+    camera: Camera
+
+
+def photo_camera(width: int, height: int) -> Camera:
+    """Intrinsics assumed for a photograph of unknown origin: f = width + height (img2pose)."""
+    f = float(width + height)
+    K = [f, 0.0, 0.5 * (width - 1), 0.0, f, 0.5 * (height - 1), 0.0, 0.0, 1.0]
+    return Camera.from_K(K, width, height)
+
+
+def look_at(ray: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Axes (3, 3) of a level camera whose z axis is the ray (3,)."""
+    z = ray / np.linalg.norm(ray)
+    x = np.cross([0.0, 1.0, 0.0], z)
+    x /= np.linalg.norm(x)
+    return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def random_views(
+    face_xyz_photo: NDArray[np.float64], lens: str, count: int, rng: np.random.Generator
+) -> Iterator[View]:
+    """Views of a face by a camera aimed at it and then turned at random.
+
+    Up to 18 deg pan, 22 deg tilt and 30 deg roll, focal lengths of 550 to 1000 px, the principal
+    point up to 48 px off centre; views that cut off a part of the face are drawn again.
+
+    Args:
+        face_xyz_photo: (P, 3) points of the face in the photograph's camera frame.
+        lens: A key of LENSES.
+        count: How many views.
+        rng: Source of random numbers.
+    """
+    R_photo_aim = look_at(face_xyz_photo.mean(axis=0))
+    while count > 0:
+        pan, tilt, roll = rng.uniform(-1, 1, 3) * (18, 22, 30)
+        R = R_photo_aim @ Rotation.from_euler('YXZ', [pan, tilt, roll], degrees=True).as_matrix()
+        f = rng.uniform(550, 1000)
+        cx, cy = 0.5 * np.array([WIDTH, HEIGHT]) + rng.uniform(-48, 48, 2)
+        K = [f, 0, cx, 0, 1.02 * f, cy, 0, 0, 1]
+        # Judged through every lens, so that all lenses are measured in the same views.
+        if all(_sees(lens_camera(K, WIDTH, HEIGHT, name), face_xyz_photo @ R) for name in LENSES):
+            count -= 1
+            yield View(R, lens_camera(K, WIDTH, HEIGHT, lens))
+
+
+def lens_camera(K: ArrayLike, width: int, height: int, lens: str) -> Camera:
+    """Camera with a lens of LENSES."""
+    model, dist = LENSES[lens]
+    return Camera.from_K(K, width, height, dist, model)
+
+
+def _sees(camera: Camera, xyz_cam: NDArray[np.float64]) -> bool:
+    uv, valid, _ = camera.project(torch.from_numpy(xyz_cam))
+    inside = (uv > 0) & (uv < uv.new_tensor([camera.width - 1, camera.height - 1]))
+    return bool(valid.all() and inside.all())
+
+
+def render_view(
+    photo: NDArray[np.uint8], photo_cam: Camera, view: View, supersampling: int = 2
+) -> NDArray[np.uint8]:
+    """What the virtual camera sees, (H, W, 3) uint8; grey beyond the photograph.
+
+    Args:
+        photo: (H0, W0, 3) uint8.
+        photo_cam: The photograph's camera.
+        view: The virtual camera.
+        supersampling: Samples per pixel and axis; views shrink the portraits by up to 2.
+    """
+    camera = view.camera
+    nodes = cell_nodes(camera.height, camera.width)
+    rays, valid = camera.unproject(nodes.flatten(0, 1))
+    uv, in_front, _ = photo_cam.project(rays @ torch.from_numpy(view.R_photo_cam).mT)
+    uv = torch.where((valid & in_front)[:, None], uv, -1e4).float().view(1, *nodes.shape)
+    maps = interpolate_nodes(uv, supersampling)[0].contiguous().numpy()
+    fine = cv2.remap(
+        photo,
+        maps[..., 0],
+        maps[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(96,) * 3,
+    )
+    size = camera.width, camera.height
+    return np.asarray(cv2.resize(fine, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def spread(T_photo_head: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distance of each pose to the mean pose.
+
+    Args:
+        T_photo_head: (V, 4, 4) poses of one head in one frame, m.
+
+    Returns:
+        Angles (V,) [deg] and distances (V,) [% of the head's mean distance].
+    """
+    rotations = Rotation.from_matrix(T_photo_head[:, :3, :3])
+    angle = (rotations.mean().inv() * rotations).magnitude()
+    t = T_photo_head[:, :3, 3]
+    offset = np.linalg.norm(t - t.mean(axis=0), axis=1) / np.linalg.norm(t, axis=1).mean()
+    return np.rad2deg(angle), 100 * offset

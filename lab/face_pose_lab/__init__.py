@@ -1,0 +1,1 @@
+"""Training, renderers and evaluation of face_pose_ros; robots do not need it."""

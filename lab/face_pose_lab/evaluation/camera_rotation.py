@@ -1,0 +1,128 @@
+"""Camera-rotation consistency: does the pose stay the same person's when only the camera turns?
+
+Every portrait is seen by a virtual camera in random views. The head is estimated in each view,
+mapped back with the view's exact rotation, and compared with the mean over all views.
+
+    python -m face_pose_lab.evaluation.camera_rotation --views 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from face_pose_ros.estimator import FacePoseEstimator
+from face_pose_ros.face_pose import FacePose
+from face_pose_ros.samples import load_image, load_portraits
+from face_pose_ros.virtual_camera import (
+    LENSES,
+    photo_camera,
+    random_views,
+    render_view,
+    spread,
+)
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Spread of one head's pose over the views of one portrait through one lens."""
+
+    portrait: str
+    lens: str
+    views: int
+    found: int
+    angle_mean_deg: float  # geodesic distance to the mean rotation
+    angle_p95_deg: float
+    translation_mean_percent: float  # distance to the mean position, of the head's distance
+    translation_p95_percent: float
+
+
+def largest(faces: Sequence[FacePose]) -> FacePose | None:
+    """The face with the largest box, which in a portrait is the sitter."""
+    return max(faces, key=lambda f: np.ptp(f.box_xyxy.reshape(2, 2), axis=0).max(), default=None)
+
+
+def measure(
+    name: str,
+    photo: NDArray[np.uint8],
+    lens: str,
+    views: int,
+    estimator: FacePoseEstimator,
+    seed: int = 0,
+) -> Consistency:
+    """Consistency of the largest face of a photograph.
+
+    Raises:
+        ValueError: No face is found in the photograph itself.
+    """
+    photo_cam = photo_camera(photo.shape[1], photo.shape[0])
+    sitter = largest(estimator.estimate(photo, photo_cam))
+    if sitter is None:
+        raise ValueError(f'{name}: no face found')
+    xyz_head = estimator.model.xyz_head.cpu().numpy()
+    xyz_photo = xyz_head @ sitter.T_cam_head[:3, :3].T + sitter.T_cam_head[:3, 3]
+    T_photo_head = []
+    rng = np.random.default_rng(seed)
+    bar = tqdm(
+        random_views(xyz_photo, lens, views, rng),
+        total=views,
+        desc=f'{name}, {lens}',
+        leave=False,
+        disable=None,
+    )
+    for view in bar:
+        face = largest(estimator.estimate(render_view(photo, photo_cam, view), view.camera))
+        if face is not None:
+            T_photo_cam = np.eye(4)
+            T_photo_cam[:3, :3] = view.R_photo_cam
+            T_photo_head.append(T_photo_cam @ face.T_cam_head)
+    angle, offset = spread(np.array(T_photo_head))
+    return Consistency(
+        portrait=name,
+        lens=lens,
+        views=views,
+        found=len(T_photo_head),
+        angle_mean_deg=float(angle.mean()),
+        angle_p95_deg=float(np.percentile(angle, 95)),
+        translation_mean_percent=float(offset.mean()),
+        translation_p95_percent=float(np.percentile(offset, 95)),
+    )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('images', nargs='*', type=Path, help='portraits; default: the shipped two')
+    parser.add_argument('--views', type=int, default=60, help='views per portrait and lens')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    options = parser.parse_args(args)
+
+    portraits = {p.stem: load_image(p) for p in options.images} or load_portraits()
+    estimator = FacePoseEstimator(options.device)
+    print(f'{"portrait":<14}{"lens":<13}{"found":>8}{"angle [deg]":>22}{"translation [%]":>22}')
+    print(f'{"":35}{"mean":>14}{"p95":>8}{"mean":>14}{"p95":>8}')
+    results = []
+    for name, photo in portraits.items():
+        for lens in LENSES:
+            r = measure(name, photo, lens, options.views, estimator, options.seed)
+            results.append(asdict(r))
+            print(
+                f'{name:<14}{lens:<13}{r.found:>4}/{r.views:<3}'
+                f'{r.angle_mean_deg:>14.2f}{r.angle_p95_deg:>8.2f}'
+                f'{r.translation_mean_percent:>14.2f}{r.translation_p95_percent:>8.2f}'
+            )
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + '\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,310 @@
+"""Rendered heads: errors of the 6-DoF pose in degrees and millimetres against exact truth.
+
+    python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --export heads.npz
+    python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --score heads.npz
+
+Heads of ICT-FaceKit (see synthetic/ict_facekit.py for the file) are drawn through random lenses.
+The keypoint network is given the box and the anchors of the projected face, and two looks.
+Keypoints and truth go into one file, from which poses are fitted and scored again in seconds.
+
+Four tables: with the network's keypoints, in one look and as the mean of jittered crops; with the
+true keypoints of the same heads plus independent normal noise of the covariance that is stated for
+the network's; and with these where the distance of the person's pupils is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.evaluation.export_file import ExportFile
+from face_pose_lab.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
+from face_pose_lab.synthetic.ict_facekit import FACE_VERTICES, IctFaceKit, eye_centres
+from face_pose_lab.synthetic.sampling import (
+    HeadRange,
+    face_bounds,
+    random_head,
+    view_angles_deg,
+)
+from face_pose_lab.synthetic.scene import Head, HeadRenderer
+from face_pose_ros.geometry import se3
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints.face_mesh import face_mesh_v2
+from face_pose_ros.keypoints.predictor import KeypointPredictor
+from face_pose_ros.pose.face_model import FaceModel, deformable_face
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.types import Faces, Keypoints
+from face_pose_ros.weights import load_weights
+
+MIN_PRESENCE = 0.5  # below it a head counts as not found
+_LOOKS, _JITTERS = 2, 4
+_YAW_BINS_DEG = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 75), (75, 90), (0, 60), (0, 90))
+# Of the 68 landmarks: both eyes, tip of the nose, mouth, jaw at the ears; the detector's anchors.
+_ANCHORS = (range(36, 42), range(42, 48), [30], range(48, 60), [0], [16])
+
+
+@dataclass(frozen=True)
+class RenderedHeads(ExportFile):
+    """Keypoints of N heads and the truth; every point of the mesh can be computed again."""
+
+    identity: NDArray[np.float32]  # (N, 100) coefficients of ICT-FaceKit
+    expression: NDArray[np.float32]  # (N, 57)
+    T_cam_head: NDArray[np.float64]  # (N, 4, 4) m
+    K: NDArray[np.float64]  # (N, 3, 3) px
+    dist: NDArray[np.float64]  # (N, 12), zero-padded
+    distortion_model: NDArray[np.str_]  # (N,)
+    size: NDArray[np.int64]  # (N, 2) width, height [px]
+    roll_yaw_pitch_deg: NDArray[np.float64]  # (N, 3) as seen along the ray to the head
+    uv: NDArray[np.float64]  # (N, 478, 2) px, in one look
+    cov_uv: NDArray[np.float32]  # (N, 478, 2, 2) px^2
+    presence: NDArray[np.float32]  # (N,)
+    average_uv: NDArray[np.float64]  # the same of jittered crops
+    average_cov_uv: NDArray[np.float32]
+    average_presence: NDArray[np.float32]
+    spread: NDArray[np.float64]  # (N,) px^2, see `KeypointPredictor.average`
+    # (68, 3) m, landmarks of the mean head: tells a file made with another head frame
+    mean_landmarks: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.presence)
+
+    def head(self, index: int) -> Head:
+        """One head."""
+        width, height = map(int, self.size[index])
+        model = str(self.distortion_model[index])
+        # from_K ignores the zeros beyond a model's coefficients.
+        camera = Camera.from_K(self.K[index], width, height, self.dist[index].tolist(), model)
+        return Head(
+            self.identity[index].astype(np.float64),
+            self.expression[index].astype(np.float64),
+            self.T_cam_head[index],
+            camera,
+        )
+
+    def keypoints(self, index: int) -> Keypoints:
+        """The network's keypoints of one head, in one look."""
+        return _keypoints(index, self.uv, self.cov_uv, self.presence)
+
+    def averaged_keypoints(self, index: int) -> Keypoints:
+        """The same of jittered crops."""
+        return _keypoints(index, self.average_uv, self.average_cov_uv, self.average_presence)
+
+    def check_frame(self, facekit: IctFaceKit) -> None:
+        """Make sure that the truth refers to the head frame of the face kit.
+
+        Raises:
+            ValueError: The heads were made with another one.
+        """
+        if not np.allclose(self.mean_landmarks, _mean_landmarks(facekit), atol=1e-5):
+            raise ValueError('the heads were made with another head frame: export them again')
+
+
+def _keypoints(index: int, *arrays: NDArray) -> Keypoints:
+    row = slice(index, index + 1)
+    return Keypoints(*(torch.from_numpy(array[row]).double() for array in arrays))
+
+
+def export(
+    renderer: HeadRenderer,
+    predictor: KeypointPredictor,
+    limits: HeadRange,
+    count: int,
+    seed: int,
+    pictures: Path | None = None,
+) -> RenderedHeads:
+    """Draw heads and measure their keypoints; head i depends on (seed, i) only."""
+    rows = []
+    for i in tqdm(range(count), desc='heads', unit='head'):
+        rng = np.random.default_rng([seed, i])
+        head = random_head(renderer.facekit, limits, rng)
+        image = renderer.render(head, rng)
+        if pictures is not None:
+            cv2.imwrite(str(pictures / f'{i:05d}.png'), image[..., ::-1])
+        rows.append(_row(head, _true_face(renderer.facekit, head), image, predictor))
+    columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return RenderedHeads(**columns, mean_landmarks=_mean_landmarks(renderer.facekit))
+
+
+def _mean_landmarks(facekit: IctFaceKit) -> NDArray[np.float32]:
+    return facekit.neutral[facekit.landmark68_vertices]
+
+
+def _true_face(facekit: IctFaceKit, head: Head) -> Faces:
+    """What a perfect detector would say."""
+    xyz_head = facekit.vertices(head.identity[None], head.expression[None])[0]
+    landmarks = xyz_head[facekit.landmark68_vertices]
+    anchors = np.stack([landmarks[list(group)].mean(axis=0) for group in _ANCHORS])
+    T = head.T_cam_head
+    anchors_uv = head.camera.project(torch.from_numpy(anchors @ T[:3, :3].T + T[:3, 3])).uv
+    box = torch.from_numpy(face_bounds(xyz_head[:FACE_VERTICES], head))
+    return Faces(box[None].float(), torch.ones(1), anchors_uv[None].float())
+
+
+def _row(
+    head: Head, faces: Faces, image: NDArray[np.uint8], predictor: KeypointPredictor
+) -> dict[str, NDArray]:
+    """The fields of `RenderedHeads` that belong to one head."""
+    camera, pixels = head.camera, torch.from_numpy(image)
+    keypoints = predictor.predict(pixels, faces, camera)
+    average, spread = predictor.average(pixels, keypoints, camera, _JITTERS)
+    dist = np.zeros(12)
+    dist[: camera.dist.numel()] = camera.dist.numpy()
+    return {
+        'identity': head.identity.astype(np.float32),
+        'expression': head.expression.astype(np.float32),
+        'T_cam_head': head.T_cam_head,
+        'K': camera.K.numpy(),
+        'dist': dist,
+        'distortion_model': np.array(camera.distortion_model),
+        'size': np.array([camera.width, camera.height]),
+        'roll_yaw_pitch_deg': view_angles_deg(head.T_cam_head),
+        'uv': keypoints.uv[0].numpy(),
+        'cov_uv': keypoints.cov_uv[0].float().numpy(),
+        'presence': keypoints.presence[0].numpy(),
+        'average_uv': average.uv[0].numpy(),
+        'average_cov_uv': average.cov_uv[0].float().numpy(),
+        'average_presence': average.presence[0].numpy(),
+        'spread': spread[0].numpy(),
+    }
+
+
+def true_keypoints(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> Tensor:
+    """(468, 2) px: where the mesh points that belong to the face model's keypoints project."""
+    weights = load_weights('face_model')
+    head = heads.head(index)
+    xyz_head = facekit.vertices(head.identity[None], head.expression[None])[0]
+    corners = torch.from_numpy(xyz_head).double()[weights['ict_vertices'].long()]
+    points = (weights['ict_barycentric'].double()[..., None] * corners).sum(-2)
+    return head.camera.project(se3.apply(torch.from_numpy(head.T_cam_head), points)).uv
+
+
+def noisy_truth(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> Keypoints:
+    """True keypoints of one head, plus normal noise of the network's stated covariance."""
+    measured = heads.keypoints(index)
+    uv = true_keypoints(heads, facekit, index)[None]
+    cov_uv = measured.cov_uv[:, : uv.shape[1]]
+    known = cov_uv.isfinite().all(-1).all(-1)
+    L = torch.linalg.cholesky(torch.where(known[..., None, None], cov_uv, torch.eye(2).double()))
+    generator = torch.Generator().manual_seed(index)
+    noise = torch.randn(uv.shape, generator=generator, dtype=uv.dtype)
+    return Keypoints(uv + (L @ noise[..., None]).squeeze(-1), cov_uv, torch.ones(1))
+
+
+def known_pupils(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> PoseOptions:
+    """Options for keypoints with independent noise on a head whose pupils were measured."""
+    head = heads.head(index)
+    neutral = facekit.vertices(head.identity[None], np.zeros((1, len(head.expression))))
+    left, right = eye_centres(neutral)[0]
+    return PoseOptions(
+        independent_keypoints=len(load_weights('face_model')['xyz_head']),
+        interpupillary_mm=1e3 * float(np.linalg.norm(left - right)),
+        interpupillary_sigma_mm=0.5,
+    )
+
+
+def score(
+    heads: RenderedHeads,
+    keypoints: Callable[[int], Keypoints],
+    model: FaceModel,
+    options: Callable[[int], PoseOptions] = lambda _: PoseOptions(),
+) -> tuple[PoseErrors, NDArray[np.bool_]]:
+    """Fit all heads.
+
+    Args:
+        heads: Truth of N heads.
+        keypoints: Gives those of head i; a presence below 0.5 counts as not found.
+        model: Face model to fit.
+        options: Gives those of `fit_pose` for head i.
+
+    Returns:
+        Errors of the M heads that were found and have a pose, and the mask (N,) of these.
+    """
+    found, poses, covariances = [], [], []
+    for i in range(len(heads)):
+        of_head = keypoints(i)
+        result = fit_pose(of_head, model, heads.head(i).camera, options(i)).poses
+        found.append(bool(of_head.presence >= MIN_PRESENCE) and not bool(result.failed))
+        poses.append(result.T_cam_head)
+        covariances.append(result.covariance)
+    mask = np.array(found)
+    chosen = torch.from_numpy(mask)
+    T_true = torch.from_numpy(heads.T_cam_head)
+    return pose_errors(
+        torch.cat(poses)[chosen], torch.cat(covariances)[chosen], T_true[chosen]
+    ), mask
+
+
+def table(heads: RenderedHeads, errors: PoseErrors, found: NDArray[np.bool_]) -> str:
+    """Errors by bin of |yaw|."""
+    yaw = np.abs(heads.roll_yaw_pitch_deg[:, 1])
+    rows = [HEADING]
+    for low, high in _YAW_BINS_DEG:
+        mask = (yaw >= low) & (yaw <= high)
+        if mask.any():
+            rows.append(table_row(f'{low}-{high}', int(mask.sum()), errors[mask[found]]))
+    return '\n'.join(rows)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Render and score, or score what was rendered before."""
+    limits = HeadRange()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--facekit', type=Path, required=True, help='ICT-FaceKit as .npz')
+    parser.add_argument('--hdri', type=Path, help='folder of .hdr maps for light and background')
+    parser.add_argument('--heads', type=int, default=300)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--yaw', type=float, default=limits.yaw_deg, help='largest [deg]')
+    parser.add_argument('--distance', type=float, nargs=2, default=limits.distance_m, help='[m]')
+    parser.add_argument('--pictures', type=Path, help='also write the pictures to this folder')
+    parser.add_argument('--export', type=Path, help='also write keypoints and truth to this file')
+    parser.add_argument('--score', type=Path, help='score this file instead of rendering')
+    options = parser.parse_args(args)
+
+    facekit = IctFaceKit(options.facekit)
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+    if options.score:
+        try:
+            heads = RenderedHeads.load(options.score)
+            heads.check_frame(facekit)
+        except (DataError, ValueError) as error:
+            parser.error(str(error))
+    else:
+        limits = HeadRange(tuple(options.distance), options.yaw)
+        predictor = KeypointPredictor(face_mesh_v2(), _LOOKS)
+        renderer = HeadRenderer(facekit, options.hdri)
+        with torch.inference_mode():
+            heads = export(
+                renderer, predictor, limits, options.heads, options.seed, options.pictures
+            )
+        if options.export:
+            heads.save(options.export)
+    model = deformable_face()
+    print('keypoints of the network')
+    print(table(heads, *score(heads, heads.keypoints, model)))
+    print('keypoints of the network, mean of jittered crops')
+    print(table(heads, *score(heads, heads.averaged_keypoints, model)))
+    print('true keypoints + noise')
+    noisy = [noisy_truth(heads, facekit, i) for i in range(len(heads))]
+    print(table(heads, *score(heads, noisy.__getitem__, model)))
+    print("the same, every keypoint counted as independent, the pupils' distance known")
+    print(
+        table(
+            heads,
+            *score(heads, noisy.__getitem__, model, lambda i: known_pupils(heads, facekit, i)),
+        )
+    )
+
+
+if __name__ == '__main__':
+    main()

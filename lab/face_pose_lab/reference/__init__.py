@@ -1,0 +1,1 @@
+"""Published formulations, to compare with."""

@@ -1,0 +1,160 @@
+"""Batches of pictures from shards, in an order that the seed and the step alone decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.training.shards import Shard, open_shards
+
+_Batch = TypeVar('_Batch', bound='Batch')
+
+
+class Batch:
+    """Tensors that go to a device together."""
+
+    def to(self: _Batch, device: torch.device | str) -> _Batch:
+        """The same on a device."""
+        moved = {
+            f.name: getattr(self, f.name).to(device, non_blocking=True)
+            for f in fields(self)  # type: ignore[arg-type]
+        }
+        return replace(self, **moved)  # type: ignore[type-var]
+
+    def with_pictures(self: _Batch, pictures: Tensor) -> _Batch:
+        """The same labels for pictures that look different."""
+        return replace(self, pictures=pictures)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class CropBatch(Batch):
+    """B crops of one head each, or of proposals that may be none; K keypoints."""
+
+    pictures: Tensor  # (B, 3, S, S) uint8 RGB
+    uv: Tensor  # (B, K, 2) float32, px of the crop; may lie outside of it; NaN: not known
+    visible: Tensor  # (B, K) bool
+    xyz_head: Tensor  # (B, K, 3) float64, m, of this person; NaN: not known
+    f: Tensor  # (B,) float64, focal length of the crop's camera [px]
+    c: Tensor  # (B, 2) float64, its principal point [px]
+    T_crop_head: Tensor  # (B, 4, 4) float64; NaN: no head
+    head_size_px: Tensor  # (B,) float32, of a head of 0.24 m; NaN: not known
+
+    @classmethod
+    def from_labels(
+        cls, pictures: NDArray[np.uint8], labels: dict[str, NDArray[Any]]
+    ) -> CropBatch:
+        """Of pictures (B, S, S, 3) and the labels that a shard of crops has."""
+        K = torch.from_numpy(labels['K_crop']).double()
+        return cls(
+            pictures=torch.from_numpy(pictures).permute(0, 3, 1, 2),
+            uv=torch.from_numpy(labels['uv']).float(),
+            visible=torch.from_numpy(labels['visible']),
+            xyz_head=torch.from_numpy(labels['xyz_head']).double(),
+            f=K[:, 0, 0],
+            c=K[:, :2, 2],
+            T_crop_head=torch.from_numpy(labels['T_crop_head']).double(),
+            head_size_px=torch.from_numpy(labels['head_size_px']).float(),
+        )
+
+
+class Crops(Protocol):
+    """Labelled crops by index."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: NDArray[np.int64]) -> CropBatch:
+        """Those of indices (B,), in their order."""
+
+
+_CROP_LABELS = ('K_crop', 'T_crop_head', 'uv', 'xyz_head', 'visible', 'head_size_px')
+
+
+def complete_shards(folders: Sequence[str], limit: int | None) -> Iterator[tuple[Shard, int]]:
+    """Shards, and how many of their pictures to take.
+
+    Args:
+        folders: Of shards.
+        limit: Take only the first so many pictures of each folder.
+
+    Raises:
+        DataError: No complete shard in a folder.
+    """
+    for folder in folders:
+        shards = open_shards(Path(folder))
+        if not shards:
+            raise DataError(f'{folder}: no complete shard of pictures')
+        left = limit
+        for shard in shards:
+            count = len(shard.pictures) if left is None else min(len(shard.pictures), left)
+            left = None if left is None else left - count
+            if count:
+                yield shard, count
+
+
+class CropSource:
+    """The crops of all complete shards of some folders."""
+
+    def __init__(self, folders: Sequence[str], limit: int | None = None) -> None:
+        """Look at what is there; shards that are completed later are not seen.
+
+        Args:
+            folders: Of shards.
+            limit: Take only the first so many pictures of each folder.
+
+        Raises:
+            DataError: No complete shard in a folder.
+        """
+        self._shards: list[Shard] = []
+        counts = []
+        for shard, count in complete_shards(folders, limit):
+            self._shards.append(shard)
+            counts.append(count)
+        self._first = np.concatenate([[0], np.cumsum(counts)])
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def batch(self, indices: NDArray[np.int64]) -> CropBatch:
+        """The crops of any indices (B,), in their order."""
+        of_shard = np.searchsorted(self._first, indices, side='right') - 1
+        order = np.argsort(indices, kind='stable')
+        pictures, labels = [], []
+        for s in np.unique(of_shard):
+            rows = indices[order][of_shard[order] == s] - self._first[s]
+            shard = self._shards[s]
+            pictures.append(np.asarray(shard.pictures[rows]))
+            labels.append({name: _labels(shard)[name][rows] for name in _CROP_LABELS})
+        back = np.argsort(order, kind='stable')
+        return CropBatch.from_labels(
+            np.concatenate(pictures)[back],
+            {name: np.concatenate([part[name] for part in labels])[back] for name in _CROP_LABELS},
+        )
+
+
+@lru_cache(maxsize=4096)
+def _labels(shard: Shard) -> dict[str, NDArray[Any]]:
+    """Labels unpacked once: they are small beside the pictures."""
+    return {name: np.asarray(shard.labels[name]) for name in _CROP_LABELS}
+
+
+def epoch_indices(first: int, count: int, pictures: int, seed: int) -> NDArray[np.int64]:
+    """Elements first to first + count of an endless sequence of shuffled epochs."""
+    positions = np.arange(first, first + count)
+    return np.array(
+        [_permutation(seed, int(p // pictures), pictures)[p % pictures] for p in positions],
+        dtype=np.int64,
+    )
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, pictures: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, epoch)).permutation(pictures)

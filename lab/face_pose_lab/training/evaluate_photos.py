@@ -1,0 +1,63 @@
+"""How well an hourglass in training reads real photographs: the AFLW2000-3D protocol.
+
+The pictures are for research only; no network is trained on them and nothing is chosen by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from face_pose_lab.evaluation import metrics
+from face_pose_lab.evaluation.aflw2000 import measured_heads
+from face_pose_lab.evaluation.aflw2000_samples import Sample
+from face_pose_lab.training.evaluate_crops import predict_crops
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.heatmaps import CropKeypoints
+from face_pose_ros.keypoints.hourglass import KeypointCalibration, StackedHourglass
+from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
+from face_pose_ros.pose.face_model import FaceModel
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.samples import load_image
+from face_pose_ros.virtual_camera import photo_camera
+
+_LOOKS = 3
+_UNCALIBRATED = KeypointCalibration(1.0, 0.0, 1.0, 0.0, 6.0)
+
+
+def score_aflw2000(
+    network: StackedHourglass, model: FaceModel, samples: Sequence[Sample], amp: bool
+) -> list[metrics.Row]:
+    """Errors by bins of |yaw|; every face counts as answered."""
+    predictor = predictor_of(network, amp)
+    rotations, covariances = [], []
+    for sample in samples:
+        image = torch.from_numpy(load_image(sample.path))
+        camera = photo_camera(image.shape[1], image.shape[0])
+        heads = measured_heads(predictor, image, sample, camera)
+        poses = fit_pose(heads, model, camera, PoseOptions(visibility=False)).poses
+        rotations.append(poses.T_cam_head[0, :3, :3].numpy())
+        covariances.append(poses.covariance[0, 3:, 3:].numpy())
+    return metrics.score(
+        np.stack(rotations),
+        np.stack(covariances),
+        np.ones(len(samples), dtype=bool),
+        np.stack([s.pitch_yaw_roll_deg for s in samples]),
+    )
+
+
+def predictor_of(network: StackedHourglass, amp: bool) -> SemanticPredictor:
+    """Asks a network of the standard semantic keypoints in several looks."""
+    device = next(network.parameters()).device
+    mirror = torch.from_numpy(semantic.MIRROR)
+
+    @torch.no_grad()
+    def points(crops: Tensor) -> CropKeypoints:
+        found = predict_crops(network, crops.to(device), mirror, amp)
+        return CropKeypoints(*(values.cpu() for values in found))
+
+    side = network.options.input_px
+    return SemanticPredictor(points, side, _UNCALIBRATED, _LOOKS)

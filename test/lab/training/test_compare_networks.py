@@ -1,0 +1,80 @@
+"""The table that compares the keypoint networks."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from face_pose_lab.training import compare_networks as module
+from face_pose_lab.training.shards import write_shard
+from helpers.faces import make_face
+from helpers.scene import R_CAM_FRONTAL
+
+from face_pose_ros.geometry import se3, so3
+
+K = [[600.0, 0, 159.5], [0, 600, 119.5], [0, 0, 1]]
+TURNS_DEG = (5.0, 35.0, 140.0, 70.0)
+
+
+def truth(index):
+    turn = so3.exp(torch.tensor([0.0, 0.0, TURNS_DEG[index]], dtype=torch.float64).deg2rad())
+    return se3.from_rt(R_CAM_FRONTAL @ turn, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """Four heads; the third is seen from behind, and the last one hidden."""
+    pictures = np.zeros((4, 240, 320, 3), np.uint8)
+    pictures[:, 0, 0, 0] = range(4)  # tells the oracle which one it is
+    labels = {
+        'image_index': np.arange(4),
+        'visible_fraction': np.array([1.0, 0.9, 1.0, 0.5]),
+        'T_cam_head': np.stack([truth(i).numpy() for i in range(4)]),
+        'K': np.tile(np.array(K), (4, 1, 1)),
+        'dist': np.zeros((4, 5)),
+    }
+    write_shard(tmp_path / '00000', pictures, labels)
+    (tmp_path / 'manifest.json').write_text('{}')
+    return tmp_path
+
+
+class Oracle:
+    """Knows the pose; Face Mesh is off by 4 deg and misses what is turned."""
+
+    def __init__(self, device, options):
+        self.networks = options.keypoints
+
+    def estimate(self, picture, camera, boxes):
+        index = int(picture[0, 0, 0])
+        assert boxes.shape == (1, 4)
+        if self.networks == 'face_mesh' and TURNS_DEG[index] > 30:
+            return []
+        off = torch.tensor([0.0, 4.0 * (self.networks == 'face_mesh'), 0.0]).double().deg2rad()
+        T = truth(index).clone()
+        T[:3, :3] = so3.exp(off) @ T[:3, :3]
+        return [make_face(camera, T.numpy())]
+
+
+def test_errors_are_counted_by_turn_and_network(scenes, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(module, 'FacePoseEstimator', Oracle)
+    out = tmp_path / 'table.json'
+    module.main(['--scenes', str(scenes), '--json', str(out)])
+    tables = json.loads(out.read_text())
+    mesh, hourglass = tables['face_mesh'], tables['hourglass']
+    assert (mesh['0-100']['heads'], mesh['0-100']['found']) == (2, 1)
+    assert mesh['0-15']['rotation_deg'] == pytest.approx(4.0)
+    assert mesh['30-40'] == mesh['30-40'] | {'heads': 1, 'found': 0}
+    assert hourglass['0-100']['found'] == 2
+    assert hourglass['0-100']['rotation_deg'] == pytest.approx(0, abs=1e-4)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ('face_mesh', 'hourglass', 'auto'))
+
+
+def test_what_is_missing_is_said(tmp_path, capsys):
+    for args, part in (
+        (['--scenes', str(tmp_path)], 'manifest.json: no such file'),
+        (['--heads', str(tmp_path / 'heads.npz')], '--heads needs --pictures'),
+    ):
+        with pytest.raises(SystemExit):
+            module.main(args)
+        assert part in capsys.readouterr().err
