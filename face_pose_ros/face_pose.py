@@ -40,6 +40,7 @@ class FacePose:
     pose_of_shape: NDArray[np.float64]  # (6, C)
     shape_prior_of: str  # id of the person whose known shape the fit began with; empty: anybody
     id: str  # stays with a person in `track`; empty in `estimate`
+    number: int = 0  # of the id, unique within one tracker; 0 in `estimate`
 
 
 def bounds_of_readings(readings: Readings) -> Tensor:

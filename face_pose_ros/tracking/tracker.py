@@ -52,6 +52,7 @@ _MIN_INTERVAL_S = 1e-3  # between images, or stamps are wrong
 @dataclass
 class _Person:
     id: str
+    number: int  # of the id, from 1
     filter: PoseFilter
     memory: ShapeMemory
     identity: Array  # (I,) coefficients for which the filter's pose holds
@@ -245,12 +246,14 @@ class Tracker:
 
         if person is None:
             pose_filter = PoseFilter(measured, noise, stamp_s, options.filter)
+            self._count += 1
             person = _Person(
-                self._new_id(),
+                f'{self.id_prefix}f{self._count:05d}',
+                self._count,
                 pose_filter,
                 memory,
                 identity.mean,
-                face.keypoints_uv,
+                face.keypoints_uv.copy(),
                 stamp_s,
                 velocity_px_s=np.zeros(2),
             )
@@ -260,7 +263,7 @@ class Tracker:
             if options.remember_shape:
                 person.filter.shift(given.pose_of_identity @ (identity.mean - person.identity))
             T_cam_head, covariance = person.filter.update(measured, noise, stamp_s)
-            person.see(face.keypoints_uv, stamp_s)
+            person.see(face.keypoints_uv.copy(), stamp_s)
             person.identity = identity.mean
 
         if not options.filter_poses:
@@ -268,16 +271,13 @@ class Tracker:
         shape = given.shape_for(identity, self._expressions)
         return replace(
             face,
-            T_cam_head=T_cam_head,
+            T_cam_head=T_cam_head.copy(),  # the filter keeps its own
             covariance=covariance + given.covariance_for(identity.covariance),
             shape=shape.mean,
             shape_covariance=shape.covariance,
             id=person.id,
+            number=person.number,
         )
-
-    def _new_id(self) -> str:
-        self._count += 1
-        return f'{self.id_prefix}f{self._count:05d}'
 
 
 def _scatter(fitted: Shape, prior: Shape) -> Array:

@@ -25,6 +25,7 @@ def make_face(
     camera: Camera,
     T_cam_head: np.ndarray,
     face_id: str = 'f00001',
+    number: int = 1,
     shape: np.ndarray | None = None,
     covariance: np.ndarray | None = None,
 ) -> FacePose:
@@ -51,4 +52,5 @@ def make_face(
         pose_of_shape=np.zeros((6, count)),
         shape_prior_of='',
         id=face_id,
+        number=number,
     )
