@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from face_pose_ros.geometry.jit import compiled as _compiled
 
-@njit(cache=True, nogil=True, error_model='numpy')
+
+@_compiled
 def normalise(picture: NDArray[np.uint8], planes: NDArray[np.float32]) -> None:
     """Write a picture (H, W, 3) of [0, 255] as planes of [-1, 1], (3, >= H, >= W)."""
     scale, one = np.float32(2 / 255), np.float32(1)

@@ -6,18 +6,11 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.jit import compiled as _compiled
 
-# 'reassoc' lets sums be vectorised; NaN and infinity keep their meaning.
-_compiled = njit(
-    cache=True,
-    nogil=True,
-    error_model='numpy',
-    fastmath={'reassoc', 'contract', 'nsz', 'arcp'},
-)
 _MIN_DEPTH = 1e-9
 _NEWTON_STEPS = 20
 _SETTLED = 1e-7  # the step after it would be of the order of its square

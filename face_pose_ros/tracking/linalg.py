@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from face_pose_ros.geometry.jit import compiled as _compiled
 from face_pose_ros.tracking.se3 import Array
-
-_compiled = njit(cache=True, nogil=True, error_model='numpy')
 
 
 def solve(A: Array, B: Array) -> Array:

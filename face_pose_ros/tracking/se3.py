@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from face_pose_ros.geometry.jit import compiled as _compiled
 
 Array = NDArray[np.float64]
 
@@ -49,10 +50,6 @@ def difference(T_from: Array, T_to: Array) -> Array:
     dt = T_to[..., :3, 3] - T_from[..., :3, 3]
     omega = log(T_to[..., :3, :3] @ np.swapaxes(T_from[..., :3, :3], -1, -2))
     return np.concatenate([dt, omega], axis=-1)
-
-
-# Compiled: numpy takes microseconds for each of these operations on three numbers.
-_compiled = njit(cache=True, nogil=True, error_model='numpy')
 
 
 @_compiled
