@@ -63,7 +63,7 @@ class FacePublisher:
         """
         faces = answer.faces
         self._poses.publish(conversions.pose_array_msg(faces, header))
-        if with_tf and faces:
+        if with_tf and faces and header.frame_id:  # TF knows no frame without a name
             self._tf.sendTransform(
                 [t for face in faces for t in conversions.face_transforms(face, header)]
             )
