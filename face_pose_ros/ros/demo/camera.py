@@ -27,11 +27,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from face_pose_ros.ros.calibration_file import (
-    CalibrationError,
-    guess_calibration,
-    load_calibration,
-)
+from face_pose_ros.calibration import CalibrationError, guess_calibration, load_calibration
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.conversions import camera_info_msg, transform_msg
