@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +14,9 @@ from face_pose_ros.estimator import EstimatorOptions
 from face_pose_ros.faces.detector import DETECTORS, DetectorOptions
 from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS
 from face_pose_ros.pose.refine import PoseOptions
+from face_pose_ros.ros.declaring import ParameterError, close, declare
 from face_pose_ros.tracking.filter import FilterOptions
 from face_pose_ros.tracking.tracker import TrackerOptions
-
-# Declared by rclpy itself, or on demand when a topic's QoS is overridden.
-_FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
-
-
-class ParameterError(ValueError):
-    """A parameter that does not exist or has a value that can't be used; the text names it."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +50,12 @@ SPECS = (
         'image_is_rectified',
         False,
         'use P of CameraInfo without distortion, not K and D',
+        fixed=True,
+    ),
+    _Spec(
+        'camera_info_is_latched',
+        False,
+        'one CameraInfo, published once and kept for late subscribers, holds for all images',
         fixed=True,
     ),
     _Spec('publish_tf', True, 'publish frames face_<id> and gaze_<id>'),
@@ -167,6 +166,7 @@ class Parameters:
     threads: int
     image_transport: str
     image_is_rectified: bool
+    camera_info_is_latched: bool
     publish_tf: bool
     estimator: EstimatorOptions
 
@@ -178,13 +178,8 @@ def declare_parameters(node: Node) -> Parameters:
         ParameterError: A value is out of range or of another type, or a name is not known.
     """
     for spec in SPECS:
-        try:
-            node.declare_parameter(spec.name, spec.default, _descriptor(spec))
-        # rclpy's own exceptions here have no common base besides this one.
-        except Exception as error:
-            raise ParameterError(f'parameter {spec.name} ({spec.description}): {error}') from error
-    # Overrides of names that nobody declares are ignored by ROS without a word.
-    check_names(node._parameter_overrides)
+        declare(node, spec.name, spec.default, _descriptor(spec))
+    close(node)
     return parameters_of({spec.name: node.get_parameter(spec.name).value for spec in SPECS})
 
 
@@ -216,6 +211,7 @@ def parameters_of(value: Mapping[str, Any]) -> Parameters:
         threads=value['threads'],
         image_transport=value['image_transport'],
         image_is_rectified=value['image_is_rectified'],
+        camera_info_is_latched=value['camera_info_is_latched'],
         publish_tf=value['publish_tf'],
         estimator=EstimatorOptions(
             detector=DetectorOptions(
@@ -248,20 +244,6 @@ def parameters_of(value: Mapping[str, Any]) -> Parameters:
             detect_every=value['tracking.detect_every'],
         ),
     )
-
-
-def check_names(given: Iterable[str]) -> None:
-    """Compare names from a parameter file or command line with the declared ones.
-
-    Raises:
-        ParameterError: Some name is not known; the text has the nearest known one.
-    """
-    known = [spec.name for spec in SPECS]
-    for name in given:
-        if name in known or name.startswith(_FOREIGN_PREFIXES):
-            continue
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-        raise ParameterError(f'parameter {name} does not exist; did you mean {nearest}?')
 
 
 def _descriptor(spec: _Spec) -> ParameterDescriptor:

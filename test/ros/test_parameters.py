@@ -95,7 +95,9 @@ def test_values_reach_the_estimator(ros):
     ('name', 'value', 'message'),
     [
         ('detector.min_face_px', 3.0, r'detector\.min_face_px .*\[px\].*3\.0'),
-        ('detector.min_face_px', 30, r'detector\.min_face_px'),
+        ('detector.min_face_px', 'large', r'detector\.min_face_px'),
+        ('detector.min_face_px', 3, r'detector\.min_face_px .*\[px\].*3\.0'),
+        ('keypoints.looks', 2.0, r'keypoints\.looks'),
         ('keypoints.looks', 99, r'keypoints\.looks'),
         ('image_transport', 'zip', "image_transport is 'zip', expected one of raw, compressed"),
         (
@@ -112,3 +114,19 @@ def test_bad_parameter_is_named(ros, name, value, message):
 
 def test_names_of_ros_itself_are_left_alone(ros):
     read(ros, **{'use_sim_time': True, 'qos_overrides./image.subscription.depth': 3})
+
+
+def test_an_integer_is_taken_for_a_number(ros):
+    assert read(ros, **{'detector.min_face_px': 30}).estimator.detector.min_face_px == 30.0
+
+
+def test_an_integer_is_taken_for_a_number_at_run_time(ros):
+    node = ros.add(Node('changing', context=ros.context, use_global_arguments=False))
+    if not hasattr(node, 'add_pre_set_parameters_callback'):
+        pytest.skip('this ROS 2 has no callback before parameters are set')
+    declare_parameters(node)
+    (result,) = node.set_parameters([Parameter('detector.min_face_px', value=50)])
+    assert result.successful, result.reason
+    assert node.get_parameter('detector.min_face_px').value == 50.0
+    (result,) = node.set_parameters([Parameter('keypoints.looks', value=2.0)])
+    assert not result.successful

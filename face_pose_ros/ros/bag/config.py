@@ -8,11 +8,10 @@ from typing import Any
 
 import yaml
 
+from face_pose_ros.ros.declaring import ParameterError, check_names
 from face_pose_ros.ros.parameters import (
     SPECS,
-    ParameterError,
     Parameters,
-    check_names,
     parameters_of,
 )
 
@@ -32,10 +31,12 @@ def load_parameters(path: Path | None) -> Parameters:
     """
     given = {} if path is None else _read(path)
     try:
-        check_names(given)
+        check_names(given, [spec.name for spec in SPECS])
         for spec in SPECS:
             value = given.setdefault(spec.name, spec.default)
-            # As in ROS: an integer is no float, a bool is no integer.
+            if (type(value), type(spec.default)) == (int, float):
+                value = given[spec.name] = float(value)
+            # As in ROS: a bool is no integer.
             if type(value) is not type(spec.default):
                 expected = f'a {type(spec.default).__name__}'
             elif spec.low is not None and spec.high is not None:
