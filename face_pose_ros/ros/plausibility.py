@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 class News:
-    """Lets each finding through once, and few of a key: a lens that zooms changes with each image."""
+    """Findings not told yet, and few of a key: a lens that zooms changes with each image."""
 
     def __init__(self, most: int = 3) -> None:
         """Take how many different values of a key pass at most."""
