@@ -10,6 +10,7 @@ import torch
 from helpers.asserts import assert_poses_close
 from helpers.photographs import PORTRAIT_FACES, fill, load_sample, paste_portrait
 from helpers.portraits import portrait_view, without_face
+from scipy.spatial.transform import Rotation
 
 from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
@@ -17,6 +18,7 @@ from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import (
     View,
     lens_camera,
+    look_at,
     photo_camera,
     render_view,
 )
@@ -330,3 +332,28 @@ print([len(function.signatures) for function in functions], estimator.tracker.id
 """
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)
     assert run.stdout.strip() == '[1, 1, 1, 1, 1] []', run.stderr
+
+
+def panned(phase: float) -> tuple[np.ndarray, Camera]:
+    """A portrait, and a camera that has panned, rolled and zoomed over it by so much of pi."""
+    photo, photo_cam = portrait_view()
+    ray = photo_cam.unproject(photo_cam.f.new_tensor([[263.0, 232.0]])).rays[0].numpy()
+    sweep = -np.cos(np.pi * phase)
+    angles = 14 * sweep, 8 * np.sin(2 * np.pi * phase), 14 * np.sin(np.pi * phase - 0.5)
+    turn = Rotation.from_euler('YXZ', angles, degrees=True).as_matrix()
+    f = 520 + 150 * sweep
+    camera = lens_camera([f, 0, 341, 0, 1.02 * f, 225, 0, 0, 1], 640, 480, 'none')
+    return render_view(photo, photo_cam, View(look_at(ray) @ turn, camera)), camera
+
+
+@pytest.mark.parametrize(('begin', 'end'), [(18, 24), (23, 28), (28, 33), (33, 39)])
+def test_after_lost_images_a_face_far_from_where_it_was_is_measured_as_well(estimator, begin, end):
+    """A crop at the old place shows a part of the face: what is read there nearly settles."""
+    moved = panned(end / 59)
+    single = estimator.estimate(*moved)[0].T_cam_head
+    estimator.tracker.forget_all()
+    (before,) = estimator.track(*panned(begin / 59), 7.0)
+    (face,) = estimator.track(*moved, 7.0 + (end - begin) / 30)
+    assert face.id == before.id
+    poses = (torch.from_numpy(T)[None] for T in (face.T_cam_head, single))
+    assert_poses_close(*poses, max_deg=2, max_mm=25)

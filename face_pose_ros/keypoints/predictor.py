@@ -34,6 +34,9 @@ _MARGIN = 1.5
 _SETTLED = 0.01
 # Move in the last look beyond which the crop never caught up with the face.
 _LOST = 0.02
+# Mean move of the keypoints, of the face's size, beyond which it has to settle: a crop that began
+# so far off may show a part of the face, where the keypoints creep on to a wrong place.
+_FAR = 0.25
 
 # Keypoints that keep the crop upright: rings of both eyes, and the ends of the midline.
 _EYE_RIGHT, _EYE_LEFT = torch.tensor(EYELIDS)
@@ -108,8 +111,11 @@ class KeypointPredictor:
         if len(uv) == 0:
             return unmeasured(0, POINTS, camera)
         keypoints, moved = self._follow(image, uv, camera, self.looks + 1)
+        way_px = (keypoints.uv - uv).norm(dim=-1).mean(-1)
+        is_far = way_px > _FAR * (uv.amax(1) - uv.amin(1)).amax(-1)
+        found = moved < torch.where(is_far, _SETTLED, _LOST)
         keypoints = self._sharpened(image, keypoints, camera)
-        return replace(keypoints, presence=torch.where(moved < _LOST, keypoints.presence, 0.0))
+        return replace(keypoints, presence=torch.where(found, keypoints.presence, 0.0))
 
     def _follow(
         self, image: Tensor, uv: Tensor, camera: Camera, looks: int
