@@ -1,0 +1,1 @@
+"""Definitions of networks, for training and for engines that run torch."""

@@ -1,0 +1,1 @@
+"""The keypoint network: its data, its training, and what it is worth."""

@@ -1,0 +1,186 @@
+"""Labelled crops of heads, rendered ones and photographs, in one form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.training.shards import Shard, open_shards
+
+Array = NDArray[np.float32]
+
+# Between these turns of the head [deg] a label goes over from Face Mesh to the hourglass.
+_MESH_UP_TO_DEG, _HEAD_FROM_DEG = 35.0, 60.0
+_MESH_ALONE_UP_TO_DEG = 45.0  # where the hourglass was not asked or does not agree with itself
+# Distance between a teacher's two readings, of the face's side, from which it is not believed.
+_MESH_APART, _HEAD_APART = 0.035, 0.08
+_DISAGREE_DEG = 25.0  # between the teachers, from which neither is believed
+# Nobody saw the ears and the skull of a photograph: they come from the fitted model.
+_UNSEEN_WEIGHT = 0.3
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Of N pictures; K keypoints."""
+
+    uv: Array  # (N, K, 2) px of the picture
+    weight: Array  # (N, K) in [0, 1], how much an error counts
+    R_crop_head: Array  # (N, 3, 3), of the picture's camera
+    focal_px: Array  # (N,), its principal point is the middle
+
+    def __len__(self) -> int:
+        return len(self.focal_px)
+
+    def __getitem__(self, rows: slice) -> Labels:
+        return Labels(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @classmethod
+    def join(cls, parts: Sequence[Labels]) -> Labels:
+        """All of them in a row."""
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+
+class Examples:
+    """Pictures (S, S, 3) uint8 RGB by index, and their labels."""
+
+    def __init__(
+        self,
+        pictures: Sequence[NDArray[np.uint8]],
+        places: NDArray[np.int64],
+        labels: Labels,
+        names: NDArray[np.str_],
+    ) -> None:
+        """Take pictures of shards, (N, 2) shard and row of each example, labels, and names."""
+        self.labels = labels
+        self.names = names
+        self._pictures = pictures
+        self._places = places
+
+    @classmethod
+    def of(cls, shards: Sequence[Shard], rows: Sequence[NDArray], labels: Labels) -> Examples:
+        """From shards, which of their rows count, and the labels of these in a row."""
+        places = [np.column_stack([np.full(len(r), s), r]) for s, r in enumerate(rows)]
+        names = [s.labels['name'][r] for s, r in zip(shards, rows, strict=True) if _named(s)]
+        return cls(
+            [s.pictures for s in shards],
+            np.concatenate(places).astype(np.int64),
+            labels,
+            np.concatenate(names) if names else np.zeros(0, np.str_),
+        )
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        """The index-th one."""
+        shard, row = self._places[index]
+        return np.asarray(self._pictures[shard][row])
+
+    def part(self, first: int, end: int) -> Examples:
+        """Those from first to before end."""
+        rows = slice(first, end)
+        return Examples(
+            self._pictures, self._places[rows], self.labels[rows], self.names[rows]
+        )
+
+
+def _named(shard: Shard) -> bool:
+    """Photographs have names, rendered pictures have none."""
+    return 'name' in shard.labels
+
+
+def rendered(folders: Sequence[Path]) -> Examples:
+    """Rendered crops, with exact labels."""
+    shards = [shard for folder in folders for shard in open_shards(folder)]
+    labels = [
+        Labels(
+            uv=shard.labels['uv'].astype(np.float32),
+            weight=np.ones(shard.labels['uv'].shape[:2], np.float32),
+            R_crop_head=shard.labels['T_crop_head'][:, :3, :3].astype(np.float32),
+            focal_px=shard.labels['K_crop'][:, 0, 0].astype(np.float32),
+        )
+        for shard in shards
+    ]
+    return Examples.of(shards, [np.arange(len(each)) for each in labels], Labels.join(labels))
+
+
+def photographs(folders: Sequence[Path], left_out: frozenset[str] = frozenset()) -> Examples:
+    """Photographs whose teachers agree; names in `left_out` are not among them."""
+    shards, rows, labels = [], [], []
+    for folder in folders:
+        for shard in open_shards(folder):
+            chosen, of_chosen = believed(shard.labels)
+            known = ~np.isin(shard.labels['name'][chosen], list(left_out))
+            shards.append(shard)
+            rows.append(chosen[known])
+            labels.append(
+                Labels(*(getattr(of_chosen, f.name)[known] for f in fields(Labels)))
+            )
+    return Examples.of(shards, rows, Labels.join(labels))
+
+
+def believed(said: dict[str, NDArray]) -> tuple[NDArray[np.int64], Labels]:
+    """Which pictures of a shard have a label, and these labels.
+
+    Face Mesh's counts for heads that are turned little, the hourglass's for others; between both,
+    their mean.
+    """
+    turn = turn_from_view_deg(said)
+    share = np.clip((turn - _MESH_UP_TO_DEG) / (_HEAD_FROM_DEG - _MESH_UP_TO_DEG), 0, 1)
+    with np.errstate(invalid='ignore'):
+        mesh = (said['mesh_presence'] > 0.5) & (said['mesh_apart'] < _MESH_APART)
+        head = said['head_apart'] < _HEAD_APART
+    mesh &= np.isfinite(said['mesh_T']).all((1, 2))
+    head &= np.isfinite(said['head_T']).all((1, 2))
+    R_mesh, R_head = said['mesh_T'][:, :3, :3], said['head_T'][:, :3, :3]
+    both = mesh & head
+    apart = np.zeros(len(mesh))
+    apart[both] = _angles_deg(R_mesh[both], R_head[both])
+    use_head = np.where(both, share, np.where(head, 1.0, 0.0))
+    right = np.where(mesh, both | (turn < _MESH_ALONE_UP_TO_DEG), head) & (apart < _DISAGREE_DEG)
+    chosen = np.flatnonzero(right & (mesh | head))
+
+    w = use_head[chosen, None, None]
+    # Face Mesh's own points are nearer to the picture, the model's to a head: their mean.
+    direct = said['mesh_direct_uv'][chosen]
+    by_mesh = said['mesh_uv'][chosen]
+    by_mesh = np.where(np.isfinite(direct), 0.5 * (direct + by_mesh), by_mesh)
+    uv = _blend(by_mesh, said['head_uv'][chosen], w)
+    R = _blend(R_mesh[chosen], R_head[chosen], w)
+    U, _, Vt = np.linalg.svd(R)
+    weight = np.where(semantic.IS_FACE, 1.0, _UNSEEN_WEIGHT + (1 - _UNSEEN_WEIGHT) * w[:, 0])
+    return chosen, Labels(
+        uv=uv.astype(np.float32),
+        weight=weight.astype(np.float32),
+        R_crop_head=(U @ Vt).astype(np.float32),
+        focal_px=said['K_crop'][chosen, 0, 0].astype(np.float32),
+    )
+
+
+def turn_from_view_deg(said: dict[str, NDArray]) -> NDArray:
+    """(N,) [deg] of heads from the camera; by the hourglass where it was asked."""
+    x = np.where(
+        np.isfinite(said['head_T']).all((1, 2))[:, None],
+        said['head_T'][:, :3, 0],
+        said['mesh_T'][:, :3, 0],
+    )
+    # The crop's camera looks at the face.
+    return np.degrees(np.arccos(np.clip(-x[:, 2], -1, 1)))
+
+
+def _blend(a: NDArray, b: NDArray, share: NDArray) -> NDArray:
+    """(1 - share) a + share b, where what has no share may be NaN."""
+    return (1 - share) * np.where(share < 1, a, 0.0) + share * np.where(share > 0, b, 0.0)
+
+
+def _angles_deg(A: NDArray, B: NDArray) -> NDArray:
+    if not len(A):
+        return np.zeros(0)
+    R = A.astype(np.float64).swapaxes(1, 2) @ B.astype(np.float64)
+    return np.degrees(Rotation.from_matrix(R).magnitude())

@@ -1,0 +1,98 @@
+"""What the keypoint network is trained for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from face_pose_ros.geometry import so3
+from face_pose_ros.networks.keypoint_network import CROP_PX, ReadHead, read_head
+
+_ROBUST = 3.0  # Mahalanobis distance from which an error counts linearly
+_DROPPED = 0.1  # share of the photographs, the worst, that do not count: their labels are wrong
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Weights of the terms."""
+
+    distance: float = 10.0  # of keypoints, over half the side
+    likelihood: float = 0.15
+    rotation: float = 0.5
+    presence: float = 0.2
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B crops. The last ones may show no head: present is False, and nothing else counts."""
+
+    pictures: Tensor  # (B, 3, 128, 128) uint8 RGB
+    uv: Tensor  # (B, K, 2) float32 px
+    weight: Tensor  # (B, K) float32
+    R_crop_head: Tensor  # (B, 3, 3) float32
+    is_photograph: Tensor  # (B,) bool
+    present: Tensor  # (B,) bool
+
+    def __getitem__(self, mask: Tensor) -> Batch:
+        return Batch(*(getattr(self, f.name)[mask] for f in fields(self)))
+
+
+def losses(numbers: Tensor, batch: Batch, options: LossOptions) -> dict[str, Tensor]:
+    """Weighted terms by name, to be summed: means over rendered heads plus over photographs.
+
+    Args:
+        numbers: (B, 5 K + 7) float32, what the network says.
+        batch: The crops.
+        options: Weights.
+    """
+    said = read_head(numbers)
+    presence = F.binary_cross_entropy_with_logits(said.presence_logit, batch.present.float())
+    terms = {'presence': options.presence * presence}
+    for kind, mask in (('rendered', ~batch.is_photograph), ('photographs', batch.is_photograph)):
+        rows = (mask & batch.present).nonzero()[:, 0]
+        if not len(rows):
+            continue
+        heads, some = ReadHead(*(part[rows] for part in said)), batch[rows]
+        total = some.weight.sum(1).clamp_min(1e-6)
+        distance = (some.weight * distances(heads, some.uv)).sum(1) / total
+        likelihood = (some.weight * negative_log_likelihood(heads, some.uv)).sum(1) / total
+        rotation = rotation_distance(heads, some.R_crop_head)
+        if kind == 'photographs':
+            keep = _but_the_worst(distance)
+            distance, likelihood, rotation = distance[keep], likelihood[keep], rotation[keep]
+        terms[f'{kind} distance'] = options.distance * distance.mean()
+        terms[f'{kind} likelihood'] = options.likelihood * likelihood.mean()
+        terms[f'{kind} rotation'] = options.rotation * rotation.mean()
+    return terms
+
+
+def _but_the_worst(error: Tensor) -> Tensor:
+    count = max(1, round((1 - _DROPPED) * len(error)))
+    return error.detach().argsort()[:count]
+
+
+def distances(said: ReadHead, uv: Tensor) -> Tensor:
+    """(B, K) of keypoints from where they are, over half the crop's side."""
+    away = (said.uv - uv) / (0.5 * CROP_PX)
+    return (away.square().sum(-1) + 1e-6).sqrt()  # differentiable where it is 0
+
+
+def negative_log_likelihood(said: ReadHead, uv: Tensor) -> Tensor:
+    """(B, K) of keypoints at uv [px], up to a constant; pseudo-Huber, so that it is robust."""
+    L = said.cholesky
+    x, y = ((uv - said.uv)).unbind(-1)
+    a, b, d = L[..., 0, 0], L[..., 1, 0], L[..., 1, 1]
+    first = x / a
+    second = (y - b * first) / d
+    s = first.square() + second.square()
+    s = 2 * _ROBUST**2 * ((1 + s / _ROBUST**2).sqrt() - 1)
+    return 0.5 * s + a.log() + d.log()
+
+
+def rotation_distance(said: ReadHead, R_crop_head: Tensor) -> Tensor:
+    """(B,) Frobenius distance: 2 sqrt(2) times the sine of half the angle."""
+    R = so3.from_columns(said.columns)
+    return ((R - R_crop_head).square().sum((-2, -1)) + 1e-6).sqrt()

@@ -1,0 +1,130 @@
+"""The keypoint network on pictures: crops, looks, keypoints of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.crop import (
+    FaceCrops,
+    crops_around_faces,
+    crops_around_keypoints,
+    render_crops,
+)
+from face_pose_ros.networks.keypoint_network import (
+    CROP_PX,
+    MARGIN,
+    KeypointNetwork,
+    fused,
+    of_mirrored,
+    read_head,
+)
+from face_pose_ros.types import Faces, Keypoints
+
+Network = Callable[[Tensor], Tensor]  # (N, 3, 128, 128) in [0, 1] -> (N, 437)
+_FACE = torch.from_numpy(semantic.IS_FACE)
+_MIRROR = torch.from_numpy(semantic.MIRROR)
+
+
+def _rows(*names: str) -> Tensor:
+    return torch.tensor([semantic.NAMES.index(name) for name in names])
+
+
+# Eyes and the ends of the midline, which keep a crop upright: see `crops_around_keypoints`.
+UPRIGHT = (
+    _rows('eye_outer_right', 'eye_inner_right'),
+    _rows('eye_outer_left', 'eye_inner_left'),
+    _rows('forehead', 'glabella'),
+    _rows('chin', 'menton'),
+)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is measured of a trained network, on heads that it has never seen."""
+
+    cov_gain: float = 1.0  # covariance = cov_gain L L^T + cov_floor_px2 identity
+    cov_floor_px2: float = 0.0  # of the crop
+    presence_slope: float = 1.0  # presence = logistic(slope * (logit - middle))
+    presence_middle: float = 0.0
+    independent_keypoints: float = 6.0  # see `PoseOptions`
+
+    def covariance(self, cholesky: Tensor) -> Tensor:
+        """(..., 2, 2) px^2 of factors (..., 2, 2) px."""
+        eye = torch.eye(2, dtype=cholesky.dtype)
+        return self.cov_gain * cholesky @ cholesky.mT + self.cov_floor_px2 * eye
+
+    def presence(self, logit: Tensor) -> Tensor:
+        """(N,) in [0, 1]."""
+        return (self.presence_slope * (logit - self.presence_middle)).sigmoid()
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at N faces says."""
+
+    keypoints: Keypoints  # of the image
+    crops: FaceCrops
+    numbers: Tensor  # (N, 437), of the crops
+
+
+class HeadPredictor:
+    """Image and boxes -> semantic keypoints, in several looks."""
+
+    def __init__(
+        self, network: Network, calibration: Calibration, looks: int, mirrored: bool = False
+    ) -> None:
+        """Take a network, what its numbers are worth, and how often to ask it.
+
+        Args:
+            network: See `Network`.
+            calibration: Of its covariances and presence.
+            looks: Crops per face, 1 or more; each follows the keypoints of the one before.
+            mirrored: Whether to take the mean with what it says of the mirror image.
+        """
+        self._network, self._calibration = network, calibration
+        self._looks, self._mirrored = looks, mirrored
+
+    def predict(self, image: Tensor, faces: Faces, camera: Camera, margin: float) -> Look:
+        """Measure proposed faces of an image (H, W, 3) uint8; margin is that of the first crop."""
+        look = self._look(image, crops_around_faces(faces, camera, CROP_PX, margin), camera)
+        for _ in range(self._looks - 1):
+            look = self.follow(image, look.keypoints.uv, camera)
+        return look
+
+    def follow(self, image: Tensor, uv: Tensor, camera: Camera) -> Look:
+        """Measure faces whose keypoints (N, 86, 2) px were there a moment ago."""
+        crops = crops_around_keypoints(
+            uv[:, _FACE].contiguous(), *UPRIGHT, camera, CROP_PX, MARGIN
+        )
+        return self._look(image, crops, camera)
+
+    @torch.no_grad()
+    def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Look:
+        pictures = render_crops(image, crops, camera)
+        numbers = self._network(pictures)
+        if self._mirrored:
+            other = of_mirrored(self._network(pictures.flip(-1)), _MIRROR)
+            numbers = 0.5 * (numbers + other)
+        said = read_head(numbers)
+        uv, seen = crops.to_image(said.uv.to(camera.f), camera)
+        J = crops.jacobian(camera)[:, None]
+        cov_uv = J @ self._calibration.covariance(said.cholesky.to(camera.f)) @ J.mT
+        unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
+        cov_uv = torch.where(seen[..., None, None], cov_uv, unseen)
+        presence = self._calibration.presence(said.presence_logit)
+        presence = torch.where(crops.valid, presence, 0.0)
+        return Look(Keypoints(uv, cov_uv, presence), crops, numbers)
+
+
+def load_network(path: Path) -> KeypointNetwork:
+    """The averaged weights of a training's state, for inference."""
+    network = KeypointNetwork()
+    network.load_state_dict(torch.load(path, weights_only=True)['average'])
+    return fused(network.eval()).to(memory_format=torch.channels_last)

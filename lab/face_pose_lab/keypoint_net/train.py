@@ -1,0 +1,350 @@
+"""Train the keypoint network on rendered heads and photographs in equal parts.
+
+    python -m face_pose_lab.keypoint_net.train --out RUN --rendered FOLDER... --photographs FOLDER...
+
+The same command goes on from RUN's newest state. The learning rate stays the same until --decay
+STEPS is given: from there it falls to nothing within so many steps, which makes the weights fit for
+use; --resume FILE branches from any state. The batch of a step depends on the seed, the step and
+the data that are there alone. SIGTERM and SIGINT end after the current step, with a state.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from face_pose_lab.keypoint_net.examples import Examples, photographs, rendered
+from face_pose_lab.keypoint_net.losses import Batch, LossOptions, distances, losses
+from face_pose_lab.keypoint_net.views import (
+    Move,
+    as_chip,
+    developed,
+    moved,
+    random_move,
+    without_face,
+)
+from face_pose_ros.geometry import so3
+from face_pose_ros.networks.keypoint_network import (
+    CROP_PX,
+    KEYPOINTS,
+    NUMBERS,
+    KeypointNetwork,
+    read_head,
+)
+
+_CHIPS = {False: 0.3, True: 0.1}  # share of rendered crops and of photographs
+_FRONTAL = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
+_WARM_UP = 300  # steps
+_EMA_STEPS = 700  # the average's memory
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of a training; a state holds those of the run that wrote it."""
+
+    batch: int = 64  # heads, half of them photographs
+    empty: int = 6  # crops without a head beside them
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    seed: int = 0
+    decay: int = 0  # steps over which the learning rate falls to nothing; 0: it stays
+    decay_from: int = 0
+    stop_at: int = 1 << 40
+
+
+class Batches(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+    """Batches from a step on, the steps shared among workers."""
+
+    def __init__(self, sources: Sequence[Examples], options: Options, first: int) -> None:
+        self.sources, self.options, self.first = sources, options, first
+
+    def __iter__(self) -> Iterator[Batch]:
+        cv2.setNumThreads(1)
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        step = self.first + number
+        while True:
+            yield make_batch(self.sources, self.options, step)
+            step += count
+
+
+def make_batch(sources: Sequence[Examples], options: Options, step: int) -> Batch:
+    """That of a step: equally many heads of each source, the rendered ones first."""
+    rng = np.random.default_rng((options.seed, step))
+    heads: list[tuple[Any, ...]] = []
+    each = options.batch // len(sources)
+    other: NDArray[np.uint8] | None = None
+    for source, is_photograph in zip(sources, (False, True), strict=False):
+        labels = source.labels
+        for index in rng.integers(0, len(source), each):
+            crop, uv, R = moved(
+                source.picture(index),
+                labels.uv[index],
+                labels.R_crop_head[index],
+                labels.focal_px[index],
+                random_move(rng),
+            )
+            if rng.random() < _CHIPS[is_photograph]:
+                crop = as_chip(crop, uv, rng)
+            shown = developed(crop, crop[::-1] if other is None else other, rng)
+            other = crop
+            heads.append((shown, uv, labels.weight[index], R, is_photograph, True))
+    for _ in range(options.empty):
+        source = sources[rng.integers(len(sources))]
+        index = int(rng.integers(len(source)))
+        crop = without_face(source.picture(index), source.labels.uv[index], rng)
+        crop = developed(crop, crop[::-1], rng)
+        nothing = np.zeros((KEYPOINTS, 2)), np.zeros(KEYPOINTS), np.eye(3)
+        heads.append((crop, *nothing, False, False))
+    return collated(heads)
+
+
+def collated(heads: Sequence[tuple[Any, ...]]) -> Batch:
+    """One batch of the fields of each head."""
+    pictures, uv, weight, R, is_photograph, present = zip(*heads, strict=True)
+    return Batch(
+        torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2),
+        torch.from_numpy(np.stack(uv)).float(),
+        torch.from_numpy(np.stack(weight)).float(),
+        torch.from_numpy(np.stack(R)).float(),
+        torch.tensor(is_photograph),
+        torch.tensor(present),
+    )
+
+
+def plain_batches(source: Examples, is_photograph: bool, size: int = 64) -> Iterator[Batch]:
+    """All of a source as a follower's crops show them, for validation."""
+    for first in range(0, len(source), size):
+        heads = []
+        for i in range(first, min(first + size, len(source))):
+            labels = source.labels
+            view = moved(
+                source.picture(i), labels.uv[i], labels.R_crop_head[i], labels.focal_px[i], Move()
+            )
+            heads.append((*view[:2], labels.weight[i], view[2], is_photograph, True))
+        yield collated(heads)
+
+
+def as_input(pictures: Tensor) -> Tensor:
+    """(B, 3, 128, 128) float in [0, 1], channels last."""
+    return (pictures.float() / 255).contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
+def validate(network: KeypointNetwork, batches: Sequence[Batch]) -> dict[str, float]:
+    """Mean distance [px] of keypoints, that of the face's third quartile, rotation, NEES."""
+    network.eval()
+    away, angle, nees = [], [], []
+    for batch in batches:
+        said = read_head(network(as_input(batch.pictures)))
+        away.append(0.5 * CROP_PX * (batch.weight * distances(said, batch.uv)).sum(1)
+                    / batch.weight.sum(1))
+        R = so3.from_columns(said.columns)
+        angle.append(so3.angle_between(R.double(), batch.R_crop_head.double()).rad2deg())
+        error = (batch.uv - said.uv)[..., None]
+        scaled = torch.linalg.solve_triangular(said.cholesky, error, upper=False)
+        nees.append(0.5 * scaled.square().sum((-2, -1)).median(1).values)
+    a, r, n = torch.cat(away), torch.cat(angle), torch.cat(nees)
+    return {
+        'px': float(a.mean()),
+        'px_median': float(a.median()),
+        'rotation_deg': float(r.mean()),
+        'rotation_median_deg': float(r.median()),
+        'keypoint_nees_median': float(n.median()),
+    }
+
+
+def learning_rate(step: int, options: Options) -> float:
+    """Warm-up, then constant, then linear to nothing."""
+    rate = options.lr * min(1.0, (step + 1) / _WARM_UP)
+    if options.decay:
+        left = 1 - (step - options.decay_from) / options.decay
+        rate *= min(1.0, max(left, 0.0)) + 1e-3
+    return rate
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write whole or not at all."""
+    part = path.with_suffix('.part')
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def train(
+    out: Path,
+    sources: Sequence[Examples],
+    validation: dict[str, Sequence[Batch]],
+    options: Options,
+    state: dict[str, Any] | None,
+    workers: int,
+) -> None:
+    """Run until the decay is over, or forever."""
+    torch.manual_seed(options.seed)
+    network, average = KeypointNetwork(), KeypointNetwork()
+    if state is None:
+        begin_at_mean(network, sources[0])
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average.load_state_dict(network.state_dict())
+    optimiser = torch.optim.AdamW(
+        network.parameters(), options.lr, weight_decay=options.weight_decay, fused=True
+    )
+    step = 0
+    if state is not None:
+        network.load_state_dict(state['network'])
+        average.load_state_dict(state['average'])
+        if 'optimiser' in state:
+            optimiser.load_state_dict(state['optimiser'])
+        step = state['step']
+    average.requires_grad_(False)
+    stop: list[int] = []
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda number, _: stop.append(number))
+    loader = iter(
+        torch.utils.data.DataLoader(
+            Batches(sources, options, step),
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=6 if workers else None,
+        )
+    )
+    log = (out / 'log.jsonl').open('a')
+    sums: dict[str, float] = {}
+    began, first = time.time(), step
+    weights = LossOptions()
+
+    def state_now() -> dict[str, Any]:
+        return {
+            'network': network.state_dict(),
+            'average': average.state_dict(),
+            'optimiser': optimiser.state_dict(),
+            'step': step,
+            'options': vars(options),
+        }
+
+    end = options.decay_from + options.decay if options.decay else options.stop_at
+    while step < end and not stop:
+        network.train()
+        batch = next(loader)
+        for group in optimiser.param_groups:
+            group['lr'] = learning_rate(step, options)
+        with torch.autocast('cpu', torch.bfloat16):
+            numbers = network(as_input(batch.pictures))
+        terms = losses(numbers.float(), batch, weights)
+        loss = torch.stack(list(terms.values())).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        step += 1
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        keep = min(1 - 1 / _EMA_STEPS, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, value in zip(
+                average.state_dict().values(), network.state_dict().values(), strict=True
+            ):
+                if mean.dtype.is_floating_point:
+                    mean.lerp_(value, 1 - keep)
+                else:
+                    mean.copy_(value)
+        if step % 200 == 0:
+            row: dict[str, Any] = {n: round(v / 200, 4) for n, v in sums.items()}
+            sums.clear()
+            row |= {
+                'step': step,
+                'pictures': step * options.batch,
+                'per_s': round((step - first) * options.batch / (time.time() - began)),
+                'lr': learning_rate(step, options),
+                'time': time.strftime('%H:%M:%S'),
+            }
+            if step % 1000 == 0 or step == end:
+                for name, batches in validation.items():
+                    row[name] = {k: round(v, 3) for k, v in validate(average, batches).items()}
+            print(json.dumps(row), flush=True)
+            log.write(json.dumps(row) + '\n')
+            log.flush()
+        if step % 500 == 0:
+            save(state_now(), out / 'last.pt')
+        if step % 5000 == 0:
+            save(state_now(), out / f'{step:07d}.pt')
+    save(state_now(), out / 'last.pt')
+
+
+def begin_at_mean(network: KeypointNetwork, source: Examples) -> None:
+    """The first answer is the mean head, frontal."""
+    rng = np.random.default_rng(0)
+    labels = source.labels
+    picture = source.picture(0)
+    uv = [
+        moved(picture, labels.uv[i], labels.R_crop_head[i], labels.focal_px[i], Move())[1]
+        for i in rng.integers(0, len(source), 500)
+    ]
+    mean = (np.mean(uv, 0) - 0.5 * (CROP_PX - 1)) / (0.1 * CROP_PX)
+    with torch.no_grad():
+        points = network.last.bias[:-7].view(KEYPOINTS, NUMBERS)
+        points[:, :2] = torch.from_numpy(mean).float()
+        network.last.bias[-6:] = torch.tensor(_FRONTAL)
+
+
+def split(source: Examples, count: int) -> tuple[Examples, Examples]:
+    """The first `count` examples for validation, the others for training."""
+    return source.part(0, count), source.part(count, len(source))
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--out', type=Path, required=True, help='folder of the states')
+    parser.add_argument('--rendered', type=Path, nargs='+', required=True)
+    parser.add_argument('--photographs', type=Path, nargs='+', required=True)
+    parser.add_argument('--test', type=Path, help='rendered crops of the test split')
+    parser.add_argument('--left-out', type=Path, help='names of photographs that do not count')
+    parser.add_argument('--resume', type=Path, help='state to branch from')
+    parser.add_argument('--decay', type=int, default=0, help='steps of the final descent')
+    parser.add_argument('--lr', type=float, default=Options.lr)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--stop-at', type=int, default=Options.stop_at)
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--workers', type=int, default=1)
+    chosen = parser.parse_args(args)
+    torch.set_num_threads(chosen.threads)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    last = chosen.out / 'last.pt'
+    path = last if last.is_file() else chosen.resume
+    state = torch.load(path, weights_only=True) if path else None
+    decay_from = state['step'] if state else 0
+    if last.is_file() and chosen.decay:
+        decay_from = state['options']['decay_from']
+    options = Options(
+        lr=chosen.lr,
+        seed=chosen.seed,
+        decay=chosen.decay,
+        decay_from=decay_from,
+        stop_at=chosen.stop_at,
+    )
+    names = frozenset(chosen.left_out.read_text().split()) if chosen.left_out else frozenset()
+    held_out, real = split(photographs(chosen.photographs, names), 400)
+    drawn = rendered(chosen.rendered)
+    print(f'{len(drawn)} rendered heads, {len(real)} photographs', flush=True)
+    validation = {'photographs': list(plain_batches(held_out, True))}
+    if chosen.test:
+        validation['rendered'] = list(plain_batches(rendered([chosen.test]).part(0, 1024), False))
+    train(chosen.out, [drawn, real], validation, options, state, chosen.workers)
+
+
+if __name__ == '__main__':
+    main()
