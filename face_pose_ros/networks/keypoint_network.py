@@ -1,11 +1,11 @@
 """The keypoint network: an upright crop of a head -> its semantic keypoints, from every side.
 
-Plain 3x3 convolutions and ReLU, the grid halved at the start of every stage, one vector of all
-cells at the end (after the pupil networks of Feng et al., "Wing Loss for Robust Facial Landmark
-Localisation", CVPR 2018, whose five-stage network is as plain). No depthwise convolutions, no
-parametric activations and no thin grids of high resolution: CPUs compute this shape at full speed
-in float32, bfloat16 and int8 alike. Batch normalisation is folded into the convolutions by
-`fused`, so that inference knows convolutions, ReLU and two matrices only.
+Plain convolutions and ReLU, the grid halved at the start of every stage, one vector of all cells
+at the end (as plain as the five-stage network of Feng et al., "Wing Loss for Robust Facial
+Landmark Localisation", CVPR 2018). No depthwise convolutions, no parametric activations and no
+thin grids of high resolution: CPUs compute this shape at full speed in float32, bfloat16 and int8
+alike. Batch normalisation is folded into the layers before it by `fused`, so that inference knows
+convolutions, ReLU and two matrices only.
 
 The crop's convention is that of keypoints/crop.py: a virtual pinhole camera looks at the middle of
 the face and is rolled until the face stands upright. Its side is MARGIN times the longer side of
@@ -31,11 +31,15 @@ _MAX_LOG = 3.0  # of a standard deviation over the unit, up or down
 
 
 class Convolution(nn.Module):
-    """3x3 convolution, batch normalisation, ReLU if asked for."""
+    """Convolution, batch normalisation, ReLU if asked for.
+
+    3x3; 4x4 where it halves the grid, for even windows are centred on the cells of the next one.
+    """
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1, relu: bool = True) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        kernel = 3 if stride == 1 else 4
+        self.convolution = nn.Conv2d(c_in, c_out, kernel, stride, 1, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(c_out)
         self.relu = relu
 
@@ -65,9 +69,9 @@ class KeypointNetwork(nn.Module):
 
     def __init__(
         self,
-        channels: Sequence[int] = (16, 32, 64, 128, 192),
-        blocks: Sequence[int] = (0, 0, 1, 1, 1),
-        hidden: int = 320,
+        channels: Sequence[int] = (16, 32, 64, 112, 176),
+        blocks: Sequence[int] = (0, 1, 1, 1, 1),
+        hidden: int = 256,
     ) -> None:
         """Build with random weights.
 
@@ -82,14 +86,16 @@ class KeypointNetwork(nn.Module):
             stages += [Convolution(c_in, c_out, 2), *(Residual(c_out) for _ in range(count))]
         self.stages = nn.Sequential(*stages)
         cells = (CROP_PX // 2 ** len(channels)) ** 2
-        self.all_cells = nn.Linear(cells * channels[-1], hidden)
+        self.all_cells = nn.Linear(cells * channels[-1], hidden, bias=False)
+        self.norm: nn.Module = nn.BatchNorm1d(hidden)
         self.last = nn.Linear(hidden, NUMBERS * KEYPOINTS + 7)
         nn.init.normal_(self.last.weight, std=0.01)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, crop: Tensor) -> Tensor:
         """Map (N, 3, 128, 128) RGB in [0, 1] to (N, 5 K + 7)."""
-        return self.last(self.all_cells(self.stages(2 * crop - 1).flatten(1)).relu())
+        cells = self.stages(crop).flatten(1)
+        return self.last(self.norm(self.all_cells(cells)).relu())
 
 
 class ReadHead(NamedTuple):
@@ -136,6 +142,9 @@ def fused(network: KeypointNetwork) -> KeypointNetwork:
                 module.convolution.eval(), module.norm.eval()
             )
             module.norm = nn.Identity()
+    assert isinstance(copy.norm, nn.BatchNorm1d)
+    copy.all_cells = nn.utils.fuse_linear_bn_eval(copy.all_cells.eval(), copy.norm.eval())
+    copy.norm = nn.Identity()
     return copy.requires_grad_(False).eval()
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.training.shards import Shard, open_shards
+from face_pose_lab.training.shards import Shard, open_shards
 
 Array = NDArray[np.float32]
 

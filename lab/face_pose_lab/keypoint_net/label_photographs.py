@@ -53,7 +53,7 @@ from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fusion import turn_deg
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.training.shards import Shard, shard_folder, write_manifest, write_shard
+from face_pose_lab.training.shards import Shard, shard_folder, write_manifest, write_shard
 from face_pose_ros.types import Keypoints
 
 PICTURE_PX = 160

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from face_pose_lab.keypoint_net.examples import photographs
 from face_pose_lab.keypoint_net.label_photographs import Teachers, placed_at_box
 from face_pose_lab.keypoint_net.views import Move, moved
-from face_pose_ros.evaluation.aflw2000_samples import load_samples
-from face_pose_ros.evaluation.portraits import load_image
+from face_pose_lab.evaluation.aflw2000_samples import load_samples
+from face_pose_ros.samples import load_image
 
 _SIDE = 24
 _CLOSE_CORRELATION = 0.93

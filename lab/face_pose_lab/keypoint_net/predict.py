@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,6 +55,11 @@ class Calibration:
     presence_slope: float = 1.0  # presence = logistic(slope * (logit - middle))
     presence_middle: float = 0.0
     independent_keypoints: float = 6.0  # see `PoseOptions`
+
+    @classmethod
+    def load(cls, path: Path | None) -> Calibration:
+        """Of a file of `calibrate`; None: what the network says counts as it stands."""
+        return cls() if path is None else cls(*np.load(path)['calibration'].tolist())
 
     def covariance(self, cholesky: Tensor) -> Tensor:
         """(..., 2, 2) px^2 of factors (..., 2, 2) px."""
@@ -112,15 +118,28 @@ class HeadPredictor:
         if self._mirrored:
             other = of_mirrored(self._network(pictures.flip(-1)), _MIRROR)
             numbers = 0.5 * (numbers + other)
-        said = read_head(numbers)
-        uv, seen = crops.to_image(said.uv.to(camera.f), camera)
-        J = crops.jacobian(camera)[:, None]
-        cov_uv = J @ self._calibration.covariance(said.cholesky.to(camera.f)) @ J.mT
-        unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
-        cov_uv = torch.where(seen[..., None, None], cov_uv, unseen)
-        presence = self._calibration.presence(said.presence_logit)
-        presence = torch.where(crops.valid, presence, 0.0)
-        return Look(Keypoints(uv, cov_uv, presence), crops, numbers)
+        return Look(keypoints_of(numbers, crops, camera, self._calibration), crops, numbers)
+
+
+def keypoints_of(
+    numbers: Tensor, crops: FaceCrops, camera: Camera, calibration: Calibration
+) -> Keypoints:
+    """Keypoints of the image, of what the network says (N, 437) of N crops."""
+    said = read_head(numbers)
+    uv, seen = crops.to_image(said.uv.to(camera.f), camera)
+    J = crops.jacobian(camera)[:, None]
+    cov_uv = J @ calibration.covariance(said.cholesky.to(camera.f)) @ J.mT
+    unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
+    cov_uv = torch.where(seen[..., None, None], cov_uv, unseen)
+    presence = calibration.presence(said.presence_logit)
+    return Keypoints(uv, cov_uv, torch.where(crops.valid, presence, 0.0))
+
+
+def to_crop(xyz_cam: Tensor, crops: FaceCrops) -> Tensor:
+    """Pixels (N, P, 2) of N crops at which their cameras see points (N, P, 3) of the camera."""
+    xyz = xyz_cam @ crops.R_cam_crop
+    f = crops.focal_px[:, None, None]
+    return f * xyz[..., :2] / xyz[..., 2:] + 0.5 * (crops.size_px - 1)
 
 
 def load_network(path: Path) -> KeypointNetwork:

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from face_pose_lab.keypoint_net.predict import Calibration, HeadPredictor, Look, load_network
-from face_pose_ros.evaluation import metrics
-from face_pose_ros.evaluation.aflw2000_samples import Sample, load_samples
-from face_pose_ros.evaluation.portraits import load_image
-from face_pose_ros.evaluation.virtual_camera import photo_camera
+from face_pose_lab.evaluation import metrics
+from face_pose_lab.evaluation.aflw2000_samples import Sample, load_samples
+from face_pose_ros.samples import load_image
+from face_pose_ros.virtual_camera import photo_camera
 from face_pose_ros.geometry import so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.networks.keypoint_network import read_head
@@ -59,10 +59,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--looks', type=int, default=2)
     parser.add_argument('--mirrored', action='store_true', help='mean with the mirror image')
     options = parser.parse_args(args)
-    calibration = Calibration()
-    if options.calibration:
-        calibration = Calibration(*np.load(options.calibration)['calibration'].tolist())
-    network = load_network(options.state)
+    network, calibration = load_network(options.state), Calibration.load(options.calibration)
     predictor = HeadPredictor(network, calibration, options.looks, options.mirrored)
     samples = load_samples(options.data)
     looks, cameras = zip(*(look_at(predictor, sample) for sample in samples), strict=True)

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from face_pose_lab.keypoint_net.begin import begin_with_region_pose
 from face_pose_lab.keypoint_net.examples import Examples, photographs, rendered
 from face_pose_lab.keypoint_net.losses import Batch, LossOptions, distances, losses
 from face_pose_lab.keypoint_net.views import (
@@ -40,13 +41,11 @@ from face_pose_ros.geometry import so3
 from face_pose_ros.networks.keypoint_network import (
     CROP_PX,
     KEYPOINTS,
-    NUMBERS,
     KeypointNetwork,
     read_head,
 )
 
 _CHIPS = {False: 0.3, True: 0.1}  # share of rendered crops and of photographs
-_FRONTAL = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
 _WARM_UP = 300  # steps
 _EMA_STEPS = 700  # the average's memory
 
@@ -196,7 +195,7 @@ def train(
     torch.manual_seed(options.seed)
     network, average = KeypointNetwork(), KeypointNetwork()
     if state is None:
-        begin_at_mean(network, sources[0])
+        begin_with_region_pose(network)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(
@@ -282,22 +281,6 @@ def train(
         if step % 5000 == 0:
             save(state_now(), out / f'{step:07d}.pt')
     save(state_now(), out / 'last.pt')
-
-
-def begin_at_mean(network: KeypointNetwork, source: Examples) -> None:
-    """The first answer is the mean head, frontal."""
-    rng = np.random.default_rng(0)
-    labels = source.labels
-    picture = source.picture(0)
-    uv = [
-        moved(picture, labels.uv[i], labels.R_crop_head[i], labels.focal_px[i], Move())[1]
-        for i in rng.integers(0, len(source), 500)
-    ]
-    mean = (np.mean(uv, 0) - 0.5 * (CROP_PX - 1)) / (0.1 * CROP_PX)
-    with torch.no_grad():
-        points = network.last.bias[:-7].view(KEYPOINTS, NUMBERS)
-        points[:, :2] = torch.from_numpy(mean).float()
-        network.last.bias[-6:] = torch.tensor(_FRONTAL)
 
 
 def split(source: Examples, count: int) -> tuple[Examples, Examples]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.networks.keypoint_network import CROP_PX, MARGIN
@@ -81,24 +80,28 @@ def moved(
         move: What to do.
     """
     old_middle = 0.5 * (picture.shape[1] - 1)
+    mirrored = -1.0 if move.flip else 1.0
     if move.flip:
-        picture = picture[:, ::-1]
         uv = uv[semantic.MIRROR] * (-1, 1) + (2 * old_middle, 0)
         R = _MIRRORED_CAMERA @ R @ _MIRRORED_HEAD
     roll, middle, side = upright_square(uv)
     angle = move.roll - roll
     A = CROP_PX / (MARGIN * side) * math.exp(move.log_scale) * _turn(angle)
     offset = _MIDDLE + CROP_PX * np.array(move.shift) - A @ middle
+    # The picture itself is not flipped: that happens on the way.
+    of_picture = offset + A @ (old_middle * (1 - mirrored), 0.0)
     crop = cv2.warpAffine(
-        np.ascontiguousarray(picture),
-        np.column_stack([A, offset]),
+        picture,
+        np.column_stack([A * (mirrored, 1.0), of_picture]),
         (CROP_PX, CROP_PX),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
     looked_at = np.linalg.solve(A, _MIDDLE - offset)
     ray = np.append(_turn(angle) @ (looked_at - old_middle) / focal_px, 1.0)
-    R = _turned_to(ray) @ Rotation.from_rotvec([0, 0, angle]).as_matrix() @ R
+    rolled = np.eye(3)
+    rolled[:2, :2] = _turn(angle)
+    R = _turned_to(ray) @ rolled @ R
     return crop, uv @ A.T + offset, R
 
 
@@ -109,12 +112,10 @@ def _turn(angle: float) -> NDArray:
 
 def _turned_to(ray: NDArray) -> NDArray:
     """(3, 3) of the smallest turn of a camera after which it looks along the ray (3,)."""
-    z = ray / np.linalg.norm(ray)
-    axis = np.cross(z, (0, 0, 1.0))
-    sine = np.linalg.norm(axis)
-    if sine == 0:
-        return np.eye(3)
-    return Rotation.from_rotvec(axis / sine * math.atan2(sine, z[2])).as_matrix()
+    x, y, z = (float(v) for v in ray / np.linalg.norm(ray))
+    # I + [a] + [a]^2 / (1 + z) of the axis a = ray x (0, 0, 1), whose length is the angle's sine.
+    a = np.array([[0.0, 0.0, -x], [0.0, 0.0, -y], [x, y, 0.0]])
+    return np.eye(3) + a + a @ a / (1 + z)
 
 
 def without_face(picture: Picture, uv: NDArray, rng: Rng) -> Picture:
@@ -208,8 +209,8 @@ def _shaded(crop: Picture, rng: Rng) -> Picture:
     along = line * math.cos(angle) + line[:, None] * math.sin(angle)
     if rng.random() < 0.3:
         along = np.tanh(along * rng.uniform(2, 12))
-    light = np.exp(slope * along)[..., None]
-    return np.clip(crop * light, 0, 255).astype(np.uint8)
+    light = cv2.exp((slope * along).astype(np.float32))
+    return cv2.multiply(crop, cv2.merge([light, light, light]), dtype=cv2.CV_8U)
 
 
 def _blurred(crop: Picture, rng: Rng) -> Picture:
@@ -238,5 +239,5 @@ def _hidden(crop: Picture, other: Picture, rng: Rng) -> Picture:
             corners = cv2.boxPoints((middle, (2 * half[0], 2 * half[1]), angle))
             cv2.fillConvexPoly(mask, corners.astype(np.int32), 1)
         what = other if rng.random() < 0.4 else rng.integers(0, 256, 3).astype(np.uint8)
-        crop = np.where(mask[..., None] > 0, what, crop)
+        np.copyto(crop, what, where=mask[..., None] > 0)
     return crop

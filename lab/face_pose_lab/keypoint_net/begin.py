@@ -1,0 +1,93 @@
+"""Begin with the layers of the packaged region network.
+
+It was trained on some five million pictures of rendered heads, 64 px, upright in the middle, and
+is the same shape but for the first stage. That one begins as the mean of 2x2 pixels in the first
+three channels, so that the network starts by seeing the head at half its resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from face_pose_ros.faces.region_pose import packaged_region_pose
+from face_pose_ros.networks.keypoint_network import (
+    KEYPOINTS,
+    NUMBERS,
+    Convolution,
+    KeypointNetwork,
+    Residual,
+)
+
+_HALF_SIDE = 5.0  # what the region network says in halves of the side, in steps of ours
+_FRONTAL = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
+_SCORE, _COLUMNS, _PLACES = 0, slice(4, 10), 16  # of its numbers
+
+
+@torch.no_grad()
+def begin_with_region_pose(network: KeypointNetwork) -> None:
+    """Fill the weights of a new network of the default sizes."""
+    region = packaged_region_pose().network
+    first, *stages = _stages(network)
+    _average_pixels(first[0])
+    theirs = list(region.features)
+    for number, (halving, *residuals) in enumerate(stages):
+        convolution, norm, _ = theirs[:3]
+        theirs = theirs[3:]
+        if number == 0:
+            # It saw 4 x - 2, sees x in its first channels, and its rim is cut off.
+            weight = convolution.weight
+            halving.convolution.weight[:, 3:].mul_(0.1)
+            halving.convolution.weight[:, :3] = 4 * weight[:, :, 1:-1, 1:-1]
+            shift = 2 * weight[:, :, 1:-1, 1:-1].sum((1, 2, 3))
+        else:
+            halving.convolution.weight.copy_(convolution.weight)
+            shift = torch.zeros_like(norm.running_mean)
+        _copy_norm(halving.norm, norm, shift)
+        while theirs and not isinstance(theirs[0], nn.Conv2d):
+            body = theirs.pop(0).body
+            if residuals:
+                residual = residuals.pop(0)
+                for part, at in ((residual.first, 0), (residual.second, 3)):
+                    part.convolution.weight.copy_(body[at].weight)
+                    _copy_norm(part.norm, body[at + 1])
+    network.all_cells.weight.copy_(region.all_cells[0].weight)
+    _copy_norm(network.norm, region.all_cells[1])
+    assert region.keypoints is not None
+    for mine, places, numbers in (
+        (network.last.weight, region.keypoints.weight, region.last.weight),
+        (network.last.bias, region.keypoints.bias, region.last.bias),
+    ):
+        assert places.shape[0] == 2 * KEYPOINTS and region.last.out_features == _PLACES
+        points = mine[:-7].unflatten(0, (KEYPOINTS, NUMBERS))
+        points[:, :2] = _HALF_SIDE * places.unflatten(0, (KEYPOINTS, 2))
+        mine[-7] = numbers[_SCORE]
+        mine[-6:] = numbers[_COLUMNS]
+    network.last.bias[-6:] += torch.tensor(_FRONTAL)
+
+
+def _average_pixels(first: nn.Module) -> None:
+    """Three channels show the picture at half its resolution: at least in the first batches."""
+    assert isinstance(first, Convolution) and isinstance(first.norm, nn.BatchNorm2d)
+    first.convolution.weight[:3] = 0
+    for channel in range(3):
+        first.convolution.weight[channel, channel, 1:3, 1:3] = 0.25
+    # As batch normalisation will find them: colours of mean 0.45 and deviation 0.28.
+    first.norm.weight[:3] = first.norm.running_var[:3].fill_(0.28**2).sqrt()
+    first.norm.bias[:3] = first.norm.running_mean[:3].fill_(0.45)
+
+
+def _copy_norm(mine: nn.Module, theirs: nn.Module, shift: Tensor | float = 0.0) -> None:
+    mine.load_state_dict(theirs.state_dict())
+    mine.running_mean += shift  # type: ignore[operator]
+
+
+def _stages(network: KeypointNetwork) -> list[list[nn.Module]]:
+    """Each begins with the convolution that halves the grid."""
+    stages: list[list[nn.Module]] = []
+    for module in network.stages:
+        if isinstance(module, Residual):
+            stages[-1].append(module)
+        else:
+            stages.append([module])
+    return stages

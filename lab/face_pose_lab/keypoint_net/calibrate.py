@@ -1,0 +1,123 @@
+"""What the keypoint network says of its errors, measured on heads that it has never seen.
+
+    python -m face_pose_lab.keypoint_net.calibrate STATE --crops FOLDER --out calibration.npz
+
+FOLDER holds rendered crops of the test split; the first half of them is fitted, the second half
+judges. Of heads within 100 deg of the front:
+
+- The covariance of a keypoint is gain * (the network's) + floor: by maximum likelihood of the
+  errors, of which one in a hundred, the largest, is left out; then all of it is scaled so that the
+  mean NEES is 1.
+- How many independent keypoints all of them are worth to a pose, so that its mean NEES is 6.
+- Presence, by logistic regression of the network's logit, against crops beside the heads.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from face_pose_lab.keypoint_net.examples import rendered
+from face_pose_lab.keypoint_net.predict import Calibration, Network, load_network
+from face_pose_lab.keypoint_net.score_rendered import MeasuredCrops, measured_crops
+from face_pose_lab.keypoint_net.train import as_input
+from face_pose_lab.keypoint_net.views import developed, without_face
+from face_pose_lab.training.calibrate import fit_covariance, fit_presence, nees_of
+from face_pose_lab.training.losses import inside_crop
+from face_pose_ros.networks.keypoint_network import CROP_PX, read_head
+from face_pose_ros.pose.face_model import FaceModel, semantic_head
+from face_pose_ros.pose.fusion import turn_deg
+
+MAX_TURN_DEG = 100.0  # of the heads that are to be present
+_KEPT = 0.99  # of the squared errors; the others are of heads that were not recognised
+
+
+def keypoint_errors(heads: MeasuredCrops) -> tuple[Tensor, Tensor]:
+    """Errors (M, 2) px of all keypoints inside the crops, and the network's covariances of them."""
+    said = read_head(heads.numbers.double())
+    inside = inside_crop(heads.uv_true, CROP_PX)
+    cov = said.cholesky @ said.cholesky.mT
+    return (heads.uv_true - said.uv)[inside], cov[inside]
+
+
+def fit_independent_keypoints(
+    heads: MeasuredCrops, calibration: Calibration, model: FaceModel
+) -> float:
+    """For which the mean NEES of poses is 6, but for one head in a hundred; by bisection."""
+    low, high = 1.0, 200.0
+    for _ in range(10):
+        middle = (low * high) ** 0.5
+        tried = replace(calibration, independent_keypoints=middle)
+        nees = heads.pose_errors(tried, model)[0].nees
+        if nees[nees <= np.quantile(nees, _KEPT)].mean() > 6:
+            high = middle
+        else:
+            low = middle
+    return middle
+
+
+@torch.no_grad()
+def logits_beside_heads(network: Network, folder: Path, count: int) -> Tensor:
+    """(count,) of crops that show no head, or a small part of one."""
+    source, rng = rendered([folder]), np.random.default_rng(0)
+    logits = []
+    for first in range(0, count, 64):
+        crops = []
+        for i in range(first, min(first + 64, count)):
+            crop = without_face(
+                source.picture(i % len(source)), source.labels.uv[i % len(source)], rng
+            )
+            crops.append(developed(crop, crop[::-1], rng))
+        pictures = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        logits.append(read_head(network(as_input(pictures))).presence_logit)
+    return torch.cat(logits)
+
+
+def calibrate(network: Network, folder: Path) -> tuple[Calibration, dict[str, float]]:
+    """The calibration, and figures of what it is worth on the other half of the heads."""
+    every, model = measured_crops(network, folder), semantic_head()
+    every = every[(turn_deg(every.T_cam_head) < MAX_TURN_DEG).nonzero()[:, 0]]
+    half = len(every.numbers) // 2
+    heads, others = every[torch.arange(half)], every[torch.arange(half, 2 * half)]
+    gain, floor, own = fit_covariance(*keypoint_errors(heads))
+    empty = logits_beside_heads(network, folder, 2 * half)
+    shown = read_head(heads.numbers).presence_logit
+    slope, middle = fit_presence(shown, empty[:half])
+    calibration = Calibration(gain, floor, slope, middle)
+    independent = fit_independent_keypoints(heads, calibration, model)
+    calibration = replace(calibration, independent_keypoints=independent)
+
+    error, cov = keypoint_errors(others)
+    cov = gain * cov + floor * torch.eye(2, dtype=cov.dtype)
+    errors, found = others.pose_errors(calibration, model)
+    return calibration, {
+        'keypoint_nees_uncalibrated': own,
+        'keypoint_nees': float(nees_of(error, cov).mean()),
+        'pose_nees': float(errors.nees.mean()),
+        'heads_present': float(found.double().mean()),
+        'empty_present': float((empty[half:] > middle).double().mean()),
+    }
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Fit, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('state', type=Path, help='of a training')
+    parser.add_argument('--crops', type=Path, required=True, help='rendered, test split')
+    parser.add_argument('--out', type=Path, help='.npz file to write')
+    options = parser.parse_args(args)
+    calibration, figures = calibrate(load_network(options.state), options.crops)
+    for name, value in (vars(calibration) | figures).items():
+        print(f'{name:<28}{value:10.4f}')
+    if options.out:
+        np.savez(options.out, calibration=np.array(astuple(calibration)), **figures)
+
+
+if __name__ == '__main__':
+    main()

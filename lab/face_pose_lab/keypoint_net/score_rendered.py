@@ -1,0 +1,163 @@
+"""Poses of rendered heads by the keypoint network: errors, and what it says of them.
+
+    python -m face_pose_lab.keypoint_net.score_rendered STATE --crops FOLDER
+    python -m face_pose_lab.keypoint_net.score_rendered STATE --heads heads.npz --pictures PICTURES
+
+Crops are of the renderer that it was trained with, of people, looks and places that no training
+picture shows, and are looked at once, where a follower would. Heads are another renderer's
+(`evaluation.rendered_heads`), in whole pictures through all lenses; boxes are the true ones, and
+there are two looks.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from face_pose_lab.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
+from face_pose_lab.keypoint_net.predict import (
+    Calibration,
+    HeadPredictor,
+    Network,
+    keypoints_of,
+    load_network,
+    to_crop,
+)
+from face_pose_lab.training.compare_networks import bins_of, heads_of_export, usable
+from face_pose_lab.training.shards import open_shards
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints.crop import FaceCrops
+from face_pose_ros.pose.face_model import FaceModel, semantic_head
+from face_pose_ros.pose.fusion import turn_deg
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.types import Faces, HeadPoses, Keypoints
+
+_TURNS_DEG = ((0, 15), (15, 30), (30, 60), (60, 90), (0, 60), (0, 90))
+_FIRST_MARGIN = 1.7  # side of the first crop over that of a box around all of the face
+
+
+def fit(keypoints: Keypoints, camera: Camera, calibration: Calibration, head: FaceModel) -> HeadPoses:
+    """As the product fits them."""
+    options = PoseOptions(
+        visibility=False, independent_keypoints=calibration.independent_keypoints
+    )
+    return fit_pose(keypoints, head, camera, options).poses
+
+
+# A camera whose pixels are (x / z, y / z): what all rendered crops are seen through at once.
+UNIT_CAMERA = Camera.from_K([1, 0, 0, 0, 1, 0, 0, 0, 1], width=2, height=2)
+
+
+@dataclass(frozen=True)
+class MeasuredCrops:
+    """What the network says of N rendered heads, and the truth."""
+
+    numbers: Tensor  # (N, 437)
+    crops: FaceCrops  # of the cameras of the rendered pictures
+    uv_true: Tensor  # (N, K, 2) px of the crops
+    T_cam_head: Tensor  # (N, 4, 4) m
+
+    def __getitem__(self, rows: Tensor) -> MeasuredCrops:
+        crops = FaceCrops(
+            self.crops.R_cam_crop[rows],
+            self.crops.focal_px[rows],
+            self.crops.size_px,
+            self.crops.valid[rows],
+        )
+        return MeasuredCrops(
+            self.numbers[rows], crops, self.uv_true[rows], self.T_cam_head[rows]
+        )
+
+    def keypoints(self, calibration: Calibration) -> Keypoints:
+        """Through UNIT_CAMERA."""
+        return keypoints_of(self.numbers, self.crops, UNIT_CAMERA, calibration)
+
+    def pose_errors(self, calibration: Calibration, head: FaceModel) -> tuple[PoseErrors, Tensor]:
+        """Errors of the heads that are found, and which these are (N,)."""
+        keypoints = self.keypoints(calibration)
+        poses = fit(keypoints, UNIT_CAMERA, calibration, head)
+        found = ~poses.failed & (keypoints.presence > 0.5)
+        errors = pose_errors(
+            poses.T_cam_head[found], poses.covariance[found], self.T_cam_head[found]
+        )
+        return errors, found
+
+
+def measured_crops(network: Network, folder: Path) -> MeasuredCrops:
+    """Each picture is a whole image of its own camera, in which a follower knows the keypoints."""
+    predictor = HeadPredictor(network, Calibration(), looks=1)
+    looks, xyz, T = [], [], []
+    for shard in open_shards(folder):
+        labels = shard.labels
+        for i, picture in enumerate(shard.pictures):
+            image = torch.from_numpy(np.array(picture))
+            camera = Camera.from_K(labels['K_crop'][i], image.shape[1], image.shape[0])
+            uv = torch.from_numpy(labels['uv'][i]).double()[None]
+            looks.append(predictor.follow(image, uv, camera))
+        T.append(torch.from_numpy(labels['T_crop_head']).double())
+        xyz.append(torch.from_numpy(labels['xyz_head']).double())
+    crops = FaceCrops(
+        torch.cat([look.crops.R_cam_crop for look in looks]),
+        torch.cat([look.crops.focal_px for look in looks]),
+        looks[0].crops.size_px,
+        torch.cat([look.crops.valid for look in looks]),
+    )
+    T_all = torch.cat(T)
+    xyz_cam = torch.cat(xyz) @ T_all[:, :3, :3].mT + T_all[:, None, :3, 3]
+    numbers = torch.cat([look.numbers for look in looks])
+    return MeasuredCrops(numbers, crops, to_crop(xyz_cam, crops), T_all)
+
+
+def print_table(errors: PoseErrors, found: NDArray[np.bool_], bins: dict[str, NDArray]) -> None:
+    """A row for each bin (N,) of heads, of which the errors are those of the found ones."""
+    print(HEADING.replace('|yaw|', 'turn '))
+    for name, mask in bins.items():
+        print(table_row(name, int(mask.sum()), errors[mask[found]]))
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('state', type=Path, help='of a training')
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--crops', type=Path, help='folder of rendered crops')
+    source.add_argument('--heads', type=Path, help='.npz file of evaluation.rendered_heads')
+    parser.add_argument('--pictures', type=Path, help='folder of the pictures of these heads')
+    parser.add_argument('--calibration', type=Path, help='.npz file of `calibrate`')
+    options = parser.parse_args(args)
+    network, calibration = load_network(options.state), Calibration.load(options.calibration)
+    model = semantic_head()
+    if options.crops:
+        heads = measured_crops(network, options.crops)
+        turn = turn_deg(heads.T_cam_head).numpy()
+        bins = {f'{a}-{b}': (turn >= a) & (turn < b) for a, b in _TURNS_DEG}
+        errors, found = heads.pose_errors(calibration, model)
+        print_table(errors, found.numpy(), bins)
+        return
+    every, boxes = usable(heads_of_export(options.heads, options.pictures))
+    predictor = HeadPredictor(network, calibration, looks=2)
+    T, covariance, seen = [], [], []
+    for head, box in zip(every, boxes, strict=True):
+        faces = Faces(box[None], torch.ones(1), torch.full((1, 6, 2), torch.nan))
+        picture = torch.from_numpy(head.picture)
+        look = predictor.predict(picture, faces, head.camera, _FIRST_MARGIN)
+        poses = fit(look.keypoints, head.camera, calibration, model)
+        seen.append(bool(look.keypoints.presence > 0.5) and not bool(poses.failed))
+        if seen[-1]:
+            T.append(poses.T_cam_head)
+            covariance.append(poses.covariance)
+    is_found = np.array(seen)
+    truth = torch.stack([head.T_cam_head for head in every])[torch.from_numpy(is_found)]
+    errors = pose_errors(torch.cat(T), torch.cat(covariance), truth)
+    print_table(errors, is_found, bins_of(every, boxes))
+
+
+if __name__ == '__main__':
+    main()
