@@ -1,0 +1,181 @@
+"""Photographs turned out of plane: a real skin seen from the side, with exact labels.
+
+    python -m face_pose_lab.keypoint_net.profiled PHOTOGRAPHS --out FOLDER --count 8000
+
+After Zhu et al., "Face Alignment Across Large Poses", CVPR 2016, section 4: the face model that
+was fitted to a photograph from about the front says how far each of its pixels is; between the
+face, the skull's visible points and the border of the picture depth goes on linearly. This relief
+is turned about the head and drawn over what is left of the picture. Labels are those of the
+turned model. What the photograph does not show is stretched, as there.
+
+A shard is as one of rendered crops: pictures (N, 160, 160, 3), `uv`, `T_crop_head`, `K_crop`, and
+`name` of the photograph.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import Delaunay
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from face_pose_lab.keypoint_net.examples import believed
+from face_pose_lab.synthetic.rasterizer import rasterize
+from face_pose_lab.training.shards import Shard, open_shards, shard_folder, write_manifest, write_shard
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.pose.face_model import deformable_face, semantic_head
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.types import Keypoints
+
+MAX_SOURCE_TURN_DEG = 25.0  # of the photographs that are turned
+MAX_TURN_DEG = 75.0  # of what comes out
+_HEAD_CENTRE = np.array([-0.085, 0.0, -0.005])  # m, head frame: what is turned about
+_FACING = 0.15  # cosine from which a point of the skull counts as seen
+_BORDER = 9  # points along each side of the picture
+_BEHIND_M = 0.05  # of the border, behind the middle of the head
+
+
+class Turner:
+    """Turns the heads of photographs."""
+
+    def __init__(self) -> None:
+        self._face, self._head = deformable_face(), semantic_head()
+
+    def shape_of(self, uv: NDArray, camera: Camera) -> tuple[NDArray, Tensor] | None:
+        """Pose (4, 4) and shape (C,) of a head whose model points are at uv (86, 2) px."""
+        keypoints = Keypoints(
+            torch.from_numpy(uv).double()[None],
+            0.3 * torch.eye(2, dtype=torch.float64).expand(1, len(uv), 2, 2),
+            torch.ones(1),
+        )
+        options = PoseOptions(visibility=False, independent_keypoints=60.0)
+        poses = fit_pose(keypoints, self._head, camera, options).poses
+        if bool(poses.failed[0]):
+            return None
+        return poses.T_cam_head[0].numpy(), poses.shape[0]
+
+    def relief(
+        self, T: NDArray, shape: Tensor, camera: Camera
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Points (P, 3) m of the camera, where the picture shows them (P, 2), triangles (F, 3)."""
+        face = self._face.points(shape[None])[0].numpy()
+        head = self._head.points(shape[None])[0].numpy()
+        skull = head[~semantic.IS_FACE]
+        normals = self._head.normals.numpy()[~semantic.IS_FACE] @ T[:3, :3].T
+        skull_cam = skull @ T[:3, :3].T + T[:3, 3]
+        facing = -(normals * skull_cam).sum(1) / np.linalg.norm(skull_cam, axis=1)
+        xyz = np.concatenate([face @ T[:3, :3].T + T[:3, 3], skull_cam[facing > _FACING]])
+        depth = (T[:3, :3] @ _HEAD_CENTRE + T[:3, 3])[2] + _BEHIND_M
+        last = camera.width - 1.0
+        along = np.linspace(0, last, _BORDER)
+        none, full = np.zeros(_BORDER), np.full(_BORDER, last)
+        border = np.concatenate(
+            [
+                np.column_stack(side)
+                for side in ((along, none), (along, full), (none, along), (full, along))
+            ]
+        )
+        rays, _ = camera.unproject(torch.from_numpy(border)[None])
+        rays = rays[0].numpy()
+        xyz = np.concatenate([xyz, rays / rays[:, 2:] * depth])
+        uv = camera.project(torch.from_numpy(xyz))[0].numpy()
+        inside = ((uv >= -0.01) & (uv <= last + 0.01)).all(1)
+        xyz, uv = xyz[inside], uv[inside]
+        return xyz, uv, Delaunay(uv).simplices.astype(np.int64)
+
+    def turned(
+        self, picture: NDArray[np.uint8], uv: NDArray, camera: Camera, turn: Rotation
+    ) -> tuple[NDArray[np.uint8], NDArray, NDArray] | None:
+        """The picture, keypoints (86, 2) px and pose (4, 4) of a head turned about its middle."""
+        fitted = self.shape_of(uv, camera)
+        if fitted is None:
+            return None
+        T, shape = fitted
+        xyz, texture, triangles = self.relief(T, shape, camera)
+        centre = T[:3, :3] @ _HEAD_CENTRE + T[:3, 3]
+        R = turn.as_matrix()
+        moved = (xyz - centre) @ R.T + centre
+        seen = rasterize(torch.from_numpy(moved)[None], torch.from_numpy(triangles), camera)
+        where = seen.interpolate(torch.from_numpy(texture).float(), torch.from_numpy(triangles))
+        flat = np.full((camera.height * camera.width, 2), -1, np.float32)
+        flat[seen.pixel.numpy()] = where.numpy()
+        maps = flat.reshape(camera.height, camera.width, 2)
+        drawn = cv2.remap(picture, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        hole = (maps[..., 0] < 0).astype(np.uint8)
+        behind = cv2.GaussianBlur(picture, (0, 0), 6)
+        drawn = np.where(hole[..., None] > 0, behind, drawn)
+        T_new = T.copy()
+        T_new[:3, :3] = R @ T[:3, :3]
+        T_new[:3, 3] = R @ (T[:3, 3] - centre) + centre
+        points = self._head.points(shape[None])[0].numpy() @ T_new[:3, :3].T + T_new[:3, 3]
+        return drawn, camera.project(torch.from_numpy(points))[0].numpy(), T_new
+
+
+def random_turn(rng: np.random.Generator) -> Rotation:
+    """Mostly to the side, about the picture's axes."""
+    yaw = rng.choice([-1, 1]) * rng.uniform(15, 65)
+    pitch = rng.normal(0, 10)
+    return Rotation.from_euler('yx', [yaw, pitch], degrees=True)
+
+
+def turn_of(T: NDArray) -> float:
+    """[deg] of a head from the camera."""
+    to_camera = -T[:3, 3] / np.linalg.norm(T[:3, 3])
+    return float(np.degrees(np.arccos(np.clip(T[:3, 0] @ to_camera, -1, 1))))
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Turn what is not turned yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('photographs', type=Path, help='folder of label_photographs')
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--count', type=int, default=8000)
+    options = parser.parse_args(args)
+    torch.set_num_threads(1)
+    turner, made = Turner(), 0
+    write_manifest(options.out, {'source': str(options.photographs.name), 'kind': 'profiled'})
+    for number, shard in enumerate(open_shards(options.photographs)):
+        if made >= options.count:
+            break
+        if Shard(shard_folder(options.out, number)).is_complete:
+            made += len(Shard(shard_folder(options.out, number)).pictures)
+            continue
+        rng = np.random.default_rng((11, number))
+        found = []
+        rows, _ = believed(shard.labels)
+        for row in rows:
+            T = shard.labels['mesh_T'][row].astype(np.float64)
+            if not np.isfinite(T).all() or turn_of(T) > MAX_SOURCE_TURN_DEG:
+                continue
+            K = shard.labels['K_crop'][row].astype(np.float64)
+            picture = np.array(shard.pictures[row])
+            camera = Camera.from_K(K, picture.shape[1], picture.shape[0])
+            uv = shard.labels['mesh_uv'][row].astype(np.float64)
+            result = turner.turned(picture, uv, camera, random_turn(rng))
+            if result is None or turn_of(result[2]) > MAX_TURN_DEG:
+                continue
+            found.append((*result, K, shard.labels['name'][row]))
+        if not found:
+            continue
+        pictures, uvs, poses, Ks, names = (np.stack(part) for part in zip(*found, strict=True))
+        labels = {
+            'uv': uvs.astype(np.float32),
+            'T_crop_head': poses.astype(np.float32),
+            'K_crop': Ks.astype(np.float32),
+            'name': names,
+        }
+        write_shard(shard_folder(options.out, number), pictures, labels)
+        made += len(pictures)
+        print(f'{number}: {len(pictures)} of {len(rows)}', flush=True)
+
+
+if __name__ == '__main__':
+    main()

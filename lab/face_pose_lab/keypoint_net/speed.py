@@ -1,0 +1,83 @@
+"""How long one pass takes beside Face Mesh V2, interleaved in one process.
+
+    python -m face_pose_lab.keypoint_net.speed EXPORT --threads 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import torch
+from openvino.frontend import FrontEndManager
+from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX as FACE_MESH_PX
+from face_pose_ros.keypoints.face_mesh import face_mesh_v2
+from face_pose_ros.networks.keypoint_network import CROP_PX
+
+
+def face_mesh() -> ov.Model:
+    """The network with the packaged weights."""
+    example = torch.zeros(1, 3, FACE_MESH_PX, FACE_MESH_PX)
+    traced = torch.jit.trace(face_mesh_v2(), example, check_trace=False)
+    frontend = FrontEndManager().load_by_framework('pytorch')
+    decoder = TorchScriptPythonDecoder(traced)
+    model = frontend.convert(frontend.load(decoder))
+    model.reshape(list(example.shape))
+    return model
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Print medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('export', type=Path, help='folder that `export` wrote')
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--rounds', type=int, default=300)
+    options = parser.parse_args(args)
+    core = ov.Core()
+
+    def own(name: str) -> ov.Model:
+        model = core.read_model(options.export / name)
+        model.reshape([1, 3, CROP_PX, CROP_PX])
+        return model
+
+    plain, whole = own('keypoint_network.xml'), own('keypoint_network_int8.xml')
+    mesh = face_mesh()
+    requests = {}
+    for name, model, precision in (
+        ('Face Mesh V2, f32', mesh, 'f32'),
+        ('Face Mesh V2, bf16', mesh, 'bf16'),
+        ('f32', plain, 'f32'),
+        ('bf16', plain, 'bf16'),
+        ('int8, rest f32', whole, 'f32'),
+        ('int8, rest bf16', whole, 'bf16'),
+    ):
+        properties = {
+            'INFERENCE_NUM_THREADS': options.threads,
+            'NUM_STREAMS': 1,
+            'INFERENCE_PRECISION_HINT': precision,
+            'ENABLE_CPU_PINNING': False,
+        }
+        request = core.compile_model(model, 'CPU', properties).create_infer_request()
+        picture = np.random.default_rng(0).random(model.input(0).shape, np.float32)
+        request.set_input_tensor(ov.Tensor(picture))
+        requests[name] = request
+    times: dict[str, list[float]] = {name: [] for name in requests}
+    for _ in range(options.rounds + 20):
+        for name, request in requests.items():
+            began = time.perf_counter()
+            request.infer()
+            times[name].append(1e3 * (time.perf_counter() - began))
+    reference = np.median(times['Face Mesh V2, f32'][20:])
+    for name, values in times.items():
+        middle = float(np.median(values[20:]))
+        print(f'{name:<20} {middle:6.2f} ms   1 / {reference / middle:.1f} of Face Mesh in f32')
+
+
+if __name__ == '__main__':
+    main()
