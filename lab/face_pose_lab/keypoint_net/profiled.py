@@ -64,8 +64,8 @@ class Turner:
 
     def relief(
         self, T: NDArray, shape: Tensor, camera: Camera
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Points (P, 3) m of the camera, where the picture shows them (P, 2), triangles (F, 3)."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Points (P, 3) m of the camera and triangles (F, 3) between them."""
         face = self._face.points(shape[None])[0].numpy()
         head = self._head.points(shape[None])[0].numpy()
         skull = head[~semantic.IS_FACE]
@@ -89,7 +89,7 @@ class Turner:
         uv = camera.project(torch.from_numpy(xyz))[0].numpy()
         inside = ((uv >= -0.01) & (uv <= last + 0.01)).all(1)
         xyz, uv = xyz[inside], uv[inside]
-        return xyz, uv, Delaunay(uv).simplices.astype(np.int64)
+        return xyz, Delaunay(uv).simplices.astype(np.int64)
 
     def turned(
         self, picture: NDArray[np.uint8], uv: NDArray, camera: Camera, turn: Rotation
@@ -99,12 +99,13 @@ class Turner:
         if fitted is None:
             return None
         T, shape = fitted
-        xyz, texture, triangles = self.relief(T, shape, camera)
+        xyz, triangles = self.relief(T, shape, camera)
         centre = T[:3, :3] @ _HEAD_CENTRE + T[:3, 3]
         R = turn.as_matrix()
         moved = (xyz - centre) @ R.T + centre
         seen = rasterize(torch.from_numpy(moved)[None], torch.from_numpy(triangles), camera)
-        where = seen.interpolate(torch.from_numpy(texture).float(), torch.from_numpy(triangles))
+        before = seen.interpolate(torch.from_numpy(xyz).float(), torch.from_numpy(triangles))
+        where = camera.project(before.double())[0].float()
         flat = np.full((camera.height * camera.width, 2), -1, np.float32)
         flat[seen.pixel.numpy()] = where.numpy()
         maps = flat.reshape(camera.height, camera.width, 2)
