@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -37,7 +37,7 @@ class Labels:
     def __len__(self) -> int:
         return len(self.focal_px)
 
-    def __getitem__(self, rows: slice) -> Labels:
+    def __getitem__(self, rows: slice | NDArray[np.bool_]) -> Labels:
         return Labels(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @classmethod
@@ -87,6 +87,13 @@ class Examples:
         rows = slice(first, end)
         return Examples(
             self._pictures, self._places[rows], self.labels[rows], self.names[rows]
+        )
+
+    def without(self, names: Collection[str]) -> Examples:
+        """Those whose name is not among these."""
+        kept = ~np.isin(self.names, list(names))
+        return Examples(
+            self._pictures, self._places[kept], self.labels[kept], self.names[kept]
         )
 
 

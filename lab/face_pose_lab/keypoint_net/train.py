@@ -6,6 +6,9 @@ The same command goes on from RUN's newest state. The learning rate stays the sa
 STEPS is given: from there it falls to nothing within so many steps, which makes the weights fit for
 use; --resume FILE branches from any state. The batch of a step depends on the seed, the step and
 the data that are there alone. SIGTERM and SIGINT end after the current step, with a state.
+
+Several processes train together, each with batches of its own, where RANK, WORLD_SIZE, MASTER_ADDR
+and MASTER_PORT say so, as torchrun sets them; the first one writes.
 """
 
 from __future__ import annotations
@@ -18,11 +21,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,6 +50,7 @@ from face_pose_ros.networks.keypoint_network import (
 )
 
 _CHIPS = {False: 0.3, True: 0.1}  # share of rendered crops and of photographs
+_TURNED_SHARE = 0.125  # of the heads of a batch: profiled photographs
 _WARM_UP = 300  # steps
 _EMA_STEPS = 700  # the average's memory
 
@@ -64,11 +69,50 @@ class Options:
     stop_at: int = 1 << 40
 
 
+def rank_and_processes() -> tuple[int, int]:
+    """Of this process among those that train together."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def shared_gradients(weights: Sequence[Tensor], stop: bool) -> bool:
+    """Replace gradients by their mean over all processes; whether any process wants to stop."""
+    _, processes = rank_and_processes()
+    if processes == 1:
+        return stop
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    flat = torch.cat([*(g.flatten() for g in gradients), torch.tensor([float(stop)])])
+    dist.all_reduce(flat)
+    means = (flat[:-1] / processes).split([g.numel() for g in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
+        gradient.copy_(mean.view_as(gradient))
+    return bool(flat[-1] > 0)
+
+
+class Source(NamedTuple):
+    """Where heads come from."""
+
+    examples: Examples
+    is_photograph: bool
+    share: float  # of a batch's heads
+
+
+def sources_of(drawn: Examples, real: Examples, turned: Examples | None) -> list[Source]:
+    """Half of the heads rendered, half of them photographs, a part of these turned."""
+    if turned is None:
+        return [Source(drawn, False, 0.5), Source(real, True, 0.5)]
+    return [
+        Source(drawn, False, 0.5),
+        Source(real, True, 0.5 - _TURNED_SHARE),
+        Source(turned, True, _TURNED_SHARE),
+    ]
+
+
 class Batches(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
     """Batches from a step on, the steps shared among workers."""
 
-    def __init__(self, sources: Sequence[Examples], options: Options, first: int) -> None:
+    def __init__(self, sources: Sequence[Source], options: Options, first: int) -> None:
         self.sources, self.options, self.first = sources, options, first
+        self.rank, self.processes = rank_and_processes()
 
     def __iter__(self) -> Iterator[Batch]:
         cv2.setNumThreads(1)
@@ -77,19 +121,18 @@ class Batches(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
         step = self.first + number
         while True:
-            yield make_batch(self.sources, self.options, step)
+            yield make_batch(self.sources, self.options, self.processes * step + self.rank)
             step += count
 
 
-def make_batch(sources: Sequence[Examples], options: Options, step: int) -> Batch:
-    """That of a step: equally many heads of each source, the rendered ones first."""
+def make_batch(sources: Sequence[Source], options: Options, step: int) -> Batch:
+    """That of a step: the heads of each source in their order, then crops without a head."""
     rng = np.random.default_rng((options.seed, step))
     heads: list[tuple[Any, ...]] = []
-    each = options.batch // len(sources)
     other: NDArray[np.uint8] | None = None
-    for source, is_photograph in zip(sources, (False, True), strict=False):
+    for source, is_photograph, share in sources:
         labels = source.labels
-        for index in rng.integers(0, len(source), each):
+        for index in rng.integers(0, len(source), round(share * options.batch)):
             crop, uv, R = moved(
                 source.picture(index),
                 labels.uv[index],
@@ -103,7 +146,7 @@ def make_batch(sources: Sequence[Examples], options: Options, step: int) -> Batc
             other = crop
             heads.append((shown, uv, labels.weight[index], R, is_photograph, True))
     for _ in range(options.empty):
-        source = sources[rng.integers(len(sources))]
+        source = sources[rng.integers(len(sources))].examples
         index = int(rng.integers(len(source)))
         crop = without_face(source.picture(index), source.labels.uv[index], rng)
         crop = developed(crop, crop[::-1], rng)
@@ -185,7 +228,7 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 def train(
     out: Path,
-    sources: Sequence[Examples],
+    sources: Sequence[Source],
     validation: dict[str, Sequence[Batch]],
     options: Options,
     state: dict[str, Any] | None,
@@ -201,13 +244,14 @@ def train(
     optimiser = torch.optim.AdamW(
         network.parameters(), options.lr, weight_decay=options.weight_decay, fused=True
     )
-    step = 0
+    step, pictures = 0, 0
     if state is not None:
         network.load_state_dict(state['network'])
         average.load_state_dict(state['average'])
         if 'optimiser' in state:
             optimiser.load_state_dict(state['optimiser'])
         step = state['step']
+        pictures = state.get('pictures', step * options.batch)
     average.requires_grad_(False)
     stop: list[int] = []
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -220,8 +264,10 @@ def train(
             prefetch_factor=6 if workers else None,
         )
     )
+    rank, processes = rank_and_processes()
     log = (out / 'log.jsonl').open('a')
     sums: dict[str, float] = {}
+    summed = 0
     began, first = time.time(), step
     weights = LossOptions()
 
@@ -231,11 +277,13 @@ def train(
             'average': average.state_dict(),
             'optimiser': optimiser.state_dict(),
             'step': step,
+            'pictures': pictures + (step - first) * options.batch * processes,
             'options': vars(options),
         }
 
     end = options.decay_from + options.decay if options.decay else options.stop_at
-    while step < end and not stop:
+    over = False
+    while step < end and not over:
         network.train()
         batch = next(loader)
         for group in optimiser.param_groups:
@@ -246,9 +294,11 @@ def train(
         loss = torch.stack(list(terms.values())).sum()
         optimiser.zero_grad()
         loss.backward()
+        over = shared_gradients(list(network.parameters()), bool(stop))
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
         step += 1
+        summed += 1
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         keep = min(1 - 1 / _EMA_STEPS, (step + 1) / (step + 10))
@@ -260,13 +310,18 @@ def train(
                     mean.lerp_(value, 1 - keep)
                 else:
                     mean.copy_(value)
+        if rank:
+            continue
         if step % 200 == 0:
-            row: dict[str, Any] = {n: round(v / 200, 4) for n, v in sums.items()}
+            row: dict[str, Any] = {n: round(v / summed, 4) for n, v in sums.items()}
             sums.clear()
+            summed = 0
             row |= {
                 'step': step,
-                'pictures': step * options.batch,
-                'per_s': round((step - first) * options.batch / (time.time() - began)),
+                'pictures': pictures + (step - first) * options.batch * processes,
+                'per_s': round(
+                    (step - first) * options.batch * processes / (time.time() - began)
+                ),
                 'lr': learning_rate(step, options),
                 'time': time.strftime('%H:%M:%S'),
             }
@@ -280,7 +335,8 @@ def train(
             save(state_now(), out / 'last.pt')
         if step % 5000 == 0:
             save(state_now(), out / f'{step:07d}.pt')
-    save(state_now(), out / 'last.pt')
+    if not rank:
+        save(state_now(), out / 'last.pt')
 
 
 def split(source: Examples, count: int) -> tuple[Examples, Examples]:
@@ -294,6 +350,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, required=True, help='folder of the states')
     parser.add_argument('--rendered', type=Path, nargs='+', required=True)
     parser.add_argument('--photographs', type=Path, nargs='+', required=True)
+    parser.add_argument('--turned', type=Path, nargs='+', help='photographs of `profiled`')
     parser.add_argument('--test', type=Path, help='rendered crops of the test split')
     parser.add_argument('--left-out', type=Path, help='names of photographs that do not count')
     parser.add_argument('--resume', type=Path, help='state to branch from')
@@ -305,6 +362,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--workers', type=int, default=1)
     chosen = parser.parse_args(args)
     torch.set_num_threads(chosen.threads)
+    if 'WORLD_SIZE' in os.environ:
+        dist.init_process_group('gloo')
     chosen.out.mkdir(parents=True, exist_ok=True)
     last = chosen.out / 'last.pt'
     path = last if last.is_file() else chosen.resume
@@ -322,11 +381,15 @@ def main(args: Sequence[str] | None = None) -> None:
     names = frozenset(chosen.left_out.read_text().split()) if chosen.left_out else frozenset()
     held_out, real = split(photographs(chosen.photographs, names), 400)
     drawn = rendered(chosen.rendered)
-    print(f'{len(drawn)} rendered heads, {len(real)} photographs', flush=True)
+    turned = None
+    if chosen.turned:
+        turned = rendered(chosen.turned).without(names | set(held_out.names))
+    sources = sources_of(drawn, real, turned)
+    print(*(f'{len(s.examples)} of {s.share:.1%}' for s in sources), flush=True)
     validation = {'photographs': list(plain_batches(held_out, True))}
     if chosen.test:
         validation['rendered'] = list(plain_batches(rendered([chosen.test]).part(0, 1024), False))
-    train(chosen.out, [drawn, real], validation, options, state, chosen.workers)
+    train(chosen.out, sources, validation, options, state, chosen.workers)
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from face_pose_lab.keypoint_net.examples import believed, photographs, rendered
-from face_pose_lab.keypoint_net.train import Options, learning_rate, make_batch
+from face_pose_lab.keypoint_net.train import Options, learning_rate, make_batch, sources_of
 from face_pose_lab.training.shards import shard_folder, write_manifest, write_shard
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.pose.face_model import semantic_head
@@ -131,13 +131,15 @@ def test_left_out_names_are_left_out(tmp_path: Path) -> None:
     # Picture i is filled with i: names, pictures and labels stay together.
     assert [int(found.picture(i)[0, 0, 0]) for i in range(len(found))] == [0, 1, 3, 4]
     assert found.part(1, 3).names.tolist() == ['1.jpg', '3.jpg']
+    assert found.without({'1.jpg', 'none'}).names.tolist() == ['0.jpg', '3.jpg', '4.jpg']
     assert int(found.part(2, 4).picture(1)[0, 0, 0]) == 4
 
 
 def test_batches_are_half_photographs_and_repeat(tmp_path: Path) -> None:
     write_photographs(tmp_path / 'a', 8)
     write_rendered(tmp_path / 'b', 8)
-    sources = [rendered([tmp_path / 'b']), photographs([tmp_path / 'a'])]
+    drawn, real = rendered([tmp_path / 'b']), photographs([tmp_path / 'a'])
+    sources = sources_of(drawn, real, None)
     options = Options(batch=16, empty=3)
     one, again, other = (make_batch(sources, options, step) for step in (7, 7, 8))
     assert one.is_photograph.tolist() == [False] * 8 + [True] * 8 + [False] * 3
@@ -147,6 +149,16 @@ def test_batches_are_half_photographs_and_repeat(tmp_path: Path) -> None:
     # Where the face is in most crops: in the middle.
     middle = one.uv[:16][:, torch.from_numpy(semantic.IS_FACE)].mean(1).median(0).values
     assert ((middle - 63.5).abs() < 12).all()
+
+
+def test_turned_photographs_take_the_place_of_others(tmp_path: Path) -> None:
+    write_photographs(tmp_path / 'a', 8)
+    write_rendered(tmp_path / 'b', 8)
+    drawn, real = rendered([tmp_path / 'b']), photographs([tmp_path / 'a'])
+    sources = sources_of(drawn, real, drawn)
+    assert [round(16 * share) for _, _, share in sources] == [8, 6, 2]
+    batch = make_batch(sources, Options(batch=16, empty=0), 1)
+    assert batch.is_photograph.tolist() == [False] * 8 + [True] * 8
 
 
 def test_learning_rate_stays_and_then_falls_to_nothing() -> None:
