@@ -20,6 +20,7 @@ _MESH_UP_TO_DEG, _HEAD_FROM_DEG = 35.0, 60.0
 _MESH_ALONE_UP_TO_DEG = 45.0  # where the hourglass was not asked or does not agree with itself
 # Distance between a teacher's two readings, of the face's side, from which it is not believed.
 _MESH_APART, _HEAD_APART = 0.035, 0.08
+_SELF_APART = 0.03  # the same between the network's own looks and their mean
 _DISAGREE_DEG = 25.0  # between the teachers, from which neither is believed
 # Nobody saw the ears and the skull of a photograph: they come from the fitted model.
 _UNSEEN_WEIGHT = 0.3
@@ -37,7 +38,7 @@ class Labels:
     def __len__(self) -> int:
         return len(self.focal_px)
 
-    def __getitem__(self, rows: slice | NDArray[np.bool_]) -> Labels:
+    def __getitem__(self, rows: slice | NDArray) -> Labels:
         return Labels(*(getattr(self, f.name)[rows] for f in fields(self)))
 
     @classmethod
@@ -105,16 +106,26 @@ def _named(shard: Shard) -> bool:
 def rendered(folders: Sequence[Path]) -> Examples:
     """Rendered crops, with exact labels."""
     shards = [shard for folder in folders for shard in open_shards(folder)]
-    labels = [
-        Labels(
-            uv=shard.labels['uv'].astype(np.float32),
-            weight=np.ones(shard.labels['uv'].shape[:2], np.float32),
-            R_crop_head=shard.labels['T_crop_head'][:, :3, :3].astype(np.float32),
-            focal_px=shard.labels['K_crop'][:, 0, 0].astype(np.float32),
-        )
-        for shard in shards
-    ]
+    labels = [_exact(shard.labels) for shard in shards]
     return Examples.of(shards, [np.arange(len(each)) for each in labels], Labels.join(labels))
+
+
+def self_labelled(folders: Sequence[Path]) -> Examples:
+    """Photographs of `self_label` on which the network's looks agree."""
+    shards = [shard for folder in folders for shard in open_shards(folder)]
+    rows = [np.flatnonzero(shard.labels['apart'] < _SELF_APART) for shard in shards]
+    labels = [_exact(s.labels)[r] for s, r in zip(shards, rows, strict=True)]
+    return Examples.of(shards, rows, Labels.join(labels))
+
+
+def _exact(said: dict[str, NDArray]) -> Labels:
+    """Labels of a shard that are taken as they stand."""
+    return Labels(
+        uv=said['uv'].astype(np.float32),
+        weight=np.ones(said['uv'].shape[:2], np.float32),
+        R_crop_head=said['T_crop_head'][:, :3, :3].astype(np.float32),
+        focal_px=said['K_crop'][:, 0, 0].astype(np.float32),
+    )
 
 
 def photographs(folders: Sequence[Path], left_out: frozenset[str] = frozenset()) -> Examples:

@@ -29,7 +29,7 @@ from face_pose_ros.networks.keypoint_network import (
 from face_pose_ros.types import Faces, Keypoints
 
 Network = Callable[[Tensor], Tensor]  # (N, 3, 128, 128) in [0, 1] -> (N, 437)
-_FACE = torch.from_numpy(semantic.IS_FACE)
+FACE = torch.from_numpy(semantic.IS_FACE)
 _MIRROR = torch.from_numpy(semantic.MIRROR)
 
 
@@ -107,7 +107,7 @@ class HeadPredictor:
     def follow(self, image: Tensor, uv: Tensor, camera: Camera) -> Look:
         """Measure faces whose keypoints (N, 86, 2) px were there a moment ago."""
         crops = crops_around_keypoints(
-            uv[:, _FACE].contiguous(), *UPRIGHT, camera, CROP_PX, MARGIN
+            uv[:, FACE].contiguous(), *UPRIGHT, camera, CROP_PX, MARGIN
         )
         return self._look(image, crops, camera)
 

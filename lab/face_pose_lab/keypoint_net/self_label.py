@@ -1,0 +1,153 @@
+"""Label photographs by the network itself, so that it can go on from its own mean.
+
+    python -m face_pose_lab.keypoint_net.self_label STATE fairface REPOSITORY --out FOLDER
+
+One look finds the face in the chip; the mean of six more, scaled, shifted, rolled a little, every
+second one mirrored, is the label: its errors are smaller than those of one look, which is what
+training on it hands on (mean teacher). How far the looks are from their mean tells what is not to
+be believed. A shard is as one of rendered crops (`uv`, `T_crop_head`, `K_crop`), with `name`,
+`presence` (the least of the looks) and `apart` (mean distance of a look's keypoints from their
+mean, over the side of the face).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from face_pose_lab.keypoint_net.label_photographs import (
+    MARGIN as PICTURE_MARGIN,
+)
+from face_pose_lab.keypoint_net.label_photographs import (
+    PICTURE_PX,
+    SHARD,
+    Placed,
+    placed_by_detector,
+    placed_chips,
+)
+from face_pose_lab.keypoint_net.predict import (
+    FACE,
+    UPRIGHT,
+    Calibration,
+    HeadPredictor,
+    keypoints_of,
+    load_network,
+    to_crop,
+)
+from face_pose_lab.keypoint_net.sources import SOURCES, read_photographs
+from face_pose_lab.training.shards import Shard, shard_folder, write_manifest, write_shard
+from face_pose_ros.engines.networks import load_networks
+from face_pose_ros.faces.detector import FaceDetector
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.crop import crops_around_keypoints, jittered, render_crops
+from face_pose_ros.networks.keypoint_network import CROP_PX, MARGIN, KeypointNetwork
+from face_pose_ros.pose.face_model import semantic_head
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.types import Faces, Keypoints
+
+_LOOKS = 6
+_FIRST_MARGIN = 1.6  # of the box of the whole face
+_SEEN = 0.5
+_MIRROR = torch.from_numpy(semantic.MIRROR)
+
+
+class Student:
+    """The network that labels."""
+
+    def __init__(self, network: KeypointNetwork, calibration: Calibration) -> None:
+        self._network, self._calibration = network, calibration
+        self._predictor = HeadPredictor(network, calibration, looks=1)
+        self._head = semantic_head()
+
+    @torch.no_grad()
+    def label(self, placed: Placed) -> tuple[NDArray[np.uint8], dict[str, NDArray]] | None:
+        """The picture and its labels, or None where nothing is seen."""
+        camera = placed.camera
+        faces = Faces(placed.box_xyxy[None], torch.ones(1), torch.full((1, 6, 2), torch.nan))
+        first = self._predictor.predict(placed.image, faces, camera, _FIRST_MARGIN).keypoints
+        if float(first.presence) < _SEEN:
+            return None
+        around = crops_around_keypoints(
+            first.uv[:, FACE].contiguous(), *UPRIGHT, camera, CROP_PX, MARGIN
+        )
+        crops, mirrored = jittered(around, _LOOKS)
+        numbers = self._network(render_crops(placed.image, crops, camera))
+        said = keypoints_of(numbers, crops, camera, self._calibration)
+        if float(said.presence.min()) < _SEEN:
+            return None
+        # A mirrored crop's axes already are mirrored, but right and left are not.
+        uv = torch.where(mirrored[:, None, None], said.uv[:, _MIRROR], said.uv)
+        cov = torch.where(mirrored[:, None, None, None], said.cov_uv[:, _MIRROR], said.cov_uv)
+        mean = uv.mean(0)
+        side = CROP_PX / MARGIN * float(around.jacobian(camera)[0].det().abs().sqrt())
+        apart = float((uv - mean).norm(dim=-1).mean()) / side
+        options = PoseOptions(
+            visibility=False, independent_keypoints=self._calibration.independent_keypoints
+        )
+        keypoints = Keypoints(mean[None], cov.mean(0)[None], torch.ones(1))
+        poses = fit_pose(keypoints, self._head, camera, options).poses
+        if bool(poses.failed[0]):
+            return None
+        crop = crops_around_keypoints(
+            mean[None, FACE].contiguous(), *UPRIGHT, camera, PICTURE_PX, PICTURE_MARGIN
+        )
+        picture = render_crops(placed.image, crop, camera)[0]
+        rays, _ = camera.unproject(mean[None])
+        T = poses.T_cam_head[0].clone()
+        T[:3] = crop.R_cam_crop[0].T @ T[:3]
+        f, c = float(crop.focal_px[0]), 0.5 * (PICTURE_PX - 1)
+        return (
+            (255 * picture.permute(1, 2, 0)).round().clamp(0, 255).byte().numpy(),
+            {
+                'name': np.array(placed.name, dtype='U80'),
+                'uv': to_crop(rays, crop)[0].numpy().astype(np.float32),
+                'T_crop_head': T.numpy().astype(np.float32),
+                'K_crop': np.array([[f, 0, c], [0, f, c], [0, 0, 1]], np.float32),
+                'presence': np.array(float(said.presence.min()), np.float32),
+                'apart': np.array(apart, np.float32),
+            },
+        )
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Label what is not labelled yet."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('state', type=Path, help='of a training')
+    parser.add_argument('source', choices=tuple(SOURCES))
+    parser.add_argument('repository', type=Path, help='a clone of the source')
+    parser.add_argument('--calibration', type=Path, help='.npz file of `calibrate`')
+    parser.add_argument('--first', type=int, default=0, help='shard to begin with')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the shards')
+    options = parser.parse_args(args)
+    torch.set_num_threads(1)
+    paths = SOURCES[options.source](options.repository)
+    order = np.random.default_rng(0).permutation(len(paths))  # that of label_photographs
+    student = Student(load_network(options.state), Calibration.load(options.calibration))
+    detector = FaceDetector(load_networks('cpu').detector)
+    write_manifest(options.out, {'source': options.source, 'state': options.state.name})
+    for number in range(options.first, math.ceil(len(paths) / SHARD)):
+        folder = shard_folder(options.out, number)
+        if Shard(folder).is_complete:
+            continue
+        chosen = [paths[i] for i in order[number * SHARD : (number + 1) * SHARD]]
+        pictures = read_photographs(options.repository, chosen)
+        if options.source == 'fairface':
+            placed = placed_chips(pictures)
+        else:
+            placed = placed_by_detector(pictures, detector)
+        found = [label for each in placed if (label := student.label(each))]
+        if not found:
+            continue
+        labels = {k: np.stack([label[k] for _, label in found]) for k in found[0][1]}
+        write_shard(folder, np.stack([picture for picture, _ in found]), labels)
+        print(f'{number}: {len(found)} of {len(chosen)}', flush=True)
+
+
+if __name__ == '__main__':
+    main()
