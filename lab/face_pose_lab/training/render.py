@@ -168,6 +168,9 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--families', nargs='+', choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument('--size', type=int, default=128, help='side of a crop [px]')
+    parser.add_argument(
+        '--steady', action='store_true', help='crops: little jitter, for the keypoint network'
+    )
     parser.add_argument('--shard-size', type=int, help='pictures in a shard: 512 crops, 64 scenes')
     parser.add_argument(
         '--sheet', type=Path, help='also draw the first pictures with their labels'
@@ -175,6 +178,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--sheet-pictures', type=int, default=64)
     parser.add_argument('--workers', type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(args)
+    if options.steady:
+        crops.RANGES.update(crops.STEADY)  # before the workers are forked
     try:
         assets = Assets(options.assets, Split(options.split), options.unseen)
         job = Job(

@@ -48,6 +48,8 @@ RANGES: dict[str, Any] = {
     'neighbour_share': 0.08,
     'views_per_person': VIEWS_PER_PERSON,
 }
+# For trainings that move crops themselves, from pictures of 160 px.
+STEADY: dict[str, Any] = {'log_scale_jitter': [-0.06, 0.06], 'shift_jitter_sigma': 0.03}
 
 
 def crop_camera(
