@@ -118,6 +118,9 @@ class Batches(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
+        if worker:  # a signal to all ends the training, which then ends its workers
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
         step = self.first + number
         while True:
