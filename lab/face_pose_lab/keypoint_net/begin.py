@@ -58,7 +58,8 @@ def begin_with_region_pose(network: KeypointNetwork) -> None:
         (network.last.weight, region.keypoints.weight, region.last.weight),
         (network.last.bias, region.keypoints.bias, region.last.bias),
     ):
-        assert places.shape[0] == 2 * KEYPOINTS and region.last.out_features == _PLACES
+        assert places.shape[0] == 2 * KEYPOINTS
+        assert region.last.out_features == _PLACES
         points = mine[:-7].unflatten(0, (KEYPOINTS, NUMBERS))
         points[:, :2] = _HALF_SIDE * places.unflatten(0, (KEYPOINTS, 2))
         mine[-7] = numbers[_SCORE]
@@ -68,7 +69,8 @@ def begin_with_region_pose(network: KeypointNetwork) -> None:
 
 def _average_pixels(first: nn.Module) -> None:
     """Three channels show the picture at half its resolution: at least in the first batches."""
-    assert isinstance(first, Convolution) and isinstance(first.norm, nn.BatchNorm2d)
+    assert isinstance(first, Convolution)
+    assert isinstance(first.norm, nn.BatchNorm2d)
     first.convolution.weight[:3] = 0
     for channel in range(3):
         first.convolution.weight[channel, channel, 1:3, 1:3] = 0.25

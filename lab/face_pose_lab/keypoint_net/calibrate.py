@@ -39,7 +39,7 @@ _KEPT = 0.99  # of the squared errors; the others are of heads that were not rec
 
 
 def keypoint_errors(heads: MeasuredCrops) -> tuple[Tensor, Tensor]:
-    """Errors (M, 2) px of all keypoints inside the crops, and the network's covariances of them."""
+    """Errors (M, 2) px of all keypoints inside the crops, and their covariances as it says."""
     said = read_head(heads.numbers.double())
     inside = inside_crop(heads.uv_true, CROP_PX)
     cov = said.cholesky @ said.cholesky.mT

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from face_pose_ros.keypoints import semantic
 from face_pose_lab.training.shards import Shard, open_shards
+from face_pose_ros.keypoints import semantic
 
 Array = NDArray[np.float32]
 
@@ -86,16 +86,12 @@ class Examples:
     def part(self, first: int, end: int) -> Examples:
         """Those from first to before end."""
         rows = slice(first, end)
-        return Examples(
-            self._pictures, self._places[rows], self.labels[rows], self.names[rows]
-        )
+        return Examples(self._pictures, self._places[rows], self.labels[rows], self.names[rows])
 
     def without(self, names: Collection[str]) -> Examples:
         """Those whose name is not among these."""
         kept = ~np.isin(self.names, list(names))
-        return Examples(
-            self._pictures, self._places[kept], self.labels[kept], self.names[kept]
-        )
+        return Examples(self._pictures, self._places[kept], self.labels[kept], self.names[kept])
 
 
 def _named(shard: Shard) -> bool:
@@ -137,9 +133,7 @@ def photographs(folders: Sequence[Path], left_out: frozenset[str] = frozenset())
             known = ~np.isin(shard.labels['name'][chosen], list(left_out))
             shards.append(shard)
             rows.append(chosen[known])
-            labels.append(
-                Labels(*(getattr(of_chosen, f.name)[known] for f in fields(Labels)))
-            )
+            labels.append(Labels(*(getattr(of_chosen, f.name)[known] for f in fields(Labels))))
     return Examples.of(shards, rows, Labels.join(labels))
 
 

@@ -1,6 +1,6 @@
-"""Write a trained keypoint network in the forms that engines read.
+r"""Write a trained keypoint network in the forms that engines read.
 
-    python -m face_pose_lab.keypoint_net.export STATE --calibration calibration.npz \\
+    python -m face_pose_lab.keypoint_net.export STATE --calibration calibration.npz \
         --photographs FOLDER --rendered FOLDER --out FOLDER
 
 writes keypoint_network.safetensors (float16, vectors float32; batch normalisation folded in),

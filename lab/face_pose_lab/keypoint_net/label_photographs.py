@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face_pose_lab.keypoint_net.sources import SOURCES, Photograph, read_photographs
+from face_pose_lab.training.shards import Shard, shard_folder, write_manifest, write_shard
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.faces.detector import FaceDetector
 from face_pose_ros.geometry.camera import Camera
@@ -53,7 +54,6 @@ from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fusion import turn_deg
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_lab.training.shards import Shard, shard_folder, write_manifest, write_shard
 from face_pose_ros.types import Keypoints
 
 PICTURE_PX = 160
@@ -94,7 +94,7 @@ class Placed:
 
 
 def guessed_camera(width: int, height: int) -> Camera:
-    """f is 1.2 times the longer side: 45 deg."""
+    """F is 1.2 times the longer side: 45 deg."""
     f = 1.2 * max(width, height)
     K = [f, 0.0, 0.5 * (width - 1), 0.0, f, 0.5 * (height - 1), 0.0, 0.0, 1.0]
     return Camera.from_K(K, width, height)

@@ -2,9 +2,9 @@
 
     python -m face_pose_lab.keypoint_net.leaks FOLDER... --data AFLW2000 --out names.txt
 
-Both sets may come from the same source. Faces are compared upright and at one size: the correlation
-of 24 x 24 grey cells around the face's middle, as they are and mirrored, after the mean is taken
-away, and a hash of 64 signs of its lowest cosine frequencies (perceptual hash). Either one being
+Both sets may come from the same source. Faces are compared upright and at one size: the
+correlation of 24 x 24 grey cells around the face's middle, as they are and mirrored, after the mean
+is taken away, and a hash of 64 signs of its lowest cosine frequencies (perceptual hash). Either one being
 close enough makes the photograph a match; all matches are left out of training.
 """
 
@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from face_pose_lab.evaluation.aflw2000_samples import load_samples
 from face_pose_lab.keypoint_net.examples import photographs
 from face_pose_lab.keypoint_net.label_photographs import Teachers, placed_at_box
 from face_pose_lab.keypoint_net.views import Move, moved
-from face_pose_lab.evaluation.aflw2000_samples import load_samples
 from face_pose_ros.samples import load_image
 
 _SIDE = 24
@@ -67,7 +67,9 @@ def main(args: Sequence[str] | None = None) -> None:
     evaluated = []
     teachers = Teachers()
     for sample in load_samples(options.data):
-        found = teachers.label(placed_at_box(sample.name, load_image(sample.path), sample.box_xyxy))
+        found = teachers.label(
+            placed_at_box(sample.name, load_image(sample.path), sample.box_xyxy)
+        )
         if found is None:
             continue
         picture, said = found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -83,7 +82,7 @@ def distances(said: ReadHead, uv: Tensor) -> Tensor:
 def negative_log_likelihood(said: ReadHead, uv: Tensor) -> Tensor:
     """(B, K) of keypoints at uv [px], up to a constant; pseudo-Huber, so that it is robust."""
     L = said.cholesky
-    x, y = ((uv - said.uv)).unbind(-1)
+    x, y = (uv - said.uv).unbind(-1)
     a, b, d = L[..., 0, 0], L[..., 1, 0], L[..., 1, 1]
     first = x / a
     second = (y - b * first) / d

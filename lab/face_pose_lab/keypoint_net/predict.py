@@ -106,9 +106,7 @@ class HeadPredictor:
 
     def follow(self, image: Tensor, uv: Tensor, camera: Camera) -> Look:
         """Measure faces whose keypoints (N, 86, 2) px were there a moment ago."""
-        crops = crops_around_keypoints(
-            uv[:, FACE].contiguous(), *UPRIGHT, camera, CROP_PX, MARGIN
-        )
+        crops = crops_around_keypoints(uv[:, FACE].contiguous(), *UPRIGHT, camera, CROP_PX, MARGIN)
         return self._look(image, crops, camera)
 
     @torch.no_grad()

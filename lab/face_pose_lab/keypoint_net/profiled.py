@@ -28,7 +28,13 @@ from torch import Tensor
 
 from face_pose_lab.keypoint_net.examples import believed
 from face_pose_lab.synthetic.rasterizer import rasterize
-from face_pose_lab.training.shards import Shard, open_shards, shard_folder, write_manifest, write_shard
+from face_pose_lab.training.shards import (
+    Shard,
+    open_shards,
+    shard_folder,
+    write_manifest,
+    write_shard,
+)
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.pose.face_model import deformable_face, semantic_head

@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from face_pose_lab.keypoint_net.predict import Calibration, HeadPredictor, Look, load_network
 from face_pose_lab.evaluation import metrics
 from face_pose_lab.evaluation.aflw2000_samples import Sample, load_samples
-from face_pose_ros.samples import load_image
-from face_pose_ros.virtual_camera import photo_camera
+from face_pose_lab.keypoint_net.predict import Calibration, HeadPredictor, Look, load_network
 from face_pose_ros.geometry import so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.networks.keypoint_network import read_head
 from face_pose_ros.pose.face_model import semantic_head
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.samples import load_image
 from face_pose_ros.types import Faces, Keypoints
+from face_pose_ros.virtual_camera import photo_camera
 
 _BROWS_RISE = 0.12  # of the box: the face reaches further up than the 68 points
 _FIRST_MARGIN = 1.9  # side of the first crop over that of the box
@@ -69,17 +69,13 @@ def main(args: Sequence[str] | None = None) -> None:
             for name in ('uv', 'cov_uv', 'presence')
         )
     )
-    fit = PoseOptions(
-        visibility=False, independent_keypoints=calibration.independent_keypoints
-    )
+    fit = PoseOptions(visibility=False, independent_keypoints=calibration.independent_keypoints)
     poses = fit_pose(keypoints, semantic_head(), cameras[0], fit).poses
     answered = ((keypoints.presence > _SEEN) & ~poses.failed).numpy()
     labels = np.stack([s.pitch_yaw_roll_deg for s in samples])
     covariance = poses.covariance[:, 3:, 3:].numpy()
     tables = {
-        'fit': metrics.score(
-            poses.T_cam_head[:, :3, :3].numpy(), covariance, answered, labels
-        ),
+        'fit': metrics.score(poses.T_cam_head[:, :3, :3].numpy(), covariance, answered, labels),
         'rotation that the network says': metrics.score(
             rotations_said(looks).numpy(), covariance, answered, labels
         ),

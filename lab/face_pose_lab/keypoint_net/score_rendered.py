@@ -43,7 +43,9 @@ _TURNS_DEG = ((0, 15), (15, 30), (30, 60), (60, 90), (0, 60), (0, 90))
 _FIRST_MARGIN = 1.7  # side of the first crop over that of a box around all of the face
 
 
-def fit(keypoints: Keypoints, camera: Camera, calibration: Calibration, head: FaceModel) -> HeadPoses:
+def fit(
+    keypoints: Keypoints, camera: Camera, calibration: Calibration, head: FaceModel
+) -> HeadPoses:
     """As the product fits them."""
     options = PoseOptions(
         visibility=False, independent_keypoints=calibration.independent_keypoints
@@ -71,9 +73,7 @@ class MeasuredCrops:
             self.crops.size_px,
             self.crops.valid[rows],
         )
-        return MeasuredCrops(
-            self.numbers[rows], crops, self.uv_true[rows], self.T_cam_head[rows]
-        )
+        return MeasuredCrops(self.numbers[rows], crops, self.uv_true[rows], self.T_cam_head[rows])
 
     def keypoints(self, calibration: Calibration) -> Keypoints:
         """Through UNIT_CAMERA."""

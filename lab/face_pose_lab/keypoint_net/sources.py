@@ -66,7 +66,8 @@ def read_photographs(repository: Path, paths: Sequence[str]) -> Iterator[Photogr
     """Those of the paths that are there and can be decoded, in their order."""
     command = ['git', '-C', str(repository), 'cat-file', '--batch']
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as git:
-        assert git.stdin is not None and git.stdout is not None
+        assert git.stdin is not None
+        assert git.stdout is not None
         for path in paths:
             git.stdin.write(f'HEAD:{path}\n'.encode())
             git.stdin.flush()

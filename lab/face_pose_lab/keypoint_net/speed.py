@@ -1,6 +1,6 @@
 """How long one pass takes beside Face Mesh V2, interleaved in one process.
 
-    python -m face_pose_lab.keypoint_net.speed EXPORT --threads 1
+python -m face_pose_lab.keypoint_net.speed EXPORT --threads 1
 """
 
 from __future__ import annotations

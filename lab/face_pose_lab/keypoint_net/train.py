@@ -1,10 +1,10 @@
 """Train the keypoint network on rendered heads and photographs in equal parts.
 
-    python -m face_pose_lab.keypoint_net.train --out RUN --rendered FOLDER... --photographs FOLDER...
+    python -m face_pose_lab.keypoint_net.train --out RUN --rendered FOLDER --photographs FOLDER
 
 The same command goes on from RUN's newest state. The learning rate stays the same until --decay
-STEPS is given: from there it falls to nothing within so many steps, which makes the weights fit for
-use; --resume FILE branches from any state. The batch of a step depends on the seed, the step and
+STEPS is given: from there it falls to nothing within so many steps, which makes the weights fit
+for use; --resume FILE branches from any state. The batch of a step depends on the seed, the step and
 the data that are there alone. SIGTERM and SIGINT end after the current step, with a state.
 
 Several processes train together, each with batches of its own, where RANK, WORLD_SIZE, MASTER_ADDR
@@ -196,8 +196,9 @@ def validate(network: KeypointNetwork, batches: Sequence[Batch]) -> dict[str, fl
     away, angle, nees = [], [], []
     for batch in batches:
         said = read_head(network(as_input(batch.pictures)))
-        away.append(0.5 * CROP_PX * (batch.weight * distances(said, batch.uv)).sum(1)
-                    / batch.weight.sum(1))
+        away.append(
+            0.5 * CROP_PX * (batch.weight * distances(said, batch.uv)).sum(1) / batch.weight.sum(1)
+        )
         R = so3.from_columns(said.columns)
         angle.append(so3.angle_between(R.double(), batch.R_crop_head.double()).rad2deg())
         error = (batch.uv - said.uv)[..., None]
@@ -322,9 +323,7 @@ def train(
             row |= {
                 'step': step,
                 'pictures': pictures + (step - first) * options.batch * processes,
-                'per_s': round(
-                    (step - first) * options.batch * processes / (time.time() - began)
-                ),
+                'per_s': round((step - first) * options.batch * processes / (time.time() - began)),
                 'lr': learning_rate(step, options),
                 'time': time.strftime('%H:%M:%S'),
             }

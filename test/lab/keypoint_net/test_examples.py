@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
-
 from face_pose_lab.keypoint_net.examples import believed, photographs, rendered
 from face_pose_lab.keypoint_net.train import Options, learning_rate, make_batch, sources_of
 from face_pose_lab.training.shards import shard_folder, write_manifest, write_shard
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.pose.face_model import semantic_head
 
@@ -35,7 +35,7 @@ def places(T: NDArray) -> NDArray:
 def said(
     yaw_deg: float, head_yaw_deg: float | None = None, **changed: object
 ) -> dict[str, NDArray]:
-    """What the teachers say of one picture: Face Mesh of a yaw, the hourglass perhaps of another."""
+    """What the teachers say of one picture: Face Mesh of a yaw, the hourglass of another."""
     mesh, nothing = pose(yaw_deg), np.full((4, 4), np.nan)
     head = nothing if head_yaw_deg is None else pose(head_yaw_deg)
     direct = places(mesh) + 2.0
@@ -144,7 +144,8 @@ def test_batches_are_half_photographs_and_repeat(tmp_path: Path) -> None:
     one, again, other = (make_batch(sources, options, step) for step in (7, 7, 8))
     assert one.is_photograph.tolist() == [False] * 8 + [True] * 8 + [False] * 3
     assert one.present.tolist() == [True] * 16 + [False] * 3
-    assert torch.equal(one.pictures, again.pictures) and torch.equal(one.uv, again.uv)
+    assert torch.equal(one.pictures, again.pictures)
+    assert torch.equal(one.uv, again.uv)
     assert not torch.equal(one.pictures, other.pictures)
     # Where the face is in most crops: in the middle.
     middle = one.uv[:16][:, torch.from_numpy(semantic.IS_FACE)].mean(1).median(0).values

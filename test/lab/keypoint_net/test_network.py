@@ -7,8 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-
 from face_pose_lab.keypoint_net.begin import begin_with_region_pose
 from face_pose_lab.keypoint_net.losses import (
     Batch,
@@ -18,6 +16,8 @@ from face_pose_lab.keypoint_net.losses import (
     negative_log_likelihood,
     rotation_distance,
 )
+from torch import Tensor, nn
+
 from face_pose_ros.faces.region_pose import packaged_region_pose, read_keypoints
 from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints import semantic
@@ -77,7 +77,9 @@ def test_fused_is_the_same_network() -> None:
     network = lively_network()
     crops = torch.rand(4, 3, CROP_PX, CROP_PX, generator=torch.Generator().manual_seed(1))
     folded = fused(network)
-    assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in folded.modules())
+    assert not any(
+        isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in folded.modules()
+    )
     with torch.no_grad():
         expected = network(crops)
         assert expected.std() > 0.1
@@ -200,11 +202,13 @@ def test_the_worst_tenth_of_the_photographs_is_dropped() -> None:
 def test_gradients_reach_every_weight() -> None:
     network = lively_network().train()
     _, batch = true_batch()
-    terms = losses(network(batch.pictures.float() + torch.rand(4, 3, 128, 128)), batch,
-                   LossOptions())
+    terms = losses(
+        network(batch.pictures.float() + torch.rand(4, 3, 128, 128)), batch, LossOptions()
+    )
     torch.stack(list(terms.values())).sum().backward()
     for name, weight in network.named_parameters():
-        assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+        assert weight.grad is not None, name
+        assert weight.grad.abs().sum() > 0, name
 
 
 def test_begins_with_what_the_region_network_knows() -> None:

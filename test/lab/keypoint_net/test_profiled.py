@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from face_pose_lab.keypoint_net.profiled import Turner
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from face_pose_lab.keypoint_net.profiled import Turner
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.pose.face_model import semantic_head

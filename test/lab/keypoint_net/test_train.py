@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
-
 from face_pose_lab.keypoint_net.train import rank_and_processes, shared_gradients
+from torch import nn
 
 
 def _worker(rank: int, port: int, folder: str) -> None:

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from face_pose_lab.keypoint_net.views import Move, moved, upright_square
 from scipy.spatial.transform import Rotation
 
-from face_pose_lab.keypoint_net.views import Move, moved, upright_square
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.networks.keypoint_network import CROP_PX, MARGIN
 from face_pose_ros.pose.face_model import semantic_head
@@ -77,7 +77,7 @@ def test_rotation_is_that_of_a_camera_that_looks_at_the_crops_middle(move: Move)
     _, found, R = moved(dotted(uv[0]), uv, T[:3, :3], FOCAL_PX, move)
     assert np.linalg.det(R) == pytest.approx(1.0)
     # The head of that rotation, on the axis where the crop shows it, looks as the crop says: only
-    # the perspective of a shifted camera and that of a turned one differ, by the square of the shift.
+    # the perspective of a shifted camera differs from that of a turned one, by the shift's square.
     xyz = semantic_head().xyz_head.numpy() @ R.T
     expected = found[semantic.IS_FACE] - found[semantic.IS_FACE].mean(0)
     xyz_face = xyz[semantic.IS_FACE] - xyz[semantic.IS_FACE].mean(0)
