@@ -3,9 +3,9 @@
     python -m face_pose_lab.keypoint_net.leaks FOLDER... --data AFLW2000 --out names.txt
 
 Both sets may come from the same source. Faces are compared upright and at one size: the
-correlation of 24 x 24 grey cells around the face's middle, as they are and mirrored, after the mean
-is taken away, and a hash of 64 signs of its lowest cosine frequencies (perceptual hash). Either one being
-close enough makes the photograph a match; all matches are left out of training.
+correlation of 24 x 24 grey cells around the face's middle, as they are and mirrored, after the
+mean is taken away, and a hash of 64 signs of its lowest cosine frequencies (perceptual hash).
+Either one being close enough makes the photograph a match; all matches are left out of training.
 """
 
 from __future__ import annotations

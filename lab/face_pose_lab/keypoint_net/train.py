@@ -4,8 +4,8 @@
 
 The same command goes on from RUN's newest state. The learning rate stays the same until --decay
 STEPS is given: from there it falls to nothing within so many steps, which makes the weights fit
-for use; --resume FILE branches from any state. The batch of a step depends on the seed, the step and
-the data that are there alone. SIGTERM and SIGINT end after the current step, with a state.
+for use; --resume FILE branches from any state. The batch of a step depends on the seed, the step
+and the data that are there alone. SIGTERM and SIGINT end after the current step, with a state.
 
 Several processes train together, each with batches of its own, where RANK, WORLD_SIZE, MASTER_ADDR
 and MASTER_PORT say so, as torchrun sets them; the first one writes.
