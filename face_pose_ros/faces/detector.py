@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from face_pose_ros.faces.nms import merge_proposals
 from face_pose_ros.faces.resize import resize
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.options import DetectorOptions
 from face_pose_ros.results import Faces
 
 SMALLEST_FACE_INPUT_PX = 16.0  # face height that the network needs
@@ -31,45 +31,9 @@ LEVEL_RATIO = 4.0  # below LARGEST / SMALLEST, so neighbouring levels overlap
 CONTAINED = 0.7
 MIN_IMAGE_PX = 64
 
-# single_shot: also poses, and faces too small for keypoints; see faces/single_shot_detector.py.
-DETECTORS = ('blazeface', 'single_shot')
-
 Pictures = NDArray[np.float32]  # (N, 3, H, W)
 # Pictures in [-1, 1] -> logits (N, C), regressions (N, C, 16)
 Network = Callable[[Pictures], Sequence[NDArray[np.float32]]]
-
-
-@dataclass(frozen=True)
-class DetectorOptions:
-    """What to look for.
-
-    Face height is measured from the chin to the hairline (Face Mesh points 152 and 10), which is
-    also the height of the boxes found.
-    """
-
-    score_threshold: float = 0.5  # in (0, 1); lower finds more faces and more of what is none
-    min_face_px: float = 40.0  # smallest face height looked for, in image px, at least 16
-    network: str = 'blazeface'  # one of DETECTORS
-    # Longer side of the finest picture given to the network: bounds the time. It also bounds the
-    # smallest face: in an image of W px, 16 * W / max_input_px px.
-    max_input_px: int = 512
-    nms_iou: float = 0.3  # in (0, 1); proposals that overlap more are the same face
-
-    def __post_init__(self) -> None:
-        if self.network not in DETECTORS:
-            raise ValueError(f"detector '{self.network}' is not one of {', '.join(DETECTORS)}")
-        if not 0 < self.score_threshold < 1:
-            raise ValueError(f'score_threshold must be in (0, 1), got {self.score_threshold}')
-        if not self.min_face_px >= SMALLEST_FACE_INPUT_PX:
-            raise ValueError(
-                f'min_face_px must be at least {SMALLEST_FACE_INPUT_PX}, got {self.min_face_px}'
-            )
-        if not self.max_input_px >= MIN_IMAGE_PX:
-            raise ValueError(
-                f'max_input_px must be at least {MIN_IMAGE_PX}, got {self.max_input_px}'
-            )
-        if not 0 < self.nms_iou < 1:
-            raise ValueError(f'nms_iou must be in (0, 1), got {self.nms_iou}')
 
 
 class Level(NamedTuple):

@@ -8,12 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.faces.detector import (
-    SMALLEST_FACE_INPUT_PX,
-    DetectorOptions,
-    check_image,
-    sigmoid,
-)
+from face_pose_ros.faces.detector import SMALLEST_FACE_INPUT_PX, check_image, sigmoid
 from face_pose_ros.faces.head_uncertainty import HeadUncertainty
 from face_pose_ros.faces.region_pose import PROPOSED_FROM, pose_proposals
 from face_pose_ros.faces.region_pose import Network as RegionNetwork
@@ -26,6 +21,7 @@ from face_pose_ros.faces.single_shot import (
 )
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.options import DetectorOptions
 from face_pose_ros.results import CoarsePoses, Faces
 
 _SMALLER = 0.8

@@ -14,13 +14,13 @@ from face_pose_ros.keypoints.semantic_predictor import FACE_MESH_INDEX, Semantic
 from face_pose_ros.keypoints.semantic_predictor import POINTS as HEAD_POINTS
 from face_pose_ros.results import Faces, Keypoints, Readings
 
-# auto: both networks measure a new face; a tracked one is measured by those that are good at its
-# yaw relative to the line of sight.
-KEYPOINT_NETWORKS = ('face_mesh', 'hourglass', 'auto')
-
 
 class KeypointReader:
-    """Runs Face Mesh, the hourglass, or for each face those that are good at it."""
+    """Runs Face Mesh, the hourglass, or both.
+
+    Of both, a new face is measured by each, a tracked one by those that are good at its yaw
+    relative to the line of sight.
+    """
 
     def __init__(self, mesh: KeypointPredictor | None, head: SemanticPredictor | None) -> None:
         """Take one of the predictors, or both to choose from."""
