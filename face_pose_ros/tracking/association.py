@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from face_pose_ros.tracking import linalg, se3
-from face_pose_ros.tracking.se3 import Array
+from face_pose_ros.geometry import linalg, rotations
+
+Array = NDArray[np.float64]
 
 # What a prediction is trusted to at best, for heads do jerk and fits do slip.
 _FLOOR_M = 0.05
@@ -43,7 +45,7 @@ def associate(
     count, known = T_measured.shape[:2]
     if count == 0 or known == 0:
         return {}
-    y = se3.difference(np.broadcast_to(T_known, T_measured.shape), T_measured)
+    y = rotations.difference(np.broadcast_to(T_known, T_measured.shape), T_measured)
     floor = np.repeat([_FLOOR_M, _FLOOR_RAD], 3) ** 2
     S = covariance[:, None] + covariance_known + np.diag(floor)
     distance_sq = (y * linalg.solve(S, y[..., None])[..., 0]).sum(-1)
