@@ -90,7 +90,10 @@ def with_values(options: Options, values: Mapping[str, Any], prefix: str = '') -
             changes[item.name] = values[name]
         elif is_dataclass(value):
             changes[item.name] = with_values(value, values, f'{name}.')
-    return replace(options, **changes)  # type: ignore[type-var]
+    try:
+        return replace(options, **changes)  # type: ignore[type-var]
+    except ValueError as error:
+        raise ValueError(f'{prefix}{error}') from error
 
 
 @dataclass(frozen=True)
