@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from face_pose_ros.tracking import linalg
+from face_pose_ros.geometry import linalg
 
 
 @pytest.mark.parametrize('shape', [(3, 3), (18, 18), (4, 2, 6, 6)])
