@@ -15,11 +15,11 @@ from torch import Tensor
 
 from face_pose_ros.engines.cuda import GraphedNetwork
 from face_pose_ros.engines.half import HalfPrecision
-from face_pose_ros.faces.blazeface import blazeface_full_range
-from face_pose_ros.faces.region_pose import packaged_region_pose
-from face_pose_ros.faces.single_shot import packaged_single_shot
-from face_pose_ros.keypoints.face_mesh import FaceMeshPoints, face_mesh_v2
-from face_pose_ros.keypoints.hourglass import packaged_hourglass
+from face_pose_ros.networks.blazeface import blazeface_full_range
+from face_pose_ros.networks.face_mesh import FaceMeshPoints, face_mesh_v2
+from face_pose_ros.networks.hourglass import packaged_hourglass
+from face_pose_ros.networks.region_pose import packaged_region_pose
+from face_pose_ros.networks.single_shot import packaged_single_shot
 
 # How networks run. auto: CUDA graphs in half precision, or OpenVINO on a CPU if it is installed,
 # else torch.

@@ -21,11 +21,13 @@ from openvino.frontend import FrontEndManager
 from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
-from face_pose_ros.faces.blazeface import BlazeFaceFullRange
-from face_pose_ros.faces.region_pose import REGION_PX, MirrorAveraged
-from face_pose_ros.faces.single_shot import SingleShot
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, FaceMeshPoints, FaceMeshV2
-from face_pose_ros.keypoints.hourglass import PackagedHourglass
+from face_pose_ros.faces.region_pose import REGION_PX
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
+from face_pose_ros.networks.blazeface import BlazeFaceFullRange
+from face_pose_ros.networks.face_mesh import FaceMeshPoints, FaceMeshV2
+from face_pose_ros.networks.hourglass import PackagedHourglass
+from face_pose_ros.networks.region_pose import MirrorAveraged
+from face_pose_ros.networks.single_shot import SingleShot
 
 Outputs = TypeVar('Outputs')
 

@@ -8,7 +8,7 @@ from face_pose_ros import FacePoseEstimator
 from face_pose_ros.engines.half import HalfPrecision
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.geometry import so3
-from face_pose_ros.keypoints.face_mesh import FaceMeshPoints
+from face_pose_ros.networks.face_mesh import FaceMeshPoints
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,7 @@ pytest.importorskip('openvino', reason='OpenVINO is not installed')
 
 from face_pose_ros.engines import openvino
 from face_pose_ros.engines.openvino import cache_folder, cache_key, openvino_blazeface
-from face_pose_ros.faces.blazeface import blazeface_full_range
+from face_pose_ros.networks.blazeface import blazeface_full_range
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from face_pose_ros import FacePoseEstimator
 from face_pose_ros.engines import shared as shared_module
 from face_pose_ros.engines.networks import Networks, SingleShotNetworks
 from face_pose_ros.engines.shared import SharedNetworks
-from face_pose_ros.keypoints.face_mesh import FaceMeshPoints
+from face_pose_ros.networks.face_mesh import FaceMeshPoints
 
 DEVICE = torch.device('cpu')
 

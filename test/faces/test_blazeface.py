@@ -6,7 +6,8 @@ import pytest
 import torch
 from helpers.published_models import published_model, run_litert
 
-from face_pose_ros.faces.blazeface import blazeface_full_range, decode_proposals
+from face_pose_ros.faces.blazeface import decode_proposals
+from face_pose_ros.networks.blazeface import blazeface_full_range
 from face_pose_ros.samples import load_portraits
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from helpers.photographs import fill, load_sample, paste_portrait
 
-from face_pose_ros.faces.blazeface import blazeface_full_range
 from face_pose_ros.faces.detector import DetectorOptions, FaceDetector, level_sizes
+from face_pose_ros.networks.blazeface import blazeface_full_range
 from face_pose_ros.samples import load_image, load_portraits
 
 GROUP_PHOTOGRAPH = Path(__file__).resolve().parents[3] / 'shared' / 'eval' / 'group' / 'six.jpg'

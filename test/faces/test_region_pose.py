@@ -13,11 +13,7 @@ from face_pose_ros.faces.region_pose import (
     MOST_REGIONS,
     REGION_PX,
     REGION_SCALE,
-    MirrorAveraged,
-    RegionPose,
-    RegionPoseOptions,
     look_again,
-    of_mirrored,
     poses_of_regions,
     read_keypoints,
     read_regions,
@@ -33,6 +29,12 @@ from face_pose_ros.faces.single_shot import (
 )
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.keypoints.crop import render_crops
+from face_pose_ros.networks.region_pose import (
+    MirrorAveraged,
+    RegionPose,
+    RegionPoseOptions,
+    of_mirrored,
+)
 
 TINY = RegionPoseOptions((8, 8, 8, 8), (1, 1, 1, 1), 16)
 

@@ -11,8 +11,6 @@ from face_pose_ros.faces.single_shot import (
     HEAD_SIZE_M,
     STRIDES,
     CellPoses,
-    SingleShot,
-    SingleShotOptions,
     boxes_of_poses,
     cell_centres,
     cell_poses,
@@ -22,6 +20,7 @@ from face_pose_ros.faces.single_shot import (
     stride_of_size,
 )
 from face_pose_ros.geometry import se3, so3
+from face_pose_ros.networks.single_shot import SingleShot, SingleShotOptions
 from face_pose_ros.pose.face_model import canonical_face
 
 TINY = SingleShotOptions((8, 8, 16, 16, 16), blocks=1, neck_channels=8, head_blocks=1)

@@ -8,15 +8,8 @@ from helpers.scene import R_CAM_FRONTAL
 
 from face_pose_ros.faces.detector import DetectorOptions
 from face_pose_ros.faces.head_uncertainty import HeadUncertainty
-from face_pose_ros.faces.region_pose import RegionPose, regions_of_poses
-from face_pose_ros.faces.single_shot import (
-    FRONTAL_COLUMNS,
-    HEAD_CENTRE,
-    STRIDES,
-    SingleShot,
-    SingleShotOptions,
-    cells_of_poses,
-)
+from face_pose_ros.faces.region_pose import regions_of_poses
+from face_pose_ros.faces.single_shot import FRONTAL_COLUMNS, HEAD_CENTRE, STRIDES, cells_of_poses
 from face_pose_ros.faces.single_shot_detector import (
     SingleShotDetector,
     input_size,
@@ -30,6 +23,8 @@ from face_pose_ros.faces.single_shot_levels import (
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.crop import crops_around_boxes
+from face_pose_ros.networks.region_pose import RegionPose
+from face_pose_ros.networks.single_shot import SingleShot, SingleShotOptions
 from face_pose_ros.pose.face_model import canonical_face
 
 FACE = canonical_face().xyz_head

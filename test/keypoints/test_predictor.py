@@ -10,9 +10,10 @@ from helpers.portraits import portrait_view
 
 from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints.crop import crops_around_boxes
-from face_pose_ros.keypoints.face_mesh import FaceMeshPoints, face_mesh_v2, mirror_partners
+from face_pose_ros.keypoints.face_mesh import mirror_partners
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.keypoints.uncertainty import apparent_turn, keypoint_uncertainty
+from face_pose_ros.networks.face_mesh import FaceMeshPoints, face_mesh_v2
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.types import Faces
 

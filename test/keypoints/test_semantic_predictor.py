@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.heatmaps import CropKeypoints
 from face_pose_ros.keypoints.hourglass import KeypointCalibration
+from face_pose_ros.keypoints.regression import CropKeypoints
 from face_pose_ros.keypoints.semantic_predictor import (
     FACE_MESH_INDEX,
     IS_FACE,

@@ -29,10 +29,11 @@ from face_pose_lab.evaluation.aflw2000_samples import Sample, load_samples
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.export_file import ExportFile
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.face_mesh import face_mesh_v2
-from face_pose_ros.keypoints.hourglass import packaged_calibration, packaged_hourglass
+from face_pose_ros.keypoints.hourglass import packaged_calibration
 from face_pose_ros.keypoints.predictor import KeypointPredictor, unmeasured
 from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor, packaged_predictor
+from face_pose_ros.networks.face_mesh import face_mesh_v2
+from face_pose_ros.networks.hourglass import packaged_hourglass
 from face_pose_ros.pose.face_model import (
     FaceModel,
     canonical_face,

@@ -39,8 +39,8 @@ from face_pose_lab.synthetic.sampling import (
 from face_pose_lab.synthetic.scene import Head, HeadRenderer
 from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.face_mesh import face_mesh_v2
 from face_pose_ros.keypoints.predictor import KeypointPredictor
+from face_pose_ros.networks.face_mesh import face_mesh_v2
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.types import Faces, Keypoints

@@ -13,14 +13,13 @@ It says what a cell of the first network says, a score and a pose, and how sure 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from face_pose_lab.torch_faces.box_camera import upright_rotation
 from face_pose_lab.torch_faces.nms import nms
@@ -31,16 +30,13 @@ from face_pose_lab.torch_faces.single_shot import (
     SAME_HEAD_IOU,
     CellPoses,
     PosedFaces,
-    Residual,
     cells_of_poses,
     head_boxes,
     poses_in_camera,
-    strided,
 )
 from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.crop import FaceCrops, render_crops
-from face_pose_ros.weights import with_packaged_weights
 
 REGION_PX = 64
 REGION_SCALE = 1.5  # side of a region over the apparent size of the head
@@ -51,94 +47,6 @@ _MAX_LOG_SIGMA = 4.0
 _SIGMA = 0.1
 _CENTRED_FROM = -1.4  # logit, as trained, of what is worth another region around it: 0.2
 MOST_REGIONS = 64  # of one image, whatever it shows
-
-
-@dataclass(frozen=True)
-class RegionPoseOptions:
-    """Sizes of the network."""
-
-    channels: Sequence[int] = (32, 64, 112, 176)  # at strides 2, 4, 8, 16
-    blocks: Sequence[int] = (1, 1, 2, 1)  # residual blocks at each
-    hidden: int = 256  # width of the layer that sees all cells at once
-    # Semantic keypoints to learn beside the pose, for where a head's parts are says how it is
-    # turned. The detector does not read them.
-    keypoints: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ('channels', 'blocks'):
-            values = getattr(self, name)
-            if len(values) != 4 or min(values) < 1:
-                raise ValueError(f'{name} must be 4 positive numbers, got {values}')
-        if self.hidden < 1:
-            raise ValueError(f'hidden must be at least 1, got {self.hidden}')
-        if self.keypoints < 0:
-            raise ValueError(f'keypoints must not be negative, got {self.keypoints}')
-
-
-PACKAGED = RegionPoseOptions(keypoints=86)
-
-
-class RegionPose(nn.Module):
-    """Pictures of regions -> numbers that `read_regions` reads."""
-
-    def __init__(self, options: RegionPoseOptions | None = None) -> None:
-        super().__init__()
-        self.options = options = options or RegionPoseOptions()
-        widths = (3, *options.channels)
-        layers: list[nn.Module] = []
-        for i, ((a, b), blocks) in enumerate(zip(pairwise(widths), options.blocks, strict=True)):
-            # Even windows are centred on the cells of the next grid.
-            layers += strided(a, b, 6 if i == 0 else 4)
-            layers += [Residual(b) for _ in range(blocks)]
-        self.features = nn.Sequential(*layers)
-        cells = (REGION_PX // 2 ** len(options.channels)) ** 2
-        self.all_cells = nn.Sequential(
-            nn.Linear(cells * widths[-1], options.hidden, bias=False),
-            nn.BatchNorm1d(options.hidden),
-            nn.ReLU(),
-        )
-        self.last = nn.Linear(options.hidden, _NUMBERS)
-        nn.init.normal_(self.last.weight, std=0.01)
-        nn.init.zeros_(self.last.bias)
-        self.keypoints = (
-            nn.Linear(options.hidden, 2 * options.keypoints) if options.keypoints else None
-        )
-
-    def forward(self, regions: Tensor) -> Tensor:
-        """Look at regions.
-
-        Args:
-            regions: (N, 3, REGION_PX, REGION_PX) float RGB in [0, 1].
-
-        Returns:
-            (N, 16 + 2 K), see `read_regions` and `read_keypoints`.
-
-        Raises:
-            ValueError: The shape is not as above.
-        """
-        if regions.ndim != 4 or regions.shape[1:] != (3, REGION_PX, REGION_PX):
-            raise ValueError(
-                f'expected regions of shape (N, 3, {REGION_PX}, {REGION_PX}), '
-                f'got {tuple(regions.shape)}'
-            )
-        hidden = self.all_cells(self.features(4 * regions - 2).flatten(1))
-        with torch.autocast(regions.device.type, enabled=False):
-            layers = (self.last, self.keypoints) if self.keypoints else (self.last,)
-            return torch.cat([layer(hidden.float()) for layer in layers], 1)
-
-
-class MirrorAveraged(nn.Module):
-    """Regions -> the mean (N, 16) of what the network says of them and of their mirror images."""
-
-    def __init__(self, network: RegionPose) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, regions: Tensor) -> Tensor:
-        """Of regions as `RegionPose` takes them, for `read_regions`."""
-        numbers = self.network(torch.cat([regions, regions.flip(-1)]))[:, :_NUMBERS]
-        own, mirrored = numbers.chunk(2)
-        return 0.5 * (own + of_mirrored(mirrored))
 
 
 class ReadRegions(NamedTuple):
@@ -171,14 +79,6 @@ def read_keypoints(numbers: Tensor) -> Tensor:
     """Pixels (N, K, 2) of the keypoints in the regions, of numbers (N, 16 + 2 K)."""
     places = numbers[:, _NUMBERS:].unflatten(1, (-1, 2))
     return 0.5 * (REGION_PX - 1) + 0.5 * REGION_PX * places
-
-
-def of_mirrored(numbers: Tensor) -> Tensor:
-    """What numbers (N, 16) of mirrored regions say of the regions."""
-    # Not by constants: a CUDA graph can't take them from the CPU. The camera's x and the head's y
-    # change sign: of the second column all but the camera's x.
-    score, u, same, x, columns, other, sigma = numbers.split([1, 1, 2, 1, 3, 2, 6], 1)
-    return torch.cat([score, -u, same, -x, columns, -other, sigma], 1)
 
 
 def regions_of_poses(T_cam_head: Tensor, size_px: int = REGION_PX) -> FaceCrops:
@@ -283,12 +183,3 @@ def _each_once(heads: SeenAgain, camera: Camera) -> Tensor:
     inside = ((in_image.uv > -0.5) & (in_image.uv < end)).all(-1)
     usable = (visible & inside & T.isfinite().all(-1).all(-1)).nonzero()[:, 0]
     return usable[nms(head_boxes(in_image)[usable], heads.logits[usable], SAME_HEAD_IOU)]
-
-
-def packaged_region_pose(device: torch.device | str = 'cpu') -> MirrorAveraged:
-    """Build the network with the packaged weights, for inference only.
-
-    Raises:
-        WeightsError: the weights file is missing or damaged.
-    """
-    return MirrorAveraged(with_packaged_weights(RegionPose(PACKAGED), 'region_pose', device))

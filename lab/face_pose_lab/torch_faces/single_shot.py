@@ -21,19 +21,15 @@ What differs from the paper, and why:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from face_pose_lab.torch_faces.box_camera import box_rotation, pixels_per_radian
 from face_pose_lab.torch_faces.nms import nms
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.weights import with_packaged_weights
 
 HEAD_SIZE_M = 0.24  # the mean head's height: the apparent size is in this unit
 # Middle of the head in the head frame [m]: near it from wherever a head is seen.
@@ -42,30 +38,11 @@ HEAD_CENTRE = (-0.07, 0.0, -0.01)
 # is turned wrongly lie apart.
 SAME_HEAD_IOU = 0.4
 _MAX_PROPOSALS = 400  # the best ones, before suppression
-_NUMBERS = 10  # score, u, v, log size, two columns of the rotation
 
 # R_box_head of a face that looks into the camera: an untrained network's answer.
 FRONTAL_COLUMNS = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
 
 
-@dataclass(frozen=True)
-class SingleShotOptions:
-    """Sizes of the network; the defaults fit a CPU."""
-
-    channels: Sequence[int] = (24, 48, 96, 160, 192)  # backbone: strides 2, 4, 8, 16, 32
-    blocks: int = 2  # residual blocks at strides 8, 16 and 32
-    neck_channels: int = 64
-    head_blocks: int = 2  # 3x3 convolutions of the head that all strides share
-
-    def __post_init__(self) -> None:
-        if len(self.channels) != 5 or min(self.channels) < 1:
-            raise ValueError(f'channels must be 5 positive numbers, got {self.channels}')
-        for name in ('blocks', 'neck_channels', 'head_blocks'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-
-
-PACKAGED = SingleShotOptions((16, 32, 64, 96, 128), blocks=1, neck_channels=48, head_blocks=2)
 STRIDES = (8, 16, 32)  # px
 SIZE_MULTIPLE = 32  # of both sides of the picture [px]
 # A stride looks for heads of 2 to 5 of its cells; the last one for all that are larger.
@@ -79,85 +56,6 @@ class CellPoses(NamedTuple):
     uv: Tensor  # (M, 2) px, middle of the head
     log_size: Tensor  # (M,) logarithm of the head's apparent size [px]
     columns: Tensor  # (M, 6) first two columns of R_box_head, before they are made orthonormal
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*_conv(channels, channels), *_conv(channels, channels)[:2])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape (N, channels, H, W)."""
-        return F.relu(x + self.body(x))
-
-
-class SingleShot(nn.Module):
-    """A picture -> a pose of every cell of three grids."""
-
-    def __init__(self, options: SingleShotOptions | None = None) -> None:
-        super().__init__()
-        self.options = options = options or SingleShotOptions()
-        c, neck = options.channels, options.neck_channels
-        # Even windows are centred on the cells of the next grid.
-        self.stem = nn.Sequential(*strided(3, c[0], 6), *strided(c[0], c[1], 4))
-        self.stages = nn.ModuleList(
-            nn.Sequential(*strided(a, b, 4), *[Residual(b) for _ in range(options.blocks)])
-            for a, b in pairwise(c[1:])
-        )
-        self.lateral = nn.ModuleList(nn.Conv2d(b, neck, 1) for b in c[2:])
-        self.smooth = nn.ModuleList(nn.Sequential(*_conv(neck, neck)) for _ in STRIDES)
-        self.tower = nn.Sequential(
-            *[layer for _ in range(options.head_blocks) for layer in _conv(neck, neck)]
-        )
-        self.head = nn.Conv2d(neck, _NUMBERS, 3, padding=1)
-        nn.init.normal_(self.head.weight, std=0.01)
-        assert self.head.bias is not None
-        with torch.no_grad():
-            # A rare class: start with a score of about 0.01 (Lin et al., "Focal Loss", 2017).
-            self.head.bias.copy_(torch.tensor([-4.6, 0, 0, 1.2, *FRONTAL_COLUMNS]))
-
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Look at whole pictures.
-
-        Args:
-            pictures: (N, 3, H, W) float RGB in [0, 1], H and W multiples of SIZE_MULTIPLE.
-
-        Returns:
-            For each of STRIDES (N, 10, H / stride, W / stride); see `cell_poses`.
-
-        Raises:
-            ValueError: the shape is not as above.
-        """
-        if pictures.ndim != 4 or any(side % SIZE_MULTIPLE for side in pictures.shape[2:]):
-            raise ValueError(
-                f'expected pictures of shape (N, 3, H, W), H and W multiples of {SIZE_MULTIPLE}, '
-                f'got {tuple(pictures.shape)}'
-            )
-        x = self.stem(4 * pictures - 2)
-        grids = []
-        for stage in self.stages:
-            x = stage(x)
-            grids.append(x)
-        merged: Tensor | None = None
-        outputs = []
-        for grid, lateral, smooth in zip(
-            reversed(grids), reversed(self.lateral), reversed(self.smooth), strict=True
-        ):
-            side = lateral(grid)
-            merged = side if merged is None else side + F.interpolate(merged, scale_factor=2)
-            outputs.append(self.head(self.tower(smooth(merged))))
-        return tuple(outputs[::-1])
-
-
-def packaged_single_shot(device: torch.device | str = 'cpu') -> SingleShot:
-    """Build the network with the packaged weights, for inference only.
-
-    Raises:
-        WeightsError: the weights file is missing or damaged.
-    """
-    return with_packaged_weights(SingleShot(PACKAGED), 'single_shot', device)
 
 
 def cell_poses(outputs: Sequence[Tensor]) -> CellPoses:
@@ -261,14 +159,3 @@ def stride_of_size(size_px: Tensor) -> Tensor:
     """Index among STRIDES of the grid that answers for heads of these sizes [px]."""
     limits = size_px.new_tensor(_SIZE_LIMITS_PX[1:-1])
     return torch.bucketize(size_px.contiguous(), limits)
-
-
-def _conv(c_in: int, c_out: int) -> list[nn.Module]:
-    conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
-    return [conv, nn.BatchNorm2d(c_out), nn.ReLU()]
-
-
-def strided(c_in: int, c_out: int, kernel: int) -> list[nn.Module]:
-    """A convolution of stride 2; even kernels are centred on the cells of the next grid."""
-    conv = nn.Conv2d(c_in, c_out, kernel, 2, kernel // 2 - 1, bias=False)
-    return [conv, nn.BatchNorm2d(c_out), nn.ReLU()]

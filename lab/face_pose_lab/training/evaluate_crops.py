@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from face_pose_lab.torch_keypoints.heatmaps import CropKeypoints, decode_heatmaps
+from face_pose_lab.torch_keypoints.hourglass import positive_heatmaps
+from face_pose_lab.torch_keypoints.regression import read_regression
 from face_pose_lab.training.augment import resized_crops
 from face_pose_lab.training.batches import CropBatch
 from face_pose_lab.training.config import TrainConfig
@@ -18,9 +21,8 @@ from face_pose_lab.training.losses import (
 )
 from face_pose_lab.training.view_angle import yaw_deg
 from face_pose_ros.geometry import so3
-from face_pose_ros.keypoints.heatmaps import CropKeypoints, decode_heatmaps
-from face_pose_ros.keypoints.hourglass import StackedHourglass, positive_heatmaps, regressing
-from face_pose_ros.keypoints.regression import mirror_averaged, read_regression
+from face_pose_ros.networks.hourglass import StackedHourglass, regressing
+from face_pose_ros.networks.regressor import mirror_averaged
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 

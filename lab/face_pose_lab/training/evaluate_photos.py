@@ -14,11 +14,12 @@ from torch import Tensor
 from face_pose_lab.evaluation import metrics
 from face_pose_lab.evaluation.aflw2000 import measured_heads
 from face_pose_lab.evaluation.aflw2000_samples import Sample
+from face_pose_lab.torch_keypoints.heatmaps import CropKeypoints
 from face_pose_lab.training.evaluate_crops import predict_crops
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.heatmaps import CropKeypoints
-from face_pose_ros.keypoints.hourglass import KeypointCalibration, StackedHourglass
+from face_pose_ros.keypoints.hourglass import KeypointCalibration
 from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
+from face_pose_ros.networks.hourglass import StackedHourglass
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.samples import load_image

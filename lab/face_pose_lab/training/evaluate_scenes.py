@@ -10,18 +10,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from face_pose_lab.training.scenes import SceneBatch, moved_scenes
-from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
-from face_pose_ros.faces.head_uncertainty import normalised_errors
-from face_pose_ros.faces.nms import box_overlaps
-from face_pose_ros.faces.region_pose import PROPOSED_FROM, SeenAgain, look_again
-from face_pose_ros.faces.single_shot import (
+from face_pose_lab.torch_faces.region_pose import PROPOSED_FROM, SeenAgain, look_again
+from face_pose_lab.torch_faces.single_shot import (
     CellPoses,
     PosedFaces,
     cells_of_poses,
     decode_faces,
     head_boxes,
 )
+from face_pose_lab.training.scenes import SceneBatch, moved_scenes
+from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
+from face_pose_ros.faces.head_uncertainty import normalised_errors
+from face_pose_ros.faces.nms import box_overlaps
 from face_pose_ros.faces.single_shot_levels import cells_of_picture
 from face_pose_ros.geometry.camera import Camera
 

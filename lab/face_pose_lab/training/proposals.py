@@ -22,6 +22,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.torch_faces.region_pose import regions_of_poses
+from face_pose_lab.torch_faces.single_shot import (
+    CellPoses,
+    cells_of_poses,
+    decode_faces,
+    head_boxes,
+)
 from face_pose_lab.training.batches import complete_shards
 from face_pose_lab.training.export import commit_of_code
 from face_pose_lab.training.head_shape import face_points
@@ -35,19 +42,12 @@ from face_pose_lab.training.shards import (
 )
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
 from face_pose_ros.faces.nms import box_overlaps
-from face_pose_ros.faces.region_pose import regions_of_poses
-from face_pose_ros.faces.single_shot import (
-    CellPoses,
-    cells_of_poses,
-    decode_faces,
-    head_boxes,
-    packaged_single_shot,
-)
 from face_pose_ros.faces.single_shot_levels import cells_of_picture
 from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.crop import render_crops
+from face_pose_ros.networks.single_shot import packaged_single_shot
 from face_pose_ros.weights import SHA256
 
 CROP_PX = 128

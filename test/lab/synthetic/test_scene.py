@@ -16,8 +16,8 @@ from face_pose_lab.synthetic.shading import Light
 from helpers.facekit import load_facekit
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.face_mesh import face_mesh_v2
 from face_pose_ros.keypoints.predictor import KeypointPredictor
+from face_pose_ros.networks.face_mesh import face_mesh_v2
 from face_pose_ros.types import Faces
 
 # Multi-PIE landmark and Face Mesh keypoint of the same place: corners of eyes and mouth.

@@ -6,6 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from face_pose_lab.torch_faces.region_pose import (
+    REGION_PX,
+    poses_of_regions,
+    read_regions,
+    region_cameras,
+    regions_of_poses,
+)
+from face_pose_lab.torch_faces.single_shot import CellPoses, PosedFaces, cells_of_poses
 from face_pose_lab.training import evaluate, proposals
 from face_pose_lab.training.batches import CropSource
 from face_pose_lab.training.config import config_from_dict, config_to_dict
@@ -18,14 +26,6 @@ from lab.training.blobs import COLOURS, MIRROR, POINTS, BlobHeads, BlobScenes, b
 from lab.training.test_evaluate import OracleSingleShot
 from lab.training.test_train import make_config, parameters
 
-from face_pose_ros.faces.region_pose import (
-    REGION_PX,
-    poses_of_regions,
-    read_regions,
-    region_cameras,
-    regions_of_poses,
-)
-from face_pose_ros.faces.single_shot import CellPoses, PosedFaces, cells_of_poses
 from face_pose_ros.geometry import se3
 from face_pose_ros.keypoints import semantic
 

@@ -34,7 +34,8 @@ from face_pose_lab.training.heads.mesh import Floats, Material, Part, Person, To
 from face_pose_lab.training.heads.renderer import Loaded, Renderer
 from face_pose_lab.training.heads.staging import Lens, Light, Pose
 from face_pose_lab.training.heads.surface import SurfacePoints, nearest_points
-from face_pose_ros.keypoints.face_mesh import FaceMeshV2, face_mesh_v2, mirror_partners
+from face_pose_ros.keypoints.face_mesh import mirror_partners
+from face_pose_ros.networks.face_mesh import FaceMeshV2, face_mesh_v2
 from face_pose_ros.pose.face_model import deformable_face
 
 Array = NDArray[np.float64]

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from face_pose_ros.keypoints.heatmaps import (
+from face_pose_lab.torch_keypoints.heatmaps import (
     TARGET_SIGMA,
     decode_heatmaps,
     render_heatmaps,

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from face_pose_lab.torch_keypoints.heatmaps import decode_heatmaps, render_heatmaps
+from face_pose_lab.torch_keypoints.regression import read_regression
 from helpers.scene import R_CAM_FRONTAL
 
-from face_pose_ros.keypoints.heatmaps import decode_heatmaps, render_heatmaps
-from face_pose_ros.keypoints.regression import KeypointRegressor, of_mirrored, read_regression
+from face_pose_ros.networks.regressor import KeypointRegressor, of_mirrored
 
 SIDE = 128
 
