@@ -2,6 +2,7 @@
 
 import zlib
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,3 +17,9 @@ def _two_threads():
 def generator(request):
     """Random numbers that depend on the test's name alone, so that order changes nothing."""
     return torch.Generator().manual_seed(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def rng(request):
+    """The same for numpy."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))

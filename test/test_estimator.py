@@ -325,7 +325,7 @@ from face_pose_ros.tracking import linalg, se3
 estimator = FacePoseEstimator('cpu')
 estimator.warm_up()
 functions = faces.normalise, keypoints._aim, keypoints._sample, linalg._solve
-functions = *functions, se3._logs
+functions = *functions, rotations._logs
 print([len(function.signatures) for function in functions], estimator.tracker.ids)
 """
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)

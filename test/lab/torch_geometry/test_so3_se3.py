@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-
-from face_pose_ros.geometry import se3, so3
+from face_pose_lab.torch_geometry import se3, so3
 
 BATCHES = [(), (1,), (3, 1, 2)]
 

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
+from face_pose_lab.torch_geometry.warp import cell_nodes, interpolate_nodes
 from helpers.cameras import HEIGHT, WIDTH, make_camera
-
-from face_pose_ros.geometry.warp import cell_nodes, interpolate_nodes
 
 
 def pixel_centres(height: int, width: int, samples: int = 1) -> torch.Tensor:

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from face_pose_ros.geometry.robust import KERNELS, efficiency
+from face_pose_lab.torch_geometry.robust import KERNELS, efficiency
 
 
 @pytest.mark.parametrize('name', KERNELS)
