@@ -303,10 +303,12 @@ def _tilt(tau_x: float, tau_y: float) -> NDArray[np.float64]:
 
 
 def _smallest_positive_root(polynomial: Polynomial) -> float:
-    roots = polynomial.trim().roots() if polynomial.degree() else np.empty(0)
-    real = roots[np.isclose(roots.imag, 0, atol=1e-9)].real
-    positive = real[real > 0]
-    return float(positive.min()) if positive.size else math.inf
+    """Of a polynomial that is 1 at 0."""
+    # Read backwards it has the reciprocal roots, and no small number to divide by.
+    roots = np.roots(polynomial.coef)
+    real = roots[np.abs(roots.imag) <= 1e-9 * np.abs(roots)].real
+    largest = real.max(initial=0)
+    return 1 / float(largest) if largest > 0 else math.inf
 
 
 def _polynomial_range(dist: NDArray[np.float64]) -> float:
