@@ -12,7 +12,7 @@ from helpers.portraits import portrait_view
 from face_pose_ros import EstimatorOptions, FacePoseEstimator
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.faces.detector import DetectorOptions
-from face_pose_ros.types import CoarsePoses, Faces
+from face_pose_ros.results import CoarsePoses, Faces
 from face_pose_ros.virtual_camera import photo_camera
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +40,8 @@ _LOST = 0.02
 _UPRIGHT = Upright(*map(np.array, (*EYELIDS, (10, 151), (152, 175))))
 
 
-class CropNetwork(Protocol):
-    """A network, whichever engine runs it."""
-
-    def on_crops(
-        self, image: Image, crops: Crops, camera: Camera, shrink: int = 1
-    ) -> tuple[NDArray[np.float32], ...]:
-        """The network's outputs for crops of an image, rendered `shrink` times as fine."""
+# A network, whichever engine runs it: its outputs for crops of an image.
+CropNetwork = Callable[[Image, Crops, Camera], tuple[NDArray[np.float32], ...]]
 
 
 class KeypointPredictor:
@@ -171,7 +166,7 @@ class KeypointPredictor:
 
     def _measure(self, image: Image, crops: Crops, camera: Camera) -> tuple[Keypoints, Array]:
         """Keypoints in the image, and the side (N,) px that each crop has there."""
-        uv_crop, _, presence = self.network.on_crops(image, crops, camera)
+        uv_crop, _, presence = self.network(image, crops, camera)
         uncertainty = self._uncertainty
         uv, cov_uv, J = carry_back(
             uv_crop, uncertainty.factor_of_crop(uv_crop), uncertainty.cov_crop, crops, camera

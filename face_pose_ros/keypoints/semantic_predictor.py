@@ -94,7 +94,7 @@ class SemanticPredictor:
         return self._measure(image, crops, camera)
 
     def _measure(self, image: NDArray[np.uint8], crops: Crops, camera: Camera) -> Keypoints:
-        (numbers, *_) = self.network.on_crops(image, crops, camera)
+        (numbers, *_) = self.network(image, crops, camera)
         uv_crop, cov_crop, confidence = read_keypoints(numbers)
         uv, seen = crops.to_image(uv_crop, camera)
         J = crops.jacobian(camera)[:, None]

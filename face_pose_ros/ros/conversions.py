@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from face_pose_ros.face_pose import FacePose
+from face_pose_ros.results import FacePose
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros.compat import quat_xyzw_from_matrix
 

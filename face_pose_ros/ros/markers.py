@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from face_pose_ros.face_pose import FacePose
+from face_pose_ros.results import FacePose
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.ros.conversions import pose_msg
 from face_pose_ros.ros.draw import (

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.estimator import FacePoseEstimator
-from face_pose_ros.face_pose import FacePose
+from face_pose_ros.results import FacePose
 from face_pose_ros.faces.detector import MIN_IMAGE_PX
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros import conversions

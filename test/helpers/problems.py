@@ -7,7 +7,7 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.refine import PoseOptions, default_shape_prior
 from face_pose_ros.pose.residuals import Estimate, MapProblem, PosePrior
-from face_pose_ros.types import Keypoints
+from face_pose_ros.results import Keypoints
 
 
 def make_problem(

@@ -18,7 +18,7 @@ from face_pose_ros.pose.fusion import (
     turn_deg,
 )
 from face_pose_ros.pose.refine import PoseOptions
-from face_pose_ros.types import HeadPoses, Keypoints, Readings
+from face_pose_ros.results import HeadPoses, Keypoints, Readings
 
 FACE, HEAD = deformable_face(), semantic_head()
 

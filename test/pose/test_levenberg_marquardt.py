@@ -13,7 +13,7 @@ from face_pose_ros.geometry import se3, so3
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.levenberg_marquardt import StopReason, minimise
 from face_pose_ros.pose.refine import fit_pose
-from face_pose_ros.types import Keypoints
+from face_pose_ros.results import Keypoints
 
 
 def test_no_step_ever_raises_the_cost(wavy, generator):

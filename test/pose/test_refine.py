@@ -17,7 +17,7 @@ from face_pose_ros.pose.refine import (
     fit_pose_torch,
 )
 from face_pose_ros.pose.residuals import PosePrior, ShapePrior
-from face_pose_ros.types import Keypoints
+from face_pose_ros.results import Keypoints
 
 
 def in_torch(keypoints, model, camera, options=None, T_init=None):

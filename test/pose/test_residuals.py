@@ -8,7 +8,7 @@ from helpers.scene import isotropic, observe, random_poses
 
 from face_pose_ros.geometry import robust, se3, so3
 from face_pose_ros.pose.residuals import PosePrior
-from face_pose_ros.types import Keypoints
+from face_pose_ros.results import Keypoints
 
 
 @pytest.mark.parametrize('name', DISTORTIONS)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from face_pose_ros.estimator import FacePoseEstimator
-from face_pose_ros.face_pose import FacePose
+from face_pose_ros.results import FacePose
 from face_pose_ros.samples import load_image, load_portraits
 from face_pose_ros.virtual_camera import (
     LENSES,

@@ -43,7 +43,7 @@ from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.networks.face_mesh import face_mesh_v2
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.types import Faces, Keypoints
+from face_pose_ros.results import Faces, Keypoints
 from face_pose_ros.weights import load_weights
 
 MIN_PRESENCE = 0.5  # below it a head counts as not found

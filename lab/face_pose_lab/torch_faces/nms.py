@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from face_pose_ros.types import Faces
+from face_pose_ros.results import Faces
 
 
 def box_overlaps(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:

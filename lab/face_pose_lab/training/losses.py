@@ -21,7 +21,7 @@ from face_pose_lab.training.through_solver import rotation_loss
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.networks.hourglass import HourglassOptions, HourglassOutput
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.types import Keypoints
+from face_pose_lab.torch_types import Keypoints
 
 # Mahalanobis distance from which a keypoint's error counts linearly: what the network cannot see
 # must not outweigh what it can.

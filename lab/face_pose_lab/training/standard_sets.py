@@ -42,7 +42,7 @@ from face_pose_ros.keypoints.crop import crops_around_boxes, render_crops
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.samples import load_image
-from face_pose_ros.types import Keypoints
+from face_pose_lab.torch_types import Keypoints
 from face_pose_ros.virtual_camera import photo_camera
 
 Array = NDArray[np.float64]

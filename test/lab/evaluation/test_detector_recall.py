@@ -8,7 +8,7 @@ from face_pose_lab.evaluation.aflw2000_samples import Sample
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.detector_recall import find, is_on, median_ms, recall_lines
 
-from face_pose_ros.types import CoarsePoses, Faces
+from face_pose_ros.results import CoarsePoses, Faces
 
 FACE = torch.tensor([40.0, 50, 60, 70])
 

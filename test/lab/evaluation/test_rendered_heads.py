@@ -15,7 +15,7 @@ from helpers.scene import random_poses
 
 from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face
-from face_pose_ros.types import Faces, Keypoints
+from face_pose_ros.results import Faces, Keypoints
 
 
 class Stub:

@@ -22,7 +22,7 @@ from helpers.scene import R_CAM_FRONTAL, isotropic, observe, random_poses, wavy_
 
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.types import Keypoints
+from face_pose_lab.torch_types import Keypoints
 
 MODES = 3
 QUICK = PavlakosOptions(max_iterations=20)

@@ -18,7 +18,7 @@ from helpers.facekit import load_facekit
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.networks.face_mesh import face_mesh_v2
-from face_pose_ros.types import Faces
+from face_pose_ros.results import Faces
 
 # Multi-PIE landmark and Face Mesh keypoint of the same place: corners of eyes and mouth.
 PAIRS = ((36, 33), (39, 133), (42, 362), (45, 263), (48, 61), (54, 291))

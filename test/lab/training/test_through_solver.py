@@ -8,7 +8,7 @@ from helpers.cameras import make_camera
 from helpers.scene import observe, random_poses, wavy_face
 
 from face_pose_ros.geometry import so3
-from face_pose_ros.types import Keypoints
+from face_pose_lab.torch_types import Keypoints
 
 FACE = wavy_face(4)
 
