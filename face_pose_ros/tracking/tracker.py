@@ -51,6 +51,10 @@ class _Person:
         self.velocity_px_s = moved_px / max(stamp_s - self.seen_s, _MIN_INTERVAL_S)
         self.keypoints_uv, self.seen_s = keypoints_uv, stamp_s
 
+    def keypoints_at(self, stamp_s: float) -> Array:
+        """(K, 2) px, where the keypoints should be at a later stamp [s]."""
+        return self.keypoints_uv + self.velocity_px_s * (stamp_s - self.seen_s)
+
     def carry(self, before: Camera, after: Camera) -> None:
         """Move the keypoints to another camera's pixels; NaN where it does not see them all."""
         seconds_ahead = 0.01
@@ -112,17 +116,12 @@ class Tracker:
             for person in self._people
             if person.seen_s >= self.stamp_s - max_age_s and np.isfinite(person.keypoints_uv).all()
         ]
+        if not recent:
+            return KnownFaces((), np.zeros((0, 0, 2)), np.zeros((0, 4, 4)))
         return KnownFaces(
             tuple(person.id for person in recent),
-            np.array(
-                [
-                    person.keypoints_uv + person.velocity_px_s * (self.stamp_s - person.seen_s)
-                    for person in recent
-                ]
-            ).reshape(len(recent), -1, 2),
-            np.array(
-                [person.filter.predict(self.stamp_s).T_cam_head for person in recent]
-            ).reshape(-1, 4, 4),
+            np.array([person.keypoints_at(self.stamp_s) for person in recent]),
+            np.array([person.filter.predict(self.stamp_s).T_cam_head for person in recent]),
         )
 
     def look_through(self, camera: Camera) -> bool:

@@ -49,7 +49,7 @@ def test_there_and_back_is_the_same_pose_with_any_lens(lens, rng):
     assert_poses_close(T_cam_box @ T_box, T, max_deg=1e-5, max_mm=1e-6)
 
 
-@pytest.mark.parametrize('lens', DISTORTIONS)
+@pytest.mark.parametrize('lens', [lens for lens in DISTORTIONS if 'tilt' not in lens])
 def test_near_the_ray_the_image_is_the_boxs_picture_stretched_but_not_turned(lens):
     camera = make_camera(lens)
     uv = np.array([[120.0, 650.0], [800.0, 200.0], [497.3, 338.1]])
