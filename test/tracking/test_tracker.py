@@ -113,7 +113,7 @@ def test_a_jump_is_a_new_face(look, tracker):
 
 
 def test_known_faces_are_those_seen_a_moment_ago(look, tracker):
-    assert tracker.known_faces(0.1).keypoints_uv.shape == (0, 478, 2)
+    assert tracker.known_faces(0.1).keypoints_uv.shape[0] == 0
     tracker.update([look.see(pose(0)), look.see(pose(0.5))], 0.0)
     tracker.update([look.see(pose(0.02))], 0.08)
     tracker.advance(0.16)
