@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
 import tempfile
 import threading
 import warnings
@@ -15,12 +14,11 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
-import openvino as ov
 import torch
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from torch import Tensor, nn
 
+from face_pose_ros.cache import writable_folder
+from face_pose_ros.engines.telemetry import no_openvino_telemetry
 from face_pose_ros.faces.region_pose import REGION_PX
 from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
 from face_pose_ros.networks.blazeface import BlazeFaceFullRange
@@ -28,6 +26,11 @@ from face_pose_ros.networks.face_mesh import FaceMeshPoints, FaceMeshV2
 from face_pose_ros.networks.hourglass import PackagedHourglass
 from face_pose_ros.networks.region_pose import MirrorAveraged
 from face_pose_ros.networks.single_shot import SingleShot
+
+with no_openvino_telemetry():
+    import openvino as ov
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 Outputs = TypeVar('Outputs')
 
@@ -65,7 +68,8 @@ class OpenVinoNetwork(Generic[Outputs]):
         self._lock = threading.Lock()
         self._compiled: dict[tuple[int, ...], _Compiled] = {}
         self._core = ov.Core()
-        self._folder = cache_folder() / f'{type(network).__name__}-{cache_key(network)}'
+        folder = cache_folder()
+        self._folder = folder and folder / f'{type(network).__name__}-{cache_key(network)}'
         self._model = self._read() or self._converted(network, example_size)
 
     def __call__(self, pictures: Tensor) -> Outputs:
@@ -114,12 +118,14 @@ class OpenVinoNetwork(Generic[Outputs]):
             'INFERENCE_PRECISION_HINT': 'f32',
             'ENABLE_CPU_PINNING': False,
         }
-        if self._folder.is_dir():
+        if self._folder and self._folder.is_dir():
             properties['CACHE_DIR'] = str(self._folder)
         return self._core.compile_model(model, 'CPU', properties)
 
     def _read(self) -> ov.Model | None:
         """The network of the cache, if it is there and whole."""
+        if self._folder is None:
+            return None
         try:
             return self._core.read_model(self._folder / 'network.xml')
         except RuntimeError:
@@ -137,13 +143,16 @@ class OpenVinoNetwork(Generic[Outputs]):
             frontend = FrontEndManager().load_by_framework('pytorch')
             decoder = TorchScriptPythonDecoder(traced)  # has to outlive the conversion
             model = frontend.convert(frontend.load(decoder))
-        with suppress(OSError, RuntimeError):
-            self._folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._folder.parent) as new:
-                unpacked = Path(new) / 'network'
-                ov.save_model(model, unpacked / 'network.xml', compress_to_fp16=False)
-                # At once, whoever else is writing: a folder that is there already stays.
-                unpacked.rename(self._folder)
+        if self._folder is None:
+            return model
+        with (
+            suppress(OSError, RuntimeError),
+            tempfile.TemporaryDirectory(dir=self._folder.parent) as new,
+        ):
+            unpacked = Path(new) / 'network'
+            ov.save_model(model, unpacked / 'network.xml', compress_to_fp16=False)
+            # At once, whoever else is writing: a folder that is there already stays.
+            unpacked.rename(self._folder)
         return model
 
 
@@ -175,10 +184,9 @@ def openvino_region_pose(network: MirrorAveraged, threads: int) -> OpenVinoNetwo
     return OpenVinoNetwork(network, itemgetter(0), (REGION_PX, REGION_PX), threads)
 
 
-def cache_folder() -> Path:
-    """Where converted networks are kept (XDG base directory specification)."""
-    base = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
-    return Path(base) / 'face_pose_ros' / 'openvino'
+def cache_folder() -> Path | None:
+    """Where converted networks are kept; None where nothing can be written."""
+    return writable_folder('networks')
 
 
 def cache_key(network: nn.Module) -> str:

@@ -11,17 +11,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from face_pose_ros.geometry.jit import compiled as _compiled
 from face_pose_ros.geometry.lens import Lens, project, unproject
-
-# A change of lens.py has to change this file too, or its machine code would be kept: a test
-# compares.
-LENS_SHA256 = '00ae4365f56ba0ac'
-
-_FASTMATH = {'reassoc', 'contract', 'nsz', 'arcp'}
-_compiled = njit(cache=True, nogil=True, error_model='numpy', fastmath=_FASTMATH)
 
 
 class Aim(NamedTuple):

@@ -4,9 +4,6 @@ On a CPU the arithmetic of a fit takes a fifth of a millisecond, and calling tor
 times takes ten. Here one call of machine code solves all faces. Names and order follow
 `residuals`, `levenberg_marquardt` and `covariance`, where the formulas are explained.
 
-What other files define comes in as an argument: numba keeps machine code on disk and compiles anew
-only if the file that holds a function has changed. `LENS_SHA256` is this file's share of lens.py.
-
 Arrays of points are laid out as (3, K), so that the inner loops run along memory.
 """
 
@@ -20,11 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.jit import compiled as _compiled
 from face_pose_ros.geometry.lens import lens_of, unproject
 from face_pose_ros.pose import covariance, levenberg_marquardt, pnp, residuals
 from face_pose_ros.pose.face_model import FaceModel
@@ -35,16 +32,6 @@ from face_pose_ros.types import HeadPoses, Keypoints
 if TYPE_CHECKING:
     from face_pose_ros.pose.refine import PoseOptions
 
-# 'reassoc' lets sums be vectorised; NaN and infinity keep their meaning.
-_compiled = njit(
-    cache=True,
-    nogil=True,
-    error_model='numpy',
-    fastmath={'reassoc', 'contract', 'nsz', 'arcp'},
-)
-
-# A change of lens.py has to change this file too: a test compares.
-LENS_SHA256 = '00ae4365f56ba0ac'
 _NONE, _HUBER, _CAUCHY, _GEMAN_MCCLURE = range(4)
 _KERNELS = {'none': _NONE, 'huber': _HUBER, 'cauchy': _CAUCHY, 'geman_mcclure': _GEMAN_MCCLURE}
 _NORMAL_MEDIAN = 2 * math.log(2)

@@ -27,14 +27,9 @@ _SUBPIXEL_BITS = 4  # cv2 draws in sixteenths of a pixel
 _TEXT_HEIGHT = 1 / 1440  # of the picture; below 720 px as at 720 px
 
 
-def face_number(face_id: str) -> int:
-    """12 of 'f00012'; 0 of the empty id."""
-    return int(face_id.removeprefix('f') or 0)
-
-
-def face_colour_rgb(face_id: str) -> tuple[int, int, int]:
-    """A colour that stays with a face, 0 to 255."""
-    return _FACE_COLOURS_RGB[face_number(face_id) % len(_FACE_COLOURS_RGB)]
+def face_colour_rgb(number: int) -> tuple[int, int, int]:
+    """The colour, 0 to 255, of the face with this `FacePose.number`."""
+    return _FACE_COLOURS_RGB[number % len(_FACE_COLOURS_RGB)]
 
 
 def face_label(face: FacePose) -> str:

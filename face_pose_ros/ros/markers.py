@@ -19,7 +19,6 @@ from face_pose_ros.ros.draw import (
     AXIS_M,
     face_colour_rgb,
     face_label,
-    face_number,
     face_points,
 )
 
@@ -35,16 +34,16 @@ _MIN_SIGMA_M = 1e-4  # RViz warns about a sphere without extent
 
 
 def face_markers(
-    faces: Sequence[FacePose], gone: Iterable[str], header: Header, model: FaceModel
+    faces: Sequence[FacePose], gone: Iterable[int], header: Header, model: FaceModel
 ) -> MarkerArray:
     """Each face's mesh, axes, gaze, position's covariance and label; deletion of those gone.
 
-    The namespace says what is drawn, so that RViz can hide all meshes at once; the number in it is
-    that of the face's id. The gaze is the head's direction, x of the head frame.
+    The namespace says what is drawn, so that RViz can hide all meshes at once; the marker's id is
+    `FacePose.number`. The gaze is the head's direction, x of the head frame.
 
     Args:
-        faces: Faces with ids of the form 'f00001', in the header's frame.
-        gone: Ids of faces that were forgotten since the last call.
+        faces: Faces of one tracker, in the header's frame.
+        gone: Numbers of faces that were forgotten since the last call.
         header: The image's.
         model: The face model whose coefficients `FacePose.shape` are.
     """
@@ -60,8 +59,8 @@ def face_markers(
             _label(face, header),
         ]
     markers += [
-        Marker(header=header, ns=ns, id=face_number(face_id), action=Marker.DELETE)
-        for face_id in gone
+        Marker(header=header, ns=ns, id=number, action=Marker.DELETE)
+        for number in gone
         for ns in NAMESPACES
     ]
     return MarkerArray(markers=markers)
@@ -81,12 +80,12 @@ def _marker(
     return Marker(
         header=header,
         ns=ns,
-        id=face_number(face.id),
+        id=face.number,
         type=kind,
         action=Marker.ADD,
         pose=pose,
         scale=Vector3(x=x, y=y, z=z),
-        color=_colour(face_colour_rgb(face.id), alpha),
+        color=_colour(face_colour_rgb(face.number), alpha),
         lifetime=Duration(nanosec=round(1e9 * LIFETIME_S)),
     )
 

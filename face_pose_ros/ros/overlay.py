@@ -44,7 +44,7 @@ def draw_overlay(
     bgr = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), dtype=np.uint8)
     # The nearest head last: it hides the others.
     for face in sorted(faces, key=lambda f: -float(np.linalg.norm(f.T_cam_head[:3, 3]))):
-        colour = face_colour_rgb(face.id)
+        colour = face_colour_rgb(face.number)
         draw_head(bgr, face.T_cam_head, camera, model, face.shape, colour)
         left, _, _, bottom = face.box_xyxy  # the axes cover what is above
         draw_label(bgr, face_label(face), (left, bottom + _LABEL_BELOW * len(bgr)), colour)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
 from rclpy.node import Node
@@ -12,6 +13,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from face_pose_ros.face_pose import FacePose
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.ros import conversions
 from face_pose_ros.ros.compat import HAS_HRI_MSGS, TransformBroadcaster
@@ -22,6 +24,14 @@ from face_pose_ros.ros.qos import QOS_OVERRIDES
 
 if HAS_HRI_MSGS:
     from face_pose_ros.ros.hri import HriPublisher
+
+
+class _Topics(NamedTuple):
+    """What is published of one face."""
+
+    number: int  # `FacePose.number`
+    pose: Publisher
+    covariance: Publisher
 
 
 class FacePublisher:
@@ -35,7 +45,7 @@ class FacePublisher:
         self._poses = self._publisher(PoseArray, '~/poses')
         self._markers = self._publisher(MarkerArray, '~/markers')
         self._overlay = self._publisher(Image, '~/overlay')
-        self._of_faces: dict[str, tuple[Publisher, Publisher]] = {}
+        self._of_faces: dict[str, _Topics] = {}
         self._hri = HriPublisher(node) if HAS_HRI_MSGS else None
         self._tf = tf
         self._model = deformable_face()
@@ -58,9 +68,9 @@ class FacePublisher:
                 [t for face in faces for t in conversions.face_transforms(face, header)]
             )
         for face in faces:
-            pose_pub, covariance_pub = self._publishers_of(face.id)
-            pose_pub.publish(conversions.pose_stamped_msg(face, header))
-            covariance_pub.publish(conversions.pose_with_covariance_msg(face, header))
+            topics = self._topics_of(face)
+            topics.pose.publish(conversions.pose_stamped_msg(face, header))
+            topics.covariance.publish(conversions.pose_with_covariance_msg(face, header))
         if faces:
             primary = conversions.nearest_face(faces)
             self._pose.publish(conversions.pose_stamped_msg(primary, header))
@@ -69,7 +79,8 @@ class FacePublisher:
         gone = self._of_faces.keys() - known
         # Drawing takes longer than all the rest: only while someone looks.
         if self._markers.get_subscription_count():
-            self._markers.publish(face_markers(faces, gone, header, self._model))
+            numbers = [self._of_faces[face_id].number for face_id in gone]
+            self._markers.publish(face_markers(faces, numbers, header, self._model))
         if self._overlay.get_subscription_count():
             self._overlay.publish(self._overlay_msg(answer, header))
         if self._hri:
@@ -104,18 +115,21 @@ class FacePublisher:
 
     def _withdraw(self, ids: set[str]) -> None:
         for face_id in ids:
-            for publisher in self._of_faces.pop(face_id):
+            _, *publishers = self._of_faces.pop(face_id)
+            for publisher in publishers:
                 self._node.destroy_publisher(publisher)
 
-    def _publishers_of(self, face_id: str) -> tuple[Publisher, Publisher]:
-        if face_id not in self._of_faces:
-            self._of_faces[face_id] = (
-                self._node.create_publisher(PoseStamped, f'~/faces/{face_id}/pose', 10),
+    def _topics_of(self, face: FacePose) -> _Topics:
+        if face.id not in self._of_faces:
+            topic = f'~/faces/{face.id}/pose'
+            self._of_faces[face.id] = _Topics(
+                face.number,
+                self._node.create_publisher(PoseStamped, topic, 10),
                 self._node.create_publisher(
-                    PoseWithCovarianceStamped, f'~/faces/{face_id}/pose_with_covariance', 10
+                    PoseWithCovarianceStamped, f'{topic}_with_covariance', 10
                 ),
             )
-        return self._of_faces[face_id]
+        return self._of_faces[face.id]
 
     def _publisher(self, kind: type, topic: str) -> Publisher:
         return self._node.create_publisher(

@@ -35,7 +35,7 @@ _MIN_INTERVAL_S = 1e-3  # between images, or stamps are wrong
 @dataclass
 class _Person:
     id: str
-    number: int
+    number: int  # of the id, from 1
     filter: PoseFilter
     memory: ShapeMemory
     identity: Array  # (I,) coefficients for which the filter's pose holds

@@ -1,5 +1,7 @@
 """The cache of converted networks."""
 
+import tempfile
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from face_pose_ros.networks.blazeface import blazeface_full_range
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    assert cache_folder() == tmp_path / 'face_pose_ros' / 'openvino'
+    assert cache_folder() == tmp_path / 'face_pose_ros' / 'networks'
     return cache_folder()
 
 
@@ -52,6 +54,8 @@ def test_a_damaged_cache_is_no_problem(cache):
 def test_a_cache_that_cannot_be_written_is_no_problem(tmp_path, monkeypatch):
     (tmp_path / 'file').touch()
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'file'))
+    assert cache_folder() is None
     network = blazeface_full_range()
     with torch.inference_mode():
         expected = network(torch.full((1, 3, 64, 96), 0.25))[0]

@@ -1,7 +1,9 @@
 """Recordings in, recordings with poses out: exact, resumable, clear about bad input."""
 
 import array
+import pickle
 import re
+import sqlite3
 from pathlib import Path
 
 import cv2
@@ -219,6 +221,45 @@ def test_what_other_parameters_left_is_not_gone_on_with(recording, tmp_path, mon
     topics = read_bag(tmp_path / 'out.mcap')
     assert '/tf' not in topics
     assert len(topics['/face_pose/poses']) == FRAMES
+
+
+class Trap:
+    """Unpickling it leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_what_an_older_version_left_is_refused_and_never_unpickled(recording, tmp_path, capfd):
+    partial, sprung = tmp_path / 'out.mcap.partial', tmp_path / 'sprung'
+    output = tmp_path / 'out.mcap'
+    job = bag_job.Job(recording / 'bag.mcap', output, '', '', load_parameters(None))
+    with sqlite3.connect(partial) as database:
+        database.execute('CREATE TABLE state (job TEXT, pickled BLOB)')
+        for fingerprint in (job.fingerprint(), 'of another job'):
+            row = fingerprint, pickle.dumps(Trap(sprung))
+            database.execute('INSERT INTO state VALUES (?, ?)', row)
+    database.close()
+    line = run_badly(capfd, tmp_path, recording / 'bag.mcap')
+    assert 'out.mcap.partial: left by another version' in line
+    assert 'remove it to start over' in line
+    assert not sprung.exists()
+
+
+def test_a_damaged_state_is_refused(recording, tmp_path, capfd, monkeypatch):
+    frames = Frames(monkeypatch)
+    frames.interrupt_at = 7
+    command = [str(recording), str(tmp_path / 'out.mcap')]
+    assert main(command) == 130
+    for state in ('{', '[1]', '{"pairs": 4, "tracker": {"version": 1, "people": [7]}}'):
+        with sqlite3.connect(tmp_path / 'out.mcap.partial') as database:
+            database.execute('UPDATE progress SET state = ?', (state,))
+        database.close()
+        capfd.readouterr()
+        assert 'remove it to start over' in run_badly(capfd, tmp_path, recording)
 
 
 @pytest.mark.slow

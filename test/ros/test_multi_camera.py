@@ -15,6 +15,7 @@ from ros.test_node import CAMERA, image_msg
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.ros.conversions import camera_info_msg
 
@@ -33,7 +34,13 @@ class OneCamera:
             CameraInfo, f'{name}/camera_info', qos_profile_sensor_data
         )
         self.answers = []
-        node.create_subscription(PoseArray, f'{name}/face_pose/poses', self.answers.append, 10)
+        self.markers, self.overlays = [], []
+        for topic, kind, received in (
+            ('poses', PoseArray, self.answers),
+            ('markers', MarkerArray, self.markers),
+            ('overlay', Image, self.overlays),
+        ):
+            node.create_subscription(kind, f'{name}/face_pose/{topic}', received.append, 10)
 
     def send(self, stamp):
         header = Header(stamp=stamp, frame_id=f'{self.name}_optical')
@@ -63,7 +70,11 @@ def test_two_cameras_of_one_process_answer_apart(ros, process_env):
             stamp = robot.get_clock().now().to_msg()
             for camera in cameras:
                 camera.send(stamp)
-            return all(len(camera.answers) >= 3 for camera in cameras)
+            return all(
+                len(received) >= 3
+                for camera in cameras
+                for received in (camera.answers, camera.markers, camera.overlays)
+            )
 
         ros.wait_for(both_have_answered, timeout_s=60)
     finally:
@@ -72,6 +83,10 @@ def test_two_cameras_of_one_process_answer_apart(ros, process_env):
     for camera in cameras:
         assert all(len(answer.poses) == 1 for answer in camera.answers)
         assert {a.header.frame_id for a in camera.answers} == {f'{camera.name}_optical'}
+        labels = [m.text for m in camera.markers[-1].markers if m.ns == 'label']
+        assert [label.split()[0] for label in labels] == [
+            f'{camera.name.replace("/", "_")}_f00001'
+        ]
     assert {frame for frame in frames if frame[1].startswith('face')} == {
         ('front_optical', 'face_front_f00001'),
         ('arm/left_optical', 'face_arm_left_f00001'),

@@ -80,7 +80,7 @@ def test_axes_have_rvizs_colours():
 
 
 def test_the_nearest_face_is_drawn_last():
-    behind = make_face(CAMERA, head_pose((0.16, -0.06, 0.9)), 'f00002')
+    behind = make_face(CAMERA, head_pose((0.16, -0.06, 0.9)), 'f00002', 2)
     np.testing.assert_array_equal(overlay(FACE, behind), overlay(behind, FACE))
 
 
@@ -90,18 +90,18 @@ def test_label_names_the_face_and_its_distance():
 
 
 def test_neighbouring_ids_have_different_colours_that_stay():
-    colours = [face_colour_rgb(f'f{number:05d}') for number in range(6)]
+    colours = [face_colour_rgb(number) for number in range(6)]
     assert len(set(colours)) == 6
-    assert face_colour_rgb('f00003') == colours[3]
-    face = make_face(CAMERA, T_HEAD, 'f00003')
+    assert face_colour_rgb(3 + 6) == colours[3]
+    face = make_face(CAMERA, T_HEAD, 'left_f00003', 3)
     assert coloured_like(colours[3], overlay(face))[round(FACE.box_xyxy[3]) + 5 :].any()
 
 
 @pytest.mark.parametrize('xyz', [(0.0, 0.26, 0.7), (0.62, 0.0, 0.9), (-0.62, 0.0, 0.9)])
 def test_label_stays_in_the_picture(xyz):
-    face = make_face(CAMERA, head_pose(xyz), 'f00003')
+    face = make_face(CAMERA, head_pose(xyz), 'f00003', 3)
     result = overlay(face)
-    letters = coloured_like(face_colour_rgb('f00003'), result)
+    letters = coloured_like(face_colour_rgb(3), result)
     width, height = np.ptp(np.argwhere(letters), axis=0)[::-1]
     (text_width, text_height), _ = cv2.getTextSize(
         face_label(face), cv2.FONT_HERSHEY_SIMPLEX, max(0.5, HEIGHT / 1440), 1

@@ -1,5 +1,6 @@
 """People over time: ids that survive crossings, occlusions, gaps and steps back in time."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,30 @@ from face_pose_ros.tracking.tracker import Tracker
 
 def ids(faces):
     return [f.id for f in faces]
+
+
+def test_what_is_done_to_a_face_changes_nothing_of_the_next(rng):
+    """Arrays are the caller's own: a head in millimetres is still the same head's next time."""
+    stamps = np.arange(0, 1, 0.1)
+    seen = [camera(rng).see(pose(0.1 * t, turn=(0, t, 0))) for t in stamps]
+    for options in (TrackerOptions(), TrackerOptions(filter_poses=False, remember_shape=False)):
+        kept, spoilt = new_tracker(options), new_tracker(options)
+        for stamp_s, face in zip(stamps, seen, strict=True):
+            (expected,) = kept.update([deepcopy(face)], stamp_s)
+            (found,) = spoilt.update([deepcopy(face)], stamp_s)
+            assert found.id == expected.id == 'f00001'
+            for name, value in vars(expected).items():
+                if isinstance(value, np.ndarray):
+                    np.testing.assert_array_equal(getattr(found, name), value, err_msg=name)
+                    getattr(found, name)[...] *= 1000
+
+
+def test_faces_are_numbered_as_their_ids_say(look):
+    tracker = new_tracker()
+    tracker.id_prefix = 'front_'
+    for number in (1, 2):
+        (face,) = tracker.update([look.see(pose(0))], 10.0 * number)
+        assert (face.id, face.number) == (f'front_f0000{number}', number)
 
 
 @pytest.mark.parametrize('fps', [10, 30])

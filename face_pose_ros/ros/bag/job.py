@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +15,7 @@ from face_pose_ros.ros.bag.output import PartialOutput, messages_of
 from face_pose_ros.ros.bag.reader import BagError, Recording
 from face_pose_ros.ros.parameters import ParameterError, Parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
-from face_pose_ros.tracking.tracker import Tracker
+from face_pose_ros.tracking.snapshot import VERSION, restore, snapshot
 
 COMMIT_EVERY = 50  # images; what an interruption costs at most
 
@@ -33,7 +35,7 @@ class Job:
         path = self.recording.resolve()
         stat = (path / 'metadata.yaml' if path.is_dir() else path).stat()
         topics = self.image_topic, self.info_topic
-        return repr((path, stat.st_size, stat.st_mtime_ns, topics, self.parameters))
+        return repr((VERSION, path, stat.st_size, stat.st_mtime_ns, topics, self.parameters))
 
 
 @dataclass
@@ -44,8 +46,8 @@ class Progress:
     unusable: int = 0  # of those
     why: str = ''  # the first of them was
     remarks: dict[str, str] = field(default_factory=dict)  # on used ones, the first of each cause
-    ids: set[str] = field(default_factory=set)  # of everybody seen
-    tracker: Tracker | None = None  # the pipeline's
+    ids: list[str] = field(default_factory=list)  # of everybody seen
+    tracker: dict[str, Any] = field(default_factory=dict)  # snapshot of the pipeline's
 
 
 def convert(job: Job, advance: Callable[[int], object] = lambda images: None) -> str:
@@ -63,40 +65,56 @@ def convert(job: Job, advance: Callable[[int], object] = lambda images: None) ->
         ParameterError: There is no such device.
         WeightsError: A weights file is missing or damaged.
     """
-    with (
-        Recording(job.recording, job.image_topic, job.info_topic) as recording,
-        PartialOutput(job.output, job.fingerprint()) as output,
-    ):
-        progress: Progress = output.state or Progress()
-        try:
-            _work(job.parameters, recording, output, progress, advance)
-        except (BagError, ParameterError):
-            output.discard()
-            raise
-        output.finish()
+    progress = Progress()
+
+    def remark(cause: str, text: str) -> None:
+        progress.remarks.setdefault(cause, text)
+
+    with Recording(job.recording, job.image_topic, job.info_topic) as recording:
+        pipeline = _pipeline(job.parameters, recording, remark)
+        with PartialOutput(job.output, job.fingerprint()) as output:
+            progress = _left_by(output, pipeline)
+            try:
+                _work(pipeline, job.parameters, recording, output, progress, advance)
+            except BagError:
+                output.discard()
+                raise
+            output.finish()
         advance(recording.image_count - progress.pairs)
         return _summary(job, recording, progress)
 
 
+def _pipeline(
+    parameters: Parameters, recording: Recording, remark: Callable[[str, str], None]
+) -> FramePipeline:
+    if parameters.threads:
+        torch.set_num_threads(parameters.threads)
+    try:
+        return FramePipeline(parameters, recording.image_topic, recording.info_topic, remark)
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
+
+
+def _left_by(output: PartialOutput, pipeline: FramePipeline) -> Progress:
+    """What an interrupted run left, the pipeline's tracker included."""
+    if not output.state:
+        return Progress()
+    try:
+        progress = Progress(**json.loads(output.state))
+        restore(pipeline.estimator.tracker, progress.tracker)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise output.foreign() from error
+    return progress
+
+
 def _work(
+    pipeline: FramePipeline,
     parameters: Parameters,
     recording: Recording,
     output: PartialOutput,
     progress: Progress,
     advance: Callable[[int], object],
 ) -> None:
-    def remark(cause: str, text: str) -> None:
-        progress.remarks.setdefault(cause, text)
-
-    if parameters.threads:
-        torch.set_num_threads(parameters.threads)
-    try:
-        topics = recording.image_topic, recording.info_topic
-        pipeline = FramePipeline(parameters, *topics, remark)
-    except ValueError as error:
-        raise ParameterError(str(error)) from error
-    if progress.tracker:
-        pipeline.estimator.tracker = progress.tracker
     advance(progress.pairs)
     for time_ns, image, info in islice(recording.pairs(), progress.pairs, None):
         progress.pairs += 1
@@ -106,14 +124,14 @@ def _work(
             progress.unusable += 1
             progress.why = progress.why or str(error)
         else:
-            progress.ids.update(face.id for face in faces)
+            progress.ids += [face.id for face in faces if face.id not in progress.ids]
             for topic, msg in messages_of(faces, image.header, parameters.publish_tf):
                 output.add(time_ns, topic, msg)
         if progress.pairs % COMMIT_EVERY == 0:
             # An interrupted run goes on without it, and this one must give the same.
             pipeline.estimator.settle()
-            progress.tracker = pipeline.estimator.tracker
-            output.commit(progress)
+            progress.tracker = snapshot(pipeline.estimator.tracker)
+            output.commit(json.dumps(asdict(progress)))
         advance(1)
     if progress.unusable == progress.pairs:
         raise BagError(f'{recording.path}: {_nothing_usable(recording, progress)}')

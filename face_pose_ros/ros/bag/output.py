@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -63,7 +62,7 @@ class PartialOutput:
             job: All that the result depends on; what another job left is thrown away.
 
         Raises:
-            BagError: The file is another run's, or can't be written.
+            BagError: The file is another run's or another version's, or can't be written.
         """
         self.output = output
         self.path = output.with_name(output.name + '.partial')
@@ -79,19 +78,29 @@ class PartialOutput:
             ) from error
 
     def _begin(self, job: str) -> None:
-        self._db.execute('CREATE TABLE IF NOT EXISTS state (job TEXT, pickled BLOB)')
+        tables = {name for (name,) in self._db.execute('SELECT name FROM sqlite_master')}
+        if tables - {'progress', 'messages'}:
+            raise self.foreign()
+        self._db.execute('CREATE TABLE IF NOT EXISTS progress (job TEXT, state TEXT)')
         self._db.execute(
             'CREATE TABLE IF NOT EXISTS messages '
             '(time_ns INTEGER, topic TEXT, type TEXT, cdr BLOB)'
         )
-        left = self._db.execute('SELECT job, pickled FROM state').fetchone()
-        self.state: Any = None  # of the last commit
+        left = self._db.execute('SELECT job, state FROM progress').fetchone()
+        self.state = ''  # of the last commit; empty: nothing is done
         if left and left[0] == job:
-            self.state = pickle.loads(left[1])
+            self.state = left[1]
         else:
             self._db.execute('DELETE FROM messages')
-            self._db.execute('DELETE FROM state')
-            self._db.execute('INSERT INTO state VALUES (?, ?)', (job, pickle.dumps(None)))
+            self._db.execute('DELETE FROM progress')
+            self._db.execute('INSERT INTO progress VALUES (?, ?)', (job, ''))
+
+    def foreign(self) -> BagError:
+        """What to say of a partial file that another version has left."""
+        return BagError(
+            f'{self.path}: left by another version of face_pose_bag, or damaged; '
+            'remove it to start over'
+        )
 
     def __enter__(self) -> PartialOutput:
         return self
@@ -104,9 +113,9 @@ class PartialOutput:
         row = time_ns, topic, _TYPES[type(message)], serialize_message(message)
         self._db.execute('INSERT INTO messages VALUES (?, ?, ?, ?)', row)
 
-    def commit(self, state: Any) -> None:
+    def commit(self, state: str) -> None:
         """Make all messages so far safe, together with the state to go on from."""
-        self._db.execute('UPDATE state SET pickled = ?', (pickle.dumps(state),))
+        self._db.execute('UPDATE progress SET state = ?', (state,))
         self._db.execute('COMMIT')
         self._db.execute('BEGIN IMMEDIATE')
 

@@ -8,17 +8,13 @@ from typing import Any
 
 from rclpy.serialization import deserialize_message
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from face_pose_ros.ros.bag.storage import BagError, Storage, unreadable
 from face_pose_ros.ros.camera_sync import CameraSync
 
 _IMAGES = {'sensor_msgs/msg/Image': Image, 'sensor_msgs/msg/CompressedImage': CompressedImage}
 _INFOS = {'sensor_msgs/msg/CameraInfo': CameraInfo}
-
-
-class BagError(ValueError):
-    """A recording that can't be used; the text names the file and what was expected."""
 
 
 class Recording:
@@ -36,17 +32,10 @@ class Recording:
             BagError: It can't be read, or the topics are not there or not clear.
         """
         self.path = path
-        if not path.exists():
-            raise BagError(f'{path}: no such file or folder')
+        self._storage = Storage(path)
         try:
-            self._reader = Reader(path)
-            self._reader.open()
-        # rosbags stumbles over damaged files in many ways: its own errors, struct's, sqlite's.
-        except Exception as error:
-            raise BagError(_unreadable(path, error)) from error
-        try:
-            self._image = self._only(_IMAGES, image_topic, '--image')
-            self._info = self._only(_INFOS, info_topic, '--camera-info')
+            self._images = self._on_one_topic(_IMAGES, image_topic, '--image')
+            self._infos = self._on_one_topic(_INFOS, info_topic, '--camera-info')
         except BagError:
             self.close()
             raise
@@ -58,23 +47,23 @@ class Recording:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        self._reader.close()
+        """Close all files."""
+        self._storage.close()
 
     @property
     def image_topic(self) -> str:
         """Where the images are."""
-        return str(self._image.topic)
+        return str(self._images[0].topic)
 
     @property
     def info_topic(self) -> str:
         """Where their calibrations are."""
-        return str(self._info.topic)
+        return str(self._infos[0].topic)
 
     @property
     def image_count(self) -> int:
         """Images recorded, paired or not."""
-        return int(self._image.msgcount)
+        return sum(int(c.msgcount) for c in self._images)
 
     def pairs(self) -> Iterator[tuple[int, Image | CompressedImage, CameraInfo]]:
         """Images and calibrations of equal stamp, and when the second of both was recorded [ns].
@@ -86,44 +75,43 @@ class Recording:
         sync: CameraSync[Image | CompressedImage] = CameraSync(
             lambda image, info: ready.append((image, info)), lambda image: None
         )
-        for connection, time_ns, message in self._messages():
-            if connection is self._image:
+        for connection, time_ns, data in self._storage.messages([*self._images, *self._infos]):
+            kind = connection.msgtype
+            try:
+                message = deserialize_message(data, (_IMAGES | _INFOS)[kind])
+            except Exception as error:  # what rclpy says of broken messages
+                raise unreadable(self.path, error) from error
+            if kind in _IMAGES:
                 sync.add_image(message)
             else:
                 sync.add_info(message)
             if ready:
                 yield time_ns, *ready.pop()
 
-    def _messages(self) -> Iterator[tuple[Connection, int, Any]]:
-        kinds = _IMAGES | _INFOS
-        messages = self._reader.messages([self._image, self._info])
-        while True:
-            try:
-                connection, time_ns, data = next(messages)
-                message = deserialize_message(data, kinds[connection.msgtype])
-            except StopIteration:
-                return
-            except Exception as error:  # as in opening it, and what rclpy says of broken messages
-                raise BagError(_unreadable(self.path, error)) from error
-            yield connection, time_ns, message
-
-    def _only(self, kinds: dict[str, Any], topic: str, option: str) -> Connection:
-        """The only connection with messages of these types, or on this topic."""
-        found = [c for c in self._reader.connections if c.msgtype in kinds and c.msgcount]
+    def _on_one_topic(self, kinds: dict[str, Any], topic: str, option: str) -> list[Connection]:
+        """The connections, of all parts, of the only topic with these types, or of this one."""
         names = ' or '.join(kinds)
-        if not found:
+        connections = [c for c in self._storage.connections if c.msgtype in kinds]
+        found = [c for c in connections if c.msgcount]
+        topics = ', '.join(sorted({c.topic for c in found or connections}))
+        if not connections:
             raise BagError(f'{self.path}: no messages of type {names}')
-        chosen = [c for c in found if c.topic == topic] if topic else found
-        topics = ', '.join(sorted({c.topic for c in found}))
-        if not chosen:
+        if not found:
+            raise BagError(
+                f'{self.path}: no messages of type {names}, though {topics} is listed; if there '
+                'should be some in this .mcap, mcap recover writes its index anew'
+            )
+        chosen = [c for c in found if c.topic == (topic or topics)]
+        if topic and not chosen:
             raise BagError(
                 f'{self.path}: no messages of type {names} on {topic}, only on {topics}'
             )
-        if len(chosen) > 1:
+        if not chosen:
             raise BagError(f'{self.path}: choose one of {topics} with {option}')
-        return chosen[0]
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
-    return f'{path}: expected a complete ROS 2 recording (.mcap, .db3 or folder), but: {reason}'
+        for connection in chosen:
+            encoding = getattr(connection.ext, 'serialization_format', '')
+            if encoding != 'cdr':
+                raise BagError(
+                    f"{self.path}: messages on {connection.topic} are '{encoding}', expected 'cdr'"
+                )
+        return chosen

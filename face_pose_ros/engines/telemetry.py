@@ -1,0 +1,29 @@
+"""Keeps OpenVINO from reporting its use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+_SENDER = 'openvino_telemetry'
+
+
+@contextmanager
+def no_openvino_telemetry() -> Iterator[None]:
+    """OpenVINO imported within finds no `openvino_telemetry`, and takes the stub that it ships.
+
+    Otherwise `import openvino` alone makes files in the home folder and sends an event to an
+    analytics service (2026.4.1). Whatever else the process imports afterwards is not affected.
+    """
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    before = modules.get(_SENDER)
+    modules[_SENDER] = None  # makes its import raise ModuleNotFoundError
+    try:
+        yield
+    finally:
+        if before is None:
+            del modules[_SENDER]
+        else:
+            modules[_SENDER] = before

@@ -1,0 +1,196 @@
+"""The files of a recording, as rosbag2 leaves them on the disk.
+
+rosbags reads each file; which files belong together, and in what order, is told by metadata.yaml.
+Nothing else of metadata.yaml counts: where it contradicts the files (`ros2 bag reindex` leaves
+the storage's name empty, and people edit the QoS profiles), rosbags' own reader of folders skips
+messages without an error.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+import yaml
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+_STORAGES = '.mcap', '.db3'
+# A message in CDR begins with 0; the frame of a compressed one with this.
+_ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
+# What the journals of SQLite begin with while they matter (sqlite.org/fileformat2.html).
+_JOURNALS = {
+    '-wal': (b'\x37\x7f\x06\x82', b'\x37\x7f\x06\x83'),
+    '-journal': (b'\xd9\xd5\x05\xf9',),
+}
+_FINISH = 'pragma journal_mode=delete; pragma user_version'  # the second one reads the file
+_URI_SYNTAX = '?#%'  # rosbags gives SQLite the path in a URI, as it is
+
+
+class BagError(ValueError):
+    """A recording that can't be used; the text names the file and what was expected."""
+
+
+class Storage:
+    """All messages of a recording, from one file or from the parts of a folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Open all parts.
+
+        Args:
+            path: An .mcap or .db3 file, or the folder that ros2 bag makes.
+
+        Raises:
+            BagError: It can't be read, or not completely.
+        """
+        self.path = path
+        self._stack = ExitStack()
+        self._parts: list[Reader] = []
+        try:
+            for part in _parts_of(path):
+                self._open(part)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close all files."""
+        self._stack.close()
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Topics with their types and counts of messages, for each part again."""
+        return [connection for part in self._parts for connection in part.connections]
+
+    def messages(
+        self, connections: Sequence[Connection]
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Serialized messages and when each was recorded [ns].
+
+        Args:
+            connections: Those of `connections` that are wanted.
+
+        Raises:
+            BagError: The recording is damaged, or holds messages that can't be found.
+        """
+        expected, found = sum(connection.msgcount for connection in connections), 0
+        for part in self._parts:
+            chosen = [c for c in part.connections if any(c is wanted for wanted in connections)]
+            messages = part.messages(chosen) if chosen else iter(())  # of none would be of all
+            while True:
+                try:
+                    connection, time_ns, data = next(messages)
+                    if data[:4] == _ZSTD_MAGIC:
+                        data = zstd.decompress(data)
+                except StopIteration:
+                    break
+                except Exception as error:  # as in opening it
+                    raise unreadable(self.path, error) from error
+                found += 1
+                yield connection, time_ns, data
+        if found != expected:
+            raise BagError(
+                f'{self.path}: {found} of {expected} messages could be read, the index of the '
+                'others is missing; mcap recover writes it anew'
+            )
+
+    def _open(self, part: Path) -> None:
+        try:
+            if part.suffix == '.zstd':
+                folder = Path(self._stack.enter_context(TemporaryDirectory()))
+                with zstd.open(part) as packed, (folder / part.stem).open('wb') as unpacked:
+                    shutil.copyfileobj(packed, unpacked)
+                part = folder / part.stem
+            reader = Reader(part)
+            reader.open()
+        # rosbags stumbles over damaged files in many ways: its own errors, struct's, sqlite's.
+        except Exception as error:
+            raise unreadable(part, error) from error
+        self._stack.callback(reader.close)
+        self._parts.append(reader)
+
+
+def unreadable(path: Path, error: Exception) -> BagError:
+    """What to say of a file that ended in an error."""
+    reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
+    repair = '; mcap recover repairs what was left unfinished' if path.suffix == '.mcap' else ''
+    return BagError(
+        f'{path}: expected a complete ROS 2 recording (.mcap, .db3 or folder), but: '
+        f'{reason}{repair}'
+    )
+
+
+def _parts_of(path: Path) -> list[Path]:
+    """The files of a recording in the order of their making."""
+    if not path.exists():
+        raise BagError(f'{path}: no such file or folder')
+    if path.is_dir():
+        parts = _parts_of_folder(path)
+    elif path.suffix == '.bag':
+        raise BagError(
+            f'{path}: expected a ROS 2 recording, got one of ROS 1; '
+            'rosbags-convert --src IN.bag --dst FOLDER converts it'
+        )
+    elif path.suffix == '.zstd':
+        raise BagError(f'{path}: a compressed file, expected the folder with its metadata.yaml')
+    else:
+        parts = [path]
+    for part in parts:
+        _check(part)
+    return parts
+
+
+def _parts_of_folder(folder: Path) -> list[Path]:
+    metadata = folder / 'metadata.yaml'
+    if not metadata.exists():
+        files = [file.name for file in sorted(folder.iterdir()) if _is_storage(file)]
+        raise BagError(
+            f'{folder} has no metadata.yaml: the recorder was killed or still runs; '
+            f'ros2 bag reindex {folder} writes one, or give one of its files: {", ".join(files)}'
+            if files
+            else f'{folder}: expected the folder of a recording, with a metadata.yaml'
+        )
+    try:
+        listed = yaml.safe_load(metadata.read_text())['rosbag2_bagfile_information']
+        # Up to version 3 the paths begin with the folder.
+        parts = [folder / PurePosixPath(name).name for name in listed['relative_file_paths']]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise unreadable(metadata, error) from error
+    if not parts:
+        raise BagError(f'{metadata}: lists no files of the recording')
+    if missing := [part.name for part in parts if not part.exists()]:
+        raise BagError(f'{folder}: {", ".join(missing)} missing, which its metadata.yaml lists')
+    return parts
+
+
+def _is_storage(path: Path) -> bool:
+    return Path(path.name.removesuffix('.zstd')).suffix in _STORAGES
+
+
+def _check(part: Path) -> None:
+    """Refuse what rosbags would read incompletely or could not find."""
+    if part.suffix != '.db3':
+        return
+    for suffix, magics in _JOURNALS.items():
+        journal = part.with_name(part.name + suffix)
+        if journal.exists() and _beginning(journal) in magics:
+            raise BagError(
+                f'{part}: {journal.name} beside it holds what {part.name} does not (the recorder '
+                f"was killed or still runs); sqlite3 {part.name} '{_FINISH}' brings them together"
+            )
+    if found := [c for c in _URI_SYNTAX if c in str(part)]:
+        raise BagError(f'{part}: a .db3 can not be opened with {found[0]} in its path; rename it')
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open('rb') as file:
+        return file.read(4)
