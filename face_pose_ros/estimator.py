@@ -84,9 +84,7 @@ class FacePoseEstimator:
         self.detector = self._detector()
         self.keypoints = self._reader()
         self._ahead = DetectionAhead()
-        self.tracker = Tracker(
-            self.options.tracking, self._population(), self.model.is_expression
-        )
+        self.tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
 
     def __repr__(self) -> str:
         options = self.options
@@ -196,9 +194,7 @@ class FacePoseEstimator:
         if networks.single_shot is None:
             raise ValueError('the networks were loaded without the single-shot detector')
         uncertainty = packaged_uncertainty()
-        return SingleShotDetector(
-            *networks.single_shot, self.model.xyz_head, uncertainty, options
-        )
+        return SingleShotDetector(*networks.single_shot, self.model.xyz_head, uncertainty, options)
 
     def _reader(self) -> KeypointReader:
         options, networks = self.options.keypoints, self._networks

@@ -97,9 +97,7 @@ def coarse_poses(
 
 def _with_irises(uv: Array) -> Array:
     """(N, 478, 2) px of Face Mesh's (N, 468, 2): irises in the middle of their eyelids."""
-    irises = [
-        np.repeat(uv[:, list(eye)].mean(1, keepdims=True), 5, axis=1) for eye in EYELIDS
-    ]
+    irises = [np.repeat(uv[:, list(eye)].mean(1, keepdims=True), 5, axis=1) for eye in EYELIDS]
     return np.concatenate([uv, *irises], 1)
 
 

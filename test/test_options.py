@@ -24,7 +24,10 @@ ROOT = Path(__file__).parents[1]
     ('make', 'told'),
     [
         (lambda: DetectorOptions(network='viola_jones'), r"network: 'viola_jones' is not one of"),
-        (lambda: DetectorOptions(min_face_px=15.9), r'min_face_px: 15.9 is not in \[16, 4096\] px'),
+        (
+            lambda: DetectorOptions(min_face_px=15.9),
+            r'min_face_px: 15.9 is not in \[16, 4096\] px',
+        ),
         (lambda: TrackingOptions(detect_every=0), r'detect_every: 0 is not in \[1, 1000\]'),
         (lambda: TrackingOptions(max_gap_s=float('nan')), 'max_gap_s: nan is not in'),
         (lambda: PoseOptions(kernel='tukey'), "kernel: 'tukey' is not one of"),

@@ -184,6 +184,4 @@ def crops_around_faces(faces: Faces, camera: Camera, size_px: int, margin: float
 
 def crops_around_face(uv: Array, camera: Camera) -> Crops:
     """The crops that show N faces to the network, from their keypoints (N, 478, 2) px."""
-    return crops_around_keypoints(
-        uv[:, :SURFACE_POINTS], _UPRIGHT, camera, CROP_SIZE_PX, _MARGIN
-    )
+    return crops_around_keypoints(uv[:, :SURFACE_POINTS], _UPRIGHT, camera, CROP_SIZE_PX, _MARGIN)

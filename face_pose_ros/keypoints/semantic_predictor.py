@@ -42,9 +42,7 @@ class SemanticPredictor:
     one before.
     """
 
-    def __init__(
-        self, network: CropNetwork, calibration: KeypointCalibration, looks: int
-    ) -> None:
+    def __init__(self, network: CropNetwork, calibration: KeypointCalibration, looks: int) -> None:
         """Take the network and how many crops to give it.
 
         Args:

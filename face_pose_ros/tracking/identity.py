@@ -66,7 +66,9 @@ class FaceGivenIdentity:
 
     def pose_for(self, identity: Array) -> Array:
         """The best pose (4, 4), were the identity's coefficients these (I,)."""
-        return rotations.moved(self.T_cam_head, self.pose_of_identity @ (identity - self.identity.mean))
+        return rotations.moved(
+            self.T_cam_head, self.pose_of_identity @ (identity - self.identity.mean)
+        )
 
     def shape_for(self, identity: Shape, expressions: NDArray[np.bool_]) -> Shape:
         """The whole shape (C,), were the identity's distribution this one."""

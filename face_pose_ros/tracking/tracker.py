@@ -74,7 +74,9 @@ class Tracker:
     again or lost. Ids are never used twice.
     """
 
-    def __init__(self, options: TrackingOptions, prior: Shape, expressions: Sequence[bool]) -> None:
+    def __init__(
+        self, options: TrackingOptions, prior: Shape, expressions: Sequence[bool]
+    ) -> None:
         """Know nobody.
 
         Args:

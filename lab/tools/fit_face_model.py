@@ -32,6 +32,7 @@ from face_pose_lab.synthetic.ict_facekit import (  # noqa: E402
     eye_centres,
     similarity_motion,
 )
+from face_pose_ros.geometry.similarity import similarity  # noqa: E402
 from network_readings import Readings, describe, slide  # noqa: E402
 from skin_registration import (  # noqa: E402
     Array,
@@ -44,7 +45,6 @@ from skin_registration import (  # noqa: E402
     rms,
 )
 
-from face_pose_ros.geometry.similarity import similarity  # noqa: E402
 from face_pose_ros.pose.face_model import MEAN_INTERPUPILLARY_M  # noqa: E402
 from face_pose_ros.weights import load_weights  # noqa: E402
 

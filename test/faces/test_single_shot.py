@@ -97,9 +97,7 @@ def test_faces_have_the_boxes_of_their_poses_and_one_answer_each(rng):
     assert faces.scores.tolist() == pytest.approx([0.9526, 0.9241], abs=1e-3)
     uv = camera.project(rotations.apply(T, FACE)).uv
     np.testing.assert_allclose(faces.boxes_xyxy, np.concatenate([uv.min(1), uv.max(1)], -1))
-    np.testing.assert_array_equal(
-        faces.boxes_xyxy, boxes_of_poses(faces.T_cam_head, FACE, camera)
-    )
+    np.testing.assert_array_equal(faces.boxes_xyxy, boxes_of_poses(faces.T_cam_head, FACE, camera))
 
 
 def test_no_face_is_an_ordinary_answer():

@@ -14,8 +14,8 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from face_pose_ros.results import FacePose
 from face_pose_ros.geometry import so3
+from face_pose_ros.results import FacePose
 from face_pose_ros.ros import conversions
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id='camera_optical')

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from face_pose_ros.results import FacePose, Fit
 from face_pose_ros.geometry import rotations
-from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.options import TrackingOptions
+from face_pose_ros.results import FacePose, Fit
+from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker
 
 FACING = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])  # R_cam_head of a head that looks at us

@@ -63,7 +63,9 @@ def test_predicted_covariance_is_that_of_many_heads(rng):
     for _ in range(1200):
         e = L @ rng.standard_normal(12)
         true = replace(
-            state, T_cam_head=rotations.moved(state.T_cam_head, e[:6]), velocity=state.velocity + e[6:]
+            state,
+            T_cam_head=rotations.moved(state.T_cam_head, e[:6]),
+            velocity=state.velocity + e[6:],
         )
         ((T, velocity),) = jerky(WHITE, true, [0.3], rng, steps=8)
         errors.append(
@@ -81,7 +83,9 @@ def test_nees(rng):
         moving = 0.5 * rng.standard_normal(6) * np.repeat([1, 3], 3)
         poses = jerky(WHITE, PoseState(pose(0.2), moving, np.eye(12), 0.0), stamps, rng)
         look = camera(rng)
-        head = PoseFilter(rotations.moved(poses[0][0], look.normal(NOISE)), NOISE, stamps[0], WHITE)
+        head = PoseFilter(
+            rotations.moved(poses[0][0], look.normal(NOISE)), NOISE, stamps[0], WHITE
+        )
         for stamp_s, (T, velocity) in zip(stamps[1:], poses[1:], strict=True):
             head.update(rotations.moved(T, look.normal(NOISE)), NOISE, stamp_s)
             state = head.state

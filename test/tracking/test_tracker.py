@@ -8,8 +8,8 @@ import pytest
 from tracking.people import ANYBODY, camera, ids_seen, new_tracker, pose, watch
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.options import TrackingOptions
+from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker
 
 

@@ -33,9 +33,7 @@ def test_a_memory_given_to_a_fit_of_somebody_else_does_no_harm(rng):
 def test_metres_settle(rng):
     """Large faces, 8 %: depth starts wrong by that and ends right, and the covariance says so."""
     start, end, nees = [], [], []
-    options = TrackingOptions(
-        systematic_share=0, shape=ShapeMemoryOptions(shared_variance=0)
-    )
+    options = TrackingOptions(systematic_share=0, shape=ShapeMemoryOptions(shared_variance=0))
     for _ in range(8):
         look = camera(rng, information=(1.0, 1.0, 30.0))
         people = {'a': (lambda t: pose(0.2, z=1.5), [8 / 5.5, 0, 0])}
@@ -100,7 +98,9 @@ def test_filter_off_gives_poses_as_measured(look):
         assert raw.id == given.id == 'f00001'
     # With memory, the pose is that of the fit for the remembered shape.
     moved = face.fit.pose_of_shape @ (given.shape - face.shape)
-    np.testing.assert_allclose(rotations.difference(face.T_cam_head, given.T_cam_head), moved, atol=1e-6)
+    np.testing.assert_allclose(
+        rotations.difference(face.T_cam_head, given.T_cam_head), moved, atol=1e-6
+    )
     assert given.covariance[2, 2] < raw.covariance[2, 2]
 
 

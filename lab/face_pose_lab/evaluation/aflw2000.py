@@ -42,8 +42,8 @@ from face_pose_ros.pose.face_model import (
 )
 from face_pose_ros.pose.fusion import fit_readings
 from face_pose_ros.pose.refine import PoseOptions
-from face_pose_ros.samples import load_image
 from face_pose_ros.results import Faces, Keypoints, Readings
+from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import photo_camera
 
 _LOOKS = 2

@@ -34,8 +34,8 @@ from face_pose_ros.faces.nms import box_overlaps
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.samples import load_image
 from face_pose_ros.results import Faces
+from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import photo_camera
 
 MIN_IOU = 0.3

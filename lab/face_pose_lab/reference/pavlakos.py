@@ -20,10 +20,10 @@ from face_pose_lab.reference.weak_perspective import (
     remove_mean,
     solve_ridge,
 )
+from face_pose_lab.torch_types import Keypoints
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_lab.torch_types import Keypoints
 
 _MIN_KEYPOINTS = 6
 _FARTHEST = 1e6  # sizes of the face; keypoints that all lie on one pixel mean infinity

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from face_pose_ros.geometry.warp import NODE_SPACING_PX, cell_nodes, interpolate_nodes
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -30,7 +31,6 @@ from face_pose_lab.synthetic.shading import (
 )
 from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.warp import NODE_SPACING_PX, cell_nodes, interpolate_nodes
 
 _SAMPLES = 2  # per pixel and axis
 # Gloss and Blinn-Phong exponent of each Material, in its order; the skin's gloss is the person's.

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from face_pose_ros.faces.single_shot_levels import cells_of_picture
 from torch import Tensor, nn
 
 from face_pose_lab.torch_faces.region_pose import PROPOSED_FROM, SeenAgain, look_again
@@ -22,7 +23,6 @@ from face_pose_lab.training.scenes import SceneBatch, moved_scenes
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
 from face_pose_ros.faces.head_uncertainty import normalised_errors
 from face_pose_ros.faces.nms import box_overlaps
-from face_pose_ros.faces.single_shot_levels import cells_of_picture
 from face_pose_ros.geometry.camera import Camera
 
 # Apparent sizes of heads of 0.24 m; those of other sizes are not looked at.

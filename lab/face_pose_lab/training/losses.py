@@ -16,12 +16,12 @@ from face_pose_lab.torch_keypoints.heatmaps import (
 )
 from face_pose_lab.torch_keypoints.hourglass import positive_heatmaps
 from face_pose_lab.torch_keypoints.regression import RegressedHead, read_regression
+from face_pose_lab.torch_types import Keypoints
 from face_pose_lab.training.batches import CropBatch
 from face_pose_lab.training.through_solver import rotation_loss
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.networks.hourglass import HourglassOptions, HourglassOutput
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_lab.torch_types import Keypoints
 
 # Mahalanobis distance from which a keypoint's error counts linearly: what the network cannot see
 # must not outweigh what it can.

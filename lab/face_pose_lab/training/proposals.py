@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from face_pose_ros.faces.single_shot_levels import cells_of_picture
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -42,7 +43,6 @@ from face_pose_lab.training.shards import (
 )
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
 from face_pose_ros.faces.nms import box_overlaps
-from face_pose_ros.faces.single_shot_levels import cells_of_picture
 from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic

@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from face_pose_lab.evaluation import biwi
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.torch_types import Keypoints
 from face_pose_lab.training.shards import write_manifest, write_shard
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
@@ -42,7 +43,6 @@ from face_pose_ros.keypoints.crop import crops_around_boxes, render_crops
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.samples import load_image
-from face_pose_lab.torch_types import Keypoints
 from face_pose_ros.virtual_camera import photo_camera
 
 Array = NDArray[np.float64]

@@ -4,10 +4,6 @@ import math
 
 import pytest
 import torch
-from helpers.asserts import assert_poses_close
-from helpers.cameras import DISTORTIONS, make_camera
-from helpers.scene import random_poses
-
 from face_pose_lab.torch_faces.box_camera import (
     box_rotation,
     pixels_per_radian,
@@ -16,6 +12,9 @@ from face_pose_lab.torch_faces.box_camera import (
     to_camera,
 )
 from face_pose_lab.torch_geometry import se3, so3
+from helpers.asserts import assert_poses_close
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.scene import random_poses
 
 
 def random_rays(count: int, generator: torch.Generator) -> torch.Tensor:

@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from helpers.cameras import make_camera
-from helpers.scene import R_CAM_FRONTAL, random_poses
-
 from face_pose_lab.torch_faces.head_uncertainty import HeadUncertainty, normalised_errors
 from face_pose_lab.torch_faces.single_shot import HEAD_CENTRE, cells_of_poses, poses_in_camera
 from face_pose_lab.torch_geometry import se3, so3
+from helpers.cameras import make_camera
+from helpers.scene import R_CAM_FRONTAL, random_poses
 
 
 def near_the_axis(T):

@@ -5,10 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.asserts import assert_poses_close
-from helpers.cameras import DISTORTIONS, make_camera
-from helpers.scene import R_CAM_FRONTAL, random_poses
-
 from face_pose_lab.torch_faces.region_pose import (
     MOST_REGIONS,
     REGION_PX,
@@ -28,6 +24,10 @@ from face_pose_lab.torch_faces.single_shot import (
     cells_of_poses,
 )
 from face_pose_lab.torch_geometry import se3, so3
+from helpers.asserts import assert_poses_close
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.scene import R_CAM_FRONTAL, random_poses
+
 from face_pose_ros.keypoints.crop import render_crops
 from face_pose_ros.networks.region_pose import (
     MirrorAveraged,

@@ -2,10 +2,6 @@
 
 import pytest
 import torch
-from helpers.asserts import assert_poses_close
-from helpers.cameras import DISTORTIONS, make_camera
-from helpers.scene import random_poses
-
 from face_pose_lab.torch_faces.single_shot import (
     HEAD_CENTRE,
     HEAD_SIZE_M,
@@ -20,6 +16,10 @@ from face_pose_lab.torch_faces.single_shot import (
     stride_of_size,
 )
 from face_pose_lab.torch_geometry import se3, so3
+from helpers.asserts import assert_poses_close
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.scene import random_poses
+
 from face_pose_ros.networks.single_shot import SingleShot, SingleShotOptions
 from face_pose_ros.pose.face_model import canonical_face
 

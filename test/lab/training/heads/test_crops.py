@@ -16,8 +16,8 @@ from face_pose_lab.training.heads.studio import FAMILIES
 from face_pose_lab.training.heads.surface import SurfacePoints
 from face_pose_lab.training.heads.views import facing_pose, look, random_attitude
 from face_pose_lab.training.heads.wardrobe import Wardrobe
-
 from face_pose_ros.geometry.similarity import similarity
+
 from face_pose_ros.keypoints.semantic import IS_FACE, MIRROR, NAMES
 from face_pose_ros.weights import load_weights
 

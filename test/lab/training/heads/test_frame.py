@@ -2,9 +2,8 @@
 
 import numpy as np
 from face_pose_lab.training.heads.frame import head_frame, mean_face
-from scipy.spatial.transform import Rotation
-
 from face_pose_ros.geometry.similarity import similarity
+from scipy.spatial.transform import Rotation
 
 
 def test_the_frame_of_a_moved_mean_face_is_its_motion(rng):
