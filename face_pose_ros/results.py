@@ -153,7 +153,7 @@ class HeadPoses(_Rows):
 
 
 class Fit(NamedTuple):
-    """The fit to one image alone, as the tracker needs it; shapes as in `HeadPoses`, of one face."""
+    """How the pose depends on the shape in the fit to one image, as the tracker needs it."""
 
     covariance_given_shape: Array  # (6, 6)
     pose_of_shape: Array  # (6, C)

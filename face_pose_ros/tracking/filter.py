@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros.geometry import linalg, rotations
+from face_pose_ros.options import FilterOptions
 
 Array = NDArray[np.float64]
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros.geometry import linalg
+from face_pose_ros.options import ShapeMemoryOptions
 
 Array = NDArray[np.float64]
 
