@@ -21,7 +21,7 @@ def test_what_is_done_to_a_face_changes_nothing_of_the_next(rng):
     """Arrays are the caller's own: a head in millimetres is still the same head's next time."""
     stamps = np.arange(0, 1, 0.1)
     seen = [camera(rng).see(pose(0.1 * t, turn=(0, t, 0))) for t in stamps]
-    for options in (TrackerOptions(), TrackerOptions(filter_poses=False, remember_shape=False)):
+    for options in (TrackingOptions(), TrackingOptions(filter_poses=False, remember_shape=False)):
         kept, spoilt = new_tracker(options), new_tracker(options)
         for stamp_s, face in zip(stamps, seen, strict=True):
             (expected,) = kept.update([deepcopy(face)], stamp_s)
@@ -172,11 +172,12 @@ def test_faces_keep_everything_else(look, tracker):
 def test_a_rigid_face_without_shape_is_tracked(look):
     nothing = Shape(np.zeros(0), np.zeros((0, 0)))
     tracker = Tracker(TrackingOptions(), nothing, [])
+    seen = look.see(pose(0))
     face = replace(
-        look.see(pose(0)),
+        seen,
         shape=np.zeros(0),
         shape_covariance=np.zeros((0, 0)),
-        pose_of_shape=np.zeros((6, 0)),
+        fit=seen.fit._replace(pose_of_shape=np.zeros((6, 0))),
     )
     for stamp_s in (0.0, 0.1):
         assert ids(tracker.update([face], stamp_s)) == ['f00001']
