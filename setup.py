@@ -12,7 +12,7 @@ setup(
     version='0.1.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
-        f'{NAME}.weights': ['*.safetensors', '*.md'],
+        f'{NAME}.weights': ['*.safetensors', '*.xml', '*.md'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),

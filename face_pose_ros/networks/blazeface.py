@@ -8,6 +8,8 @@ for, every multiple of 32 is accepted here.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -136,10 +138,12 @@ class BlazeFaceFullRange(nn.Module):
         return logits, regressions
 
 
-def blazeface_full_range(device: torch.device | str = 'cpu') -> BlazeFaceFullRange:
-    """Build the network with the packaged weights, for inference only.
+def blazeface_full_range(
+    device: torch.device | str = 'cpu', own: Path | str | None = None
+) -> BlazeFaceFullRange:
+    """Build the network with the packaged weights, or one's own, for inference only.
 
     Raises:
-        WeightsError: the weights file is missing or damaged.
+        WeightsError: As in `with_weights`.
     """
-    return with_weights(BlazeFaceFullRange(), 'blazeface_full_range', device)
+    return with_weights(BlazeFaceFullRange(), 'blazeface_full_range', device, own)

@@ -6,6 +6,7 @@ face_landmarker.task, 2023): residual bottlenecks with PReLU at seven resolution
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -105,10 +106,10 @@ class FaceMeshV2(nn.Module):
         return FaceMeshPoints(uv=xyz[..., :2] - 0.5, z=xyz[..., 2], presence=presence)
 
 
-def face_mesh_v2(device: torch.device | str = 'cpu') -> FaceMeshV2:
-    """Build the network with the packaged weights, for inference only.
+def face_mesh_v2(device: torch.device | str = 'cpu', own: Path | str | None = None) -> FaceMeshV2:
+    """Build the network with the packaged weights, or one's own, for inference only.
 
     Raises:
-        WeightsError: the weights file is missing or damaged.
+        WeightsError: As in `with_weights`.
     """
-    return with_weights(FaceMeshV2(), 'face_mesh_v2', device)
+    return with_weights(FaceMeshV2(), 'face_mesh_v2', device, own)

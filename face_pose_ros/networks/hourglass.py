@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -226,14 +227,16 @@ class PackagedHourglass(nn.Module):
         return mirror_averaged(regressing(self.network), crop, self.mirror)
 
 
-def packaged_hourglass(device: torch.device | str = 'cpu') -> PackagedHourglass:
-    """Build the network with the packaged weights, for inference only.
+def packaged_hourglass(
+    device: torch.device | str = 'cpu', own: Path | str | None = None
+) -> PackagedHourglass:
+    """Build the network with the packaged weights, or one's own, for inference only.
 
     Raises:
-        WeightsError: the weights file is missing or damaged.
+        WeightsError: As in `with_weights`.
     """
     hourglass = PackagedHourglass()
-    with_weights(hourglass.network, 'hourglass', device)
+    with_weights(hourglass.network, 'hourglass', device, own)
     return hourglass.to(device).eval()
 
 

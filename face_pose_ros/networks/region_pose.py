@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -115,10 +116,12 @@ def of_mirrored(numbers: Tensor) -> Tensor:
     return torch.cat([score, -u, same, -x, columns, -other, sigma], 1)
 
 
-def packaged_region_pose(device: torch.device | str = 'cpu') -> MirrorAveraged:
-    """Build the network with the packaged weights, for inference only.
+def packaged_region_pose(
+    device: torch.device | str = 'cpu', own: Path | str | None = None
+) -> MirrorAveraged:
+    """Build the network with the packaged weights, or one's own, for inference only.
 
     Raises:
-        WeightsError: the weights file is missing or damaged.
+        WeightsError: As in `with_weights`.
     """
-    return MirrorAveraged(with_weights(RegionPose(PACKAGED), 'region_pose', device))
+    return MirrorAveraged(with_weights(RegionPose(PACKAGED), 'region_pose', device, own))

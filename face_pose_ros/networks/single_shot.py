@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from face_pose_ros.faces.single_shot import FRONTAL_COLUMNS, SIZE_MULTIPLE, STRIDES
+from face_pose_ros.faces.region_pose import FRONTAL_COLUMNS
+from face_pose_ros.faces.single_shot import SIZE_MULTIPLE, STRIDES
 from face_pose_ros.networks.packaged import with_weights
 
 _NUMBERS = 10  # score, u, v, log size, two columns of the rotation
@@ -109,13 +111,15 @@ class SingleShot(nn.Module):
         return tuple(outputs[::-1])
 
 
-def packaged_single_shot(device: torch.device | str = 'cpu') -> SingleShot:
-    """Build the network with the packaged weights, for inference only.
+def packaged_single_shot(
+    device: torch.device | str = 'cpu', own: Path | str | None = None
+) -> SingleShot:
+    """Build the network with the packaged weights, or one's own, for inference only.
 
     Raises:
-        WeightsError: the weights file is missing or damaged.
+        WeightsError: As in `with_weights`.
     """
-    return with_weights(SingleShot(PACKAGED), 'single_shot', device)
+    return with_weights(SingleShot(PACKAGED), 'single_shot', device, own)
 
 
 def _conv(c_in: int, c_out: int) -> list[nn.Module]:
