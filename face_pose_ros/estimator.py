@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from face_pose_ros.engines.networks import Networks, load_networks, load_single_shot
+from face_pose_ros.engines.networks import Networks, Weights, load_networks, load_single_shot
 from face_pose_ros.faces.ahead import DetectionAhead
 from face_pose_ros.faces.detector import FaceDetector
 from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
@@ -56,6 +56,7 @@ class FacePoseEstimator:
         options: EstimatorOptions | None = None,
         networks: Networks | None = None,
         threads: int | None = None,
+        weights: Weights | None = None,
     ) -> None:
         """Load the packaged networks.
 
@@ -64,6 +65,8 @@ class FacePoseEstimator:
             options: See `EstimatorOptions`.
             networks: To share with other estimators, instead of those of `device`.
             threads: CPU threads of one inference and of a fit of several faces; None: all cores.
+            weights: Files of your own instead of packaged ones, by the packaged file's name:
+                {'hourglass': 'mine.safetensors'}. Their checksums are logged.
 
         Raises:
             ValueError: There is no such device, or the detector asked for is not in `networks`.
@@ -71,9 +74,9 @@ class FacePoseEstimator:
         """
         self.options = options or EstimatorOptions()
         if networks is None:
-            networks = load_networks(device, threads=threads)
+            networks = load_networks(device, threads=threads, weights=weights)
             if self.options.detector.network == 'single_shot':
-                single_shot = load_single_shot(networks.device, threads=threads)
+                single_shot = load_single_shot(networks.device, threads=threads, weights=weights)
                 networks = networks._replace(single_shot=single_shot)
         self.device = networks.device
         self._networks = networks
@@ -200,9 +203,9 @@ class FacePoseEstimator:
         options, networks = self.options.keypoints, self._networks
         mesh, head = None, None
         if options.network != 'hourglass':
-            mesh = KeypointPredictor(networks.keypoints, options.looks, options.jitters)
+            mesh = KeypointPredictor(networks.keypoints.on_crops, options.looks, options.jitters)
         if options.network != 'face_mesh':
-            head = SemanticPredictor(networks.hourglass, self._calibration, options.looks)
+            head = SemanticPredictor(networks.hourglass.on_crops, self._calibration, options.looks)
         return KeypointReader(mesh, head)
 
     def _population(self) -> Shape:

@@ -34,7 +34,7 @@ class Told:
 
 @pytest.fixture(scope='module')
 def network():
-    return load_networks('cpu').keypoints_of_crops
+    return load_networks('cpu').keypoints.on_crops
 
 
 def test_mirror_partners_change_sides():
