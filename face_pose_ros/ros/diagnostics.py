@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from face_pose_ros.ros.plausibility import Finding
+
 _WINDOW_S = 10.0  # of rates and latencies
 _STALE_S = 2.0  # without an image: the camera is stale
 _RECENT_S = 10.0  # an error is worth a warning for so long
@@ -50,6 +52,7 @@ class Monitor:
         self._last_image_s: float | None = None
         self._camera = 'no CameraInfo yet'
         self._calibrated = False
+        self._findings: tuple[Finding, ...] = ()
         self._ids: tuple[str, ...] = ()
         self._faces = 0
         self._error = ''
@@ -66,10 +69,11 @@ class Monitor:
         with self._lock:
             self._dropped[reason] += 1
 
-    def camera_state(self, text: str, calibrated: bool) -> None:
-        """What the newest CameraInfo is like."""
+    def camera_state(self, text: str, calibrated: bool, findings: Sequence[Finding] = ()) -> None:
+        """What the newest CameraInfo is like, and what is odd about it."""
         with self._lock:
             self._camera, self._calibrated = text, calibrated
+            self._findings = tuple(findings)
 
     def frame_answered(
         self, stages_s: Mapping[str, float], faces: int, ids: Sequence[str]
@@ -114,6 +118,8 @@ class Monitor:
             level, message = ERROR, self._camera
         elif age_s > _STALE_S:
             level, message = WARN, f'no image for {age_s:.1f} s'
+        elif self._findings:
+            level, message = WARN, self._findings[0].text
         else:
             level, message = OK, self._camera
         values = {
@@ -122,6 +128,7 @@ class Monitor:
             'images per second': f'{self._images.rate_hz(now_s):.1f}',
             'CameraInfo': self._camera,
         }
+        values |= {finding.key: finding.value for finding in self._findings}
         return _status(f'{name}: camera', level, message, values)
 
     def _poses_status(self, name: str, now_s: float, active: bool) -> DiagnosticStatus:

@@ -260,6 +260,7 @@ class PoseNode(LifecycleNode):
         self._monitor.camera_state(
             f'{answer.camera.distortion_model}, {answer.camera.width} x {answer.camera.height} px',
             calibrated=True,
+            findings=self.pipeline.findings,
         )
         self._monitor.frame_answered(stages_s, len(answer.faces), ids)
 

@@ -14,8 +14,15 @@ from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.faces.detector import MIN_IMAGE_PX
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.results import FacePose
-from face_pose_ros.ros import conversions
+from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info, size_text
+from face_pose_ros.ros.images import (
+    DamagedImageError,
+    ImageError,
+    compressed_image_to_rgb,
+    image_to_rgb,
+)
 from face_pose_ros.ros.parameters import Parameters
+from face_pose_ros.ros.plausibility import Finding, findings
 
 
 class FrameError(Exception):
@@ -71,6 +78,8 @@ class FramePipeline:
         self._id_prefix = id_prefix
         self._threads = parameters.threads or threads
         self._camera: tuple[CameraInfo, Camera] | None = None
+        self.findings: list[Finding] = []  # what is odd about the camera
+        self._said: set[str] = set()  # keys of findings
         self.estimator = self._load()
 
     def reload(self) -> None:
@@ -119,8 +128,8 @@ class FramePipeline:
                 f"{self._info_topic} has frame_id '{info.header.frame_id}', expected the image's "
                 f"'{image.header.frame_id}'; poses are given in the image's frame",
             )
-        camera = self._camera_of(info)
-        rgb = self._rgb_of(image, camera)
+        camera = self._camera_of(info, image.header.frame_id)
+        rgb = self._rgb_of(image, info, camera)
         converted_s = time.perf_counter()
         if stamp_s < last_s:
             self._tell(
@@ -136,19 +145,22 @@ class FramePipeline:
             faces, camera, rgb, {'convert': converted_s - begin_s, 'estimate': estimate_s}
         )
 
-    def _rgb_of(self, image: Image | CompressedImage, camera: Camera) -> np.ndarray:
+    def _rgb_of(
+        self, image: Image | CompressedImage, info: CameraInfo, camera: Camera
+    ) -> np.ndarray:
         try:
             if isinstance(image, CompressedImage):
-                rgb = conversions.compressed_image_to_rgb(image)
+                rgb = compressed_image_to_rgb(image)
             else:
-                rgb = conversions.image_to_rgb(image)
-        except conversions.ImageError as error:
-            raise FrameError('image', f'{self._image_topic}: {error}') from error
+                rgb = image_to_rgb(image)
+        except ImageError as error:
+            reason = 'damaged' if isinstance(error, DamagedImageError) else 'image'
+            raise FrameError(reason, f'{self._image_topic}: {error}') from error
         if rgb.shape[:2] != (camera.height, camera.width):
             raise FrameError(
                 'size',
                 f'{self._image_topic} is {rgb.shape[1]} x {rgb.shape[0]} px, expected '
-                f'{camera.width} x {camera.height} px as {self._info_topic} says',
+                f'{size_text(info, camera)} as {self._info_topic} says',
             )
         if min(rgb.shape[:2]) < MIN_IMAGE_PX:
             raise FrameError(
@@ -158,14 +170,21 @@ class FramePipeline:
             )
         return rgb
 
-    def _camera_of(self, info: CameraInfo) -> Camera:
+    def _camera_of(self, info: CameraInfo, frame_id: str) -> Camera:
         """The camera; a calibration that did not change is not read again."""
         if self._camera is None or not _same_calibration(self._camera[0], info):
+            rectified = self._parameters.image_is_rectified
             try:
-                camera = conversions.camera_from_info(info, self._parameters.image_is_rectified)
-            except conversions.CameraInfoError as error:
+                camera = camera_from_info(info, rectified)
+            except CameraInfoError as error:
                 raise FrameError('camera_info', f'{self._info_topic}: {error}') from error
             self._camera = info, camera
+            self.findings = findings(info, camera, rectified, self._image_topic, frame_id)
+            for finding in self.findings:
+                # A lens that zooms sends a new calibration with every image.
+                if finding.key not in self._said:
+                    self._said.add(finding.key)
+                    self._tell(finding.key, f'{self._info_topic}: {finding.text}')
         return self._camera[1]
 
 

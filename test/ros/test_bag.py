@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 import yaml
 from helpers.portraits import portrait_view, without_face
 
@@ -132,7 +131,6 @@ def recording(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def converted(recording, tmp_path_factory) -> Path:
-    torch.set_num_threads(2)  # as in the tests: the same sums in the same order
     out = tmp_path_factory.mktemp('converted') / 'out.mcap'
     assert main([str(recording / 'bag.mcap'), str(out)]) == 0
     return out

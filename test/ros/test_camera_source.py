@@ -6,6 +6,7 @@ from itertools import islice
 import cv2
 import numpy as np
 import pytest
+from helpers.exif import with_orientation
 
 from face_pose_ros.ros.demo.source import SourceError, open_source
 
@@ -43,6 +44,15 @@ def video(tmp_path):
         writer.write(rgb_of(level)[..., ::-1])
     writer.release()
     return path
+
+
+def test_an_orientation_in_the_file_is_not_the_sensors(tmp_path):
+    rgb = np.arange(HEIGHT * WIDTH * 3, dtype=np.uint8).reshape(HEIGHT, WIDTH, 3) // 4
+    jpeg = cv2.imencode('.jpg', rgb)[1].tobytes()
+    (tmp_path / 'a.jpg').write_bytes(jpeg)
+    (tmp_path / 'b.jpg').write_bytes(with_orientation(jpeg, 6))
+    plain, turned = open_source(str(tmp_path)).pictures
+    np.testing.assert_array_equal(turned.rgb, plain.rgb)
 
 
 def test_a_folder_plays_in_the_order_of_names(folder):

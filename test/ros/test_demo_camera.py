@@ -16,9 +16,11 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
-from face_pose_ros.ros.conversions import camera_from_info, camera_info_msg, image_to_rgb
+from face_pose_ros.ros.camera_info import camera_from_info
+from face_pose_ros.ros.conversions import camera_info_msg
 from face_pose_ros.ros.demo import camera as demo_camera
 from face_pose_ros.ros.demo.scenes import Scene, Shot
+from face_pose_ros.ros.images import image_to_rgb
 from face_pose_ros.virtual_camera import lens_camera
 
 pytestmark = pytest.mark.dds
@@ -260,7 +262,7 @@ def test_a_bad_start_is_one_line_and_status_1(run, folder, calibration, paramete
     ('field', 'value', 'message'),
     [
         ('image_width', 97, r'is for 97 x 64 px, expected 96 x 64 px as source'),
-        ('camera_matrix', matrix(3, 3, [0.0] * 9), 'K is all zeros'),
+        ('camera_matrix', matrix(3, 3, [0.0] * 9), 'K[0] is 0: the camera is not calibrated'),
         ('distortion_model', 'magic', "distortion_model 'magic' is not one of"),
     ],
 )

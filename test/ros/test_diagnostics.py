@@ -81,8 +81,8 @@ def test_no_camera_info_is_an_error(monitor, clock):
     camera, poses, _ = read(monitor)
     assert (camera.level, camera.message) == (ERROR, 'no CameraInfo yet')
     assert poses.level == OK  # there is nothing it could answer
-    monitor.camera_state('/camera_info: K is all zeros', calibrated=False)
-    assert read(monitor)[0].message == '/camera_info: K is all zeros'
+    monitor.camera_state('/camera_info: K[0] is 0', calibrated=False)
+    assert read(monitor)[0].message == '/camera_info: K[0] is 0'
 
 
 def test_a_stale_camera_is_a_warning(monitor, clock):

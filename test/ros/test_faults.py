@@ -84,7 +84,7 @@ def test_camera_info_is_calibrated_late(ros):
 
     with pytest.raises(AssertionError):
         robot.answered_within(1.5, info=uncalibrated)
-    robot.wait_for_status('camera', DiagnosticStatus.ERROR, 'K is all zeros')
+    robot.wait_for_status('camera', DiagnosticStatus.ERROR, 'K[0] is 0')
     robot.answered_within(RECOVERY_S)
     robot.wait_for_status('camera', DiagnosticStatus.OK)
 

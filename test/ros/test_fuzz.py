@@ -1,7 +1,6 @@
 """Malformed messages: refused with a reason or answered, never a crash, a hang or a NaN."""
 
 import pytest
-import torch
 
 pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
 

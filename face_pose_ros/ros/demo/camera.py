@@ -31,13 +31,9 @@ from face_pose_ros.ros.calibration_file import (
     guess_calibration,
     load_calibration,
 )
+from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.compat import TransformBroadcaster
-from face_pose_ros.ros.conversions import (
-    CameraInfoError,
-    camera_from_info,
-    camera_info_msg,
-    transform_msg,
-)
+from face_pose_ros.ros.conversions import camera_info_msg, transform_msg
 from face_pose_ros.ros.demo.scenes import RATE_HZ, Scene, make_scenes
 from face_pose_ros.ros.demo.source import Picture, SourceError, open_source
 from face_pose_ros.ros.spinning import until_interrupted

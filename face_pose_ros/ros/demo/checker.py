@@ -24,9 +24,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
-from face_pose_ros.ros.conversions import camera_from_info, image_to_rgb
+from face_pose_ros.ros.camera_info import camera_from_info
 from face_pose_ros.ros.demo.camera import PORTRAIT_FRAME, RATE_HZ
 from face_pose_ros.ros.draw import draw_head, draw_text
+from face_pose_ros.ros.images import image_to_rgb
 from face_pose_ros.ros.spinning import until_interrupted
 from face_pose_ros.virtual_camera import spread
 

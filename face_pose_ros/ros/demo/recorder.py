@@ -16,7 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
-from face_pose_ros.ros.conversions import image_to_rgb
+from face_pose_ros.ros.images import image_to_rgb
 from face_pose_ros.ros.spinning import until_interrupted
 
 VIDEO_HZ = 30.0

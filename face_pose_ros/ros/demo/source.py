@@ -101,7 +101,7 @@ def _opened(source: str, rate_hz: float | None, pictures: Iterator[Picture]) -> 
 def _image_pictures(paths: Sequence[Path], loop: bool) -> Iterator[Picture]:
     shape = None
     for path in cycle(paths) if loop else paths:
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if bgr is None:
             raise SourceError(f'source {path}: no picture that OpenCV can read')
         shape = shape or bgr.shape

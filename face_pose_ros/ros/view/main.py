@@ -20,14 +20,9 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
+from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.camera_sync import CameraSync
-from face_pose_ros.ros.conversions import (
-    CameraInfoError,
-    ImageError,
-    camera_from_info,
-    compressed_image_to_rgb,
-    image_to_rgb,
-)
+from face_pose_ros.ros.images import ImageError, compressed_image_to_rgb, image_to_rgb
 from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
 from face_pose_ros.ros.spinning import until_interrupted
 

@@ -1,0 +1,198 @@
+"""What is odd about a calibration that makes a camera all the same: pure functions."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.ros.camera_info import binning
+
+_GRID = 33, 25  # points across and down of the picture that are asked for their direction
+_MIN_FOV_DEG, _MAX_FOV_DEG = 10.0, 170.0  # of a pinhole
+_SAME = 0.1  # two ratios are the same within this share
+_OTHER_SIZE = 0.2  # a principal point so far off the middle, both ways alike, is of another size
+_SECOND_CAMERA = re.compile(r'right|(?<!\d)2(?!\d)')  # of a stereo pair, in the name of its frame
+# What sensor_msgs says of each model.
+_COEFFICIENTS = {'plumb_bob': 5, 'rational_polynomial': 8, 'equidistant': 4, '': 0}
+
+
+class Finding(NamedTuple):
+    """Something that is unlikely to be meant."""
+
+    key: str  # in diagnostics
+    value: str
+    text: str  # a sentence: what was found, what was expected, what to do
+
+
+def findings(
+    info: CameraInfo, camera: Camera, rectified: bool, image_topic: str, frame_id: str
+) -> list[Finding]:
+    """All that is unlikely about a camera.
+
+    Args:
+        info: The calibration as it came.
+        camera: Made of it by `camera_from_info`.
+        rectified: Whether the node takes the pictures for rectified.
+        image_topic: Where the pictures come from.
+        frame_id: Of the pictures.
+    """
+    return [
+        *_range_of_lens(camera),
+        *_principal_point(info, rectified),
+        *_field_of_view(info, camera, rectified),
+        *_model_and_count(info, camera, rectified),
+        *_rectification(info, rectified, image_topic),
+        *_baseline(info, frame_id),
+        *_frame(frame_id, image_topic),
+    ]
+
+
+def _range_of_lens(camera: Camera) -> Iterator[Finding]:
+    us = np.linspace(0, camera.width - 1, _GRID[0])
+    vs = np.linspace(0, camera.height - 1, _GRID[1])
+    uv = np.stack(np.meshgrid(us, vs), -1).reshape(-1, 2)
+    outside = ~camera.unproject(uv).valid
+    if outside.any():
+        percent = 100 * float(outside.mean())
+        share = f'{percent:.0f} %' if percent >= 1 else 'less than 1 %'
+        from_centre = np.linalg.norm(uv - camera.K[:2, 2], axis=1)
+        nearest, farthest = from_centre[outside].min(), from_centre.max()
+        yield Finding(
+            'pixels without direction',
+            share,
+            f'{share} of the picture has no direction: the lens model turns back {nearest:.0f} px '
+            f'from the principal point, {farthest - nearest:.0f} px before the farthest corner; '
+            'faces there are not seen. Calibrate with views that fill the corners',
+        )
+
+
+def _intrinsics(info: CameraInfo, rectified: bool) -> tuple[str, float, float, float, float]:
+    """Name of the matrix; fx, fy, cx, cy [px], of the full sensor."""
+    if rectified:
+        return 'P', info.p[0], info.p[5], info.p[2], info.p[6]
+    return 'K', info.k[0], info.k[4], info.k[2], info.k[5]
+
+
+def _principal_point(info: CameraInfo, rectified: bool) -> Iterator[Finding]:
+    name, _, _, cx, cy = _intrinsics(info, rectified)
+    width, height = info.width, info.height
+    across, down = (2 * cx + 1) / width, (2 * cy + 1) / height  # 1 in the middle
+    bin_x, bin_y = binning(info)
+    fits = f'{across * width:.0f} x {down * height:.0f} px'
+    if max(bin_x, bin_y) > 1 and _similar(across * bin_x, 1) and _similar(down * bin_y, 1):
+        yield Finding(
+            'binning',
+            f'{bin_x} x {bin_y}, {name} fits {fits}',
+            f'{name} fits a picture of {fits}, which is already binned, but binning_x and '
+            f'binning_y say {bin_x} x {bin_y} of {width} x {height} px: binning is applied twice, '
+            'and distances are wrong. width, height and K belong to the full sensor, or binning '
+            'to 1',
+        )
+    elif min(abs(across - 1), abs(down - 1)) > _OTHER_SIZE and _similar(across, down):
+        yield Finding(
+            'resolution',
+            f'{width} x {height} px, {name} fits {fits}',
+            f'{name} fits a picture of {fits}, but width and height are {width} x {height} px: '
+            'distances are wrong. Calibrate in the size that is used, or scale K with it',
+        )
+    elif not (0.5 <= across <= 1.5 and 0.5 <= down <= 1.5):
+        yield Finding(
+            'principal point',
+            f'({cx:.0f}, {cy:.0f}) of {width} x {height} px',
+            f'the principal point of {name}, ({cx:.0f}, {cy:.0f}), lies outside the middle half '
+            f'of the {width} x {height} px: is it the calibration of this camera, in this size?',
+        )
+
+
+def _similar(a: float, b: float) -> bool:
+    return abs(a - b) < _SAME * abs(b)
+
+
+def _field_of_view(info: CameraInfo, camera: Camera, rectified: bool) -> Iterator[Finding]:
+    if camera.distortion_model == 'equidistant':
+        return
+    name, fx, fy, _, _ = _intrinsics(info, rectified)
+    fov_deg = [
+        math.degrees(2 * math.atan(0.5 * size / f))
+        for size, f in ((info.width, fx), (info.height, fy))
+    ]
+    if not _MIN_FOV_DEG <= max(fov_deg) <= _MAX_FOV_DEG:
+        yield Finding(
+            'field of view [deg]',
+            f'{fov_deg[0]:.1f} x {fov_deg[1]:.1f}',
+            f'the focal lengths of {name}, {fx:.6g} and {fy:.6g} px, mean a field of view of '
+            f'{fov_deg[0]:.1f} x {fov_deg[1]:.1f} deg, expected {_MIN_FOV_DEG:.0f} to '
+            f'{_MAX_FOV_DEG:.0f}: are they in pixels, of this size?',
+        )
+
+
+def _model_and_count(info: CameraInfo, camera: Camera, rectified: bool) -> Iterator[Finding]:
+    named = info.distortion_model
+    count = len(np.trim_zeros(np.asarray(info.d), 'b'))
+    if not rectified and count > _COEFFICIENTS.get(named, count):
+        yield Finding(
+            'distortion model',
+            f"'{named}' with {count} coefficients",
+            f"distortion_model is '{named}', which has {_COEFFICIENTS[named]} coefficients, but D "
+            f'has {count} that count: taken as OpenCV takes so many, {camera.distortion_model}',
+        )
+
+
+def _rectification(info: CameraInfo, rectified: bool, image_topic: str) -> Iterator[Finding]:
+    if not np.any(info.d):
+        return
+    name = image_topic.removesuffix('/compressed').rsplit('/', 1)[-1]
+    called_rectified = 'rect' in name
+    same = np.allclose(np.reshape(info.p, (3, 4))[:, :3], np.reshape(info.k, (3, 3)))
+    if called_rectified and not rectified:
+        yield Finding(
+            'rectified',
+            f'D is not zero, topic {name}',
+            f'{image_topic} is called rectified, but D is not zero and taken into account: if the '
+            'pictures are rectified, set image_is_rectified:=true, which takes P instead',
+        )
+    elif rectified and not called_rectified and 'raw' in name:
+        yield Finding(
+            'rectified',
+            f'D is not zero, topic {name}, image_is_rectified',
+            f'image_is_rectified is set, but {image_topic} is called raw and D is not zero: if '
+            'the pictures are as the lens makes them, leave the parameter false',
+        )
+    elif rectified and same:
+        yield Finding(
+            'rectified',
+            'D is not zero, P repeats K',
+            'image_is_rectified is set, but D is not zero and P repeats K, as drivers fill it in '
+            'for pictures that are not rectified: if so, leave the parameter false',
+        )
+
+
+def _baseline(info: CameraInfo, frame_id: str) -> Iterator[Finding]:
+    fx, fy = info.p[0], info.p[5]
+    apart = info.p[3] or info.p[7]
+    if not (apart and fx and fy) or _SECOND_CAMERA.search(frame_id):
+        return
+    baseline_m = math.hypot(info.p[3] / fx, info.p[7] / fy)
+    yield Finding(
+        'stereo baseline [m]',
+        f'{baseline_m:.3f}',
+        f'P[3] and P[7] make this the second camera of a stereo pair, {baseline_m:.3f} m from the '
+        f"first; poses are given as seen from this one. If frame '{frame_id}' is the first "
+        'camera, they are off by that much: give this camera a frame of its own',
+    )
+
+
+def _frame(frame_id: str, image_topic: str) -> Iterator[Finding]:
+    if not frame_id:
+        yield Finding(
+            'frame_id',
+            'empty',
+            f'{image_topic} has an empty frame_id: no TF is sent, and nobody knows what the poses '
+            "refer to. Set the driver's frame_id",
+        )
