@@ -31,7 +31,7 @@ from face_pose_ros import Camera, FacePoseEstimator
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.keypoints.semantic_predictor import IS_FACE
-from face_pose_ros.pose.refine import fit_pose
+from face_pose_ros.pose.fit import fit_pose
 
 WIDTH, HEIGHT, FOCAL_PX = 1280, 720, 900.0
 PERIOD_S = 1 / 30

@@ -30,8 +30,9 @@ from torch import Tensor
 
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.results import Keypoints
 
 _INDEPENDENT = 1e9  # the noise drawn here is: every keypoint counts in full

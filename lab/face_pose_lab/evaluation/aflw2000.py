@@ -34,6 +34,7 @@ from face_pose_ros.keypoints.predictor import KeypointPredictor, unmeasured
 from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor, packaged_predictor
 from face_pose_ros.networks.face_mesh import face_mesh_v2
 from face_pose_ros.networks.hourglass import packaged_hourglass
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import (
     FaceModel,
     canonical_face,
@@ -41,7 +42,6 @@ from face_pose_ros.pose.face_model import (
     semantic_head,
 )
 from face_pose_ros.pose.fusion import fit_readings
-from face_pose_ros.pose.refine import PoseOptions
 from face_pose_ros.results import Faces, Keypoints, Readings
 from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import photo_camera

@@ -41,8 +41,9 @@ from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.networks.face_mesh import face_mesh_v2
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.results import Faces, Keypoints
 from face_pose_ros.weights import load_weights
 

@@ -22,7 +22,7 @@ from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.rendered_heads import MIN_PRESENCE, RenderedHeads
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
-from face_pose_ros.pose.refine import fit_pose
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.ros.draw import draw_head
 
 _CELL_PX = 240

@@ -44,9 +44,10 @@ from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import KeypointCalibration
 from face_pose_ros.networks.hourglass import StackedHourglass
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.pose.fusion import turn_deg
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
 
 MAX_TURN_DEG = 100.0  # of the heads that are to be present
 _MIRROR = torch.from_numpy(semantic.MIRROR)

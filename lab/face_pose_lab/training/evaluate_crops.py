@@ -23,8 +23,9 @@ from face_pose_lab.training.view_angle import yaw_deg
 from face_pose_ros.geometry import so3
 from face_pose_ros.networks.hourglass import StackedHourglass, regressing
 from face_pose_ros.networks.regressor import mirror_averaged
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.pose.fit import fit_pose
 
 YAW_BINS_DEG = ((0, 30), (30, 60), (60, 90), (90, 135), (135, 180))
 _FIT = PoseOptions(visibility=False)

@@ -20,8 +20,9 @@ from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import KeypointCalibration
 from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
 from face_pose_ros.networks.hourglass import StackedHourglass
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import photo_camera
 

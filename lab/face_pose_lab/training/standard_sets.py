@@ -40,8 +40,9 @@ from face_pose_lab.training.shards import write_manifest, write_shard
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.crop import crops_around_boxes, render_crops
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import photo_camera
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import torch
+from face_pose_ros.pose.refine import PoseOptions, default_shape_prior, fit_pose
+from face_pose_ros.pose.residuals import Estimate, MapProblem
 from torch import Tensor
 
 from face_pose_lab.torch_types import Keypoints
 from face_pose_ros.geometry import robust, so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.pose.refine import PoseOptions, default_shape_prior, fit_pose
-from face_pose_ros.pose.residuals import Estimate, MapProblem
 
 OPTIONS = PoseOptions(visibility=False, independent_keypoints=20.0)
 _ROBUST_RAD = math.radians(10)

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face
-from face_pose_ros.pose.refine import fit_pose
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.virtual_camera import photo_camera
 
 

@@ -1,0 +1,1 @@
+"""Answers that stay what they were, and the pictures that they belong to."""
