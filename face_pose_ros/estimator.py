@@ -115,7 +115,7 @@ class FacePoseEstimator:
         tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
         faces = self._solve(readings, camera, [''])
         for stamp_s in (0.0, 0.1):
-            tracker.update(faces, stamp_s)
+            tracker.update(2 * faces, stamp_s)
 
     def configure(self, options: EstimatorOptions) -> None:
         """Go on with other options; people keep their ids."""

@@ -42,6 +42,8 @@ def _of(value: object, index: Index) -> object:
 def _joined(a: object, b: object) -> object:
     if isinstance(a, _Rows):
         return a.join(b)  # type: ignore[type-var]
+    if a is None:
+        return None
     return np.concatenate([a, b])  # type: ignore[call-overload]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from face_pose_ros.geometry import linalg, rotations
 
@@ -57,5 +56,15 @@ def associate(
     jump = np.linalg.norm(y[..., :3] - along * ray, axis=-1)
     # Nothing: what a pair costs that is no better than a new head and a lost one.
     cost = np.where(jump <= max_jump_m, cost, 0).clip(max=0)
-    rows, columns = linear_sum_assignment(cost)
+    rows, columns = _assignment(cost)
     return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if cost[r, c] < 0}
+
+
+def _assignment(cost: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    if cost.shape == (1, 1):
+        return np.zeros(1, np.intp), np.zeros(1, np.intp)
+    # Takes a third of a second to import, which a single face need not wait for.
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(cost)
+    return rows, columns
