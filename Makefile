@@ -18,7 +18,8 @@ view: setup  ## also the rerun SDK, for make demo VIEW=1
 demo: setup $(if $(VIEW),view)  ## camera, node and checker; SOURCE=webcam:0 for another camera, VIEW=1 to see it in 3-D
 	@$(RUN) python -m face_pose_ros.ros.demo.main $(if $(VIEW),--view) \
 		$(if $(SOURCE),--source '$(SOURCE)') \
-		$(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(FOV_DEG),--fov-deg $(FOV_DEG))
+		$(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(FOV_DEG),--fov-deg $(FOV_DEG)) \
+		$(if $(RATE),--rate $(RATE))
 
 test: setup  ## all tests; ARGS='-k camera -x' goes to pytest
 	@$(RUN) python -m pytest $(ARGS)

@@ -29,15 +29,15 @@ setup(
     license='Apache-2.0',
     entry_points={
         'console_scripts': [
-            f'pose_node = {NAME}.ros.node:main',
-            f'multi_camera = {NAME}.ros.multi_camera:main',
+            f'pose_node = {NAME}.ros.programs:pose_node',
+            f'multi_camera = {NAME}.ros.programs:multi_camera',
             f'face_pose_bag = {NAME}.ros.bag.main:main',
-            f'demo_camera = {NAME}.ros.demo.camera:main',
-            f'look_at = {NAME}.ros.consumers.look_at:main',
-            f'who_looks = {NAME}.ros.consumers.who_looks:main',
-            f'demo_checker = {NAME}.ros.demo.checker:main',
-            f'demo_recorder = {NAME}.ros.demo.recorder:main',
-            f'face_pose_view = {NAME}.ros.view.main:main',
+            f'demo_camera = {NAME}.ros.programs:demo_camera',
+            f'look_at = {NAME}.ros.programs:look_at',
+            f'who_looks = {NAME}.ros.programs:who_looks',
+            f'demo_checker = {NAME}.ros.programs:demo_checker',
+            f'demo_recorder = {NAME}.ros.programs:demo_recorder',
+            f'face_pose_view = {NAME}.ros.programs:face_pose_view',
         ],
     },
 )

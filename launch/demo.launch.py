@@ -27,6 +27,7 @@ def generate_launch_description() -> LaunchDescription:
         'source': ('virtual', 'virtual, webcam:<index>, a video file or a folder of pictures'),
         'calibration': ('', "camera_calibration's YAML file of another source than virtual"),
         'fov_deg': ('60.0', 'its horizontal field of view, guessed without a calibration'),
+        'rate_hz': ('', "pictures per second; empty: the source's own, of a folder 1"),
     }
     large_images = PathJoinSubstitution([_config(), 'fastdds_large_images.xml'])
     return LaunchDescription(
@@ -45,16 +46,22 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _nodes(context: LaunchContext) -> list[Node]:
-    output, source, calibration, fov_deg = (
+    output, source, calibration, fov_deg, rate_hz = (
         LaunchConfiguration(name).perform(context)
-        for name in ('output', 'source', 'calibration', 'fov_deg')
+        for name in ('output', 'source', 'calibration', 'fov_deg', 'rate_hz')
     )
     virtual = source == 'virtual'
-    camera = {'source': _text(source), 'calibration': _text(calibration)}
+    camera = {'source': _text(source), 'calibration': _text(calibration), 'with_node': True}
     if not (virtual or calibration):
         camera['horizontal_fov_deg'] = float(fov_deg)
     # Camera and checker need a core too, and a thread that waits for one holds up all the others.
     threads = max(1, (os.cpu_count() or 1) - 1)
+    node = {'threads': threads}
+    if rate_hz:
+        camera['rate_hz'] = float(rate_hz)
+    elif os.path.isdir(os.path.expanduser(source)):
+        # Each picture is another scene: nobody is remembered from one to the next.
+        camera['rate_hz'], node['tracking.lost_after_s'] = 1.0, 0.5
     common = {'package': 'face_pose_ros', 'output': 'screen'}
     # The truth is known of the virtual camera alone; of others the answers are recorded.
     reporting = {'parameters': [{'output': _text(output)}], 'on_exit': Shutdown(), **common}
@@ -65,7 +72,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         Node(
             executable='pose_node',
             name='face_pose',
-            parameters=[PathJoinSubstitution([_config(), 'pose.yaml']), {'threads': threads}],
+            parameters=[PathJoinSubstitution([_config(), 'pose.yaml']), node],
             # Else camera and checker would wait for it for ever.
             on_exit=Shutdown(),
             **common,

@@ -4,6 +4,8 @@ Several cameras: `cameras:=front,left` starts a node for each, in the namespaces
 the topics of that name in there; with `one_process:=true` they share their networks' batches.
 """
 
+from pathlib import Path
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
@@ -28,11 +30,18 @@ def generate_launch_description() -> LaunchDescription:
         'config': (config, 'YAML file with all parameters'),
         'rviz': ('false', 'also start RViz, on the first of the cameras'),
         'fixed_frame': ('', "RViz's Fixed Frame: the camera's frame; empty: the demo's"),
+        'respawn': ('false', 'start a pose node again that has ended, two seconds later'),
     }
+    switches = {name for name, (default, _) in arguments.items() if default == 'false'}
     return LaunchDescription(
         [
             *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
+                DeclareLaunchArgument(
+                    name,
+                    default_value=default,
+                    description=description,
+                    choices=['true', 'false'] if name in switches else None,
+                )
                 for name, (default, description) in arguments.items()
             ),
             OpaqueFunction(function=_nodes),
@@ -48,12 +57,20 @@ def _nodes(context: LaunchContext) -> list[Node]:
     given = {name: text for name, text in texts.items() if text}
     namespace = LaunchConfiguration('namespace').perform(context)
     cameras = LaunchConfiguration('cameras').perform(context).replace(' ', '').split(',')
+    repeated = {camera for camera in cameras if cameras.count(camera) > 1}
+    if repeated:
+        raise ValueError(f'cameras: each once, got {", ".join(sorted(repeated))} more than once')
     namespaces = ['/'.join(name for name in (namespace, camera) if name) for camera in cameras]
+    config = LaunchConfiguration('config').perform(context)
+    if not Path(config).is_file():  # launch itself would start the node without it
+        raise ValueError(f"config: no file '{config}'")
     common = {
         'package': 'face_pose_ros',
-        'parameters': [LaunchConfiguration('config'), given],
+        'parameters': [config, given],
         'remappings': [(n, LaunchConfiguration(n)) for n in ('image', 'camera_info')],
         'output': 'screen',
+        'respawn': IfCondition(LaunchConfiguration('respawn')).evaluate(context),
+        'respawn_delay': 2.0,
     }
     if IfCondition(LaunchConfiguration('one_process')).evaluate(context):
         # A namespace or a name given to the process would hold for all its nodes.

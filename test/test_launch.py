@@ -27,12 +27,14 @@ ARGUMENTS = {
         'config': 'share/face_pose_ros/config/pose.yaml',  # the end of the path
         'rviz': 'false',
         'fixed_frame': '',
+        'respawn': 'false',
     },
     DEMO: {
         'output': 'demo_output',
         'source': 'virtual',
         'calibration': '',
         'fov_deg': '60.0',
+        'rate_hz': '',
     },
 }
 both_files = pytest.mark.parametrize('path', [POSE, DEMO], ids=lambda path: path.name)
@@ -253,6 +255,25 @@ def test_a_device_that_looks_like_a_number_arrives_as_text(domain_id, tmp_path):
         process.wait(timeout=60)
 
     assert "device '0' is not one of" in (tmp_path / 'output').read_text()
+
+
+@needs_launch
+@pytest.mark.dds
+@pytest.mark.parametrize(
+    ('argument', 'expected'),
+    [
+        ('config:=/nowhere.yaml', "config: no file '/nowhere.yaml'"),
+        ('cameras:=front,left,front', 'cameras: each once, got front more than once'),
+        ('respawn:=often', "['true', 'false']"),
+    ],
+)
+def test_a_bad_argument_starts_nothing_and_is_named(domain_id, tmp_path, argument, expected):
+    with launched(tmp_path, domain_id, POSE, argument) as process:
+        assert process.wait(timeout=60) == 1
+
+    output = (tmp_path / 'output').read_text()
+    assert expected in output
+    assert 'process started' not in output
 
 
 @needs_launch

@@ -110,3 +110,13 @@ def _downloaded(outputs: tuple[Tensor, ...]) -> Outputs:
         part.contiguous().view(output.shape).numpy()
         for part, output in zip(parts, outputs, strict=True)
     )
+
+
+def allocated_bytes(device: str) -> int:
+    """Memory of a GPU that this process's tensors take."""
+    return int(torch.cuda.memory_allocated(device))
+
+
+def release_memory() -> None:
+    """Give memory of GPUs that is not in use back to other processes."""
+    torch.cuda.empty_cache()

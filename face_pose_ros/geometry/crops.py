@@ -171,9 +171,7 @@ def jittered(crops: Crops, jitters: int) -> tuple[Crops, NDArray[np.bool_]]:
     return replace(crops, R_cam_crop=R, focal_px=focal_px), is_mirrored
 
 
-def render_crops(
-    image: NDArray[np.uint8], crops: Crops, camera: Camera
-) -> NDArray[np.float32]:
+def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDArray[np.float32]:
     """The pictures of the virtual cameras.
 
     Args:
@@ -407,7 +405,7 @@ def _pixel(lens, R, focal_px, middle, u, v):
 
 @compiled
 def _jacobian(lens, R, focal_px, J):
-    """d uv / d uv_crop in the middle of the crop into J (2, 2)."""
+    """D uv / d uv_crop in the middle of the crop into J (2, 2)."""
     _, _, _, D = project_with_jacobian(lens, R[0, 2], R[1, 2], R[2, 2])
     for j in range(2):
         J[0, j] = (D[0] * R[0, j] + D[1] * R[1, j] + D[2] * R[2, j]) / focal_px

@@ -1,9 +1,10 @@
-"""Pairs each image with the CameraInfo of the same stamp, in bounded memory."""
+"""Pairs each image with its CameraInfo, in bounded memory."""
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
 from builtin_interfaces.msg import Time
@@ -13,49 +14,130 @@ ImageMsg = TypeVar('ImageMsg', Image, CompressedImage)
 
 # Either message may be ahead of its partner by a few frames on a busy machine.
 _MEMORY = 4
+_INFO_MEMORY = 2 * _MEMORY  # so that the partner of an image that is given up is still there
+_NEAR_NS = 1_000_000
+_RECENT_S = 2.0  # a CameraInfo that came before belongs to no image at hand
 
 
 class CameraSync(Generic[ImageMsg]):
-    """Calls back with (image, info) as soon as both have arrived."""
+    """Calls back with (image, info) as soon as both have arrived.
+
+    Partners have equal stamps. Where no two are ever equal but within a millisecond, as drivers
+    write that stamp each message apart, the nearest is taken; that begins with the first image
+    that would have gone without.
+    """
 
     def __init__(
         self,
         on_pair: Callable[[ImageMsg, CameraInfo], None],
-        on_unpaired: Callable[[ImageMsg], None],
+        on_unpaired: Callable[[ImageMsg, str], None],
+        on_nearest: Callable[[int], None] = lambda _: None,
+        latched: bool = False,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take what to do with pairs, and with images whose CameraInfo did not come in time."""
+        """Wait for messages.
+
+        Args:
+            on_pair: What to do with partners.
+            on_unpaired: Told of an image whose CameraInfo did not come, and what came instead.
+            on_nearest: Told when pairing by the nearest stamp begins, with the first pair's
+                difference, CameraInfo minus image [ns].
+            latched: Whether the newest CameraInfo holds for every image, whatever its stamp.
+            clock_s: Never goes back.
+        """
         self._on_pair = on_pair
         self._on_unpaired = on_unpaired
-        self._images: OrderedDict[tuple[int, int], ImageMsg] = OrderedDict()
-        self._infos: OrderedDict[tuple[int, int], CameraInfo] = OrderedDict()
+        self._on_nearest = on_nearest
+        self._latched = latched
+        self._clock_s = clock_s
+        self._images: OrderedDict[int, ImageMsg] = OrderedDict()  # by stamp [ns]
+        self._infos: OrderedDict[int, CameraInfo] = OrderedDict()
+        self._last_info_s: float | None = None
+        self._any_equal = False
+        self._by_nearest = False
 
     def add_image(self, msg: ImageMsg) -> None:
         """An image has arrived."""
-        info = self._infos.pop(_key(msg.header.stamp), None)
-        if info is not None:
-            # The images before it have been overtaken; the newest frame wins.
-            self._images.clear()
-            self._on_pair(msg, info)
-            return
-        self._images[_key(msg.header.stamp)] = msg
+        stamp_ns = _ns(msg.header.stamp)
+        self._images[stamp_ns] = msg
+        if self._latched:
+            if self._infos:
+                self._pair(stamp_ns, next(iter(self._infos)))
+                return
+        else:
+            info_ns = self._partner(stamp_ns, self._infos)
+            if info_ns is not None:
+                self._pair(stamp_ns, info_ns)
+                return
         if len(self._images) > _MEMORY:
-            self._on_unpaired(self._images.popitem(last=False)[1])
+            self._give_up_oldest()
 
     def add_info(self, msg: CameraInfo) -> None:
         """A CameraInfo has arrived."""
-        key = _key(msg.header.stamp)
-        if key in self._images:
-            # What arrived before this image has been overtaken by it.
-            while True:
-                oldest, image = self._images.popitem(last=False)
-                if oldest == key:
-                    break
-            self._on_pair(image, msg)
+        stamp_ns = _ns(msg.header.stamp)
+        self._last_info_s = self._clock_s()
+        if self._latched:
+            self._infos = OrderedDict({stamp_ns: msg})
+            if self._images:
+                self._pair(next(reversed(self._images)), stamp_ns)
             return
-        self._infos[_key(msg.header.stamp)] = msg
-        if len(self._infos) > _MEMORY:
+        self._infos[stamp_ns] = msg
+        image_ns = self._partner(stamp_ns, self._images)
+        if image_ns is not None:
+            self._pair(image_ns, stamp_ns)
+        elif len(self._infos) > _INFO_MEMORY:
             self._infos.popitem(last=False)
 
+    def _partner(self, stamp_ns: int, others: Collection[int]) -> int | None:
+        if stamp_ns in others:
+            self._any_equal = True
+            return stamp_ns
+        return _nearest_ns(stamp_ns, others) if self._by_nearest else None
 
-def _key(stamp: Time) -> tuple[int, int]:
-    return stamp.sec, stamp.nanosec
+    def _pair(self, image_ns: int, info_ns: int) -> None:
+        # What arrived before this image has been overtaken by it; the newest frame wins.
+        while True:
+            oldest_ns, image = self._images.popitem(last=False)
+            if oldest_ns == image_ns:
+                break
+        info = self._infos[info_ns] if self._latched else self._infos.pop(info_ns)
+        self._on_pair(image, info)
+
+    def _give_up_oldest(self) -> None:
+        for image_ns in () if self._any_equal else reversed(self._images):
+            info_ns = _nearest_ns(image_ns, self._infos)
+            if info_ns is not None:
+                self._by_nearest = True
+                self._on_nearest(info_ns - image_ns)
+                self._pair(image_ns, info_ns)
+                return
+        stamp_ns, image = self._images.popitem(last=False)
+        self._on_unpaired(image, self._what_came(stamp_ns))
+
+    def _what_came(self, stamp_ns: int) -> str:
+        """What is known of CameraInfo, for an image that has none."""
+        if self._last_info_s is None:
+            return 'none has come'
+        age_s = self._clock_s() - self._last_info_s
+        if age_s > _RECENT_S or not self._infos:
+            return f'the last one came {age_s:.0f} s ago'
+        nearest_ns = min(self._infos, key=lambda info_ns: abs(info_ns - stamp_ns))
+        return f'the nearest is {_apart(nearest_ns - stamp_ns)}'
+
+
+def _nearest_ns(stamp_ns: int, others: Collection[int]) -> int | None:
+    """The stamp nearest to this one, if it is within a millisecond."""
+    near = [other_ns for other_ns in others if abs(other_ns - stamp_ns) <= _NEAR_NS]
+    return min(near, key=lambda other_ns: abs(other_ns - stamp_ns), default=None)
+
+
+def _apart(difference_ns: int) -> str:
+    """As in '3 us later'."""
+    size_ns = abs(difference_ns)
+    units = {'s': 1e9, 'ms': 1e6, 'us': 1e3, 'ns': 1}
+    unit, scale = next((u, s) for u, s in units.items() if size_ns >= s or u == 'ns')
+    return f'{size_ns / scale:.4g} {unit} {"later" if difference_ns > 0 else "earlier"}'
+
+
+def _ns(stamp: Time) -> int:
+    return stamp.sec * 1_000_000_000 + stamp.nanosec

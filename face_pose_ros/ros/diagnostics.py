@@ -50,6 +50,7 @@ class Monitor:
         self._images, self._answers = _Window(), _Window()
         self._dropped: Counter[str] = Counter()
         self._last_image_s: float | None = None
+        self._silence = ''
         self._camera = 'no CameraInfo yet'
         self._calibrated = False
         self._findings: tuple[Finding, ...] = ()
@@ -63,6 +64,11 @@ class Monitor:
         with self._lock:
             self._last_image_s = self._clock_s()
             self._images.add(self._last_image_s)
+
+    def no_image(self, reason: str) -> None:
+        """Why no image has come, as far as it is known."""
+        with self._lock:
+            self._silence = reason
 
     def frame_dropped(self, reason: str) -> None:
         """A frame was not answered, for a reason from a fixed set."""
@@ -88,32 +94,31 @@ class Monitor:
         with self._lock:
             self._error, self._error_s = error, self._clock_s()
 
-    def statuses(
-        self, name: str, active: bool, about: Mapping[str, str]
-    ) -> list[DiagnosticStatus]:
+    def statuses(self, name: str, state: str, about: Mapping[str, str]) -> list[DiagnosticStatus]:
         """Three statuses.
 
         Args:
             name: Of the node; each status has it in front of its own.
-            active: Whether the node is; one that is not has no rates to worry about.
+            state: Of the node; one that is not 'active' has no rates to worry about.
             about: What to tell of the device and the topics.
         """
         now_s = self._clock_s()
         with self._lock:
             return [
-                self._camera_status(name, now_s, active, about),
-                self._poses_status(name, now_s, active),
-                self._device_status(name, now_s, active, about),
+                self._camera_status(name, now_s, state, about),
+                self._poses_status(name, now_s, state == 'active'),
+                self._device_status(name, now_s, state, about),
             ]
 
     def _camera_status(
-        self, name: str, now_s: float, active: bool, about: Mapping[str, str]
+        self, name: str, now_s: float, state: str, about: Mapping[str, str]
     ) -> DiagnosticStatus:
         age_s = np.inf if self._last_image_s is None else now_s - self._last_image_s
-        if not active:
-            level, message = OK, 'not active'
+        if state != 'active':
+            level, message = OK, state
         elif self._last_image_s is None:
             level, message = WARN, f'no image on {about["image topic"]} yet'
+            message += f': {self._silence}' if self._silence else ''
         elif not self._calibrated:
             level, message = ERROR, self._camera
         elif age_s > _STALE_S:
@@ -149,10 +154,10 @@ class Monitor:
         return _status(f'{name}: poses', level, message, values)
 
     def _device_status(
-        self, name: str, now_s: float, active: bool, about: Mapping[str, str]
+        self, name: str, now_s: float, state: str, about: Mapping[str, str]
     ) -> DiagnosticStatus:
         recent = now_s - self._error_s < _RECENT_S
-        message = self._error if recent else 'active' if active else 'not active'
+        message = self._error if recent else state
         values = {k: v for k, v in about.items() if not k.endswith('topic')}
         values['last error'] = self._error or 'none'
         return _status(f'{name}: device', ERROR if recent else OK, message, values)

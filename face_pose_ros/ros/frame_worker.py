@@ -40,12 +40,20 @@ class FrameWorker(Generic[Frame]):
         if overtaken is not None:
             self._on_overtaken(overtaken)
 
-    def stop(self) -> None:
-        """Wait for the frame in work, if there is one, and end the thread."""
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """End the thread after the frame in work, if there is one.
+
+        Args:
+            timeout_s: How long to wait for that frame [s]; None: as long as it takes.
+
+        Returns:
+            Whether the thread has ended.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import wraps
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -24,21 +25,22 @@ from std_msgs.msg import Header
 from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.compat import TransformBroadcaster
+from face_pose_ros.ros.declaring import ParameterError
 from face_pose_ros.ros.diagnostics import Monitor
 from face_pose_ros.ros.frame_worker import FrameWorker
-from face_pose_ros.ros.parameters import (
-    ParameterError,
-    changed_parameters,
-    declare_parameters,
-)
+from face_pose_ros.ros.graph import SilenceWatch
+from face_pose_ros.ros.parameters import changed_parameters, declare_parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
-from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
-from face_pose_ros.ros.spinning import until_interrupted
+from face_pose_ros.ros.qos import QOS_OVERRIDES, latched, sensor_data
+from face_pose_ros.ros.spinning import init, leave, until_interrupted
+from face_pose_ros.ros.transitions import answer_during_transitions
 from face_pose_ros.weights import WeightsError
 
+_TORCH_ENGINE = 'face_pose_ros.engines.torch_engine'  # imported with the first GPU
 _WARNING_PERIOD_S = 5.0  # of the same warning
 _DIAGNOSTICS_PERIOD_S = 1.0
+_LAST_FRAME_S = 1.0  # how long the frame in work may take when the process ends
 _RELOAD_AFTER = 3  # failed inferences in a row: whatever is on the device may be damaged
 
 
@@ -60,7 +62,9 @@ def _reported(transition: _Transition) -> _Transition:
         try:
             return transition(node, state)
         except Exception as error:
-            node.get_logger().fatal(f'{transition.__name__.removeprefix("on_")} failed: {error}')
+            if node.context.ok():  # else the process is ending, and that is why
+                name = transition.__name__.removeprefix('on_')
+                node.get_logger().fatal(f'{name} failed: {error}')
             return TransitionCallbackReturn.ERROR
 
     return reporting
@@ -73,7 +77,8 @@ class PoseNode(LifecycleNode):
     is free, so nothing queues and no callback waits for a network.
 
     configure loads and warms the networks and advertises, activate subscribes, deactivate
-    unsubscribes and forgets all people, cleanup frees the device.
+    unsubscribes and forgets all people, cleanup frees the device. A transition has a thread of its
+    own, so that services and /diagnostics answer in every state.
     """
 
     def __init__(self, shared: SharedNetworks | None = None, **kwargs: Any) -> None:
@@ -97,6 +102,8 @@ class PoseNode(LifecycleNode):
         self._camera_subscriptions: list[Subscription] = []
         self._warned_s: dict[str, float] = {}
         self._failures = 0  # in a row
+        self._state = 'unconfigured'  # for /diagnostics
+        self._silence: SilenceWatch | None = None
 
         compressed = self.parameters.image_transport == 'compressed'
         self.image_topic = self.resolve_topic_name('image') + ('/compressed' if compressed else '')
@@ -107,6 +114,7 @@ class PoseNode(LifecycleNode):
         # Also while the simulation's clock stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
+        answer_during_transitions(self)
 
     def autostart(self) -> bool:
         """Configure and activate; False if the node can't be configured (it has said why)."""
@@ -116,8 +124,11 @@ class PoseNode(LifecycleNode):
     @_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the networks, run them once, advertise the outputs."""
-        if self.parameters.threads:
-            torch.set_num_threads(self.parameters.threads)
+        self._state = 'loading the networks'
+        self.get_logger().info(
+            'loading the networks; the first start after an installation compiles for one to two '
+            'minutes, once'
+        )
         try:
             self.pipeline = FramePipeline(
                 self.parameters,
@@ -129,9 +140,11 @@ class PoseNode(LifecycleNode):
                 id_prefix=''.join(f'{part}_' for part in self.get_namespace().split('/') if part),
             )
         except (ValueError, WeightsError) as error:
+            self._state = 'unconfigured'
             self.get_logger().fatal(str(error))
             return TransitionCallbackReturn.FAILURE
         self._publisher = FacePublisher(self, self._tf)
+        self._state = 'inactive'
         return TransitionCallbackReturn.SUCCESS
 
     @_reported
@@ -140,19 +153,33 @@ class PoseNode(LifecycleNode):
         assert self.pipeline is not None
         worker = FrameWorker(self.work, lambda _: self._monitor.frame_dropped('overtaken'))
         sync: CameraSync[Image | CompressedImage] = CameraSync(
-            lambda image, info: worker.put(Frame(image, info)), self._warn_unpaired
+            lambda image, info: worker.put(Frame(image, info)),
+            self._warn_unpaired,
+            self._warn_nearest,
+            self.parameters.camera_info_is_latched,
         )
 
         def add_image(image: Image | CompressedImage) -> None:
+            silence.heard(self.image_topic)
             self._monitor.image_received()
             sync.add_image(image)
 
+        def add_info(info: CameraInfo) -> None:
+            silence.heard(self.info_topic)
+            sync.add_info(info)
+
         compressed = self.parameters.image_transport == 'compressed'
+        kind = CompressedImage if compressed else Image
+        info_qos = latched() if self.parameters.camera_info_is_latched else sensor_data()
         self._worker = worker
+        silence = self._silence = SilenceWatch(
+            self, {self.image_topic: kind, self.info_topic: CameraInfo}, self._warn_silent
+        )
         self._camera_subscriptions = [
-            self._subscribe(CompressedImage if compressed else Image, self.image_topic, add_image),
-            self._subscribe(CameraInfo, self.info_topic, sync.add_info),
+            self._subscribe(kind, self.image_topic, add_image, sensor_data()),
+            self._subscribe(CameraInfo, self.info_topic, add_info, info_qos),
         ]
+        self._state = 'active'
         self.get_logger().info(
             f'images from {self.image_topic}, calibration from {self.info_topic}, '
             f'networks on {self.pipeline.estimator.device}'
@@ -181,11 +208,15 @@ class PoseNode(LifecycleNode):
 
     def destroy_node(self) -> None:
         """Stop the worker, then the node."""
-        if self._worker is not None:
-            self._worker.stop()
+        self.stop_working()
         super().destroy_node()
 
+    def stop_working(self) -> bool:
+        """Take no more frames; False if the last one takes longer than it may."""
+        return self._worker is None or self._worker.stop(_LAST_FRAME_S)
+
     def _stop(self) -> None:
+        self._state, self._silence = 'inactive', None
         for subscription in self._camera_subscriptions:
             self.destroy_subscription(subscription)
         self._camera_subscriptions = []
@@ -199,19 +230,23 @@ class PoseNode(LifecycleNode):
 
     def _free(self) -> None:
         self._stop()
+        self._state = 'unconfigured'
+        on_gpu = self.pipeline is not None and self.pipeline.estimator.device != 'cpu'
         self.pipeline = None
         if self._publisher is not None:
             self._publisher.destroy()
             self._publisher = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if on_gpu:
+            import_module(_TORCH_ENGINE).release_memory()
 
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> Subscription:
+    def _subscribe(
+        self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile
+    ) -> Subscription:
         return self.create_subscription(
             kind,
             topic,
             callback,
-            sensor_data(),
+            qos,
             qos_overriding_options=QOS_OVERRIDES,
         )
 
@@ -274,15 +309,29 @@ class PoseNode(LifecycleNode):
         self._failures = 0
         self.get_logger().info('networks loaded again')
 
-    def _warn_unpaired(self, image: Image | CompressedImage) -> None:
+    def _warn_unpaired(self, image: Image | CompressedImage, came: str) -> None:
         stamp = image.header.stamp
         text = (
             f'no CameraInfo on {self.info_topic} for the image on {self.image_topic} with stamp '
-            f'{stamp.sec}.{stamp.nanosec:09d}, expected one of the same stamp'
+            f'{stamp.sec}.{stamp.nanosec:09d}, expected one of the same stamp: {came}'
         )
+        if came.endswith('ago'):
+            text += '; if it is published once and latched, set camera_info_is_latched'
         self._monitor.frame_dropped('unpaired')
         self._monitor.camera_state(text, calibrated=False)
         self._warn('unpaired', text)
+
+    def _warn_silent(self, topic: str, text: str) -> None:
+        if topic == self.image_topic:
+            self._monitor.no_image(text)
+        self.get_logger().warning(text)
+
+    def _warn_nearest(self, difference_ns: int) -> None:
+        self._warn(
+            'nearest',
+            f'stamps on {self.info_topic} never equal those on {self.image_topic} but lie within '
+            f'a millisecond ({difference_ns / 1000:+g} us): each image gets the nearest',
+        )
 
     def _warn(self, cause: str, text: str) -> None:
         """Warn once in a while for each cause, so that one does not hide another."""
@@ -292,6 +341,8 @@ class PoseNode(LifecycleNode):
             self.get_logger().warning(text)
 
     def _publish_diagnostics(self) -> None:
+        if self._silence:
+            self._silence.check()
         about = {
             'image topic': self.image_topic,
             'camera_info topic': self.info_topic,
@@ -299,41 +350,54 @@ class PoseNode(LifecycleNode):
         }
         if self.pipeline is not None:
             device = self.pipeline.estimator.device
-            about['device'] = str(device)
-            if device.type == 'cuda':
-                used = torch.cuda.memory_allocated(device)
+            about['device'] = device
+            if device != 'cpu':
+                used = import_module(_TORCH_ENGINE).allocated_bytes(device)
                 about['device memory [MB]'] = f'{used / 1e6:.0f}'
         name = self.get_fully_qualified_name().lstrip('/')
         self._diagnostics_pub.publish(
             DiagnosticArray(
                 header=Header(stamp=self.get_clock().now().to_msg()),
-                status=self._monitor.statuses(name, self._worker is not None, about),
+                status=self._monitor.statuses(name, self._state, about),
             )
         )
 
 
 def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) -> None:
     """Run nodes until the process is interrupted; exit status 1 if one can't be started."""
-    rclpy.init(args=args)
-    try:
-        nodes = make_nodes()
-    except ParameterError as error:
-        rclpy.logging.get_logger('face_pose').fatal(str(error))
-        rclpy.try_shutdown()
-        sys.exit(1)
-    executor = SingleThreadedExecutor()
-    for node in nodes:
-        executor.add_node(node)
-    failed = False
+    init(args)
+    nodes: Sequence[PoseNode] = ()
+    failed = threading.Event()
+
+    def start() -> None:
+        for node in nodes:
+            if node.parameters.autostart and not node.autostart():
+                failed.set()
+                rclpy.try_shutdown()
+                return
+
+    # Beside the executor, which answers meanwhile.
+    starting = threading.Thread(target=start, name='autostart', daemon=True)
     with until_interrupted():
-        failed = not all(node.autostart() for node in nodes if node.parameters.autostart)
-        if not failed:
-            executor.spin()
-    executor.shutdown()
-    for node in nodes:
-        node.destroy_node()
-    rclpy.try_shutdown()
-    sys.exit(1 if failed else 0)
+        try:
+            nodes = make_nodes()
+        except ParameterError as error:
+            rclpy.logging.get_logger('face_pose').fatal(str(error))
+            leave(1)
+        executor = SingleThreadedExecutor()
+        for node in nodes:
+            executor.add_node(node)
+        starting.start()
+        executor.spin()
+    if failed.is_set():
+        starting.join()
+    idle = [node.stop_working() for node in nodes]
+    busy = starting.is_alive() or not all(idle)
+    if not busy:
+        for node in nodes:
+            node.destroy_node()
+    # An interruption is no failure, whatever it made of the start.
+    leave(1 if failed.is_set() else 0, busy)
 
 
 def main(args: list[str] | None = None) -> None:

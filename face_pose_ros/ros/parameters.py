@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,13 +18,7 @@ from face_pose_ros.options import (
     option,
     with_values,
 )
-
-# Declared by rclpy itself, or on demand when a topic's QoS is overridden.
-_FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
-
-
-class ParameterError(ValueError):
-    """A parameter that does not exist or has a value that can't be used; the text names it."""
+from face_pose_ros.ros.declaring import ParameterError, close, declare
 
 
 @dataclass(frozen=True)
@@ -52,6 +45,11 @@ class Parameters(Checked):
     image_is_rectified: bool = option(
         False, 'use P of CameraInfo without distortion, not K and D', start_only=True
     )
+    camera_info_is_latched: bool = option(
+        False,
+        'one CameraInfo, published once and kept for late subscribers, holds for all images',
+        start_only=True,
+    )
     publish_tf: bool = option(True, 'publish frames face_<id> and gaze_<id>')
     estimator: EstimatorOptions = field(default_factory=EstimatorOptions)
 
@@ -68,13 +66,8 @@ def declare_parameters(node: Node) -> Parameters:
         ParameterError: A value is out of range or of another type, or a name is not known.
     """
     for name, default, known in Parameters().options():
-        try:
-            node.declare_parameter(name, default, _descriptor(default, known))
-        # rclpy's own exceptions here have no common base besides this one.
-        except Exception as error:
-            raise ParameterError(f'parameter {name} ({known.text}): {error}') from error
-    # Overrides of names that nobody declares are ignored by ROS without a word.
-    check_names(node._parameter_overrides)
+        declare(node, name, default, _descriptor(default, known))
+    close(node)
     return changed_parameters(node, ())
 
 
@@ -101,20 +94,6 @@ def parameters_of(values: Mapping[str, Any]) -> Parameters:
         return with_values(Parameters(), named)
     except ValueError as error:
         raise ParameterError(f'parameter {str(error).removeprefix(prefix)}') from error
-
-
-def check_names(given: Iterable[str]) -> None:
-    """Compare names from a parameter file or command line with the declared ones.
-
-    Raises:
-        ParameterError: Some name is not known; the text has the nearest known one.
-    """
-    known = [name for name, *_ in Parameters().options()]
-    for name in given:
-        if name in known or name.startswith(_FOREIGN_PREFIXES):
-            continue
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-        raise ParameterError(f'parameter {name} does not exist; did you mean {nearest}?')
 
 
 def _descriptor(default: object, known: Option) -> ParameterDescriptor:

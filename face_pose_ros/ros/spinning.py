@@ -1,12 +1,28 @@
-"""Ending a program on Ctrl-C without a traceback."""
+"""Spinning nodes until an interruption, and ending without a traceback."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
+
+
+def init(args: list[str] | None) -> None:
+    """Initialise rclpy; from here on Ctrl-C shuts its context down and raises nothing.
+
+    Python's KeyboardInterrupt would come wherever the program happens to be, and a second one, as
+    launch and the terminal send it, in the middle of the ending.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, lambda *_: None)  # rclpy's handler acts first, then calls it
+    rclpy.init(args=args)
 
 
 @contextmanager
@@ -17,6 +33,22 @@ def until_interrupted() -> Iterator[None]:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except RuntimeError:
-        # rclpy's own, of no public type: the context ended just before the executor used it.
+        # rclpy's own, of no public type: the context ended just before it was used.
         if rclpy.ok():
             raise
+
+
+def leave(status: int, busy: bool = False) -> NoReturn:
+    """End the process.
+
+    Args:
+        status: Its exit status.
+        busy: Whether a thread still compiles or works on a frame. It is not waited for, and the
+            interpreter does not tidy up under it, which may crash.
+    """
+    rclpy.try_shutdown()
+    if busy:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -15,11 +15,10 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Pose, PoseArray
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from face_pose_ros.ros import demo
+from face_pose_ros.ros.demo import main as demo
 from face_pose_ros.ros.demo.recorder import VIDEO_HZ, DemoRecorder
 
 SLEEP = 'import time; time.sleep(60)'
@@ -42,9 +41,9 @@ def run(monkeypatch):
     def run_main(*args, **codes):
         told = {}
 
-        def start(module, parameters):
-            told[module] = parameters
-            code = codes.get(module, SLEEP)
+        def start(name, parameters):
+            told[name] = parameters
+            code = codes.get(name, SLEEP)
             process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)
             processes.append(process)
             if code == REPORT:
@@ -63,37 +62,49 @@ def run(monkeypatch):
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(
-    ('module', 'args'),
+dying = pytest.mark.parametrize(
+    ('name', 'args'),
     [
-        ('node', []),
-        ('demo.camera', []),
-        ('demo.camera', ['--source', 'a.mp4']),
-        ('view.main', ['--view']),
+        ('pose_node', []),
+        ('demo_camera', []),
+        ('demo_camera', ['--source', 'a.mp4']),
+        ('face_pose_view', ['--view']),
     ],
 )
-def test_a_process_that_dies_ends_the_demo_and_is_named(run, capfd, module, args):
-    status, _ = run(*args, **{module: 'import sys; sys.exit(3)'})
+
+
+@dying
+def test_a_process_that_is_killed_ends_the_demo_and_is_named(run, capfd, name, args):
+    status, _ = run(*args, **{name: 'import os; os.kill(os.getpid(), 9)'})
 
     assert status == 1
-    assert f'face_pose_ros.ros.{module} ended with status 3' in capfd.readouterr().err
+    assert f'demo: {name} ended with status -9' in capfd.readouterr().err
+
+
+@dying
+def test_the_reason_of_a_process_that_fails_is_the_last_line(run, capfd, name, args):
+    status, _ = run(*args, **{name: 'import sys; sys.exit("no such webcam")'})
+
+    assert status == 1
+    assert capfd.readouterr().err == 'no such webcam\n'
 
 
 def test_after_the_virtual_camera_has_ended_the_checker_reports_in_its_time(run):
     checker = 'import time, sys; time.sleep(1); sys.exit(5)'
-    status, told = run(**{'demo.camera': '', 'demo.checker': checker})
+    status, told = run(**{'demo_camera': '', 'demo_checker': checker})
 
     assert status == 5
-    assert set(told) == {'node', 'demo.checker', 'demo.camera'}
-    assert told['demo.camera'] == {'source': 'virtual'}
-    assert told['demo.checker'] == {'output': 'demo_output'}
+    assert set(told) == {'pose_node', 'demo_checker', 'demo_camera'}
+    assert told['demo_camera'] == {'source': 'virtual', 'with_node': True}
+    assert told['demo_checker'] == {'output': 'demo_output'}
 
 
 def test_after_another_source_has_ended_the_recorder_is_asked_to_report(run):
-    status, told = run('--source', 'a.mp4', **{'demo.camera': '', 'demo.recorder': REPORT})
+    status, told = run('--source', 'a.mp4', **{'demo_camera': '', 'demo_recorder': REPORT})
 
     assert status == 7
-    assert told['demo.camera'] == {'source': 'a.mp4', 'horizontal_fov_deg': 60.0}
+    expected = {'source': 'a.mp4', 'with_node': True, 'horizontal_fov_deg': 60.0}
+    assert told['demo_camera'] == expected
 
 
 def test_ctrl_c_asks_for_the_report(run, monkeypatch):
@@ -101,15 +112,32 @@ def test_ctrl_c_asks_for_the_report(run, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo.time, 'sleep', interrupted)
-    status, _ = run('--source', 'webcam:0', **{'demo.recorder': REPORT})
+    status, _ = run('--source', 'webcam:0', **{'demo_recorder': REPORT})
 
     assert status == 7
 
 
 def test_a_calibration_takes_the_place_of_the_guess(run):
-    _, told = run('--source', 'webcam:0', '--calibration', 'camera.yaml', node='')
+    _, told = run('--source', 'webcam:0', '--calibration', 'camera.yaml', pose_node='')
 
-    assert told['demo.camera'] == {'source': 'webcam:0', 'calibration': 'camera.yaml'}
+    expected = {'source': 'webcam:0', 'with_node': True, 'calibration': 'camera.yaml'}
+    assert told['demo_camera'] == expected
+
+
+def test_pictures_of_a_folder_are_scenes_of_their_own_unless_a_rate_is_stated(run, tmp_path):
+    _, told = run('--source', str(tmp_path), pose_node='')
+    assert told['demo_camera']['rate_hz'] == 1.0
+    assert told['pose_node']['tracking.lost_after_s'] < 1.0
+    _, told = run('--source', str(tmp_path), '--rate', '30', pose_node='')
+    assert told['demo_camera']['rate_hz'] == 30.0
+    assert 'tracking.lost_after_s' not in told['pose_node']
+
+
+def test_a_former_runs_recording_is_removed(run, tmp_path):
+    recording = tmp_path / 'demo.rrd'
+    recording.write_text('old')
+    run('--output', str(tmp_path), pose_node='')
+    assert not recording.exists()
 
 
 @pytest.mark.parametrize('display', ['DISPLAY', 'WAYLAND_DISPLAY', None])
@@ -118,21 +146,21 @@ def test_the_view_is_shown_where_there_is_a_display(run, monkeypatch, display):
         monkeypatch.delenv(name, raising=False)
     if display:
         monkeypatch.setenv(display, ':1')
-    _, told = run('--view', '--output', 'there', node='')
+    _, told = run('--view', '--output', 'there', pose_node='')
 
-    assert told['view.main'] == {'output': 'there/demo.rrd', 'spawn': display is not None}
+    assert told['face_pose_view'] == {'output': 'there/demo.rrd', 'spawn': display is not None}
 
 
 def test_parameters_arrive_as_what_they_are(monkeypatch):
     commands = []
     monkeypatch.setattr(subprocess, 'Popen', lambda command, **_: commands.append(command))
     parameters = {'folder': '12', 'text': 'é "b": {', 'angle': 60.0, 'count': 2, 'spawn': True}
-    demo._start('node', parameters)
+    demo._start('pose_node', parameters)
 
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=1)
     node = Node(
-        'told', context=context, cli_args=commands[0][3:], use_global_arguments=False,
+        'told', context=context, cli_args=commands[0][4:], use_global_arguments=False,
         automatically_declare_parameters_from_overrides=True,
     )  # fmt: skip
     found = {name: node.get_parameter(name).value for name in parameters}
@@ -158,6 +186,9 @@ runpy.run_module('face_pose_ros.ros.view.main', run_name='__main__')
 
 @pytest.mark.dds
 def test_the_recorder_writes_a_video_as_fast_as_it_happened(ros, tmp_path, capsys):
+    (tmp_path / 'new').mkdir()
+    for name in ('demo.mp4', 'demo.png', 'mine.mp4'):
+        (tmp_path / 'new' / name).write_text('of a former run')
     recorder = DemoRecorder(
         context=ros.context,
         use_global_arguments=False,
@@ -165,11 +196,13 @@ def test_the_recorder_writes_a_video_as_fast_as_it_happened(ros, tmp_path, capsy
     )
     ros.add(recorder)
     robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
-    info_pub = robot.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
+    info_pub = robot.create_publisher(CameraInfo, 'camera_info', 10)
     poses_pub = robot.create_publisher(PoseArray, 'face_pose/poses', 10)
     overlay_pub = robot.create_publisher(Image, 'face_pose/overlay', 10)
     for publisher in (info_pub, poses_pub, overlay_pub):
         ros.wait_for(lambda publisher=publisher: publisher.get_subscription_count() == 1)
+    assert [path.name for path in (tmp_path / 'new').iterdir()] == ['mine.mp4']
+    assert not recorder.began
     assert recorder.report() == 1
     assert 'none of 0 images' in capsys.readouterr().out
 
@@ -180,8 +213,17 @@ def test_the_recorder_writes_a_video_as_fast_as_it_happened(ros, tmp_path, capsy
         header = Header(stamp=Time(sec=begin_s, nanosec=nanosec))
         info_pub.publish(CameraInfo(header=header))
         rgb = np.full((48, 64, 3), level, np.uint8)
-        data = rgb.tobytes()
-        overlay = Image(height=48, width=64, encoding='rgb8', step=192, data=data, header=header)
+        # The last picture is of another size.
+        sent = rgb if i < 2 else np.full((96, 128, 3), level, np.uint8)
+        height, width = sent.shape[:2]
+        overlay = Image(
+            height=height,
+            width=width,
+            encoding='rgb8',
+            step=3 * width,
+            data=sent.tobytes(),
+            header=header,
+        )
         overlay_pub.publish(overlay)
         poses_pub.publish(PoseArray(header=header, poses=[Pose()] * i))
         ros.wait_for(lambda i=i: len(recorder._heads) == recorder._images == i + 1)

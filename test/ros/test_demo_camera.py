@@ -10,6 +10,7 @@ import yaml
 
 pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
 
+from geometry_msgs.msg import PoseArray
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
@@ -128,6 +129,40 @@ def test_a_folder_with_its_calibration(watcher, folder, calibration):
     assert watcher.transforms == []
 
 
+def test_with_the_node_a_folder_of_mixed_sizes_is_shown_one_by_one(watcher, folder):
+    path, pictures = folder
+    odd = pictures[3, :50, :80]
+    cv2.imwrite(str(path / '3.png'), odd[..., ::-1])
+    answer = watcher.node.create_publisher(PoseArray, 'face_pose/poses', 10)
+    watcher.look()
+    camera = watcher.start(source=str(path), horizontal_fov_deg=60, rate_hz=100, with_node=True)
+    for count in (1, 2, 3, 4):
+        watcher.ros.wait_for(lambda count=count: len(watcher.images) == count)
+        assert not camera.finished
+        answer.publish(PoseArray(header=watcher.images[-1].header))
+    watcher.ros.wait_for(lambda: camera.finished)
+    assert len(watcher.images) == 4
+    np.testing.assert_array_equal(image_to_rgb(watcher.images[-1]), odd)
+    assert [(info.width, info.height) for info in watcher.infos[-2:]] == [
+        (WIDTH, HEIGHT),
+        (80, 50),
+    ]
+    focal_px = [info.k[0] / info.width for info in watcher.infos]
+    np.testing.assert_allclose(focal_px, 0.5 / np.tan(np.deg2rad(30)))
+
+
+def test_a_picture_that_nobody_answers_is_shown_once_more_and_named(
+    watcher, folder, monkeypatch, capfd
+):
+    monkeypatch.setattr(demo_camera, '_ANSWER_S', 0.2)
+    watcher.node.create_publisher(PoseArray, 'face_pose/poses', 10)
+    watcher.look()
+    camera = watcher.start(source=str(folder[0]), horizontal_fov_deg=60.0, with_node=True)
+    watcher.ros.wait_for(lambda: camera.finished)
+    watcher.ros.wait_for(lambda: len(watcher.images) == 8)
+    assert '0.png was not answered' in capfd.readouterr().err
+
+
 def test_a_guess_is_published_and_warned_of(watcher, folder, capfd):
     watcher.start(source=str(folder[0]), horizontal_fov_deg=60.0, loop=True, frame_id='eye')
     watcher.look()
@@ -155,7 +190,7 @@ def test_the_virtual_camera_waits_for_the_pose_node_and_sends_its_turn(watcher, 
     watcher.look()
     watcher.ros.wait_for(lambda: camera._image_pub.get_subscription_count() == 1)
     watcher.assert_waits(camera)
-    watcher.node.create_publisher(Image, 'face_pose/poses', 10)
+    watcher.node.create_publisher(PoseArray, 'face_pose/poses', 10)
     watcher.ros.wait_for(lambda: camera.finished)
     watcher.ros.wait_for(lambda: len(watcher.images) == len(watcher.transforms) == 4)
 
@@ -244,7 +279,8 @@ def run(process_env, monkeypatch, capfd):
         ({'source': 'FOLDER', 'calibration': '/nix.yaml'}, '/nix.yaml: No such file'),
         ({'rate_hz': '20.0'}, 'rate_hz has no meaning with source virtual'),
         ({'source': 'webcam:0', 'loop': 'true'}, 'loop has no meaning with source webcam:0'),
-        ({'source': 'FOLDER', 'rate_hz': '20'}, 'parameter rate_hz .* expecting type'),
+        ({'source': 'FOLDER', 'rate_hz': 'fast'}, 'parameter rate_hz .* expecting type'),
+        ({'fov_deg': '60'}, 'fov_deg does not exist; did you mean horizontal_fov_deg?'),
         (
             {'source': 'FOLDER', 'horizontal_fov_deg': '190.0'},
             'horizontal_fov_deg .* out of range',

@@ -35,8 +35,8 @@ def monitor(clock):
     return Monitor(clock)
 
 
-def read(monitor, active=True):
-    camera, poses, device = monitor.statuses('face_pose', active, ABOUT)
+def read(monitor, state='active'):
+    camera, poses, device = monitor.statuses('face_pose', state, ABOUT)
     assert [s.name for s in (camera, poses, device)] == [
         'face_pose: camera',
         'face_pose: poses',
@@ -73,7 +73,7 @@ def test_before_the_first_image_it_waits(monitor):
     camera, poses, _ = read(monitor)
     assert (camera.level, camera.message) == (WARN, 'no image on /image yet')
     assert poses.level == OK
-    assert read(monitor, active=False)[0].level == OK
+    assert read(monitor, 'inactive')[0].level == OK
 
 
 def test_no_camera_info_is_an_error(monitor, clock):
@@ -137,6 +137,18 @@ def test_the_node_publishes_them_every_second(ros):
     ros.wait_for(lambda: len(seen) >= count + 2, timeout_s=3.5)
 
 
+def test_what_the_graph_says_of_a_silent_topic_is_in_the_message(monitor):
+    assert read(monitor)[0].message == 'no image on /image yet'
+    monitor.no_image('nobody publishes /image')
+    assert read(monitor)[0].message == 'no image on /image yet: nobody publishes /image'
+
+
+def test_a_node_that_is_not_active_says_what_it_is_doing(monitor):
+    camera, _, device = read(monitor, 'loading the networks')
+    assert camera.message == device.message == 'loading the networks'
+    assert camera.level == device.level == OK
+
+
 @pytest.mark.parametrize('node', ['face_pose', 'robot/left/face_pose'])
 def test_the_aggregator_file_has_one_place_for_every_status(monitor, node):
     file = yaml.safe_load((ROOT / 'config' / 'diagnostics.yaml').read_text())
@@ -144,7 +156,7 @@ def test_the_aggregator_file_has_one_place_for_every_status(monitor, node):
     analyzers = [value for value in parameters.values() if isinstance(value, dict)]
     taken = [
         [a['path'] for a in analyzers if any(part in status.name for part in a['contains'])]
-        for status in monitor.statuses(node, True, ABOUT)
+        for status in monitor.statuses(node, 'active', ABOUT)
     ]
     assert taken == [['Cameras'], ['Poses'], ['Devices']]
     assert all(a['type'] == 'diagnostic_aggregator/GenericAnalyzer' for a in analyzers)

@@ -1,25 +1,33 @@
-"""The node as a process of its own: poses over DDS, and clear errors at start."""
+"""The node as a process of its own: poses over DDS, clear errors at start, silence at the end."""
 
+import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from helpers.portraits import portrait_view
 
 pytest.importorskip('rclpy', reason='needs ROS 2: make setup, or a distribution')
 
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
+from lifecycle_msgs.srv import GetState
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from face_pose_ros.ros import programs
 from face_pose_ros.ros.conversions import camera_info_msg
 
 pytestmark = pytest.mark.dds
 
+ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, '-m', 'face_pose_ros.ros.node']
 
 
@@ -82,3 +90,91 @@ def test_a_bad_start_is_one_clear_line(process_env, argument, message):
     assert message in run.stderr
     assert 'Traceback' not in run.stderr
     assert run.stderr.count('[FATAL]') == 1
+
+
+PROGRAMS = [sys.executable, '-m', 'face_pose_ros.ros.programs']
+
+
+def no_compiled_code(tmp_path):
+    """A cache folder without compiled functions: the node compiles for a minute."""
+    return {'NUMBA_CACHE_DIR': str(tmp_path)}
+
+
+@contextmanager
+def started(command, env):
+    """A process, and its output once it has ended."""
+    process = subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ended_in_silence(process, signals=1, within_s=4.0) -> str:
+    """Interrupt the process; its output up to its end, which has to come soon."""
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=within_s)  # 2 s, and as much for a busy machine
+    assert process.returncode == 0, output
+    assert 'Traceback' not in output
+    assert 'failed' not in output
+    assert 'FATAL' not in output
+    return output
+
+
+@pytest.mark.parametrize('name', ['pose_node', 'demo_camera', 'look_at', 'demo_checker'])
+def test_ctrl_c_during_the_imports_is_silent(process_env, name):
+    env = process_env | {'PYTHONPROFILEIMPORTTIME': '1'}  # a line for each import
+    with started([*PROGRAMS, name], env) as process:
+        assert any('numpy' in line for line in process.stdout)
+        ended_in_silence(process)
+
+
+@pytest.mark.parametrize('signals', [1, 2])
+def test_while_the_node_compiles_it_says_so_answers_and_ends_on_ctrl_c(
+    ros, process_env, tmp_path, signals
+):
+    robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
+    statuses = []
+    robot.create_subscription(
+        DiagnosticArray, '/diagnostics', lambda msg: statuses.extend(msg.status), 10
+    )
+    with started([*PROGRAMS, 'pose_node'], process_env | no_compiled_code(tmp_path)) as process:
+        client = robot.create_client(GetState, '/face_pose/get_state')
+        ros.wait_for(client.service_is_ready, timeout_s=60)
+        future = client.call_async(GetState.Request())
+        ros.wait_for(future.done, timeout_s=10)
+        assert future.result().current_state.label == 'configuring'
+        ros.wait_for(lambda: any(s.message == 'loading the networks' for s in statuses))
+        output = ended_in_silence(process, signals)
+    assert 'the first start after an installation compiles' in output
+
+
+def test_ctrl_c_twice_ends_an_active_node_in_silence(ros, process_env):
+    robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
+    with started([*PROGRAMS, 'pose_node'], process_env) as process:
+        ros.wait_for(lambda: robot.count_subscribers('image') == 1, timeout_s=120)
+        ended_in_silence(process, signals=2)
+
+
+def test_the_reason_of_a_failed_start_is_the_last_line(process_env):
+    command = [*PROGRAMS, 'pose_node', '--ros-args', '-p', 'device:=cuda:99']
+    with started(command, process_env) as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "device 'cuda:99' is not one of auto, cpu" in output.splitlines()[-1]
+
+
+def test_every_executable_is_a_program():
+    entry_points = re.findall(
+        r"'(\w+) = \{NAME\}\.ros\.(\S+?):(\w+)'", (ROOT / 'setup.py').read_text()
+    )
+    assert len(entry_points) > 5
+    for name, module, function in entry_points:
+        if name == 'face_pose_bag':  # ends on Ctrl-C by itself, with a line of its own
+            continue
+        assert (module, function) == ('programs', name)
+        assert find_spec(f'face_pose_ros.ros.{getattr(programs, name).args[0]}')

@@ -73,7 +73,7 @@ class Recording:
         """
         ready: list[tuple[Image | CompressedImage, CameraInfo]] = []
         sync: CameraSync[Image | CompressedImage] = CameraSync(
-            lambda image, info: ready.append((image, info)), lambda image: None
+            lambda image, info: ready.append((image, info)), lambda *_: None
         )
         for connection, time_ns, data in self._storage.messages([*self._images, *self._infos]):
             kind = connection.msgtype

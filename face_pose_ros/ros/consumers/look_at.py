@@ -15,6 +15,7 @@ from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.ros.consumers.frames import Frames
 from face_pose_ros.ros.consumers.running import parameter, run, seconds_since
+from face_pose_ros.ros.declaring import ParameterError, close
 
 # A camera that looks along the x axis of a base with x forward, y left, z up (REP-103).
 _T_BASE_CAM = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
@@ -48,11 +49,14 @@ class LookAt(Node):
         tilt = parameter(self, 'tilt_range', [-0.5, 0.5], 'least and largest tilt [rad]')
         self._low, self._high = np.transpose([pan, tilt])
         if not (self._low < self._high).all():
-            raise ValueError(f'parameters pan_range, tilt_range: {pan}, {tilt}, least comes first')
+            raise ParameterError(
+                f'parameters pan_range, tilt_range: {pan}, {tilt}, expected the least first'
+            )
         speed = parameter(self, 'max_speed', 1.0, 'of each joint [rad/s]', 0.01, 20)
         rate = parameter(self, 'rate', 50.0, 'commands in a second [Hz]', 1, 1000)
         self._max_step = speed / rate
         self._stale_after_s = parameter(self, 'stale_after', 0.5, 'without a pose [s]', 0.05, 10)
+        close(self)
 
         self._frames = Frames(self)
         self._measured: NDArray[np.float64] | None = None  # where the joints are

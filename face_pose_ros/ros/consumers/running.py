@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.time import Time
 
-from face_pose_ros.ros.spinning import until_interrupted
+from face_pose_ros.ros.declaring import ParameterError, declare
+from face_pose_ros.ros.spinning import init, leave, until_interrupted
 
 
 def parameter(
@@ -29,17 +28,16 @@ def parameter(
         high: Largest value of a number; equal to `low`: any.
 
     Raises:
-        ValueError: A list has another length.
-        ParameterException: A value is out of range or of another type.
+        ParameterError: A value is out of range, of another type or of another length.
     """
     descriptor = ParameterDescriptor(description=description, read_only=True)
     if low < high:
         descriptor.floating_point_range = [
             FloatingPointRange(from_value=float(low), to_value=float(high))
         ]
-    value = node.declare_parameter(name, default, descriptor).value
+    value = declare(node, name, default, descriptor)
     if isinstance(default, list) and len(value) != len(default):
-        raise ValueError(
+        raise ParameterError(
             f'parameter {name} ({description}) is {list(value)}, expected {len(default)} values'
         )
     return value
@@ -55,14 +53,12 @@ def seconds_since(node: Node, time: Time | None) -> float:
 
 def run(make_node: Callable[[], Node], args: list[str] | None = None) -> None:
     """Run a node until it is interrupted."""
-    rclpy.init(args=args)
-    try:
-        node = make_node()
-    except (ParameterException, ValueError) as error:
-        rclpy.logging.get_logger('face_pose_ros').fatal(str(error))
-        rclpy.try_shutdown()
-        sys.exit(1)
+    init(args)
     with until_interrupted():
+        try:
+            node = make_node()
+        except ParameterError as error:
+            rclpy.logging.get_logger('face_pose_ros').fatal(str(error))
+            leave(1)
         rclpy.spin(node)
-    node.destroy_node()
-    rclpy.try_shutdown()
+    leave(0)

@@ -17,6 +17,7 @@ from std_msgs.msg import String
 from face_pose_ros.ros.consumers.frames import Frames
 from face_pose_ros.ros.consumers.gaze import probability_in_cone, transform
 from face_pose_ros.ros.consumers.running import parameter, run, seconds_since
+from face_pose_ros.ros.declaring import close
 
 
 @dataclass
@@ -39,6 +40,7 @@ class WhoLooks(Node):
             self, 'min_probability', 0.5, 'of looking, to be named', 0.01, 0.99
         )
         self._stale_after_s = parameter(self, 'stale_after', 0.5, 'without a pose [s]', 0.05, 10)
+        close(self)
 
         self._frames = Frames(self)
         self._people: dict[str, _Person] = {}

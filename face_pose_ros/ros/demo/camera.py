@@ -9,37 +9,41 @@ from __future__ import annotations
 
 import array
 import os
-import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import rclpy
+from builtin_interfaces.msg import Time as TimeMsg
+from geometry_msgs.msg import PoseArray
 from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from face_pose_ros.ros.calibration_file import (
-    CalibrationError,
-    guess_calibration,
-    load_calibration,
-)
+from face_pose_ros.calibration import CalibrationError, guess_calibration, load_calibration
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.conversions import camera_info_msg, transform_msg
+from face_pose_ros.ros.declaring import ParameterError, close, declare
 from face_pose_ros.ros.demo.scenes import RATE_HZ, Scene, make_scenes
 from face_pose_ros.ros.demo.source import Picture, SourceError, open_source
-from face_pose_ros.ros.spinning import until_interrupted
+from face_pose_ros.ros.spinning import init, leave, until_interrupted
 
 PORTRAIT_FRAME = 'portrait_'
 VIRTUAL = 'virtual'
+
+_LAST_MESSAGE_S = 0.5  # a message's way, when the last picture has been shown
+_SETTLE_S = 0.5  # from the discovery of the node's subscription until it hears, too
+_TELL_AFTER_S = 2.0
+_ANSWER_S = 5.0  # for the answer to a picture, before it is shown once more or given up
 
 
 def _bytes(rgb: NDArray[np.uint8]) -> array.array[int]:
@@ -57,6 +61,16 @@ class _Frame:
     info: CameraInfo  # its header is the camera's to fill
     portrait: str = ''
     R_world_cam: NDArray[np.float64] | None = None  # (3, 3)
+
+
+@dataclass(frozen=True)
+class _Unanswered:
+    """A picture of a folder that the pose node has not answered yet."""
+
+    frame: _Frame
+    stamp: TimeMsg
+    shown_s: float
+    again: bool  # shown for the second time
 
 
 def _virtual_frames(scenes: Iterable[Scene]) -> Iterator[_Frame]:
@@ -85,6 +99,7 @@ class DemoCamera(Node):
             kwargs: Passed on to `rclpy.node.Node`.
 
         Raises:
+            ParameterError: A name is not known, or a value is out of range or of another type.
             SourceError: The source can't be played, or a parameter can't be used with it.
             CalibrationError: The calibration file can't be read or is not that of the pictures.
         """
@@ -104,10 +119,23 @@ class DemoCamera(Node):
             'rate_hz', 0.0, "pictures per second [Hz]; 0: the source's own", 1000.0
         )
         self._loop: bool = self._parameter('loop', False, 'begin again at the end')
-        self._image_pub = self.create_publisher(Image, 'image', qos_profile_sensor_data)
-        self._info_pub = self.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
+        self._with_node: bool = self._parameter(
+            'with_node',
+            False,
+            'begin when the pose node subscribes; the next picture of a folder awaits its answer',
+        )
+        close(self)
+        # Reliable: whoever counts images counts them all.
+        self._image_pub = self.create_publisher(Image, 'image', 5)
+        self._info_pub = self.create_publisher(CameraInfo, 'camera_info', 100)
         self._tf = TransformBroadcaster(self)
         self.finished = False
+        self._begin_s = time.monotonic()  # of the waiting
+        self._ready_s: float | None = None  # when the node was seen to be there
+        self._told = False
+        self._poses = self.create_subscription(PoseArray, 'face_pose/poses', self._on_poses, 10)
+        self._unanswered: _Unanswered | None = None
+        self._one_by_one = self._with_node and Path(self.source).expanduser().is_dir()
         rate_hz, self._frames = self._open()
         # A webcam is asked without pause: it answers when it has a picture.
         self._timer = self.create_timer(1 / rate_hz if rate_hz else 0.0, self._show)
@@ -116,11 +144,7 @@ class DemoCamera(Node):
         descriptor = ParameterDescriptor(description=text, read_only=True)
         if high is not None:
             descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=high)]
-        try:
-            return self.declare_parameter(name, default, descriptor).value
-        # rclpy's own exceptions here have no common base besides this one.
-        except Exception as error:
-            raise SourceError(f'parameter {name} ({text}): {error}') from error
+        return declare(self, name, default, descriptor)
 
     def _open(self) -> tuple[float | None, Iterator[_Frame]]:
         """Rate [Hz], None of a webcam, and frames of the source."""
@@ -134,19 +158,19 @@ class DemoCamera(Node):
                 f'source {self.source} needs one of the parameters calibration, a YAML file of '
                 'camera_calibration, and horizontal_fov_deg, a guess'
             )
+        info_of: Callable[[int, int], CameraInfo]
         if self._calibration:
-            info = _read_info(self._calibration)
-            size = info.width, info.height
+            info_of, size = self._calibrated()
             source = open_source(self.source, self._loop, self._rate_hz, size)
-            if (source.width, source.height) != size:
-                raise CalibrationError(
-                    f'calibration file {self._calibration} is for {size[0]} x {size[1]} px, '
-                    f'expected {source.width} x {source.height} px as source {self.source} has'
-                )
+            info_of(source.width, source.height)
         else:
             source = open_source(self.source, self._loop, self._rate_hz)
-            guess = guess_calibration(source.width, source.height, self._fov_deg)
-            info = CameraInfo(**asdict(guess))
+
+            @cache
+            def info_of(width: int, height: int) -> CameraInfo:
+                return CameraInfo(**asdict(guess_calibration(width, height, self._fov_deg)))
+
+            guess = info_of(source.width, source.height)
             self.get_logger().warning(
                 f'the calibration of {self.source} is a guess from parameter horizontal_fov_deg: '
                 f'{self._fov_deg:g} deg, a focal length of {guess.k[0]:.0f} px, no distortion. '
@@ -156,7 +180,26 @@ class DemoCamera(Node):
             f'{self.source}: {source.width} x {source.height} px at '
             + (f'{source.rate_hz:g} Hz' if source.rate_hz else "the webcam's rate")
         )
-        return source.rate_hz, (_Frame(picture, info) for picture in source.pictures)
+        return source.rate_hz, (
+            _Frame(picture, info_of(picture.rgb.shape[1], picture.rgb.shape[0]))
+            for picture in source.pictures
+        )
+
+    def _calibrated(self) -> tuple[Callable[[int, int], CameraInfo], tuple[int, int]]:
+        """The CameraInfo for pictures of a width and height, and those of the calibration."""
+        info = _read_info(self._calibration)
+        size = info.width, info.height
+
+        def info_of(*picture_size: int) -> CameraInfo:
+            if picture_size != size:
+                (width, height), (found_width, found_height) = size, picture_size
+                raise CalibrationError(
+                    f'calibration file {self._calibration} is for {width} x {height} px, '
+                    f'expected {found_width} x {found_height} px as source {self.source} has'
+                )
+            return info
+
+        return info_of, size
 
     def _refuse(self, *names: str) -> None:
         for name in names:
@@ -164,15 +207,47 @@ class DemoCamera(Node):
                 raise SourceError(f'parameter {name} has no meaning with source {self.source}')
 
     def _is_watched(self) -> bool:
-        # What is played begins when somebody looks, the demo when that is the pose node.
-        if self.source == VIRTUAL and not self.count_publishers('face_pose/poses'):
-            return False
-        return self.source.startswith('webcam:') or self._image_pub.get_subscription_count() > 0
+        """Whether to begin, or to go on."""
+        if self.source.startswith('webcam:'):
+            return True
+        if not self._with_node and self.source != VIRTUAL:
+            return self._image_pub.get_subscription_count() > 0
+        now_s = time.monotonic()
+        if self._ready_s is None:
+            if self._node_subscribes():
+                self._ready_s = now_s
+            elif not self._told and now_s - self._begin_s > _TELL_AFTER_S:
+                self._told = True
+                self.get_logger().info(
+                    f'waiting for the pose node to subscribe to {self._image_pub.topic_name}'
+                )
+        return self._ready_s is not None and now_s - self._ready_s > _SETTLE_S
+
+    def _node_subscribes(self) -> bool:
+        """Whether a node that publishes poses takes the pictures."""
+        speakers, listeners = (
+            {(endpoint.node_namespace, endpoint.node_name) for endpoint in endpoints}
+            for endpoints in (
+                self.get_publishers_info_by_topic(self._poses.topic_name),
+                self.get_subscriptions_info_by_topic(self._image_pub.topic_name),
+            )
+        )
+        return bool(speakers & listeners)
+
+    def _on_poses(self, msg: PoseArray) -> None:
+        if self._unanswered and msg.header.stamp == self._unanswered.stamp:
+            self._unanswered = None
 
     def _show(self) -> None:
         if not self._is_watched():
             return
-        frame = next(self._frames, None)
+        last = self._unanswered
+        if last and time.monotonic() - last.shown_s < _ANSWER_S:
+            return
+        if last and last.again:
+            self.get_logger().warning(f'{last.frame.picture.name} was not answered')
+        again = last is not None and not last.again
+        frame = last.frame if last and again else next(self._frames, None)
         if frame is None:
             self.finished = True
             self._timer.cancel()
@@ -181,6 +256,8 @@ class DemoCamera(Node):
         header = Header(stamp=stamp.to_msg(), frame_id=self.frame)
         if frame.R_world_cam is not None:
             self._send_truth(frame.R_world_cam, frame.portrait, header)
+        if self._one_by_one:
+            self._unanswered = _Unanswered(frame, header.stamp, time.monotonic(), again)
         frame.info.header = header
         self._info_pub.publish(frame.info)
         rgb = frame.picture.rgb
@@ -211,24 +288,17 @@ def main(args: list[str] | None = None) -> None:
     # Our own line says what is wrong with a source; OpenCV and FFmpeg would add several.
     cv2.setLogLevel(0)
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    rclpy.init(args=args)
-    node = None
-    try:
-        node = DemoCamera()
-        with until_interrupted():
+    init(args)
+    with until_interrupted():
+        try:
+            node = DemoCamera()
             while rclpy.ok() and not node.finished:
                 rclpy.spin_once(node, timeout_sec=0.5)
-        # The last message needs a moment on its way.
-        time.sleep(0.5)
-    except (SourceError, CalibrationError) as error:
-        rclpy.logging.get_logger('demo_camera').fatal(str(error))
-        sys.exit(1)
-    except KeyboardInterrupt:  # while it was made
-        pass
-    finally:
-        if node:
-            node.destroy_node()
-        rclpy.try_shutdown()
+        except (SourceError, CalibrationError, ParameterError) as error:
+            rclpy.logging.get_logger('demo_camera').fatal(str(error))
+            leave(1)
+        time.sleep(_LAST_MESSAGE_S)
+    leave(0)
 
 
 if __name__ == '__main__':

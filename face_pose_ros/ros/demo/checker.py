@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,9 +25,10 @@ from tf2_msgs.msg import TFMessage
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.ros.camera_info import camera_from_info
 from face_pose_ros.ros.demo.camera import PORTRAIT_FRAME, RATE_HZ
+from face_pose_ros.ros.demo.output import SHEET, VIDEO, make_empty
 from face_pose_ros.ros.draw import draw_head, draw_text
 from face_pose_ros.ros.images import image_to_rgb
-from face_pose_ros.ros.spinning import until_interrupted
+from face_pose_ros.ros.spinning import init, leave, until_interrupted
 from face_pose_ros.virtual_camera import spread
 
 _SILENCE_S = 4.0  # without a message, the demo is over
@@ -63,7 +63,7 @@ class DemoChecker(Node):
     def __init__(self) -> None:
         super().__init__('demo_checker')
         self.output = Path(str(self.declare_parameter('output', 'demo_output').value))
-        self.output.mkdir(parents=True, exist_ok=True)
+        make_empty(self.output)
         self._frames: defaultdict[int, _Frame] = defaultdict(_Frame)
         self._images = 0
         self._latest_s = math.inf  # of CameraInfo
@@ -78,6 +78,11 @@ class DemoChecker(Node):
         self._timer.cancel()
         self.create_subscription(Image, 'image', self._on_image, qos_profile_sensor_data)
         self.create_subscription(CameraInfo, 'camera_info', self._on_info, qos_profile_sensor_data)
+
+    @property
+    def began(self) -> bool:
+        """Whether anything has arrived."""
+        return math.isfinite(self._latest_s)
 
     @property
     def silent(self) -> bool:
@@ -142,7 +147,7 @@ class DemoChecker(Node):
                 drawn[frame.scene].append(_annotate(frame, model))
         if not drawn:
             return []
-        video, sheet = self.output / 'demo.mp4', self.output / 'demo.png'
+        video, sheet = self.output / VIDEO, self.output / SHEET
         height, width = next(iter(drawn.values()))[0].shape[:2]
         codec = cv2.VideoWriter.fourcc(*'mp4v')
         writer = cv2.VideoWriter(
@@ -211,15 +216,15 @@ def _rigid(position: Point | Vector3, q: Quaternion) -> NDArray[np.float64]:
 def main(args: list[str] | None = None) -> None:
     """Watch until the camera falls silent, then report; exit status 1 if a check failed."""
     # One thread suffices here; more would keep the pose node waiting for a core.
-    rclpy.init(args=args)
-    node = DemoChecker()
+    init(args)
+    node = None
     with until_interrupted():
+        node = DemoChecker()
         while rclpy.ok() and not node.silent:
             rclpy.spin_once(node, timeout_sec=0.2)
-    failed = node.report()
-    node.destroy_node()
-    rclpy.try_shutdown()
-    sys.exit(1 if failed else 0)
+    # Whoever ends the demo before it began knows why.
+    failed = node.report() if node and node.began else 0
+    leave(1 if failed else 0)
 
 
 if __name__ == '__main__':

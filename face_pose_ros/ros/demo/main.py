@@ -15,12 +15,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from domain_coordinator import domain_id
 
 VIRTUAL = 'virtual'
 
+RECORDING = 'demo.rrd'
+
 _POLL_S = 0.1
+_FOLDER_RATE_HZ = 1.0  # a person has time to look
+_FORGET_S = 0.5  # before the next picture of such a folder, which is another scene
 _LAST_ANSWERS_S = 2.0  # from the camera's end to the last answer on its way
 
 
@@ -37,6 +42,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--calibration', help="camera_calibration's YAML file of the source")
     parser.add_argument(
         '--fov-deg', type=float, default=60.0, help='horizontal, guessed without a calibration'
+    )
+    parser.add_argument(
+        '--rate', type=float, help="pictures per second; default: the source's own, of a folder 1"
     )
     parser.add_argument(
         '--view', action='store_true', help='record demo.rrd; show it where there is a display'
@@ -57,26 +65,33 @@ def main(args: Sequence[str] | None = None) -> None:
 def _run(options: argparse.Namespace) -> int:
     # The checker compares with what the virtual camera knows; of others it can only be told what
     # the node answers.
-    judge = 'demo.checker' if options.source == VIRTUAL else 'demo.recorder'
-    camera: dict[str, object] = {'source': options.source}
+    judge = 'demo_checker' if options.source == VIRTUAL else 'demo_recorder'
+    camera: dict[str, object] = {'source': options.source, 'with_node': True}
     if options.calibration:
         camera['calibration'] = options.calibration
     elif options.source != VIRTUAL:
         camera['horizontal_fov_deg'] = options.fov_deg
     # Camera and checker need a core too, and a thread that waits for one holds up all the others.
     threads = max(1, (os.cpu_count() or 1) - 1)
+    node: dict[str, object] = {'threads': threads}
+    if options.rate:
+        camera['rate_hz'] = options.rate
+    elif Path(options.source).expanduser().is_dir():
+        camera['rate_hz'], node['tracking.lost_after_s'] = _FOLDER_RATE_HZ, _FORGET_S
     programs: dict[str, dict[str, object]] = {
-        'node': {'threads': threads},
+        'pose_node': node,
         judge: {'output': options.output},
-        'demo.camera': camera,
+        'demo_camera': camera,
     }
+    recording = Path(options.output, RECORDING)
+    recording.unlink(missing_ok=True)  # a former run's
     if options.view:
         shown = any(name in os.environ for name in ('DISPLAY', 'WAYLAND_DISPLAY'))
-        programs['view.main'] = {'output': f'{options.output}/demo.rrd', 'spawn': shown}
+        programs['face_pose_view'] = {'output': str(recording), 'spawn': shown}
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        for module, parameters in programs.items():
-            processes[module] = _start(module, parameters)
+        for name, parameters in programs.items():
+            processes[name] = _start(name, parameters)
         return _wait(processes, judge)
     except KeyboardInterrupt:
         return _report(processes[judge])
@@ -90,17 +105,17 @@ def _run(options: argparse.Namespace) -> int:
 def _wait(processes: dict[str, subprocess.Popen[bytes]], judge: str) -> int:
     """Wait for the report; 1 if a process ends that should not."""
     while (status := processes[judge].poll()) is None:
-        for module, process in processes.items():
+        for name, process in processes.items():
             ended = process.poll()
-            if ended is None or (module, ended, judge) == ('demo.camera', 0, 'demo.checker'):
+            if ended is None or (name, ended, judge) == ('demo_camera', 0, 'demo_checker'):
                 continue
-            if (module, ended) == ('demo.camera', 0):
+            if (name, ended) == ('demo_camera', 0):
                 time.sleep(_LAST_ANSWERS_S)
                 return _report(processes[judge])
-            print(
-                f'demo: face_pose_ros.ros.{module} ended with status {ended} before the demo did',
-                file=sys.stderr,
-            )
+            if ended <= 0:  # else it has said why
+                print(
+                    f'demo: {name} ended with status {ended} before the demo did', file=sys.stderr
+                )
             return 1
         time.sleep(_POLL_S)
     return status
@@ -111,11 +126,11 @@ def _report(judge: subprocess.Popen[bytes]) -> int:
     return judge.wait()
 
 
-def _start(module: str, parameters: dict[str, object]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, '-m', f'face_pose_ros.ros.{module}', '--ros-args']
-    for name, value in parameters.items():
+def _start(name: str, parameters: dict[str, object]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, '-m', 'face_pose_ros.ros.programs', name, '--ros-args']
+    for parameter, value in parameters.items():
         # Text is quoted, lest a folder named 12 arrive as a number.
-        command += ['-p', f'{name}:={json.dumps(value, ensure_ascii=False)}']
+        command += ['-p', f'{parameter}:={json.dumps(value, ensure_ascii=False)}']
     # Ctrl-C is for the demo, which asks for the report first.
     return subprocess.Popen(command, start_new_session=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ import rclpy
 from geometry_msgs.msg import PoseArray
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSProfile
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
+from face_pose_ros.ros.demo.output import VIDEO, make_empty
 from face_pose_ros.ros.images import image_to_rgb
-from face_pose_ros.ros.spinning import until_interrupted
+from face_pose_ros.ros.spinning import init, leave, until_interrupted
 
 VIDEO_HZ = 30.0
 
@@ -33,20 +33,26 @@ class DemoRecorder(Node):
         """
         super().__init__('demo_recorder', **kwargs)
         output = Path(str(self.declare_parameter('output', 'demo_output').value))
-        output.mkdir(parents=True, exist_ok=True)
-        self._path = output / 'demo.mp4'
+        make_empty(output)
+        self._path = output / VIDEO
         self._writer: cv2.VideoWriter | None = None
+        self._size = 0, 0  # width and height of the video [px]
         self._begin_ns = 0  # stamp of the video's first picture
         self._written = 0  # pictures in the video
         self._picture: NDArray[np.uint8] | None = None  # BGR, the next to be written
         self._images = 0
         self._heads: list[int] = []  # in each answer
         self._latencies_s: list[float] = []
-        # Deep, so that none is lost while a picture is written.
-        qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(CameraInfo, 'camera_info', self._on_info, qos)
-        self.create_subscription(PoseArray, 'face_pose/poses', self._on_poses, 10)
+        # Deep and reliable, so that none is lost while a picture is written.
+        counted = QoSProfile(depth=1000)
+        self.create_subscription(CameraInfo, 'camera_info', self._on_info, counted)
+        self.create_subscription(PoseArray, 'face_pose/poses', self._on_poses, counted)
         self.create_subscription(Image, 'face_pose/overlay', self._on_overlay, 10)
+
+    @property
+    def began(self) -> bool:
+        """Whether anything has arrived."""
+        return self._images > 0
 
     def _on_info(self, _: CameraInfo) -> None:
         self._images += 1
@@ -59,13 +65,13 @@ class DemoRecorder(Node):
     def _on_overlay(self, msg: Image) -> None:
         stamp_ns = Time.from_msg(msg.header.stamp).nanoseconds
         if self._writer is None:
-            codec, size = cv2.VideoWriter.fourcc(*'mp4v'), (msg.width, msg.height)
-            self._writer = cv2.VideoWriter(str(self._path), codec, VIDEO_HZ, size)
+            codec, self._size = cv2.VideoWriter.fourcc(*'mp4v'), (msg.width, msg.height)
+            self._writer = cv2.VideoWriter(str(self._path), codec, VIDEO_HZ, self._size)
             self._begin_ns = stamp_ns
         # Each picture stays until the next one's time: the video plays as fast as it happened.
         due = round(1e-9 * (stamp_ns - self._begin_ns) * VIDEO_HZ)
         self._write(due - self._written)
-        self._picture = np.ascontiguousarray(image_to_rgb(msg)[..., ::-1])
+        self._picture = _fitted(image_to_rgb(msg)[..., ::-1], self._size)
 
     def _write(self, times: int) -> None:
         if self._writer is None or self._picture is None:
@@ -92,16 +98,30 @@ class DemoRecorder(Node):
         return 0
 
 
+def _fitted(bgr: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture as large as it fits into a width and height [px], with black around it."""
+    width, height = size
+    if bgr.shape[:2] == (height, width):
+        return np.ascontiguousarray(bgr)
+    scale = min(width / bgr.shape[1], height / bgr.shape[0])
+    fitted = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[
+        :height, :width
+    ]
+    video = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - fitted.shape[0]) // 2, (width - fitted.shape[1]) // 2
+    video[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
+    return video
+
+
 def main(args: list[str] | None = None) -> None:
     """Record until interrupted, then report; exit status 1 if nothing was answered."""
-    rclpy.init(args=args)
-    node = DemoRecorder()
+    init(args)
+    node = None
     with until_interrupted():
+        node = DemoRecorder()
         rclpy.spin(node)
-    failed = node.report()
-    node.destroy_node()
-    rclpy.try_shutdown()
-    sys.exit(failed)
+    # Whoever ends the demo before it began knows why.
+    leave(node.report() if node and node.began else 0)
 
 
 if __name__ == '__main__':

@@ -28,6 +28,7 @@ class Picture:
     """One picture of a source."""
 
     rgb: NDArray[np.uint8]  # (H, W, 3)
+    name: str = ''  # of its file
     age_s: float = 0.0  # since it was taken; 0 if it is played from a file
 
 
@@ -35,11 +36,11 @@ class Picture:
 class CameraSource:
     """A source that is open."""
 
-    width: int  # of every picture [px]
-    height: int  # of every picture [px]
+    width: int  # of the first picture [px], and of all but a folder's
+    height: int
     rate_hz: float | None  # how often to take a picture; None: as a webcam has them
-    # Ends with the video or the folder. Raises SourceError for a file that OpenCV can't read, a
-    # picture of another size, and a webcam that stops delivering.
+    # Ends with the video or the folder. Raises SourceError for a file that OpenCV can't read and a
+    # webcam that stops delivering.
     pictures: Iterator[Picture]
 
 
@@ -99,18 +100,11 @@ def _opened(source: str, rate_hz: float | None, pictures: Iterator[Picture]) -> 
 
 
 def _image_pictures(paths: Sequence[Path], loop: bool) -> Iterator[Picture]:
-    shape = None
     for path in cycle(paths) if loop else paths:
         bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if bgr is None:
             raise SourceError(f'source {path}: no picture that OpenCV can read')
-        shape = shape or bgr.shape
-        if bgr.shape != shape:
-            raise SourceError(
-                f'source {path}: {bgr.shape[1]} x {bgr.shape[0]} px, expected '
-                f'{shape[1]} x {shape[0]} px as {paths[0].name} has'
-            )
-        yield Picture(_rgb(bgr))
+        yield Picture(_rgb(bgr), path.name)
 
 
 def _open_video(path: Path) -> cv2.VideoCapture:
@@ -157,7 +151,7 @@ def _webcam_pictures(name: str, capture: cv2.VideoCapture) -> Iterator[Picture]:
         # A picture damaged on the wire is no reason to stop.
         if ok:
             rgb = _rgb(bgr)
-            yield Picture(rgb, time.monotonic() - taken_s)
+            yield Picture(rgb, age_s=time.monotonic() - taken_s)
     raise SourceError(f'source {name} stopped delivering pictures')
 
 

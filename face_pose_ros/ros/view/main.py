@@ -70,7 +70,9 @@ class ViewNode(Node):
         self._open_recording(spawn)
         self._scene = Scene(self._recording)
         self._frames: OrderedDict[int, tuple[Image | CompressedImage, CameraInfo]] = OrderedDict()
-        self._sync: CameraSync[Image | CompressedImage] = CameraSync(self._on_pair, lambda _: None)
+        self._sync: CameraSync[Image | CompressedImage] = CameraSync(
+            self._on_pair, lambda *_: None
+        )
         self._answers_sub = self.create_subscription(
             PoseArray, 'face_pose/poses', self._on_answer, 10
         )

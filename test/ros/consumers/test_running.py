@@ -12,6 +12,7 @@ pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a di
 
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String
 
@@ -50,7 +51,13 @@ def test_answers_until_interrupted(ros, process_env, name, answer, kind):
 
 
 @pytest.mark.parametrize(
-    ('name', 'argument'), [('look_at', 'max_speed:=0.0'), ('who_looks', 'target_point:=[1.0]')]
+    ('name', 'argument'),
+    [
+        ('look_at', 'max_speed:=0.0'),
+        ('look_at', 'max_sped:=0.2'),
+        ('who_looks', 'target_point:=[1.0]'),
+        ('who_looks', 'cone:=20'),
+    ],
 )
 def test_a_bad_start_is_one_clear_line(process_env, name, argument):
     run = subprocess.run(
@@ -71,6 +78,19 @@ def test_a_bad_start_is_one_clear_line(process_env, name, argument):
     assert argument.split(':')[0] in run.stderr
     assert 'Traceback' not in run.stderr
     assert run.stderr.count('[FATAL]') == 1
+
+
+def test_integers_are_taken_for_numbers(ros):
+    given = {'max_speed': 2, 'pan_range': [-1, 1]}
+    node = ros.add(
+        LookAt(
+            context=ros.context,
+            use_global_arguments=False,
+            parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
+        )
+    )
+    assert node.get_parameter('max_speed').value == 2.0
+    assert list(node.get_parameter('pan_range').value) == [-1.0, 1.0]
 
 
 @pytest.mark.parametrize('node_class', [LookAt, WhoLooks])

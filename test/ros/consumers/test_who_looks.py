@@ -14,7 +14,6 @@ from geometry_msgs.msg import (
     TransformStamped,
     Vector3,
 )
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -22,6 +21,7 @@ from std_msgs.msg import Header, String
 from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.ros.consumers.who_looks import WhoLooks
+from face_pose_ros.ros.declaring import ParameterError
 
 pytestmark = pytest.mark.dds
 
@@ -180,7 +180,7 @@ def test_another_target_than_the_camera(ros):
 
 
 def test_a_bad_parameter_is_named(ros):
-    with pytest.raises(ParameterException, match='cone_deg'):
+    with pytest.raises(ParameterError, match='cone_deg'):
         Scene(ros, cone_deg=200.0)
     with pytest.raises(ValueError, match=r'target_point \(in that frame \[m\]\).*expected 3 val'):
         Scene(ros, target_point=[0.0, 0.0])

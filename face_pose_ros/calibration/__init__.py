@@ -1,0 +1,10 @@
+"""Calibrations from files of many tools, or guessed. No ROS import, no torch."""
+
+from face_pose_ros.calibration.calibration import (
+    Calibration,
+    CalibrationError,
+    guess_calibration,
+)
+from face_pose_ros.calibration.load import load_calibration
+
+__all__ = ['Calibration', 'CalibrationError', 'guess_calibration', 'load_calibration']

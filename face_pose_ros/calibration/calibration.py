@@ -1,0 +1,45 @@
+"""What a calibration says, by the names of sensor_msgs/CameraInfo."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+class CalibrationError(ValueError):
+    """A calibration file that can't be used; the text names file and field."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a calibration fills of sensor_msgs/CameraInfo, by the names of its fields."""
+
+    width: int  # px
+    height: int  # px
+    distortion_model: str
+    d: tuple[float, ...]  # coefficients in OpenCV's order
+    k: tuple[float, ...]  # 3x3 row-major [px]
+    r: tuple[float, ...]  # 3x3 row-major
+    p: tuple[float, ...]  # 3x4 row-major [px]
+
+
+def guess_calibration(width: int, height: int, horizontal_fov_deg: float) -> Calibration:
+    """A pinhole with square pixels and its principal point in the middle, without distortion.
+
+    Args:
+        width: Of the picture [px].
+        height: Of the picture [px].
+        horizontal_fov_deg: Angle between the picture's left and right edge, in (0, 180) deg.
+    """
+    f = 0.5 * width / math.tan(math.radians(0.5 * horizontal_fov_deg))
+    # Pixel (0, 0) is the centre of the first pixel.
+    cx, cy = 0.5 * (width - 1), 0.5 * (height - 1)
+    return Calibration(
+        width=width,
+        height=height,
+        distortion_model='plumb_bob',
+        d=(0.0,) * 5,
+        k=(f, 0.0, cx, 0.0, f, cy, 0.0, 0.0, 1.0),
+        r=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0),
+        p=(f, 0.0, cx, 0.0, 0.0, f, cy, 0.0, 0.0, 0.0, 1.0, 0.0),
+    )

@@ -1,0 +1,223 @@
+"""Calibrations in forms of keys and values: ROS, OpenCV, Kalibr."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from face_pose_ros.calibration.calibration import Calibration, CalibrationError
+
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+# Kalibr's and EuRoC's names of the distortions that OpenCV has too.
+_OF_KALIBR = {
+    'radtan': 'plumb_bob',
+    'radial-tangential': 'plumb_bob',
+    'equidistant': 'equidistant',
+    'equi': 'equidistant',
+    'none': 'plumb_bob',
+}
+
+
+def calibration_of(document: Any) -> Calibration:
+    """The calibration that a document holds.
+
+    Raises:
+        CalibrationError: The form is not known, or a field is missing or has another form.
+    """
+    if not isinstance(document, Mapping):
+        raise CalibrationError('expected a YAML file as camera_calibration writes it')
+    cameras = [key for key in document if re.fullmatch(r'cam\d+', str(key))]
+    if len(cameras) > 1:
+        raise CalibrationError(
+            f'a camchain of Kalibr with {", ".join(cameras)}, expected one camera: keep its block '
+            'alone in a copy of the file'
+        )
+    if cameras:
+        return calibration_of(document[cameras[0]])
+    fields = {str(key).lower(): value for key, value in document.items()}
+    if 'intrinsics' in fields:
+        return _of_kalibr(fields)
+    if 'k' in fields and 'width' in fields:
+        return _of_message(fields)
+    if 'image_width' in fields or 'camera_matrix' in fields:
+        return _of_matrices(fields)
+    found = ', '.join(map(str, list(document)[:6]))
+    raise CalibrationError(
+        f'no known form (found {found}), expected a YAML file as camera_calibration writes it, '
+        'with image_width, image_height, camera_matrix and distortion_coefficients; '
+        'docs/calibration.md has the other forms'
+    )
+
+
+def _of_matrices(fields: Mapping[str, Any]) -> Calibration:
+    """As camera_calibration and OpenCV's calibration samples have it."""
+    k = _matrix(fields, 'camera_matrix', (3, 3))
+    d = _matrix(fields, 'distortion_coefficients')
+    return _calibration(
+        fields,
+        _size(fields, 'image_width'),
+        _size(fields, 'image_height'),
+        _named_model(fields) or model_of(len(d)),
+        d,
+        k,
+        _matrix(fields, 'rectification_matrix', (3, 3), _IDENTITY),
+        _matrix(fields, 'projection_matrix', (3, 4), projection_of(k)),
+    )
+
+
+def _of_message(fields: Mapping[str, Any]) -> Calibration:
+    """As `ros2 topic echo` prints a CameraInfo; ROS 1 has capital letters."""
+    k = _matrix(fields, 'k', (3, 3))
+    return _calibration(
+        fields,
+        _size(fields, 'width'),
+        _size(fields, 'height'),
+        str(fields.get('distortion_model', '')),
+        _matrix(fields, 'd'),
+        k,
+        _matrix(fields, 'r', (3, 3), _IDENTITY),
+        _matrix(fields, 'p', (3, 4), projection_of(k)),
+    )
+
+
+def _of_kalibr(fields: Mapping[str, Any]) -> Calibration:
+    """A camera of Kalibr's camchain, or sensor.yaml of the EuRoC data set."""
+    model, distortion = fields.get('camera_model'), fields.get('distortion_model')
+    if model != 'pinhole' or distortion not in _OF_KALIBR:
+        raise CalibrationError(
+            f"a camera of Kalibr with camera_model '{model}' and distortion_model '{distortion}', "
+            'expected pinhole with radtan, equidistant or none: calibrate with --models '
+            'pinhole-radtan or, for a fisheye, pinhole-equi'
+        )
+    fx, fy, cx, cy = _numbers(fields, 'intrinsics', 4)
+    width, height = _numbers(fields, 'resolution', 2)
+    name = 'distortion_coeffs' if 'distortion_coeffs' in fields else 'distortion_coefficients'
+    d = () if distortion == 'none' else _numbers(fields, name, 4)
+    k = (fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0)
+    size = {'width': width, 'height': height}
+    return Calibration(
+        width=_size(size, 'width'),
+        height=_size(size, 'height'),
+        distortion_model=_OF_KALIBR[distortion],
+        d=d,
+        k=k,
+        r=_IDENTITY,
+        p=projection_of(k),
+    )
+
+
+def projection_of(k: tuple[float, ...]) -> tuple[float, ...]:
+    """P (3x4 row-major) of pictures that keep K (3x3 row-major)."""
+    return (*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0)
+
+
+def model_of(coefficients: int) -> str:
+    """The model that OpenCV takes so many coefficients for."""
+    return 'plumb_bob' if coefficients <= 5 else 'rational_polynomial'
+
+
+def _named_model(fields: Mapping[str, Any]) -> str:
+    # OpenCV's sample says 1 or true of a fisheye, 0 or nothing otherwise.
+    if str(fields.get('fisheye_model', '0')).lower() not in ('0', '0.0', 'false'):
+        return 'equidistant'
+    # Files of other tools, and the oldest of ROS, call it the camera's.
+    return str(fields.get('distortion_model') or fields.get('camera_model') or '')
+
+
+def _calibration(
+    fields: Mapping[str, Any],
+    width: int,
+    height: int,
+    model: str,
+    d: tuple[float, ...],
+    k: tuple[float, ...],
+    r: tuple[float, ...],
+    p: tuple[float, ...],
+) -> Calibration:
+    """The calibration, if the pictures are all of the sensor."""
+    bins = [_whole(fields.get(name) or 0) for name in ('binning_x', 'binning_y')]
+    roi = fields.get('roi')
+    roi = roi if isinstance(roi, Mapping) else {}
+    parts = [_whole(roi.get(name) or 0) for name in ('width', 'height')]
+    if any(number not in (0, 1) for number in bins) or parts not in ([0, 0], [width, height]):
+        raise CalibrationError(
+            f'binning {bins[0]} x {bins[1]} and a region of interest of {parts[0]} x {parts[1]} '
+            f'px of {width} x {height} px, expected neither: K and size of the pictures themselves'
+        )
+    return Calibration(width, height, model, d, k, r, p)
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return int(value) if float(value) == int(float(value)) else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _size(fields: Mapping[str, Any], name: str) -> int:
+    value = fields.get(name)
+    number = _whole(value)
+    if number is None or number <= 0:
+        raise CalibrationError(f'{name} is {value}, expected a positive whole number of pixels')
+    return number
+
+
+def _matrix(
+    fields: Mapping[str, Any],
+    name: str,
+    shape: tuple[int, int] | None = None,
+    default: tuple[float, ...] | None = None,
+) -> tuple[float, ...]:
+    """Numbers of a matrix, of any size without a shape.
+
+    Written as rows, cols and data, or as a list (of rows).
+    """
+    value = fields.get(name)
+    if value is None and default is not None:
+        return default
+    size = 'x'.join(map(str, shape or 'NM'))
+    if isinstance(value, list):
+        numbers = _floats(name, value, size)
+        if shape and len(numbers) != shape[0] * shape[1]:
+            raise CalibrationError(f'{name} has {len(numbers)} numbers, expected {size}')
+        return numbers
+    if not isinstance(value, Mapping):
+        raise CalibrationError(
+            f'{name} is {value}, expected rows, cols and data of {size} numbers'
+        )
+    rows, cols = _whole(value.get('rows')), _whole(value.get('cols'))
+    numbers = _floats(name, value.get('data'), size)
+    fills = rows is not None and cols is not None and rows * cols == len(numbers)
+    if (shape and (rows, cols) != shape) or not fills:
+        raise CalibrationError(
+            f'{name} has rows {rows}, cols {cols} and {len(numbers)} numbers, expected rows, cols '
+            f'and data of {size} numbers'
+        )
+    return numbers
+
+
+def _numbers(fields: Mapping[str, Any], name: str, count: int) -> tuple[float, ...]:
+    numbers = _floats(name, fields.get(name), str(count))
+    if len(numbers) != count:
+        raise CalibrationError(f'{name} has {len(numbers)} numbers, expected {count}')
+    return numbers
+
+
+def _floats(name: str, data: Any, size: str) -> tuple[float, ...]:
+    try:
+        rows = [row if isinstance(row, list) else [row] for row in data]
+        numbers = tuple(_float(number) for row in rows for number in row)
+    except (TypeError, ValueError) as error:
+        raise CalibrationError(
+            f'data of {name} is {data}, expected rows, cols and data of {size} numbers'
+        ) from error
+    if not all(map(math.isfinite, numbers)):
+        raise CalibrationError(f'data of {name} is {data}, expected finite numbers')
+    return numbers
+
+
+def _float(value: Any) -> float:
+    # YAML's .nan and .inf; OpenCV writes .Nan.
+    return float(re.sub(r'^([-+]?)\.(?=[a-z])', r'\1', str(value).lower()))

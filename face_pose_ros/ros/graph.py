@@ -1,0 +1,145 @@
+"""Why no message arrives on a topic, as far as the graph of nodes and topics tells."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Mapping
+
+from rclpy.node import Node
+from rclpy.qos import QoSCompatibility, qos_check_compatible
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
+_SUFFIX = '/compressed'  # image_transport's
+_SHOWN = 3  # topics of other names that are listed
+_PATIENCE_S = 3.0  # DDS takes up to that long to find what there is
+
+
+class SilenceWatch:
+    """Says of each topic without messages why it may be silent, once for each reason."""
+
+    def __init__(
+        self, node: Node, kinds: Mapping[str, type], on_silence: Callable[[str, str], None]
+    ) -> None:
+        """Begin to wait for messages.
+
+        Args:
+            node: Subscribes to the topics.
+            kinds: Topic, resolved -> type of its messages.
+            on_silence: Takes a topic and what to say of it.
+        """
+        self._node = node
+        self._kinds = {
+            topic: f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
+            for topic, kind in kinds.items()
+        }
+        self._on_silence = on_silence
+        self._begin_s = time.monotonic()
+        self._said: dict[str, str] = {}
+
+    def heard(self, topic: str) -> None:
+        """A message has come: the topic is not watched any more."""
+        self._kinds.pop(topic, None)
+
+    def check(self) -> None:
+        """Look at the graph, on the node's executor; to be called now and then."""
+        waited_s = time.monotonic() - self._begin_s
+        if waited_s < _PATIENCE_S:
+            return
+        for topic, kind in list(self._kinds.items()):
+            reason = why_silent(self._node, topic, kind)
+            if self._said.get(topic) != reason:
+                self._said[topic] = reason
+                self._on_silence(topic, f'no message on {topic} for {waited_s:.0f} s: {reason}')
+
+
+def why_silent(node: Node, topic: str, kind: str) -> str:
+    """The reason in one line, with what to change.
+
+    Args:
+        node: Subscribes to the topic.
+        topic: Resolved name.
+        kind: Type that the node expects there, such as 'sensor_msgs/msg/Image'.
+    """
+    publishers = node.get_publishers_info_by_topic(topic)
+    if not publishers:
+        return _nobody(node, topic, kind)
+    fitting = [publisher for publisher in publishers if publisher.topic_type == kind]
+    if not fitting:
+        found = publishers[0].topic_type
+        text = f'{topic} is a {_short(found)}, expected {_short(kind)}'
+        hint = _transport_hint(topic, found, kind)
+        return f'{text}: {hint}' if hint else text
+    own = [
+        subscription
+        for subscription in node.get_subscriptions_info_by_topic(topic)
+        if (subscription.node_name, subscription.node_namespace)
+        == (node.get_name(), node.get_namespace())
+    ]
+    misfits = [_misfit(publisher, own[0]) for publisher in fitting] if own else ['']
+    if all(misfits):
+        return (
+            f"{_name(fitting[0])} publishes {topic} with a QoS that does not fit this node's: "
+            f'{misfits[0]}; change it by qos_overrides.{topic}.subscription. and the policy'
+        )
+    return (
+        f'{_name(fitting[0])} publishes {topic}, but nothing has come: it may wait for something, '
+        'or large images are lost on their way, see docs/troubleshooting.md'
+    )
+
+
+def _nobody(node: Node, topic: str, kind: str) -> str:
+    """What else there is when nobody publishes the topic."""
+    kinds = (IMAGE, COMPRESSED) if kind in (IMAGE, COMPRESSED) else (kind,)
+    others = {
+        name: types[0]
+        for name, types in node.get_topic_names_and_types()
+        if types[0] in kinds and name != topic and node.count_publishers(name)
+    }
+    text = f'nobody publishes {topic}'
+    # The same picture in another form.
+    base = topic.removesuffix(_SUFFIX)
+    for name in (topic + _SUFFIX, base, base.removesuffix(_SUFFIX)):
+        if name in others and (hint := _transport_hint(name, others[name], kind)):
+            return f'{text}; {name} is a {_short(others[name])}: {hint}'
+    alike = [name for name, found in others.items() if found == kind]
+    if not alike:
+        return f'{text}, nor any other {_short(kind)}'
+    nearest = difflib.get_close_matches(topic, alike, n=_SHOWN, cutoff=0)
+    more = f' and {len(alike) - len(nearest)} more' if len(alike) > len(nearest) else ''
+    argument = 'camera_info' if kind == CAMERA_INFO else 'image'
+    return (
+        f'{text}; {_short(kind)} is published on {", ".join(nearest)}{more}: '
+        f'{argument}:={nearest[0].removesuffix(_SUFFIX)}'
+    )
+
+
+def _transport_hint(name: str, found: str, kind: str) -> str:
+    """The launch arguments that subscribe to this topic of this type; '' if none do."""
+    if found == COMPRESSED and name.endswith(_SUFFIX) and kind in (IMAGE, COMPRESSED):
+        return f'image:={name.removesuffix(_SUFFIX)} image_transport:=compressed'
+    if (found, kind) == (IMAGE, COMPRESSED):
+        return f'image:={name} image_transport:=raw'
+    return ''
+
+
+def _misfit(publisher: TopicEndpointInfo, subscription: TopicEndpointInfo) -> str:
+    """Why DDS does not connect the two; '' if it does."""
+    compatibility, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
+    return (
+        reason.removeprefix('ERROR: ').strip(' ;')
+        if compatibility == QoSCompatibility.ERROR
+        else ''
+    )
+
+
+def _name(endpoint: TopicEndpointInfo) -> str:
+    if 'UNKNOWN' in endpoint.node_name:  # discovered a moment ago
+        return 'a node'
+    return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'
+
+
+def _short(kind: str) -> str:
+    return kind.rsplit('/', 1)[-1]

@@ -1,0 +1,31 @@
+"""The executables: as a module's main, but Ctrl-C is silent also while the imports run.
+
+Without a workspace: `python -m face_pose_ros.ros.programs pose_node --ros-args ...`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import partial
+from importlib import import_module
+
+
+def _run(module: str) -> None:
+    # Imports take seconds, and there is nothing to tidy up yet.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    import_module(f'face_pose_ros.ros.{module}').main()
+
+
+pose_node = partial(_run, 'node')
+multi_camera = partial(_run, 'multi_camera')
+demo_camera = partial(_run, 'demo.camera')
+demo_checker = partial(_run, 'demo.checker')
+demo_recorder = partial(_run, 'demo.recorder')
+look_at = partial(_run, 'consumers.look_at')
+who_looks = partial(_run, 'consumers.who_looks')
+face_pose_view = partial(_run, 'view.main')
+
+if __name__ == '__main__':
+    globals()[sys.argv.pop(1)]()

@@ -1,0 +1,138 @@
+"""A silent topic: what the graph of nodes and topics says of it."""
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2: make setup, or a distribution')
+
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+
+from face_pose_ros.ros import graph
+from face_pose_ros.ros.graph import CAMERA_INFO, COMPRESSED, IMAGE, SilenceWatch, why_silent
+from face_pose_ros.ros.qos import sensor_data
+
+pytestmark = pytest.mark.dds
+
+KINDS = {IMAGE: Image, COMPRESSED: CompressedImage, CAMERA_INFO: CameraInfo}
+
+
+@pytest.fixture
+def nodes(ros):
+    """A listener, and a camera driver that publishes as another process would."""
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros.domain_id)
+    driver = Node('driver', namespace='cam', context=context, use_global_arguments=False)
+    yield ros.add(Node('face_pose', context=ros.context, use_global_arguments=False)), driver
+    driver.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize(
+    ('published', 'topic', 'kind', 'expected'),
+    [
+        ({}, '/image', IMAGE, 'nobody publishes /image, nor any other Image'),
+        (
+            {'/cam/image_raw': Image, '/cam/points': PointCloud2},
+            '/image',
+            IMAGE,
+            'nobody publishes /image; Image is published on /cam/image_raw: image:=/cam/image_raw',
+        ),
+        (
+            {'/cam/image_raw/compressed': CompressedImage},
+            '/cam/image_raw/compressed',
+            IMAGE,
+            '/cam/image_raw/compressed is a CompressedImage, expected Image: '
+            'image:=/cam/image_raw image_transport:=compressed',
+        ),
+        (
+            {'/cam/image_raw/compressed': CompressedImage},
+            '/cam/image_raw/compressed/compressed',
+            COMPRESSED,
+            'nobody publishes /cam/image_raw/compressed/compressed; /cam/image_raw/compressed is '
+            'a CompressedImage: image:=/cam/image_raw image_transport:=compressed',
+        ),
+        (
+            {'/cam/image_raw/compressed': CompressedImage},
+            '/cam/image_raw',
+            IMAGE,
+            'nobody publishes /cam/image_raw; /cam/image_raw/compressed is a CompressedImage: '
+            'image:=/cam/image_raw image_transport:=compressed',
+        ),
+        (
+            {'/cam/image_raw': Image},
+            '/cam/image_raw/compressed',
+            COMPRESSED,
+            'nobody publishes /cam/image_raw/compressed; /cam/image_raw is a Image: '
+            'image:=/cam/image_raw image_transport:=raw',
+        ),
+        (
+            {'/cam/camera_info': CameraInfo, '/depth/camera_info': CameraInfo},
+            '/cam/info',
+            CAMERA_INFO,
+            'nobody publishes /cam/info; CameraInfo is published on /cam/camera_info, '
+            '/depth/camera_info: camera_info:=/cam/camera_info',
+        ),
+        ({'/info': Image}, '/info', CAMERA_INFO, '/info is a Image, expected CameraInfo'),
+        (
+            {'/image': Image},
+            '/image',
+            IMAGE,
+            '/cam/driver publishes /image, but nothing has come: it may wait for something, or '
+            'large images are lost on their way, see docs/troubleshooting.md',
+        ),
+    ],
+)
+def test_reason_and_way_out(ros, nodes, published, topic, kind, expected):
+    listener, driver = nodes
+    listener.create_subscription(KINDS[kind], topic, lambda _: None, sensor_data())
+    for name, published_kind in published.items():
+        driver.create_publisher(published_kind, name, 1)
+    ros.wait_for(lambda: all(listener.count_publishers(name) for name in published))
+    ros.wait_for(lambda: why_silent(listener, topic, kind) == expected)
+
+
+def test_a_quality_of_service_that_does_not_fit_is_named(ros, nodes):
+    listener, driver = nodes
+    latched = QoSProfile(
+        depth=1,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    )
+    listener.create_subscription(CameraInfo, '/info', lambda _: None, latched)
+    driver.create_publisher(CameraInfo, '/info', 1)
+    ros.wait_for(lambda: listener.count_publishers('/info'))
+    expected = "/cam/driver publishes /info with a QoS that does not fit this node's: Volatile "
+    ros.wait_for(lambda: why_silent(listener, '/info', CAMERA_INFO).startswith(expected))
+    reason = why_silent(listener, '/info', CAMERA_INFO)
+    assert 'qos_overrides./info.subscription.' in reason
+
+
+def test_each_silent_topic_is_spoken_of_once_and_no_more_when_it_speaks(ros, nodes, monkeypatch):
+    monkeypatch.setattr(graph, '_PATIENCE_S', 0.0)
+    said = []
+    watch = SilenceWatch(
+        nodes[0],
+        {'/image': Image, '/info': CameraInfo},
+        lambda topic, text: said.append((topic, text)),
+    )
+    watch.heard('/info')
+    watch.check()
+    watch.check()
+    ((topic, text),) = said
+    assert topic == '/image'
+    assert text.startswith('no message on /image for 0 s: nobody publishes /image')
+    nodes[1].create_publisher(Image, '/cam/image', 1)
+
+    def told_of_another():
+        watch.check()
+        return len(said) == 2
+
+    ros.wait_for(told_of_another)
+    assert 'image:=/cam/image' in said[1][1]
+
+
+def test_nothing_is_said_at_once(nodes):
+    watch = SilenceWatch(nodes[0], {'/image': Image}, lambda *_: pytest.fail('too early'))
+    watch.check()
