@@ -15,15 +15,10 @@ from torch import Tensor, nn
 
 from face_pose_ros.engines.network import finer
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.crops import Crops
+from face_pose_ros.geometry.crops import MAX_SAMPLES, MAX_STEP_PX, NODE_SPACING_PX, Crops
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 _WARM_UPS = 3  # calls before a capture, as PyTorch asks for: they choose and load kernels
-
-_NODE_PX = 8  # between the crop's pixels that the lens is computed for
-# Samples per crop pixel grow with the image's scale, so that a close face is not aliased.
-_MAX_STEP_PX = 1.5
-_MAX_SUPERSAMPLING = 4
 
 
 class Graph(NamedTuple):
@@ -121,15 +116,15 @@ def render_crops(
     """
     crops = finer(crops, shrink)
     height, width = image.shape[:2]
-    # The middles of cells that tile the crop, and of one more row of cells all around it. Over a
-    # few pixels a lens is straight to a hundredth of a pixel.
-    axis = (np.arange(-1, crops.size_px // _NODE_PX + 1) + 0.5) * _NODE_PX - 0.5
+    # The middles of cells that tile the crop, and of one more row of cells all around it.
+    axis = (np.arange(-1, crops.size_px // NODE_SPACING_PX + 1) + 0.5) * NODE_SPACING_PX - 0.5
     nodes = np.stack(np.meshgrid(axis, axis), -1).reshape(1, -1, 2)
     uv, _ = crops.to_image(np.repeat(nodes, len(crops), 0), camera)
-    uv = uv.reshape(len(crops), len(axis), len(axis), 2)
+    # Where the lens sees nothing, anything may be shown.
+    uv = np.nan_to_num(uv, nan=0.0).clip(-1e6, 1e6).reshape(len(crops), len(axis), len(axis), 2)
     steps = np.linalg.norm(uv[:, 1:, 1:] - uv[:, :-1, :-1], axis=-1)
-    step_px = steps.max(initial=0.0) / math.sqrt(2) / _NODE_PX
-    samples = min(max(math.ceil(step_px / _MAX_STEP_PX), 1), _MAX_SUPERSAMPLING)
+    step_px = steps.max(initial=0.0) / math.sqrt(2) / NODE_SPACING_PX
+    samples = min(max(math.ceil(step_px / MAX_STEP_PX), 1), MAX_SAMPLES)
 
     left, top, right, bottom = _bounds(uv, width, height)
     part = torch.from_numpy(np.ascontiguousarray(image[top:bottom, left:right])).to(device)
@@ -147,7 +142,7 @@ def render_crops(
 
 def _between_nodes(values: Tensor, samples: int) -> Tensor:
     """(N, size * samples, size * samples, 2) at all samples, from values at the nodes."""
-    margin = _NODE_PX * samples
+    margin = NODE_SPACING_PX * samples
     fine = F.interpolate(
         values.permute(0, 3, 1, 2), scale_factor=margin, mode='bilinear', align_corners=False
     )

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from face_pose_ros.engines.network import Network
+from face_pose_ros.weights import GRAPHS_SHA256
 
 # How networks run. auto: CUDA graphs in half precision, or OpenVINO on a CPU if it is installed,
 # else torch.
@@ -93,6 +94,9 @@ def _load(
     if engine not in ENGINES:
         raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
     device, own = chosen_device(device), weights or {}
+    for name in own:
+        if name not in GRAPHS_SHA256:
+            raise ValueError(f"weights of '{name}', expected {', '.join(GRAPHS_SHA256)}")
     make = _maker(device, engine, threads or core_count())
     # They are compiled side by side.
     with ThreadPoolExecutor(len(names)) as executor:

@@ -50,8 +50,10 @@ class TorchNetwork(Network):
     @torch.inference_mode()
     def __call__(self, pictures: Pictures) -> Outputs:
         """The outputs for N >= 1 pictures, on the CPU."""
+        if not isinstance(pictures, Tensor):
+            pictures = torch.from_numpy(np.ascontiguousarray(pictures, np.float32))
         with self._on_stream():
-            outputs = self._network(torch.as_tensor(pictures, device=self._device))
+            outputs = self._network(pictures.to(self._device))
             outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
             return _downloaded(outputs)
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,9 @@ def load_weights(name: str, own: Path | str | None = None) -> Tensors:
     content = _read(Path(own), '')
     try:
         tensors = read_safetensors(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f'{own}: no safetensors file ({error})') from error
-    logging.getLogger(__name__).info(
-        f'{name}: weights of {own}, sha256 {hashlib.sha256(content).hexdigest()}'
-    )
+    _report(f'{name}: weights of {own}, sha256 {hashlib.sha256(content).hexdigest()}')
     return tensors
 
 
@@ -126,6 +125,11 @@ def read_safetensors(content: bytes) -> Tensors:
     return tensors
 
 
+@cache
+def _report(message: str) -> None:
+    logging.getLogger(__name__).info(message)  # but once
+
+
 def _header_length(content: bytes) -> int:
     return int.from_bytes(content[:8], 'little')
 
@@ -145,7 +149,10 @@ def _like(tensors: Tensors, key: str, entry: dict[str, Any], own: Path | str) ->
 
 
 def _pinned(path: Path, expected: str) -> bytes:
-    remedy = f'Restore the file from the repository, or make it again as {path.stem}.md says.'
+    again = 'by python -m face_pose_lab.package_networks'
+    if path.suffix == '.safetensors':
+        again = f'as {path.stem}.md says'
+    remedy = f'Restore the file from the repository, or make it again {again}.'
     content = _read(path, f'; a file of sha256 {expected} belongs there. {remedy}')
     found = hashlib.sha256(content).hexdigest()
     if found != expected:

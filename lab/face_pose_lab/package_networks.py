@@ -22,14 +22,10 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-import openvino as ov
 import torch
-from openvino import opset13 as ops
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-from openvino.passes import ConstantFolding, Manager
 from torch import nn
 
+from face_pose_ros.engines.telemetry import no_openvino_telemetry
 from face_pose_ros.faces.blazeface import SIZE_MULTIPLE
 from face_pose_ros.faces.region_pose import REGION_PX
 from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
@@ -42,6 +38,13 @@ from face_pose_ros.networks.region_pose import MirrorAveraged, RegionPose
 from face_pose_ros.networks.single_shot import PACKAGED as SINGLE_SHOT
 from face_pose_ros.networks.single_shot import SingleShot
 from face_pose_ros.weights import FOLDER, header_of
+
+with no_openvino_telemetry():
+    import openvino as ov
+    from openvino import opset13 as ops
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+    from openvino.passes import ConstantFolding, Manager
 
 _ANY = -1
 

@@ -219,7 +219,7 @@ def face_model(facekit: IctFaceKit, points: SkinPoints) -> dict[str, NDArray]:
 def canonical() -> tuple[Array, Ids]:
     """Points (468, 3) [m] and triangles (898, 3) of the canonical face."""
     weights = load_weights('canonical_face')
-    return weights['xyz_head'].double().numpy(), weights['triangles'].long().numpy()
+    return weights['xyz_head'].astype(np.float64), weights['triangles'].astype(np.int64)
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def test_same_output_as_the_published_graph(network, name):
 def test_a_mirrored_face_has_mirrored_points(network):
     # Mirroring an image sends pixel u to 255 - u. Over 129 photographs the mean of u + mirrored u
     # was 255.02 +- 0.06; had we kept the graph's own numbers it would be 256.02.
-    xyz_head = load_weights('canonical_face')['xyz_head']
+    xyz_head = torch.tensor(load_weights('canonical_face')['xyz_head'])
     other_side = torch.cdist(xyz_head, xyz_head * torch.tensor([1.0, -1.0, 1.0])).argmin(dim=0)
     sums = []
     for name in CROPS:

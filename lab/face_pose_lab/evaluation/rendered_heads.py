@@ -184,8 +184,8 @@ def true_keypoints(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> Ten
     weights = load_weights('face_model')
     head = heads.head(index)
     xyz_head = facekit.vertices(head.identity[None], head.expression[None])[0]
-    corners = torch.from_numpy(xyz_head).double()[weights['ict_vertices'].long()]
-    points = (weights['ict_barycentric'].double()[..., None] * corners).sum(-2)
+    corners = torch.from_numpy(xyz_head).double()[torch.tensor(weights['ict_vertices']).long()]
+    points = (torch.tensor(weights['ict_barycentric']).double()[..., None] * corners).sum(-2)
     return head.camera.project(se3.apply(torch.from_numpy(head.T_cam_head), points)).uv
 
 

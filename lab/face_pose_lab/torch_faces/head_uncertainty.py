@@ -65,7 +65,9 @@ def packaged_uncertainty() -> HeadUncertainty:
         WeightsError: the weights file is missing or damaged.
     """
     weights = load_weights('region_pose')
-    return HeadUncertainty(*(weights[name] for name in HeadUncertainty._fields)).to('cpu')
+    return HeadUncertainty(*(torch.tensor(weights[name]) for name in HeadUncertainty._fields)).to(
+        'cpu'
+    )
 
 
 def normalised_errors(T_cam_head: Tensor, T_true: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:

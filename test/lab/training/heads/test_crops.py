@@ -79,7 +79,7 @@ def test_both_families_stand_in_the_frame_of_the_face_model(models):
     mean, rng = mean_face(), np.random.default_rng(0)
     weights = load_weights('face_model')
     on_ict = SurfacePoints(
-        weights['ict_vertices'].long().numpy(), weights['ict_barycentric'].double().numpy()
+        weights['ict_vertices'].astype(np.int64), weights['ict_barycentric'].astype(np.float64)
     )
     heads = models.facekit.vertices(rng.standard_normal((40, 100)), np.zeros((40, 57)))
     faces = {'ict_facekit': [on_ict.of(head) for head in heads], 'makehuman': []}
