@@ -37,6 +37,18 @@ def compiled(function: Function) -> Function:
 
     Division by zero gives infinity or NaN, as in numpy. Sums may be computed in another order.
     """
+    return _decorated(function, no_cfunc_wrapper=True)
+
+
+def inner(function: Function) -> Function:
+    """`compiled`, but only compiled code can call it.
+
+    The wrapper that takes Python's objects apart often takes longer to compile than the function.
+    """
+    return _decorated(function, no_cfunc_wrapper=True, no_cpython_wrapper=True)
+
+
+def _decorated(function: Function, **options: bool) -> Function:
     folder = _folder(Path(function.__code__.co_filename))
     decorate: Any = numba.njit(
         cache=folder is not None,
@@ -44,6 +56,7 @@ def compiled(function: Function) -> Function:
         error_model='numpy',
         # 'reassoc' lets sums be vectorised; NaN and infinity keep their meaning.
         fastmath={'reassoc', 'contract', 'nsz', 'arcp'},
+        **options,
     )
     # numba asks for the place when it decorates. Other packages' functions keep theirs.
     users, _config.CACHE_DIR = _config.CACHE_DIR, str(folder or '')

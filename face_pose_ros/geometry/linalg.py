@@ -61,7 +61,10 @@ def inverse_3x3(A):
             c, d = (j + 1) % 3, (j + 2) % 3
             B[j, i] = A[a, c] * A[b, d] - A[a, d] * A[b, c]
     determinant = A[0, 0] * B[0, 0] + A[0, 1] * B[1, 0] + A[0, 2] * B[2, 0]
-    return B / determinant
+    for i in range(3):
+        for j in range(3):
+            B[i, j] /= determinant
+    return B
 
 
 @compiled

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.jit import inner
 from face_pose_ros.geometry.linalg import cholesky, cholesky_solve, multiply
 
 # The observed Hessian of a redescending kernel may vanish on keypoints that are all far off.
@@ -16,12 +16,12 @@ MIN_RELATIVE_BETA = 0.1
 
 
 class PoseCovariance(NamedTuple):
-    """Fields as in `HeadPoses`, of one face."""
+    """Fields as in `HeadPoses`, of N faces."""
 
-    covariance: NDArray[np.float64]  # (6, 6)
-    covariance_given_shape: NDArray[np.float64]  # (6, 6)
-    pose_of_shape: NDArray[np.float64]  # (6, C)
-    shape_covariance: NDArray[np.float64]  # (C, C)
+    covariance: NDArray[np.float64]  # (N, 6, 6)
+    covariance_given_shape: NDArray[np.float64]  # (N, 6, 6)
+    pose_of_shape: NDArray[np.float64]  # (N, 6, C)
+    shape_covariance: NDArray[np.float64]  # (N, C, C)
 
 
 class Size(NamedTuple):
@@ -32,8 +32,8 @@ class Size(NamedTuple):
     variance: float  # of c_0
 
 
-@compiled
-def posterior_covariance(H, information, alpha, beta, t, size, posterior):
+@inner
+def posterior_covariance(H, information, alpha, beta, T, size, posterior, face):
     """Covariance of a robust maximum a posteriori estimate.
 
     The gradient of the keypoints' cost has the covariance alpha H, its expected Hessian is
@@ -54,9 +54,10 @@ def posterior_covariance(H, information, alpha, beta, t, size, posterior):
         information: (M, M) P.
         alpha: At least that of the kernel under normal noise.
         beta: In (0, 1].
-        t: (3,) m, of the head of mean size.
+        T: (3, 4) pose of the head of mean size.
         size: See `Size`.
         posterior: `PoseCovariance`, written, with the size as the first of the C = 1 + M.
+        face: Its index there.
 
     Returns:
         False where the keypoints do not fix the pose.
@@ -94,7 +95,7 @@ def posterior_covariance(H, information, alpha, beta, t, size, posterior):
     cholesky_solve(L_shape, inverse)
     of_modes = multiply(multiply(inverse, middle), inverse)
 
-    of_shape, G_size = posterior.shape_covariance, posterior.pose_of_shape
+    of_shape, G_size = posterior.shape_covariance[face], posterior.pose_of_shape[face]
     for m in range(modes):
         of_shape[0, 1 + m] = of_shape[1 + m, 0] = 0.0
         for n in range(modes):
@@ -102,10 +103,11 @@ def posterior_covariance(H, information, alpha, beta, t, size, posterior):
     of_shape[0, 0] = size.variance
     for a in range(6):
         scale = size.mean if a < 3 else 1.0
-        G_size[a, 0] = size.sigma * t[a] if a < 3 else 0.0
+        G_size[a, 0] = size.sigma * T[a, 3] if a < 3 else 0.0
         for m in range(modes):
             G_size[a, 1 + m] = scale * G[a, m]
     GC = multiply(G_size, of_shape)
+    of_pose_given_shape, of_all = posterior.covariance_given_shape, posterior.covariance
     total = 0.0
     for a in range(6):
         for b in range(6):
@@ -114,7 +116,7 @@ def posterior_covariance(H, information, alpha, beta, t, size, posterior):
             value = given_shape
             for m in range(1 + modes):
                 value += GC[a, m] * G_size[b, m]
-            posterior.covariance_given_shape[a, b] = given_shape
-            posterior.covariance[a, b] = value
+            of_pose_given_shape[face, a, b] = given_shape
+            of_all[face, a, b] = value
             total += value
     return math.isfinite(total)

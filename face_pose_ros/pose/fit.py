@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.jit import compiled, inner
 from face_pose_ros.options import KERNELS, PoseOptions
 from face_pose_ros.pose.covariance import (
     MIN_RELATIVE_BETA,
@@ -29,9 +29,9 @@ from face_pose_ros.pose.lm import (
     Prior,
     StopReason,
     Tolerances,
+    count_measured,
     evaluate,
     every,
-    information,
     measure,
     minimise,
     weigh_visible,
@@ -241,172 +241,118 @@ def _threads() -> ThreadPoolExecutor:
 def _solve_faces(first, last, uv, cov_uv, lens, problem, mean, precision, has_start, results):
     """Faces first to last - 1, into the results; T_cam_head holds the start if there is one."""
     modes = mean.shape[1] - 1
-    work = workspace(modes, uv.shape[1])
-    coarse_work = workspace(modes, problem.coarse.xyz_head.shape[1])
-    starts, c = np.empty((2, 3, 4)), np.empty((2, modes))
+    points, few = problem.points, problem.coarse
+    work, few_work = workspace(modes, uv.shape[1]), workspace(modes, few.xyz_head.shape[1])
+    T, c = np.empty((2, 3, 4)), np.empty((2, modes))  # of a head of mean size, from each start
     prior = Prior(np.empty(modes), np.empty((modes, modes)))
+    T_cam_head, shape, stops = results.T_cam_head, results.shape, results.stop
     for face in range(first, last):
         row = min(face, len(mean) - 1)
         for m in range(modes):
             prior.mean[m] = mean[row, 1 + m]
             for n in range(modes):
                 prior.information[m, n] = precision[row, 1 + m, 1 + n]
-        size = Size(
-            1 + problem.size_sigma * mean[row, 0], problem.size_sigma, 1 / precision[row, 0, 0]
-        )
-        T_cam_head = results.T_cam_head[face]
+        c_size, size_sigma = mean[row, 0], problem.size_sigma
+        size = Size(1 + size_sigma * c_size, size_sigma, 1 / precision[row, 0, 0])
+        measured = measure(uv[face], cov_uv[face], lens)
+        count = count_measured(measured)
+        if count < MIN_KEYPOINTS:
+            stops[face] = _TOO_FEW_KEYPOINTS
+            _fail(results, face)
+            continue
+        # With fewer keypoints and no precision, from one start or two: well enough to tell which
+        # side of the head is seen. Residuals that come from the mean shape count as inliers.
+        coarse = every(problem.stride, measured)
         if has_start:
             for i in range(3):
                 for j in range(4):
                     scale = 1 / size.mean if j == 3 else 1.0
-                    starts[0, i, j] = starts[1, i, j] = scale * T_cam_head[i, j]
-        stop = _solve_face(
-            face,
-            measure(uv[face], cov_uv[face], lens),
-            problem,
-            prior,
+                    T[0, i, j] = T[1, i, j] = scale * T_cam_head[face, i, j]
+        else:
+            solve_pnp(few.xyz_head, coarse, problem.sample_order, T)
+        trace = 0.0
+        for i in range(3):
+            for j in range(3):
+                trace += T[0, i, j] * T[1, i, j]
+        share = _share(problem, count_measured(coarse))
+        cost = Cost(problem.kernel, problem.kernel_scale, share)
+        best, least = 0, np.inf
+        for start in range(2 if trace < MAX_TRACE_APART else 1):
+            T_start, c_start = T[start], c[start]
+            for m in range(modes):
+                c_start[m] = prior.mean[m]
+            seen = coarse
+            if problem.visibility:
+                seen = weigh_visible(coarse, few.normals, T_start)
+            scale = widened(T_start, c_start, seen, few, prior, cost, few_work)
+            wide, tolerances = Cost(problem.kernel, scale, share), problem.coarse_tolerances
+            minimise(T_start, c_start, seen, few, prior, wide, tolerances, 1.0, few_work)
+            # All starts are compared by the same cost.
+            value = evaluate(T_start, c_start, coarse, few, prior, cost, few_work)
+            if value < least:
+                best, least = start, value
+        T_best, c_best = T[best], c[best]
+        if problem.visibility:
+            measured = weigh_visible(measured, points.normals, T_best)
+        cost = Cost(problem.kernel, problem.kernel_scale, _share(problem, count))
+        tolerances, beta = problem.tolerances, problem.beta
+        descent = minimise(T_best, c_best, measured, points, prior, cost, tolerances, beta, work)
+        regular = posterior_covariance(
+            work.H,
+            prior.information,
+            max(descent.alpha, problem.alpha),
+            min(max(descent.beta, MIN_RELATIVE_BETA * beta), 1.0),
+            T_best,
             size,
-            has_start,
-            lens.fisheye,
-            starts,
-            c,
-            work,
-            coarse_work,
-            results,
+            PoseCovariance(
+                results.covariance,
+                results.covariance_given_shape,
+                results.pose_of_shape,
+                results.shape_covariance,
+            ),
+            face,
         )
-        results.stop[face] = stop
-        failed = stop >= _TOO_FEW_KEYPOINTS
-        for i in range(4):
+        total = 0.0
+        for i in range(3):
             for j in range(4):
-                T_cam_head[i, j] = 1.0 if i == j else 0.0
-        if not failed:
-            for i in range(3):
-                for j in range(4):
-                    T_cam_head[i, j] = (size.mean if j == 3 else 1.0) * starts[0, i, j]
-        results.shape[face, 0] = 0.0 if failed else mean[row, 0]
+                total += T_best[i, j]
+                T_cam_head[face, i, j] = (size.mean if j == 3 else 1.0) * T_best[i, j]
+            T_cam_head[face, 3, i] = 0.0
+        T_cam_head[face, 3, 3] = 1.0
+        shape[face, 0] = c_size
         for m in range(modes):
-            results.shape[face, 1 + m] = 0.0 if failed else c[0, m]
-        if failed:
-            _fill(results.covariance[face], np.inf)
-            _fill(results.covariance_given_shape[face], np.inf)
-            _fill(results.shape_covariance[face], np.inf)
-            _fill(results.pose_of_shape[face], 0.0)
+            total += c_best[m]
+            shape[face, 1 + m] = c_best[m]
+        results.cost[face], results.iterations[face] = descent.cost, descent.iterations
+        stops[face] = descent.stop
+        if not (regular and math.isfinite(total)):
+            stops[face] = _SINGULAR
+            _fail(results, face)
+        elif T_best[2, 3] <= 0 and not lens.fisheye:
+            stops[face] = _NOT_IN_FRONT
+            _fail(results, face)
 
 
-@compiled
-def _solve_face(
-    face,
-    measured,
-    problem,
-    prior,
-    size,
-    has_start,
-    fisheye,
-    starts,
-    c,
-    work,
-    coarse_work,
-    results,
-):
-    """The stop reason; the pose of a head of mean size is left in starts[0], its modes in c[0]."""
-    share = information(measured, problem.independent_keypoints)
-    usable = 0
-    for k in range(len(measured.weight)):
-        usable += measured.weight[k] > 0
-    if usable < MIN_KEYPOINTS:
-        return _TOO_FEW_KEYPOINTS
-    coarse = every(problem.stride, measured)
-    if not has_start:
-        solve_pnp(problem.coarse.xyz_head, coarse, problem.sample_order, starts)
-    trace = 0.0
-    for i in range(3):
-        for j in range(3):
-            trace += starts[0, i, j] * starts[1, i, j]
-    least = _roughly(starts[0], c[0], coarse, problem, prior, coarse_work)
-    if trace < MAX_TRACE_APART:
-        other = _roughly(starts[1], c[1], coarse, problem, prior, coarse_work)
-        if other < least:
-            for i in range(3):
-                for j in range(4):
-                    starts[0, i, j] = starts[1, i, j]
-            for m in range(c.shape[1]):
-                c[0, m] = c[1, m]
-    T = starts[0]
-    if problem.visibility:
-        measured = weigh_visible(measured, problem.points.normals, T)
-    descent = minimise(
-        T,
-        c[0],
-        measured,
-        problem.points,
-        prior,
-        Cost(problem.kernel, problem.kernel_scale, share),
-        problem.tolerances,
-        problem.beta,
-        work,
-    )
-    results.cost[face], results.iterations[face] = descent.cost, descent.iterations
-    t = np.empty(3)
-    total = 0.0
-    for i in range(3):
-        t[i] = T[i, 3]
+@inner
+def _share(problem, count):
+    """See `Cost.information`."""
+    return min(problem.independent_keypoints / max(count, 1), 1.0)
+
+
+@inner
+def _fail(results, face):
+    T, pose_of_shape, shape = results.T_cam_head, results.pose_of_shape, results.shape
+    pose, given_shape = results.covariance, results.covariance_given_shape
+    of_shape = results.shape_covariance
+    for i in range(4):
         for j in range(4):
-            total += T[i, j]
-    for m in range(c.shape[1]):
-        total += c[0, m]
-    regular = posterior_covariance(
-        work.H,
-        prior.information,
-        max(descent.alpha, problem.alpha),
-        min(max(descent.beta, MIN_RELATIVE_BETA * problem.beta), 1.0),
-        t,
-        size,
-        PoseCovariance(
-            results.covariance[face],
-            results.covariance_given_shape[face],
-            results.pose_of_shape[face],
-            results.shape_covariance[face],
-        ),
-    )
-    if not (regular and math.isfinite(total)):
-        return _SINGULAR
-    if t[2] <= 0 and not fisheye:
-        return _NOT_IN_FRONT
-    return descent.stop
-
-
-@compiled
-def _roughly(T, c, measured, problem, prior, work):
-    """The minimum below a start, in place, with few keypoints and no precision; its cost.
-
-    It tells well enough which side of the head is seen, and has no residuals that come from the
-    mean shape and look like an outlier's.
-    """
-    for m in range(len(c)):
-        c[m] = prior.mean[m]
-    share = information(measured, problem.independent_keypoints)
-    cost = Cost(problem.kernel, problem.kernel_scale, share)
-    seen = measured
-    if problem.visibility:
-        seen = weigh_visible(measured, problem.coarse.normals, T)
-    scale = widened(problem.kernel_scale, T, c, seen, problem.coarse, prior, cost, work)
-    minimise(
-        T,
-        c,
-        seen,
-        problem.coarse,
-        prior,
-        Cost(problem.kernel, scale, share),
-        problem.coarse_tolerances,
-        1.0,
-        work,
-    )
-    # All starts are compared by the same cost.
-    return evaluate(T, c, measured, problem.coarse, prior, cost, work)
-
-
-@compiled
-def _fill(A, value):
-    for i in range(A.shape[0]):
-        for j in range(A.shape[1]):
-            A[i, j] = value
+            T[face, i, j] = 1.0 if i == j else 0.0
+    for i in range(6):
+        for j in range(6):
+            pose[face, i, j] = given_shape[face, i, j] = np.inf
+        for m in range(shape.shape[1]):
+            pose_of_shape[face, i, m] = 0.0
+    for m in range(shape.shape[1]):
+        shape[face, m] = 0.0
+        for n in range(shape.shape[1]):
+            of_shape[face, m, n] = np.inf

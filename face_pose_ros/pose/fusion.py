@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,7 +99,7 @@ def _fit_some(
         return fit_pose(keypoints, model, camera, options, None, prior, threads).poses
     some = prior and ShapePrior(prior.mean[mask], prior.information[mask])
     fitted = fit_pose(keypoints[mask], model, camera, options, None, some, threads).poses
-    none = {
+    none: dict[str, Any] = {
         field.name: np.zeros((len(mask), *getattr(fitted, field.name).shape[1:]))
         for field in fields(fitted)
     }

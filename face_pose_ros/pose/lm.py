@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.jit import inner
 from face_pose_ros.geometry.lens import unproject
 from face_pose_ros.geometry.linalg import cholesky, cholesky_solve
 from face_pose_ros.geometry.rotations import exp_kernel
@@ -129,7 +129,7 @@ class Descent(NamedTuple):
     beta: float
 
 
-@compiled
+@inner
 def workspace(modes, count):
     """`Work` for so many modes and keypoints."""
     unknowns = 6 + modes
@@ -146,7 +146,7 @@ def workspace(modes, count):
     )
 
 
-@compiled
+@inner
 def measure(uv, cov_uv, lens):
     """Rays and whitening of keypoints uv (K, 2) px with covariances cov_uv (K, 2, 2) px^2.
 
@@ -160,12 +160,12 @@ def measure(uv, cov_uv, lens):
         if definite and math.isfinite(uv[k, 0] + uv[k, 1]):
             usable[k] = True
             points[0, k], points[1, k] = uv[k, 0], uv[k, 1]
-    measured = Measured(np.empty((3, count)), np.zeros((2, 3, count)), np.zeros(count))
-    J = np.empty((2, 3, count))
-    unproject(lens, points, measured.rays, J, usable)
+    rays, J, A = np.empty((3, count)), np.empty((2, 3, count)), np.zeros((2, 3, count))
+    weight = np.zeros(count)
+    unproject(lens, points, rays, J, usable)
     for k in range(count):
         if not usable[k]:
-            measured.rays[0, k], measured.rays[1, k], measured.rays[2, k] = 0.0, 0.0, 1.0
+            rays[0, k], rays[1, k], rays[2, k] = 0.0, 0.0, 1.0
             continue
         # L is the inverse of the Cholesky factor [[a, 0], [cross / a, root / a]] of Sigma.
         uu, cross, vv = cov_uv[k, 0, 0], cov_uv[k, 0, 1], cov_uv[k, 1, 1]
@@ -173,54 +173,56 @@ def measure(uv, cov_uv, lens):
         for i in range(3):
             u = J[0, i, k] / a
             v = (a * J[1, i, k] - cross / a * J[0, i, k]) / root
-            measured.A[0, i, k], measured.A[1, i, k] = u, v
-            measured.weight[k] += 0.5 * (u * u + v * v)
-    return measured
+            A[0, i, k], A[1, i, k] = u, v
+            weight[k] += 0.5 * (u * u + v * v)
+    return Measured(rays, A, weight)
 
 
-@compiled
+@inner
 def every(stride, measured):
     """Every stride-th of the keypoints."""
-    count = (len(measured.weight) + stride - 1) // stride
-    few = Measured(np.empty((3, count)), np.empty((2, 3, count)), np.empty(count))
+    rays_of_all, A_of_all, weight_of_all = measured.rays, measured.A, measured.weight
+    count = (len(weight_of_all) + stride - 1) // stride
+    rays, A, weight = np.empty((3, count)), np.empty((2, 3, count)), np.empty(count)
     for k in range(count):
-        few.weight[k] = measured.weight[k * stride]
+        weight[k] = weight_of_all[k * stride]
         for i in range(3):
-            few.rays[i, k] = measured.rays[i, k * stride]
-            few.A[0, i, k], few.A[1, i, k] = (
-                measured.A[0, i, k * stride],
-                measured.A[1, i, k * stride],
-            )
-    return few
+            rays[i, k] = rays_of_all[i, k * stride]
+            for row in range(2):
+                A[row, i, k] = A_of_all[row, i, k * stride]
+    return Measured(rays, A, weight)
 
 
-@compiled
+@inner
 def weigh_visible(measured, normals, T):
     """The same keypoints, uncertain where a head at T (3, 4) hides them from the camera."""
-    A = np.empty_like(measured.A)
-    for k in range(A.shape[2]):
+    rays, A_seen = measured.rays, measured.A
+    count = rays.shape[1]
+    A = np.empty((2, 3, count))
+    for k in range(count):
         cos = 0.0
         for i in range(3):
             for j in range(3):
-                cos -= measured.rays[i, k] * T[i, j] * normals[j, k]
+                cos -= rays[i, k] * T[i, j] * normals[j, k]
         logistic = 1 / (1 + math.exp(-(cos - VISIBILITY_MIDDLE) / VISIBILITY_WIDTH))
         scale = math.sqrt(VISIBILITY_FLOOR + (1 - VISIBILITY_FLOOR) * logistic)
         for i in range(2):
             for j in range(3):
-                A[i, j, k] = scale * measured.A[i, j, k]
-    return Measured(measured.rays, A, measured.weight)
+                A[i, j, k] = scale * A_seen[i, j, k]
+    return Measured(rays, A, measured.weight)
 
 
-@compiled
-def information(measured, independent_keypoints):
-    """See `Cost.information`."""
-    count = 0
-    for k in range(len(measured.weight)):
-        count += measured.weight[k] > 0
-    return min(independent_keypoints / max(count, 1), 1.0)
+@inner
+def count_measured(measured):
+    """How many of the keypoints were measured."""
+    weight, count = measured.weight, 0
+    for k in range(len(weight)):
+        if weight[k] > 0:
+            count += 1
+    return count
 
 
-@compiled
+@inner
 def minimise(T, c, measured, points, prior, cost, tolerances, curvature, work):
     """Lower the cost from T and c, in place; accepts no step that raises it.
 
@@ -240,7 +242,7 @@ def minimise(T, c, measured, points, prior, cost, tolerances, curvature, work):
         A `Descent`.
     """
     unknowns = 6 + len(c)
-    H, g = work.H, work.g
+    H, g, precision = work.H, work.g, prior.information
     A, L = np.empty((unknowns, unknowns)), np.zeros((unknowns, unknowns))
     step = np.empty((unknowns, 1))
     T_new, c_new = np.empty((3, 4)), np.empty(len(c))
@@ -257,7 +259,7 @@ def minimise(T, c, measured, points, prior, cost, tolerances, curvature, work):
             for j in range(unknowns):
                 A[i, j] = curvature * H[i, j]
                 if i >= 6 and j >= 6:
-                    A[i, j] += prior.information[i - 6, j - 6]
+                    A[i, j] += precision[i - 6, j - 6]
             A[i, i] += damping * A[i, i] + 1e-12
             step[i, 0] = -g[i]
         if cholesky(A, L):
@@ -292,7 +294,7 @@ def minimise(T, c, measured, points, prior, cost, tolerances, curvature, work):
     return Descent(value, tried, stop, alpha, beta)
 
 
-@compiled
+@inner
 def _move(T, c, step, T_new, c_new):
     """T and c moved by a step (6 + M, 1), into T_new and c_new."""
     omega = np.empty(3)
@@ -307,7 +309,7 @@ def _move(T, c, step, T_new, c_new):
         c_new[m] = c[m] + step[6 + m, 0]
 
 
-@compiled
+@inner
 def _take(T_from, c_from, T, c):
     for i in range(3):
         for j in range(4):
@@ -316,7 +318,7 @@ def _take(T_from, c_from, T, c):
         c[m] = c_from[m]
 
 
-@compiled
+@inner
 def _is_small(step, T, tolerance):
     dt_sq, omega_sq, t_sq = 0.0, 0.0, 0.0
     for i in range(3):
@@ -329,18 +331,20 @@ def _is_small(step, T, tolerance):
     return small
 
 
-@compiled
+@inner
 def evaluate(T, c, measured, points, prior, cost, work):
     """The cost: half the sum of rho and of the squared deviation from the prior."""
-    rays, A, x, Rx, residual = measured.rays, measured.A, work.x, work.Rx, work.residual
-    count = len(measured.weight)
+    rays, A, was_measured = measured.rays, measured.A, measured.weight
+    x, Rx, residual, inv_depths = work.x, work.Rx, work.residual, work.inv_depth
+    xyz_head, modes = points.xyz_head, points.modes
+    count = len(was_measured)
     for i in range(3):
         for k in range(count):
-            x[i, k] = points.xyz_head[i, k]
+            x[i, k] = xyz_head[i, k]
     for m in range(len(c)):
         for i in range(3):
             for k in range(count):
-                x[i, k] += c[m] * points.modes[m, i, k]
+                x[i, k] += c[m] * modes[m, i, k]
     # Without branches the loop is vectorised.
     for k in range(count):
         for i in range(3):
@@ -348,42 +352,45 @@ def evaluate(T, c, measured, points, prior, cost, work):
         p0, p1, p2 = Rx[0, k] + T[0, 3], Rx[1, k] + T[1, 3], Rx[2, k] + T[2, 3]
         depth = rays[0, k] * p0 + rays[1, k] * p1 + rays[2, k] * p2
         near = depth > MIN_COS * math.sqrt(p0 * p0 + p1 * p1 + p2 * p2)
-        seen = measured.weight[k] > 0
+        seen = was_measured[k] > 0
         inv_depth = 1 / depth if near else 0.0
         u = (A[0, 0, k] * p0 + A[0, 1, k] * p1 + A[0, 2, k] * p2) * inv_depth
         v = (A[1, 0, k] * p0 + A[1, 1, k] * p1 + A[1, 2, k] * p2) * inv_depth
         far = 0.0 if near else INVALID_SIGMAS
         residual[0, k] = u + far if seen else 0.0
         residual[1, k] = v + far if seen else 0.0
-        work.inv_depth[k] = inv_depth if seen else 0.0
+        inv_depths[k] = inv_depth if seen else 0.0
+    weights, slopes, kernel, scale = work.weight, work.slope, cost.kernel, cost.scale
     total = 0.0
     for k in range(count):
         s = residual[0, k] * residual[0, k] + residual[1, k] * residual[1, k]
-        rho, weight, slope = robust_kernel(cost.kernel, cost.scale, s)
-        seen = measured.weight[k] > 0
+        rho, weight, slope = robust_kernel(kernel, scale, s)
+        seen = was_measured[k] > 0
         total += rho  # 0 where nothing was measured
-        work.weight[k] = weight if seen else 0.0
-        work.slope[k] = slope if seen else 0.0
+        weights[k] = weight if seen else 0.0
+        slopes[k] = slope if seen else 0.0
     total *= cost.information
+    mean, precision = prior.mean, prior.information
     for i in range(len(c)):
         for j in range(len(c)):
-            pull = prior.information[i, j] * (c[j] - prior.mean[j])
-            total += (c[i] - prior.mean[i]) * pull
+            total += (c[i] - mean[i]) * precision[i, j] * (c[j] - mean[j])
     return 0.5 * total
 
 
-@compiled
+@inner
 def linearise(T, c, measured, points, prior, cost, work):
     """H of the keypoints and the gradient of the whole cost, where `evaluate` was last."""
-    rays, A, J, Rx, Jx = measured.rays, measured.A, work.J, work.Rx, work.x
-    count = len(measured.weight)
+    rays, A, modes = measured.rays, measured.A, points.modes
+    J, g, Rx, Jx = work.J, work.g, work.Rx, work.x
+    residuals, weights, inv_depths = work.residual, work.weight, work.inv_depth
+    information, count = cost.information, len(weights)
     last = 6 + len(c)
     for row in range(2):
         first = row * count
         for k in range(count):
-            root = math.sqrt(cost.information * work.weight[k])
-            scale = root * work.inv_depth[k]
-            residual = work.residual[row, k]
+            root = math.sqrt(information * weights[k])
+            scale = root * inv_depths[k]
+            residual = residuals[row, k]
             a = (A[row, 0, k] - residual * rays[0, k]) * scale
             b = (A[row, 1, k] - residual * rays[1, k]) * scale
             d = (A[row, 2, k] - residual * rays[2, k]) * scale
@@ -398,17 +405,18 @@ def linearise(T, c, measured, points, prior, cost, work):
         for m in range(len(c)):
             for k in range(count):
                 J[6 + m, first + k] = (
-                    Jx[0, k] * points.modes[m, 0, k]
-                    + Jx[1, k] * points.modes[m, 1, k]
-                    + Jx[2, k] * points.modes[m, 2, k]
+                    Jx[0, k] * modes[m, 0, k]
+                    + Jx[1, k] * modes[m, 1, k]
+                    + Jx[2, k] * modes[m, 2, k]
                 )
-    _gram(J, work.H, work.g)
+    _gram(J, work.H, g)
+    mean, precision = prior.mean, prior.information
     for i in range(len(c)):
         for j in range(len(c)):
-            work.g[6 + i] += prior.information[i, j] * (c[j] - prior.mean[j])
+            g[6 + i] += precision[i, j] * (c[j] - mean[j])
 
 
-@compiled
+@inner
 def _gram(J, H, g):
     """H = J J^T and g = J r for the first rows of J, the row r after them and padding.
 
@@ -442,36 +450,38 @@ def _gram(J, H, g):
                     g[j + b] = tile[size - i, b]
 
 
-@compiled
+@inner
 def _observed_efficiency(work):
+    residual, weight, slope = work.residual, work.weight, work.slope
     total, gradient, curvature = 0.0, 0.0, 0.0
-    for k in range(len(work.weight)):
-        s = work.residual[0, k] ** 2 + work.residual[1, k] ** 2
-        total += work.weight[k]
-        gradient += work.weight[k] * work.weight[k] * s
-        curvature += work.weight[k] + s * work.slope[k]
+    for k in range(len(weight)):
+        s = residual[0, k] * residual[0, k] + residual[1, k] * residual[1, k]
+        total += weight[k]
+        gradient += weight[k] * weight[k] * s
+        curvature += weight[k] + s * slope[k]
     total = max(total, 1e-12)
     redundancy = 2 * total / max(2 * total - 6, 1.0)  # six of the numbers are fitted
     return 0.5 * gradient / total * redundancy, curvature / total
 
 
-@compiled
-def widened(scale, T, c, measured, points, prior, cost, work):
+@inner
+def widened(T, c, measured, points, prior, cost, work):
     """The kernel's scale, wider if the residuals are far larger than their sigma.
 
     The mean shape fits nobody, and a kernel made for noise would call a long chin an outlier.
     """
     evaluate(T, c, measured, points, prior, cost, work)
-    squared, count = np.empty(len(measured.weight)), 0
-    for k in range(len(measured.weight)):
-        if measured.weight[k] > 0:
-            squared[count] = work.residual[0, k] ** 2 + work.residual[1, k] ** 2
+    was_measured, residual = measured.weight, work.residual
+    squared, count = np.empty(len(was_measured)), 0
+    for k in range(len(was_measured)):
+        if was_measured[k] > 0:
+            squared[count] = residual[0, k] * residual[0, k] + residual[1, k] * residual[1, k]
             count += 1
     spread = math.sqrt(lower_median(squared, count) / NORMAL_MEDIAN)
-    return scale * max(spread / TOLERATED_SPREAD, 1.0)
+    return cost.scale * max(spread / TOLERATED_SPREAD, 1.0)
 
 
-@compiled
+@inner
 def lower_median(values, count):
     """Median of the first values, of an even number the lower one in the middle; 0 of none.
 

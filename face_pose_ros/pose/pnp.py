@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.jit import inner
 from face_pose_ros.geometry.linalg import inverse_3x3
 from face_pose_ros.geometry.rotations import exp_kernel
 from face_pose_ros.pose.lm import lower_median
@@ -47,7 +47,7 @@ def sample_order(count: int) -> NDArray[np.int64]:
     return np.argsort(-ranks.astype(np.int64), axis=1, kind='stable')
 
 
-@compiled
+@inner
 def solve_pnp(xyz_head, measured, order, poses):
     """Two poses from 3-D points and the rays on which the camera sees them.
 
@@ -100,14 +100,14 @@ def solve_pnp(xyz_head, measured, order, poses):
         _copy(tried[0], poses[1])
 
 
-@compiled
+@inner
 def _copy(source, target):
     for i in range(3):
         for j in range(4):
             target[i, j] = source[i, j]
 
 
-@compiled
+@inner
 def _solve(xyz_head, rays, weight, poses):
     """The poses of least object-space cost and of the next minimum; identity if there is none.
 
@@ -160,7 +160,7 @@ def _solve(xyz_head, rays, weight, poses):
     _pose(R[next_best], t_of_r, centre, poses[1])
 
 
-@compiled
+@inner
 def _reduce(xyz_head, rays, weight, Omega, t_of_r, depth_of_r, centre, ray):
     """The cost as small matrices; the points are centred, so they are well conditioned.
 
@@ -223,7 +223,7 @@ def _reduce(xyz_head, rays, weight, Omega, t_of_r, depth_of_r, centre, ray):
             Omega[a, b] = Omega[b, a] = 0.5 * (Omega[a, b] + Omega[b, a])
 
 
-@compiled
+@inner
 def _orthonormal(vectors, column, sign, R):
     """A rotation next to the matrix of a vector (Gram and Schmidt); the descent is exact."""
     norm_sq, along = 1e-30, 0.0
@@ -245,7 +245,7 @@ def _orthonormal(vectors, column, sign, R):
         R[2, j] = R[0, a] * R[1, b] - R[0, b] * R[1, a]
 
 
-@compiled
+@inner
 def _facing(ray, quarters, R):
     """A face that looks along -ray, rolled by some quarters of a turn.
 
@@ -268,7 +268,7 @@ def _facing(ray, quarters, R):
     R[0, 2], R[1, 2], R[2, 2] = z0, z1, z2
 
 
-@compiled
+@inner
 def _gauss_newton_step(Omega, R):
     """One step on min r^T Omega r over R <- exp(delta) R, in place."""
     Bt = np.zeros((3, 9))  # row i is vec(hat(e_i) R)
@@ -306,7 +306,7 @@ def _gauss_newton_step(Omega, R):
             R[i, j] = turn[i, 0] * x + turn[i, 1] * y + turn[i, 2] * z
 
 
-@compiled
+@inner
 def _pose(R, t_of_r, centre, pose):
     for i in range(3):
         pose[i, 3] = 0.0
@@ -317,7 +317,7 @@ def _pose(R, t_of_r, centre, pose):
             pose[i, 3] -= R[i, j] * centre[j]
 
 
-@compiled
+@inner
 def _median_residual(T, xyz_head, measured, squared):
     """Median squared whitened residual of the measured keypoints [sigma^2]."""
     rays, A, count = measured.rays, measured.A, 0
@@ -336,7 +336,7 @@ def _median_residual(T, xyz_head, measured, squared):
     return lower_median(squared, count)
 
 
-@compiled
+@inner
 def _median_sine(T, xyz_head, rays, weight, error, measured_error):
     """Median over the measured keypoints of the squared sine between points and their rays.
 

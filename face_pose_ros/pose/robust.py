@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.jit import inner
 from face_pose_ros.options import KERNELS
 
 # Median of the squared length of two independent standard normal numbers.
@@ -23,7 +23,7 @@ _HUBER, _CAUCHY, _GEMAN_MCCLURE = (
 )
 
 
-@compiled
+@inner
 def robust_kernel(kernel, k, s):
     """rho, w and w' of one squared residual s >= 0.
 
