@@ -43,11 +43,13 @@ class FacePoseEstimator:
 
     >>> from face_pose_ros import Camera, FacePoseEstimator
     >>> from face_pose_ros.samples import load_portraits
-    >>> image = load_portraits()['astronaut']
-    >>> camera = Camera.from_K([1024, 0, 255.5, 0, 1024, 255.5, 0, 0, 1], 512, 512)
-    >>> (face,) = FacePoseEstimator('cpu').estimate(image, camera)
-    >>> 1 < face.distance < 2
+    >>> image, camera = load_portraits()['astronaut'], Camera.from_fov(512, 512, 28)
+    >>> estimator = FacePoseEstimator('cpu')
+    >>> (face,) = estimator.estimate(image, camera)
+    >>> face.distance > 1
     True
+    >>> [estimator.track(image, camera, stamp_s)[0].id for stamp_s in (0.0, 0.03)]
+    ['f00001', 'f00001']
     """
 
     def __init__(

@@ -155,4 +155,4 @@ def test_there_are_examples():
         for test in finder.find(importlib.import_module(name))
         if test.examples
     ]
-    assert len(found) >= 5
+    assert len(found) >= 7

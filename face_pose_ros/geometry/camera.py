@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -101,6 +102,9 @@ class Camera:
             ValueError: If the camera is not calibrated (focal lengths of 0), a number is not
                 finite, a focal length or a size is not positive, K is not of the form above, or
                 the model is unknown or does not take so many coefficients. The message says which.
+
+        >>> Camera.from_K([711, 0, 497.3, 0, 693, 338.1, 0, 0, 1], 960, 720, [-0.28, 0.09, 0, 0])
+        Camera(960 x 720 px, fx 711, fy 693, cx 497.3, cy 338.1, plumb_bob [-0.28, 0.09])
         """
         matrix = _checked_K(K, width, height)
         is_fisheye = _is_fisheye(distortion_model)
@@ -140,6 +144,9 @@ class Camera:
 
         Raises:
             ValueError: If the angle or a size is out of range.
+
+        >>> Camera.from_fov(1280, 720, horizontal_fov_deg=90)
+        Camera(1280 x 720 px, fx 640, fy 640, cx 639.5, cy 359.5)
         """
         if not 0 < horizontal_fov_deg < 180:
             raise ValueError(
@@ -148,6 +155,24 @@ class Camera:
         f = 0.5 * width / math.tan(math.radians(0.5 * horizontal_fov_deg))
         K = np.array([[f, 0, 0.5 * (width - 1)], [0, f, 0.5 * (height - 1)], [0, 0, 1]])
         return cls.from_K(K, width, height)
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Camera:
+        """Camera of a calibration file, as camera_calibration, OpenCV, Kalibr and others write it.
+
+        Args:
+            path: The file; docs/calibration.md lists the forms that are read.
+
+        Raises:
+            CalibrationError: It can't be read, or is of another form; the text says which.
+        """
+        from face_pose_ros.calibration import CalibrationError, load_calibration
+
+        found = load_calibration(Path(path))
+        try:
+            return cls.from_K(found.k, found.width, found.height, found.d, found.distortion_model)
+        except ValueError as error:
+            raise CalibrationError(f'{path}: {error}') from error
 
     fx = property(lambda self: float(self.K[0, 0]), doc='Focal length along rows [px].')
     fy = property(lambda self: float(self.K[1, 1]), doc='Focal length along columns [px].')
@@ -173,6 +198,12 @@ class Camera:
         Args:
             xyz_cam: (..., 3) points in the camera frame [m].
             jacobian: Also give the derivative of uv with respect to xyz_cam.
+
+        >>> camera = Camera.from_fov(640, 480, 90)
+        >>> camera.project([[0, 0, 1], [0.5, 0, 1], [0, 0, -1]]).uv[:2].tolist()
+        [[319.5, 239.5], [479.5, 239.5]]
+        >>> camera.project([0, 0, -1]).valid.item()
+        False
         """
         xyz, shape = _rows(xyz_cam, 3, 'xyz_cam')
         uv, valid = np.empty((len(xyz), 2)), np.empty(len(xyz), np.bool_)
@@ -188,6 +219,9 @@ class Camera:
 
         Args:
             uv: (..., 2) px.
+
+        >>> Camera.from_fov(640, 480, 90).unproject([319.5, 239.5]).rays.tolist()
+        [0.0, 0.0, 1.0]
         """
         pixels, shape = _rows(uv, 2, 'uv')
         rays, valid = np.empty((len(pixels), 3)), np.empty(len(pixels), np.bool_)
@@ -195,13 +229,21 @@ class Camera:
         return Rays(rays.reshape(*shape, 3), valid.reshape(shape))
 
     def resize(self, width: int, height: int) -> Camera:
-        """Camera of the same picture resampled to width x height."""
+        """Camera of the same picture resampled to width x height.
+
+        >>> Camera.from_fov(640, 480, 90).resize(320, 240)
+        Camera(320 x 240 px, fx 160, fy 160, cx 159.5, cy 119.5)
+        """
         x, y = width / self.width, height / self.height
         resampled = np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5], [0, 0, 1]])
         return replace(self, K=resampled @ self.K, width=width, height=height)
 
     def crop(self, left: int, top: int, width: int, height: int) -> Camera:
-        """Camera of the rectangle whose top-left pixel is (left, top)."""
+        """Camera of the rectangle whose top-left pixel is (left, top).
+
+        >>> Camera.from_fov(640, 480, 90).crop(100, 50, 320, 240)
+        Camera(320 x 240 px, fx 320, fy 320, cx 219.5, cy 189.5)
+        """
         moved = np.array([[0, 0, left], [0, 0, top], [0, 0, 0]])
         return replace(self, K=self.K - moved, width=width, height=height)
 

@@ -52,6 +52,8 @@ class KeypointReader:
             camera: The image's camera.
         """
         readings = self.nothing(len(uv))
+        if len(uv) == 0:
+            return readings
         if self.mesh:
             rows = np.flatnonzero(head_share < 1) if self.head else np.arange(len(uv))
             found = self.mesh.follow(image, uv[rows], camera)
