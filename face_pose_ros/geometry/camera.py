@@ -220,8 +220,8 @@ class Camera:
         Args:
             uv: (..., 2) px.
 
-        >>> Camera.from_fov(640, 480, 90).unproject([319.5, 239.5]).rays.tolist()
-        [0.0, 0.0, 1.0]
+        >>> Camera.from_fov(640, 480, 90).unproject([639.5, 239.5]).rays.round(4) + 0
+        array([0.7071, 0.    , 0.7071])
         """
         pixels, shape = _rows(uv, 2, 'uv')
         rays, valid = np.empty((len(pixels), 3)), np.empty(len(pixels), np.bool_)
