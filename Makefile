@@ -1,16 +1,24 @@
-# A machine with Python 3.10-3.13 and a C++ compiler is enough; see tools/setup_bare_machine.py.
+# A machine with Python 3.10-3.14 and a C++ compiler is enough; see tools/setup_bare_machine.py.
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/setup_bare_machine.py
 RUN := $(SETUP) run --
 PIP := python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help setup view demo test lint types format clean
+export NEWEST  # any value: the newest numpy, OpenCV, ... (requirements-newest.txt) in .venv-newest
+
+.PHONY: help setup tests-setup view cuda demo test lint types format clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 setup:  ## make .venv and .overlay: ROS 2 from wheels, all pinned packages, this package built
 	@$(SETUP) install
+
+tests-setup:
+	@$(SETUP) install --tests
+
+cuda: setup  ## also torch, which runs the networks on a GPU (device:=cuda)
+	@$(RUN) $(PIP) -r requirements-torch.txt
 
 view: setup  ## also the rerun SDK, for make demo VIEW=1
 	@$(RUN) $(PIP) --no-deps -r requirements-view.txt
@@ -21,19 +29,19 @@ demo: setup $(if $(VIEW),view)  ## camera, node and checker; SOURCE=webcam:0 for
 		$(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(FOV_DEG),--fov-deg $(FOV_DEG)) \
 		$(if $(RATE),--rate $(RATE))
 
-test: setup  ## all tests; ARGS='-k camera -x' goes to pytest
+test: tests-setup  ## all tests; ARGS='-k camera -x' goes to pytest, NEWEST=1 takes the newest packages
 	@$(RUN) python -m pytest $(ARGS)
 
-lint: setup  ## ruff: rules and format
+lint: tests-setup  ## ruff: rules and format
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 
-types: setup  ## mypy
+types: tests-setup  ## mypy
 	@$(RUN) mypy
 
-format: setup  ## let ruff rewrite the sources
+format: tests-setup  ## let ruff rewrite the sources
 	@$(RUN) ruff check --fix .
 	@$(RUN) ruff format .
 
 clean:  ## remove all that make made
-	rm -rf .venv .overlay demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .overlay .venv-newest .overlay-newest demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis

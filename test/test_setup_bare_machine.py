@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tools import setup_bare_machine as setup
 
@@ -16,7 +17,7 @@ FOREIGN = (
 )
 
 
-@pytest.mark.parametrize('version', [(3, 10), (3, 11), (3, 12), (3, 13)])
+@pytest.mark.parametrize('version', [(3, 10), (3, 11), (3, 12), (3, 13), (3, 14)])
 def test_python_with_wheels_is_accepted(version):
     assert setup.python_problem(version, 'CPython', 'Linux', 'x86_64') is None
 
@@ -25,7 +26,7 @@ def test_python_with_wheels_is_accepted(version):
     ('python', 'named'),
     [
         (((3, 9), 'CPython', 'Linux', 'x86_64'), 'found CPython 3.9'),
-        (((3, 14), 'CPython', 'Linux', 'x86_64'), 'found CPython 3.14'),
+        (((3, 15), 'CPython', 'Linux', 'x86_64'), 'found CPython 3.15'),
         (((3, 11), 'PyPy', 'Linux', 'x86_64'), 'found PyPy 3.11'),
         (((3, 11), 'CPython', 'Linux', 'aarch64'), 'Linux on aarch64'),
         (((3, 11), 'CPython', 'Darwin', 'x86_64'), 'Darwin on x86_64'),
@@ -137,6 +138,50 @@ def test_requirements_are_pinned():
             assert not requirement or '==' in requirement or requirement.startswith('-r'), line
 
 
+@pytest.mark.parametrize('minor', [10, 11, 12, 13, 14])
+@pytest.mark.parametrize('name', ['requirements.txt', 'requirements-dev.txt'])
+def test_every_python_has_one_version_of_each_package(name, minor):
+    markers = {'python_version': f'3.{minor}', 'python_full_version': f'3.{minor}.1'}
+    wanted = [Requirement(line) for line in setup.pinned(setup.ROOT / name)]
+    found = [r.name.lower() for r in wanted if not r.marker or r.marker.evaluate(markers)]
+    assert len(found) == len(set(found))
+    older = {'exceptiongroup', 'tomli', 'backports.zstd'}  # in newer Pythons themselves
+    assert {r.name.lower() for r in wanted} - set(found) <= older
+
+
+def test_newest_versions_take_the_place_of_the_pinned_ones(tmp_path):
+    (tmp_path / 'base.txt').write_text(
+        "numpy==1.26.4; python_version < '3.13'  # why\nnumpy==2.2.6\nsome-name==3\n"
+    )
+    (tmp_path / 'all.txt').write_text('# more\n-r base.txt\nnumpydoc==1\nsome-name==3\n')
+    all_of_it = setup.pinned(tmp_path / 'all.txt')
+    assert all_of_it[1:] == ['numpy==2.2.6', 'some-name==3', 'numpydoc==1']
+    newest = setup.pinned(tmp_path / 'all.txt', ['numpy==2.5.5', 'Some_Name==4', 'other==1'])
+    assert newest == ['numpy==2.5.5', 'Some_Name==4', 'numpydoc==1']
+
+
+def test_newest_versions_are_newer_ones_of_packages_that_are_needed():
+    pins = {Requirement(line).name.lower() for line in setup.pinned(setup.TEST_REQUIREMENTS)}
+    newest = setup.pinned(setup.NEWEST_REQUIREMENTS)
+    assert newest
+    assert {Requirement(line).name.lower() for line in newest} <= pins
+    assert not set(newest) & set(setup.pinned(setup.TEST_REQUIREMENTS))
+
+
+def test_the_newest_set_has_an_environment_of_its_own():
+    program = 'from tools import setup_bare_machine as s; print(s.VENV.name, s.OVERLAY.name)'
+    for value, expected in {'': '.venv .overlay', '1': '.venv-newest .overlay-newest'}.items():
+        env = {**os.environ, 'NEWEST': value}
+        run = subprocess.run(
+            [sys.executable, '-c', program],
+            cwd=setup.ROOT,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+        assert run.stdout.strip() == expected
+
+
 @pytest.mark.skipif(shutil.which('colcon') is None, reason='colcon is not installed')
 def test_colcon_sees_an_ament_python_package():
     command = ['colcon', 'list', '--base-paths', setup.ROOT]
@@ -154,9 +199,9 @@ def test_installed_package_is_complete():
     def files(folder: Path, *patterns: str) -> set[str]:
         return {str(p.relative_to(folder)) for pattern in patterns for p in folder.rglob(pattern)}
 
-    package_files = files(source, '*.py', '*.safetensors', '*.md')
+    package_files = files(source, '*.py', '*.safetensors', '*.md', '*.jpg')
     assert package_files
-    assert package_files <= files(installed, '*.py', '*.safetensors', '*.md')
+    assert package_files <= files(installed, '*.py', '*.safetensors', '*.md', '*.jpg')
     for folder in ('config', 'launch'):
         wanted = files(setup.ROOT / folder, '*.py', '*.yaml', '*.xml', '*.rviz')
         assert wanted

@@ -2,8 +2,11 @@
 
 `install` creates `.venv` (ROS 2 wheels and the pinned requirements) and builds the workspace
 `.overlay` (tf2_msgs, which has no wheel, and face_pose_ros itself); what is up to date is left
-alone. `run -- COMMAND ...` executes a command in that environment; `. .overlay/activate.sh` gives
-the same to a shell.
+alone. `install --tests` adds what the tests, the checks and the lab need. `run -- COMMAND ...`
+executes a command in that environment; `. .overlay/activate.sh` gives the same to a shell.
+
+With NEWEST=1 in the environment, all of this happens in `.venv-newest` and `.overlay-newest`, with
+the versions of requirements-newest.txt.
 """
 
 from __future__ import annotations  # lets older Pythons get as far as the message about their age
@@ -26,9 +29,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / '.venv'
-OVERLAY = ROOT / '.overlay'
-REQUIREMENTS = (ROOT / 'requirements.txt', ROOT / 'requirements-dev.txt')
+NEWEST = os.environ.get('NEWEST', '') not in ('', '0')
+VENV = ROOT / ('.venv-newest' if NEWEST else '.venv')
+OVERLAY = ROOT / ('.overlay-newest' if NEWEST else '.overlay')
+REQUIREMENTS = ROOT / 'requirements.txt'
+NEWEST_REQUIREMENTS = ROOT / 'requirements-newest.txt'
+TEST_REQUIREMENTS = ROOT / 'requirements-dev.txt'
 PARITY_REQUIREMENTS = ROOT / 'requirements-parity.txt'
 TF2_MSGS = ROOT / 'overlay' / 'tf2_msgs'
 # Without `ros2 run`, the nodes are started by their names.
@@ -36,7 +42,7 @@ PROGRAMS = (VENV / 'bin', OVERLAY / 'install' / 'face_pose_ros' / 'lib' / 'face_
 PACKAGE_FILES = (
     'setup.py', 'setup.cfg', 'package.xml', 'LICENSE', 'NOTICE', 'resource', 'launch', 'config',
 )  # fmt: skip
-PYTHONS = ((3, 10), (3, 13))  # the first and the last version that the ROS 2 wheels exist for
+PYTHONS = ((3, 10), (3, 14))  # the first and the last version that the ROS 2 wheels exist for
 
 # Where the machine that built the wheels kept its Python, as their CMake files still name it.
 BUILD_INCLUDE = re.compile(r'/opt/python/cp\d+-cp\d+/include/python\d\.\d+')
@@ -101,6 +107,28 @@ def fingerprint(paths: Iterable[Path], *facts: str) -> str:
 def python_key() -> str:
     """Returns what `.venv` depends on: this Python, and the place, for it cannot be moved."""
     return fingerprint([], sys.version, sysconfig.get_path('include'), str(ROOT))
+
+
+def pinned(path: Path, instead: Sequence[str] = ()) -> list[str]:
+    """Returns the lines of a requirements file and of those that it includes.
+
+    Args:
+        path: The file.
+        instead: Lines that take the place of those for the same packages.
+    """
+    lines: list[str] = []
+    others = {_package(line): line for line in instead}
+    for line in path.read_text().splitlines():
+        requirement = line.partition('#')[0].strip()
+        if requirement.startswith('-r '):
+            lines += pinned(path.parent / requirement[3:].strip(), instead)
+        elif requirement:
+            lines.append(others.get(_package(requirement), requirement))
+    return list(dict.fromkeys(lines))
+
+
+def _package(requirement: str) -> str:
+    return re.split(r'[=<>~!;\[ ]', requirement, maxsplit=1)[0].lower().replace('_', '-')
 
 
 def is_fresh(stamp: Path, key: str) -> bool:
@@ -238,8 +266,41 @@ def _build_package(name: str, source: Path, inputs: Iterable[Path], base_key: st
     stamp.write_text(key)
 
 
-def install() -> None:
-    """Brings `.venv` and `.overlay` up to date."""
+def _pip_install(requirements: Path, *options: str) -> None:
+    instead = pinned(NEWEST_REQUIREMENTS) if NEWEST else ()
+    lines = VENV / requirements.name
+    lines.write_text('\n'.join(pinned(requirements, instead)) + '\n')
+    command: list[str | Path] = [VENV / 'bin' / 'python', '-m', 'pip', 'install', *options]
+    command += ['--disable-pip-version-check', '--no-input', '-r', lines]
+    _execute(command, VENV / f'pip-{requirements.stem}.log', environment())
+
+
+@contextlib.contextmanager
+def _incomplete() -> Iterator[None]:
+    """Marks `.venv` until all went well: a pip that was killed may leave half a package behind."""
+    (VENV / 'python.stamp').unlink(missing_ok=True)
+    yield
+    (VENV / 'python.stamp').write_text(python_key())
+
+
+def _install_runtime() -> None:
+    _pip_install(REQUIREMENTS)
+    numpy_include = subprocess.run(
+        [VENV / 'bin' / 'python', '-c', 'import numpy; print(numpy.get_include())'],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    count = patch_cmake_files(VENV / 'share', sysconfig.get_path('include'), numpy_include)
+    print(f' {count} CMake files freed of foreign paths,', end='')
+
+
+def install(tests: bool = False) -> None:
+    """Brings `.venv` and `.overlay` up to date.
+
+    Args:
+        tests: Whether to install what the tests, the checks and the lab need, too.
+    """
     problem = (
         python_problem(
             sys.version_info[:2],
@@ -253,10 +314,11 @@ def install() -> None:
     if problem:
         raise SetupError(problem)
 
-    packages_key = fingerprint((*REQUIREMENTS, PARITY_REQUIREMENTS), python_key())
-    python = VENV / 'bin' / 'python'
+    newest = [NEWEST_REQUIREMENTS] if NEWEST else []
+    packages_key = fingerprint([REQUIREMENTS, *newest], python_key())
+    tests_key = fingerprint(sorted(ROOT.glob('requirements*.txt')), packages_key)
 
-    with _step(1, 'virtual environment .venv'):
+    with _step(1, f'virtual environment {VENV.name}'):
         if not is_fresh(VENV / 'python.stamp', python_key()):
             shutil.rmtree(VENV, ignore_errors=True)
             log = OVERLAY / 'venv.log'
@@ -264,24 +326,14 @@ def install() -> None:
 
     with _step(2, 'Python packages and ROS 2 wheels'):
         if not is_fresh(VENV / 'packages.stamp', packages_key):
-            # Written again at the end: a pip that was killed may leave half a package behind.
-            (VENV / 'python.stamp').unlink(missing_ok=True)
-            pip: list[str | Path] = [python, '-m', 'pip', 'install']
-            pip += ['--disable-pip-version-check', '--no-input', '-r']
-            _execute([*pip, REQUIREMENTS[-1]], VENV / 'pip.log', environment())
-            parity = [*pip, PARITY_REQUIREMENTS, '--no-deps']
-            _execute(parity, VENV / 'pip-parity.log', environment())
-            include = sysconfig.get_path('include')
-            numpy_include = subprocess.run(
-                [python, '-c', 'import numpy; print(numpy.get_include())'],
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout.strip()
-            count = patch_cmake_files(VENV / 'share', include, numpy_include)
-            print(f' {count} CMake files freed of foreign paths,', end='')
+            with _incomplete():
+                _install_runtime()
             (VENV / 'packages.stamp').write_text(packages_key)
-            (VENV / 'python.stamp').write_text(python_key())
+        if tests and not is_fresh(VENV / 'tests.stamp', tests_key):
+            with _incomplete():
+                _pip_install(TEST_REQUIREMENTS)
+                _pip_install(PARITY_REQUIREMENTS, '--no-deps')
+            (VENV / 'tests.stamp').write_text(tests_key)
 
     with _step(3, 'building tf2_msgs'):
         _build_package('tf2_msgs', TF2_MSGS, [TF2_MSGS], packages_key)
@@ -297,9 +349,8 @@ def install() -> None:
 
 def _warm_up(packages_key: str) -> None:
     """Fills the caches that the first start would fill, which would take it a minute or two."""
-    sources = [
-        path for path in (ROOT / 'face_pose_ros').rglob('*.py') if b'njit' in path.read_bytes()
-    ]
+    python = (ROOT / 'face_pose_ros').rglob('*.py')
+    sources = [path for path in python if b'geometry.jit import' in path.read_bytes()]
     key, stamp = fingerprint(sorted(sources), packages_key), OVERLAY / 'compiled.stamp'
     if is_fresh(stamp, key):
         return
@@ -337,17 +388,19 @@ def main(arguments: Sequence[str]) -> int:
     split = arguments.index('--') if '--' in arguments else len(arguments)
     command = arguments[split + 1 :]
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], usage='%(prog)s install | %(prog)s run -- COMMAND ...'
+        description=__doc__.splitlines()[0],
+        usage='%(prog)s install [--tests] | %(prog)s run -- COMMAND ...',
     )
     parser.add_argument('verb', choices=['install', 'run'], help='see above')
-    verb = parser.parse_args(arguments[:split]).verb
-    if (verb == 'run') != bool(command):
+    parser.add_argument('--tests', action='store_true', help='also for tests and lab')
+    options = parser.parse_args(arguments[:split])
+    if (options.verb == 'run') != bool(command):
         parser.error('run takes a command, install takes none')
     try:
-        if verb == 'run':
+        if options.verb == 'run':
             run(command)
         with _locked(ROOT):
-            install()
+            install(options.tests)
     except SetupError as error:
         print(f'setup: {error}', file=sys.stderr)
         return 1

@@ -31,14 +31,16 @@ def calibration_of(document: Any) -> Calibration:
     cameras = [key for key in document if re.fullmatch(r'cam\d+', str(key))]
     if len(cameras) > 1:
         raise CalibrationError(
-            f'a camchain of Kalibr with {", ".join(cameras)}, expected one camera: keep its block '
-            'alone in a copy of the file'
+            f'several cameras ({", ".join(cameras)}, as Kalibr writes them), expected one: keep '
+            'its block alone in a copy of the file'
         )
     if cameras:
         return calibration_of(document[cameras[0]])
     fields = {str(key).lower(): value for key, value in document.items()}
-    if 'intrinsics' in fields:
+    if 'intrinsics' in fields and 'camera_model' in fields:
         return _of_kalibr(fields)
+    if 'projection_parameters' in fields:
+        return _of_camodocal(fields)
     if 'k' in fields and 'width' in fields:
         return _of_message(fields)
     if 'image_width' in fields or 'camera_matrix' in fields:
@@ -106,6 +108,34 @@ def _of_kalibr(fields: Mapping[str, Any]) -> Calibration:
         r=_IDENTITY,
         p=projection_of(k),
     )
+
+
+def _of_camodocal(fields: Mapping[str, Any]) -> Calibration:
+    """A camera of camodocal, as VINS-Mono and its kin have it."""
+    names = {
+        'PINHOLE': ('plumb_bob', 'fx fy cx cy', 'distortion_parameters', 'k1 k2 p1 p2'),
+        'KANNALA_BRANDT': (
+            *('equidistant', 'mu mv u0 v0', 'projection_parameters', 'k2 k3 k4 k5'),
+        ),
+    }
+    model = fields.get('model_type')
+    if model not in names:
+        raise CalibrationError(
+            f"a camera of camodocal with model_type '{model}', expected {' or '.join(names)}"
+        )
+    ours, of_k, place, of_d = names[model]
+    fx, fy, cx, cy = _named(fields, 'projection_parameters', of_k)
+    k = (fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0)
+    size = _size(fields, 'image_width'), _size(fields, 'image_height')
+    d = _named(fields, place, of_d)
+    return Calibration(*size, ours, d, k, _IDENTITY, projection_of(k))
+
+
+def _named(fields: Mapping[str, Any], block: str, names: str) -> tuple[float, ...]:
+    values = fields.get(block)
+    if not isinstance(values, Mapping):
+        raise CalibrationError(f'{block} is {values}, expected {names}')
+    return _floats(block, [values.get(name) for name in names.split()], names)
 
 
 def projection_of(k: tuple[float, ...]) -> tuple[float, ...]:
@@ -190,7 +220,8 @@ def _matrix(
     rows, cols = _whole(value.get('rows')), _whole(value.get('cols'))
     numbers = _floats(name, value.get('data'), size)
     fills = rows is not None and cols is not None and rows * cols == len(numbers)
-    if (shape and (rows, cols) != shape) or not fills:
+    # A driver's own examples exchange rows and cols of P; ROS's parser takes them, too.
+    if (shape and shape not in ((rows, cols), (cols, rows))) or not fills:
         raise CalibrationError(
             f'{name} has rows {rows}, cols {cols} and {len(numbers)} numbers, expected rows, cols '
             f'and data of {size} numbers'
@@ -210,9 +241,7 @@ def _floats(name: str, data: Any, size: str) -> tuple[float, ...]:
         rows = [row if isinstance(row, list) else [row] for row in data]
         numbers = tuple(_float(number) for row in rows for number in row)
     except (TypeError, ValueError) as error:
-        raise CalibrationError(
-            f'data of {name} is {data}, expected rows, cols and data of {size} numbers'
-        ) from error
+        raise CalibrationError(f'data of {name} is {data}, expected {size} numbers') from error
     if not all(map(math.isfinite, numbers)):
         raise CalibrationError(f'data of {name} is {data}, expected finite numbers')
     return numbers

@@ -96,7 +96,7 @@ def _nobody(node: Node, topic: str, kind: str) -> str:
     others = {
         name: types[0]
         for name, types in node.get_topic_names_and_types()
-        if types[0] in kinds and name != topic and node.count_publishers(name)
+        if types[0] in kinds and name != topic and _others_publish(node, name)
     }
     text = f'nobody publishes {topic}'
     # The same picture in another form.
@@ -114,6 +114,13 @@ def _nobody(node: Node, topic: str, kind: str) -> str:
         f'{text}; {_short(kind)} is published on {", ".join(nearest)}{more}: '
         f'{argument}:={nearest[0].removesuffix(_SUFFIX)}'
     )
+
+
+def _others_publish(node: Node, topic: str) -> bool:
+    """Whether any other node does: this one's own pictures are no camera's."""
+    own = node.get_name(), node.get_namespace()
+    publishers = node.get_publishers_info_by_topic(topic)
+    return any((p.node_name, p.node_namespace) != own for p in publishers)
 
 
 def _transport_hint(name: str, found: str, kind: str) -> str:

@@ -176,7 +176,9 @@ def _rectification(info: CameraInfo, rectified: bool, image_topic: str) -> Itera
 def _baseline(info: CameraInfo, frame_id: str) -> Iterator[Finding]:
     fx, fy = info.p[0], info.p[5]
     apart = info.p[3] or info.p[7]
-    if not (apart and fx and fy) or _SECOND_CAMERA.search(frame_id):
+    # Some drivers give the pictures a frame of their own, and the CameraInfo the first camera's.
+    own_frame = info.header.frame_id not in ('', frame_id) or _SECOND_CAMERA.search(frame_id)
+    if not (apart and fx and fy) or own_frame:
         return
     baseline_m = math.hypot(info.p[3] / fx, info.p[7] / fy)
     yield Finding(

@@ -191,8 +191,36 @@ def test_lenses_of_kalibr_that_opencv_has_not_are_refused_by_name(load, camera, 
 
 
 def test_a_camchain_of_several_cameras_is_refused(load):
-    with pytest.raises(CalibrationError, match='Kalibr with cam0, cam1, expected one camera'):
+    with pytest.raises(CalibrationError, match=r'several cameras \(cam0, cam1, .*, expected one'):
         load(kalibr_text() + kalibr_text(block='cam1'))
+
+
+def test_rows_and_cols_of_p_exchanged_as_a_driver_has_them(load):
+    assert load(ros_text().replace('rows: 3\n  cols: 4', 'rows: 4\n  cols: 3')) == WHOLE
+
+
+@pytest.mark.parametrize(
+    ('model', 'text', 'expected'),
+    [
+        (
+            'PINHOLE',
+            'distortion_parameters:\n   k1: 0.072\n   k2: -0.181\n   p1: 0.0009\n   p2: 0.0011\n'
+            'projection_parameters:\n   fx: 611.2\n   fy: 612.8\n   cx: 322.9\n   cy: 236.4\n',
+            'plumb_bob',
+        ),
+        (
+            'KANNALA_BRANDT',
+            'projection_parameters:\n   k2: 0.072\n   k3: -0.181\n   k4: 0.0009\n   k5: 0.0011\n'
+            '   mu: 611.2\n   mv: 612.8\n   u0: 322.9\n   v0: 236.4\n',
+            'equidistant',
+        ),
+    ],
+)
+def test_a_camera_of_camodocal(load, model, text, expected):
+    head = f'%YAML:1.0\n---\nmodel_type: {model}\nimage_width: {WIDTH}\nimage_height: {HEIGHT}\n'
+    assert load(head + text) == Calibration(WIDTH, HEIGHT, expected, D[:4], K, R, P_OF_K)
+    with pytest.raises(CalibrationError, match="model_type 'MEI', expected PINHOLE or KANNALA"):
+        load((head + text).replace(model, 'MEI'))
 
 
 def ost_text(distortion=D, camera='[narrow_stereo]') -> str:

@@ -93,6 +93,14 @@ def test_reason_and_way_out(ros, nodes, published, topic, kind, expected):
     ros.wait_for(lambda: why_silent(listener, topic, kind) == expected)
 
 
+def test_a_nodes_own_pictures_are_not_offered(ros, nodes):
+    listener, _ = nodes
+    listener.create_publisher(Image, '/face_pose/overlay', 1)
+    ros.wait_for(lambda: listener.count_publishers('/face_pose/overlay'))
+    expected = 'nobody publishes /image, nor any other Image'
+    assert why_silent(listener, '/image', IMAGE) == expected
+
+
 def test_a_quality_of_service_that_does_not_fit_is_named(ros, nodes):
     listener, driver = nodes
     latched = QoSProfile(

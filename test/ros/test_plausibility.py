@@ -113,6 +113,10 @@ def test_a_baseline_is_told_unless_the_frame_is_the_second_cameras():
     assert "If frame 'stereo_left_optical' is the first camera" in finding.text
     for frame in ('stereo_right_optical', 'camera_infra2_optical_frame'):
         assert found(info, frame=frame) == []
+    # librealsense's wrapper: the picture's frame is the right one's, the CameraInfo's the left's.
+    info.header.frame_id = 'infra1_optical'
+    assert found(info, frame='infra_b_optical') == []
+    assert only(info, frame='infra1_optical').key == 'stereo baseline [m]'
 
 
 def test_distortion_of_pictures_that_are_called_rectified():

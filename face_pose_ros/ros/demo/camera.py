@@ -43,7 +43,7 @@ VIRTUAL = 'virtual'
 _LAST_MESSAGE_S = 0.5  # a message's way, when the last picture has been shown
 _SETTLE_S = 0.5  # from the discovery of the node's subscription until it hears, too
 _TELL_AFTER_S = 2.0
-_ANSWER_S = 5.0  # for the answer to a picture, before it is shown once more or given up
+_ANSWER_S = 20.0  # for the answer to a picture, before it is shown once more or given up
 
 
 def _bytes(rgb: NDArray[np.uint8]) -> array.array[int]:

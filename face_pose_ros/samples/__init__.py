@@ -1,4 +1,4 @@
-"""Public-domain portraits that Python packages ship: real faces without a download."""
+"""Two portraits in the public domain: real faces without a download. NOTICE has their sources."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_FOLDER = Path(__file__).parent
+
 
 def load_portraits() -> dict[str, NDArray[np.uint8]]:
-    """Portraits by name, each (H, W, 3) uint8 RGB.
-
-    Raises:
-        ModuleNotFoundError: matplotlib or scikit-image, whose sample data they are, is missing.
-    """
-    import matplotlib
-    import skimage.data
-
-    hopper = Path(matplotlib.get_data_path()) / 'sample_data' / 'grace_hopper.jpg'
-    return {'grace_hopper': load_image(hopper), 'astronaut': skimage.data.astronaut()}
+    """The packaged portraits by name, each (H, W, 3) uint8 RGB."""
+    return {name: load_image(_FOLDER / f'{name}.jpg') for name in ('grace_hopper', 'astronaut')}
 
 
 def load_image(path: Path | str) -> NDArray[np.uint8]:
