@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from face_pose_ros.pose.fit import fit_pose
 from helpers.asserts import assert_poses_close
 from helpers.photographs import PORTRAIT_FACES, fill, load_sample, paste_portrait
 from helpers.portraits import portrait_view, without_face
 
 from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
 from face_pose_ros.options import KeypointOptions, PoseOptions, TrackingOptions
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.results import Faces
 from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import (

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from face_pose_ros.geometry.crops import crops_around_boxes
 from helpers.portraits import portrait_view
 
 from face_pose_ros import FacePoseEstimator
@@ -12,6 +11,7 @@ from face_pose_ros.engines.network import Network
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.engines.torch_engine import TorchNetwork, packaged
 from face_pose_ros.geometry import rotations
+from face_pose_ros.geometry.crops import crops_around_boxes
 from face_pose_ros.networks.blazeface import blazeface_full_range
 from face_pose_ros.networks.face_mesh import face_mesh_v2
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from face_pose_ros.geometry.crops import render_crops
 from helpers.asserts import assert_poses_close
 from helpers.cameras import DISTORTIONS, make_camera
 from helpers.heads import frontal, random_poses
@@ -27,6 +26,7 @@ from face_pose_ros.faces.single_shot import (
 )
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import render_crops
 
 CENTRE = np.array(HEAD_CENTRE)
 

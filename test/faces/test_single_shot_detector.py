@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from face_pose_ros.geometry.crops import crops_around_boxes
 from helpers.asserts import assert_poses_close
 from helpers.heads import frontal
 
@@ -13,6 +12,7 @@ from face_pose_ros.faces.single_shot import HEAD_CENTRE, STRIDES, level_sizes, m
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector, input_size
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import crops_around_boxes
 from face_pose_ros.options import DetectorOptions
 from face_pose_ros.pose.face_model import deformable_face
 

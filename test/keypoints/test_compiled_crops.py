@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from face_pose_ros.keypoints.crop import FaceCrops, jittered, render_crops, render_crops_torch
 from helpers.cameras import DISTORTIONS, make_camera
 from helpers.portraits import portrait_view
 
 from face_pose_ros.keypoints import crop
-from face_pose_ros.keypoints.crop import FaceCrops, jittered, render_crops, render_crops_torch
 from face_pose_ros.keypoints.predictor import carried_to_image, crops_around_face
 from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.cameras import DISTORTIONS, make_camera
-from helpers.portraits import portrait_view
-
-from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints.crop import (
     crops_around_boxes,
     crops_around_keypoints,
     jittered,
     render_crops,
 )
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.portraits import portrait_view
+
+from face_pose_ros.geometry import so3
 from face_pose_ros.virtual_camera import View, look_at, render_view
 
 SIZE = 256

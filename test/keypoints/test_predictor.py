@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from face_pose_ros.geometry.crops import crops_around_boxes
 from helpers.cameras import make_camera
 from helpers.heads import R_CAM_FRONTAL
 from helpers.portraits import portrait_view
 
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.geometry import rotations
+from face_pose_ros.geometry.crops import crops_around_boxes
 from face_pose_ros.keypoints.face_mesh import mirror_partners
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.keypoints.uncertainty import apparent_turn, keypoint_uncertainty

@@ -2,16 +2,16 @@
 
 import pytest
 import torch
-from helpers.cameras import DISTORTIONS, make_camera
-from helpers.scene import observe, random_poses
-
-from face_pose_ros.geometry import robust
 from face_pose_ros.pose.refine import (
     PoseOptions,
     default_shape_prior,
     fit_pose,
     fit_pose_torch,
 )
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.scene import observe, random_poses
+
+from face_pose_ros.geometry import robust
 
 _EXACT = {'step_tolerance': 1e-11, 'cost_tolerance': 1e-15, 'max_iterations': 60}
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from helpers.cameras import make_camera
 from helpers.scene import observe, random_poses
 
 from face_pose_ros.geometry import so3
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
 
 
 def pose_error(T_found, T):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from face_pose_ros.pose.refine import PoseOptions
 from helpers.asserts import assert_poses_close
 from helpers.cameras import make_camera
 from helpers.scene import R_CAM_FRONTAL, observe
@@ -17,7 +18,6 @@ from face_pose_ros.pose.fusion import (
     share_of_head,
     turn_deg,
 )
-from face_pose_ros.pose.refine import PoseOptions
 from face_pose_ros.results import HeadPoses, Keypoints, Readings
 
 FACE, HEAD = deformable_face(), semantic_head()

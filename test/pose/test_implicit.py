@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from helpers.cameras import make_camera
 from helpers.scene import observe, random_poses, wavy_face
 
 from face_pose_ros.geometry import so3
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
 from face_pose_ros.results import Keypoints
 
 _EXACT = {'step_tolerance': 1e-13, 'cost_tolerance': 1e-16, 'max_iterations': 60}

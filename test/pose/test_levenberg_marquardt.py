@@ -3,6 +3,8 @@
 from itertools import pairwise
 
 import torch
+from face_pose_ros.pose.levenberg_marquardt import StopReason, minimise
+from face_pose_ros.pose.refine import fit_pose
 from helpers.asserts import position_error_mm, rotation_error_deg
 from helpers.cameras import make_camera
 from helpers.pretended_gpu import DEVICE, pretended_gpu
@@ -11,8 +13,6 @@ from helpers.scene import observe, random_poses
 
 from face_pose_ros.geometry import se3, so3
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.pose.levenberg_marquardt import StopReason, minimise
-from face_pose_ros.pose.refine import fit_pose
 from face_pose_ros.results import Keypoints
 
 

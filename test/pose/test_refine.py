@@ -4,11 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers.asserts import assert_poses_close, rotation_error_deg
-from helpers.cameras import DISTORTIONS, make_camera
-from helpers.scene import isotropic, observe, random_poses
-
-from face_pose_ros.geometry import se3, so3
 from face_pose_ros.pose.levenberg_marquardt import StopReason
 from face_pose_ros.pose.refine import (
     PoseOptions,
@@ -17,6 +12,11 @@ from face_pose_ros.pose.refine import (
     fit_pose_torch,
 )
 from face_pose_ros.pose.residuals import PosePrior, ShapePrior
+from helpers.asserts import assert_poses_close, rotation_error_deg
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.scene import isotropic, observe, random_poses
+
+from face_pose_ros.geometry import se3, so3
 from face_pose_ros.results import Keypoints
 
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from face_pose_ros.pose.residuals import PosePrior
 from helpers.cameras import DISTORTIONS, make_camera
 from helpers.problems import estimate, make_problem
 from helpers.scene import isotropic, observe, random_poses
 
 from face_pose_ros.geometry import robust, se3, so3
-from face_pose_ros.pose.residuals import PosePrior
 from face_pose_ros.results import Keypoints
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from face_pose_ros.faces.single_shot_levels import cells_of_picture
+from face_pose_ros.keypoints.crop import render_crops
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -46,7 +47,6 @@ from face_pose_ros.faces.nms import box_overlaps
 from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.crop import render_crops
 from face_pose_ros.networks.single_shot import packaged_single_shot
 from face_pose_ros.weights import SHA256
 
