@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / 'lab' / 'tools')]
 
+from face_pose_lab.similarity import similarity  # noqa: E402
 from face_pose_lab.synthetic.ict_facekit import (  # noqa: E402
     IDENTITY_MODES,
     IctFaceKit,
     eye_centres,
     similarity_motion,
 )
-from face_pose_ros.geometry.similarity import similarity  # noqa: E402
 from network_readings import Readings, describe, slide  # noqa: E402
 from skin_registration import (  # noqa: E402
     Array,

@@ -33,8 +33,8 @@ from face_pose_lab.evaluation.rendered_heads import (  # noqa: E402
     true_keypoints,
 )
 from face_pose_lab.synthetic.ict_facekit import IctFaceKit  # noqa: E402
+from face_pose_lab.torch_geometry import se3  # noqa: E402
 
-from face_pose_ros.geometry import se3  # noqa: E402
 from face_pose_ros.keypoints.face_mesh import mirror_partners  # noqa: E402
 from face_pose_ros.keypoints.predictor import crops_around_face  # noqa: E402
 from face_pose_ros.keypoints.uncertainty import apparent_turn  # noqa: E402

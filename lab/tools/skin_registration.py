@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from face_pose_lab.similarity import similarity
 from face_pose_lab.synthetic.ict_facekit import IctFaceKit, Part
-from face_pose_ros.geometry.similarity import similarity
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import spsolve

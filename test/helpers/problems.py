@@ -1,10 +1,10 @@
 """What the optimiser minimises, built from keypoints with the defaults of the tests."""
 
 import torch
+from face_pose_lab.torch_geometry import robust
 from face_pose_ros.pose.refine import PoseOptions, default_shape_prior
 from face_pose_ros.pose.residuals import Estimate, MapProblem, PosePrior
 
-from face_pose_ros.geometry import robust
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.results import Keypoints

@@ -7,8 +7,8 @@ import math
 import torch
 
 from face_pose_lab.torch_geometry import se3, so3
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.torch_types import Keypoints
-from face_pose_ros.geometry.camera import Camera
 
 # Head frame (x out of the face, y left, z up) of a face that looks straight into the camera.
 R_CAM_FRONTAL = torch.tensor([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]], dtype=torch.float64)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from torch import Tensor
 
-from face_pose_ros.geometry import so3
+from face_pose_lab.torch_geometry import so3
 
 _COVERAGE = (0.68, 0.95)
 

@@ -37,7 +37,7 @@ from face_pose_lab.synthetic.sampling import (
     view_angles_deg,
 )
 from face_pose_lab.synthetic.scene import Head, HeadRenderer
-from face_pose_ros.geometry import se3
+from face_pose_lab.torch_geometry import se3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.networks.face_mesh import face_mesh_v2

@@ -20,9 +20,9 @@ from face_pose_lab.reference.weak_perspective import (
     remove_mean,
     solve_ridge,
 )
+from face_pose_lab.torch_geometry import se3, so3
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.torch_types import Keypoints
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
 
 _MIN_KEYPOINTS = 6

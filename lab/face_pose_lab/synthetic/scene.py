@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from face_pose_ros.geometry.warp import NODE_SPACING_PX, cell_nodes, interpolate_nodes
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,8 +28,9 @@ from face_pose_lab.synthetic.shading import (
     smooth_panorama,
     to_srgb,
 )
-from face_pose_ros.geometry import se3
-from face_pose_ros.geometry.camera import Camera
+from face_pose_lab.torch_geometry import se3
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_lab.torch_geometry.warp import NODE_SPACING_PX, cell_nodes, interpolate_nodes
 
 _SAMPLES = 2  # per pixel and axis
 # Gloss and Blinn-Phong exponent of each Material, in its order; the skin's gloss is the person's.

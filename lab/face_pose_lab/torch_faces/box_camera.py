@@ -24,8 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.geometry.camera import Camera
+from face_pose_lab.torch_geometry import se3, so3
+from face_pose_lab.torch_geometry.camera import Camera
 
 
 def box_rotation(rays: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from face_pose_lab.torch_faces.box_camera import pixels_per_radian, upright_rotation
 from face_pose_lab.torch_faces.single_shot import HEAD_CENTRE, HEAD_SIZE_M
-from face_pose_ros.geometry import so3
-from face_pose_ros.geometry.camera import Camera
+from face_pose_lab.torch_geometry import so3
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_ros.weights import load_weights
 
 

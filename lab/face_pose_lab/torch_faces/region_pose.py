@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from face_pose_ros.keypoints.crop import FaceCrops, render_crops
 from torch import Tensor
 
 from face_pose_lab.torch_faces.box_camera import upright_rotation
@@ -35,8 +34,9 @@ from face_pose_lab.torch_faces.single_shot import (
     head_boxes,
     poses_in_camera,
 )
-from face_pose_ros.geometry import se3
-from face_pose_ros.geometry.camera import Camera
+from face_pose_lab.torch_geometry import se3
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_lab.torch_geometry.crops import FaceCrops, render_crops
 
 REGION_PX = 64
 REGION_SCALE = 1.5  # side of a region over the apparent size of the head

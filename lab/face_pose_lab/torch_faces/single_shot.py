@@ -28,8 +28,8 @@ from torch import Tensor
 
 from face_pose_lab.torch_faces.box_camera import box_rotation, pixels_per_radian
 from face_pose_lab.torch_faces.nms import nms
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.geometry.camera import Camera
+from face_pose_lab.torch_geometry import se3, so3
+from face_pose_lab.torch_geometry.camera import Camera
 
 HEAD_SIZE_M = 0.24  # the mean head's height: the apparent size is in this unit
 # Middle of the head in the head frame [m]: near it from wherever a head is seen.

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from face_pose_lab.torch_geometry import so3
 from face_pose_lab.torch_keypoints.heatmaps import CropKeypoints
-from face_pose_ros.geometry import so3
 
 _NUMBERS = 5  # per keypoint: u, v, and three of the covariance
 _UNIT = 1 / 32  # of the crop's side: standard deviation of a keypoint where the network says 0

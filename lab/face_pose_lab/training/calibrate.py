@@ -28,6 +28,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.torch_geometry import so3
 from face_pose_lab.torch_keypoints.heatmaps import CropKeypoints
 from face_pose_lab.training.batches import CropBatch, CropSource
 from face_pose_lab.training.checkpoints import CheckpointError
@@ -40,7 +41,6 @@ from face_pose_lab.training.losses import (
     normalised_keypoints,
 )
 from face_pose_lab.training.shards import ShardError, open_shards
-from face_pose_ros.geometry import so3
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import KeypointCalibration
 from face_pose_ros.networks.hourglass import StackedHourglass

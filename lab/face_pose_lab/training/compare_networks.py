@@ -29,9 +29,9 @@ from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
 from face_pose_lab.evaluation.rendered_heads import RenderedHeads
 from face_pose_lab.torch_faces.single_shot import boxes_of_poses
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.training.shards import ShardError, open_shards
 from face_pose_ros.estimator import EstimatorOptions, FacePoseEstimator
-from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.fusion import turn_deg

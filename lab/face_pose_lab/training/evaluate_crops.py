@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from face_pose_lab.torch_geometry import so3
 from face_pose_lab.torch_keypoints.heatmaps import CropKeypoints, decode_heatmaps
 from face_pose_lab.torch_keypoints.hourglass import positive_heatmaps
 from face_pose_lab.torch_keypoints.regression import read_regression
@@ -20,7 +21,6 @@ from face_pose_lab.training.losses import (
     normalised_keypoints,
 )
 from face_pose_lab.training.view_angle import yaw_deg
-from face_pose_ros.geometry import so3
 from face_pose_ros.networks.hourglass import StackedHourglass, regressing
 from face_pose_ros.networks.regressor import mirror_averaged
 from face_pose_ros.options import PoseOptions

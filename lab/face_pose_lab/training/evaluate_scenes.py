@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from face_pose_ros.faces.single_shot_levels import cells_of_picture
 from torch import Tensor, nn
 
 from face_pose_lab.torch_faces.region_pose import PROPOSED_FROM, SeenAgain, look_again
@@ -19,11 +18,12 @@ from face_pose_lab.torch_faces.single_shot import (
     decode_faces,
     head_boxes,
 )
+from face_pose_lab.torch_faces.single_shot_levels import cells_of_picture
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.training.scenes import SceneBatch, moved_scenes
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
 from face_pose_ros.faces.head_uncertainty import normalised_errors
 from face_pose_ros.faces.nms import box_overlaps
-from face_pose_ros.geometry.camera import Camera
 
 # Apparent sizes of heads of 0.24 m; those of other sizes are not looked at.
 SIZE_BINS_PX = ((20, 28), (28, 40), (40, 56), (56, 80), (80, 160), (160, 400))

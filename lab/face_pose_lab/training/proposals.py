@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from face_pose_ros.faces.single_shot_levels import cells_of_picture
-from face_pose_ros.keypoints.crop import render_crops
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -31,6 +29,10 @@ from face_pose_lab.torch_faces.single_shot import (
     decode_faces,
     head_boxes,
 )
+from face_pose_lab.torch_faces.single_shot_levels import cells_of_picture
+from face_pose_lab.torch_geometry import se3
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_lab.torch_geometry.crops import render_crops
 from face_pose_lab.training.batches import complete_shards
 from face_pose_lab.training.export import commit_of_code
 from face_pose_lab.training.head_shape import face_points
@@ -44,8 +46,6 @@ from face_pose_lab.training.shards import (
 )
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
 from face_pose_ros.faces.nms import box_overlaps
-from face_pose_ros.geometry import se3
-from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.networks.single_shot import packaged_single_shot
 from face_pose_ros.weights import SHA256

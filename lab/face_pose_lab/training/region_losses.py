@@ -16,11 +16,11 @@ from face_pose_lab.torch_faces.region_pose import (
     region_cameras,
 )
 from face_pose_lab.torch_faces.single_shot import HEAD_CENTRE, CellPoses, cells_of_poses
+from face_pose_lab.torch_geometry import so3
 from face_pose_lab.training.batches import CropBatch
 from face_pose_lab.training.losses import mean_distance
 from face_pose_lab.training.single_shot_losses import calibrated_points, pose_terms
 from face_pose_lab.training.view_angle import yaw_deg
-from face_pose_ros.geometry import so3
 
 
 @dataclass(frozen=True)

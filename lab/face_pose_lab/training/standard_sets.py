@@ -30,15 +30,15 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from face_pose_ros.keypoints.crop import crops_around_boxes, render_crops
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from face_pose_lab.evaluation import biwi
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_lab.torch_geometry.crops import crops_around_boxes, render_crops
 from face_pose_lab.torch_types import Keypoints
 from face_pose_lab.training.shards import write_manifest, write_shard
-from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import deformable_face

@@ -9,9 +9,9 @@ from face_pose_ros.pose.refine import PoseOptions, default_shape_prior, fit_pose
 from face_pose_ros.pose.residuals import Estimate, MapProblem
 from torch import Tensor
 
+from face_pose_lab.torch_geometry import robust, so3
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.torch_types import Keypoints
-from face_pose_ros.geometry import robust, so3
-from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
 
 OPTIONS = PoseOptions(visibility=False, independent_keypoints=20.0)

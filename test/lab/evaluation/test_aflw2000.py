@@ -12,8 +12,8 @@ from face_pose_lab.evaluation import aflw2000, metrics
 from face_pose_lab.evaluation.aflw2000 import Configuration, Export
 from face_pose_lab.evaluation.aflw2000_samples import load_samples
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.torch_geometry import se3
 
-from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face, deformable_face, semantic_head
 from face_pose_ros.virtual_camera import photo_camera
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from face_pose_lab.evaluation import metrics
+from face_pose_lab.torch_geometry import se3
 from helpers.scene import R_CAM_FRONTAL, observe
 from scipy.spatial.transform import Rotation
 
-from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face
 from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.virtual_camera import photo_camera

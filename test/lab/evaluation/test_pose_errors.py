@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 from face_pose_lab.evaluation.pose_errors import HEADING, pose_errors, table_row
-
-from face_pose_ros.geometry import se3, so3
+from face_pose_lab.torch_geometry import se3, so3
 
 RAY = torch.tensor([0.36, -0.48, 0.8]).double()
 ACROSS = torch.tensor([0.8, 0.6, 0]).double()  # at right angles to it

@@ -9,11 +9,11 @@ from face_pose_lab.evaluation import rendered_sheet
 from face_pose_lab.evaluation.rendered_heads import RenderedHeads
 from face_pose_lab.synthetic.sampling import HeadRange
 from face_pose_lab.synthetic.scene import Head, HeadRenderer
+from face_pose_lab.torch_geometry import se3
 from helpers.cameras import DISTORTIONS, make_camera
 from helpers.facekit import load_facekit
 from helpers.scene import random_poses
 
-from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import canonical_face
 from face_pose_ros.results import Faces, Keypoints
 

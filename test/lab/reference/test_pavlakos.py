@@ -16,13 +16,12 @@ from face_pose_lab.reference.weak_perspective import (
     WeakPerspectiveProblem,
     confidences,
 )
+from face_pose_lab.torch_geometry import se3, so3
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.torch_types import Keypoints
 from helpers.asserts import assert_poses_close, rotation_error_deg
 from helpers.cameras import K, make_camera
 from helpers.scene import R_CAM_FRONTAL, isotropic, observe, random_poses, wavy_face
-
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.geometry.camera import Camera
 
 MODES = 3
 QUICK = PavlakosOptions(max_iterations=20)

@@ -6,9 +6,8 @@ import pytest
 import torch
 from face_pose_lab.synthetic import rasterizer
 from face_pose_lab.synthetic.rasterizer import rasterize
+from face_pose_lab.torch_geometry.camera import Camera
 from helpers.cameras import DISTORTIONS, make_camera
-
-from face_pose_ros.geometry.camera import Camera
 
 torch.manual_seed(0)
 QUAD = torch.tensor([[0, 1, 2], [0, 2, 3]])

@@ -13,9 +13,9 @@ from face_pose_lab.synthetic.sampling import (
 )
 from face_pose_lab.synthetic.scene import Head, HeadRenderer
 from face_pose_lab.synthetic.shading import Light
+from face_pose_lab.torch_geometry.camera import Camera
 from helpers.facekit import load_facekit
 
-from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.networks.face_mesh import face_mesh_v2
 from face_pose_ros.results import Faces

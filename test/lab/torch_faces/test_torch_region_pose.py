@@ -24,7 +24,7 @@ from face_pose_lab.torch_faces.single_shot import (
     cells_of_poses,
 )
 from face_pose_lab.torch_geometry import se3, so3
-from face_pose_ros.keypoints.crop import render_crops
+from face_pose_lab.torch_geometry.crops import render_crops
 from helpers.asserts import assert_poses_close
 from helpers.cameras import DISTORTIONS, make_camera
 from helpers.scene import R_CAM_FRONTAL, random_poses

@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from face_pose_lab.torch_geometry import se3, so3
 from face_pose_lab.training import compare_networks as module
 from face_pose_lab.training.shards import write_shard
 from helpers.faces import make_face
 from helpers.scene import R_CAM_FRONTAL
-
-from face_pose_ros.geometry import se3, so3
 
 K = [[600.0, 0, 159.5], [0, 600, 119.5], [0, 0, 1]]
 TURNS_DEG = (5.0, 35.0, 140.0, 70.0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from face_pose_lab.torch_faces.single_shot import STRIDES, cell_centres, cells_of_poses
+from face_pose_lab.torch_geometry import se3, so3
 from face_pose_lab.torch_keypoints.heatmaps import render_heatmaps
 from face_pose_lab.training.evaluate import table
 from face_pose_lab.training.evaluate_crops import evaluate_crops
@@ -26,7 +27,6 @@ from helpers.scene import R_CAM_FRONTAL
 from lab.training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 from lab.training.test_train import HOURGLASS, make_config
 
-from face_pose_ros.geometry import se3, so3
 from face_pose_ros.networks.hourglass import HourglassOptions, HourglassOutput, StackedHourglass
 
 

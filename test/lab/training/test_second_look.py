@@ -14,6 +14,7 @@ from face_pose_lab.torch_faces.region_pose import (
     regions_of_poses,
 )
 from face_pose_lab.torch_faces.single_shot import CellPoses, PosedFaces, cells_of_poses
+from face_pose_lab.torch_geometry import se3
 from face_pose_lab.training import evaluate, proposals
 from face_pose_lab.training.batches import CropSource
 from face_pose_lab.training.config import config_from_dict, config_to_dict
@@ -26,7 +27,6 @@ from lab.training.blobs import COLOURS, MIRROR, POINTS, BlobHeads, BlobScenes, b
 from lab.training.test_evaluate import OracleSingleShot
 from lab.training.test_train import make_config, parameters
 
-from face_pose_ros.geometry import se3
 from face_pose_ros.keypoints import semantic
 
 TINY = {'channels': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1], 'hidden': 32, 'keypoints': 9}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.torch_geometry import se3
 from face_pose_lab.training.batches import CropSource
 from face_pose_lab.training.scenes import SceneSource
 from face_pose_lab.training.standard_sets import (
@@ -19,7 +20,6 @@ from face_pose_lab.training.standard_sets import (
 from helpers.asserts import assert_poses_close
 from helpers.scene import random_poses
 
-from face_pose_ros.geometry import se3
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.virtual_camera import photo_camera
 

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from face_pose_lab.torch_geometry import so3
 from face_pose_lab.torch_types import Keypoints
 from face_pose_lab.training.losses import NORMALISED_CAMERA
 from face_pose_lab.training.through_solver import fitted_rotations, rotation_loss
 from helpers.cameras import make_camera
 from helpers.scene import observe, random_poses, wavy_face
-
-from face_pose_ros.geometry import so3
 
 FACE = wavy_face(4)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from face_pose_ros.geometry.similarity import similarity
 from numpy.typing import NDArray
 
+from face_pose_lab.similarity import similarity
 from face_pose_ros.pose.face_model import deformable_face
 
 Array = NDArray[np.float64]

@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 
 pytest.importorskip('moderngl', reason='moderngl is not installed')
 
+from face_pose_lab.similarity import similarity
 from face_pose_lab.synthetic.sampling import R_FACING, attitude, view_angles_deg
 from face_pose_lab.training.heads import crops
 from face_pose_lab.training.heads.frame import mean_face
@@ -16,7 +17,6 @@ from face_pose_lab.training.heads.studio import FAMILIES
 from face_pose_lab.training.heads.surface import SurfacePoints
 from face_pose_lab.training.heads.views import facing_pose, look, random_attitude
 from face_pose_lab.training.heads.wardrobe import Wardrobe
-from face_pose_ros.geometry.similarity import similarity
 
 from face_pose_ros.keypoints.semantic import IS_FACE, MIRROR, NAMES
 from face_pose_ros.weights import load_weights

@@ -1,8 +1,8 @@
 """The head frame does not depend on where a mesh stands, how large it is, or in which units."""
 
 import numpy as np
+from face_pose_lab.similarity import similarity
 from face_pose_lab.training.heads.frame import head_frame, mean_face
-from face_pose_ros.geometry.similarity import similarity
 from scipy.spatial.transform import Rotation
 
 
