@@ -32,7 +32,7 @@ def with_weights(
     try:
         network.load_state_dict({k: torch.tensor(x) for k, x in (state or tensors).items()})
     except RuntimeError as error:
-        raise WeightsError(f'{own or name}: {error}') from error
+        raise WeightsError(f'{own or name}: {" ".join(str(error).split())}') from error
     network.requires_grad_(False).eval()
     # torch's stubs lack this argument. Channels last is 1.5 to 2 times as fast on CPU.
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
