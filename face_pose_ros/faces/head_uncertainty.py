@@ -43,8 +43,8 @@ class HeadUncertainty(NamedTuple):
             sigma: (N, 6) as the network states them.
             camera: Of the image.
         """
-        J = _pose_of_normalised(T_cam_head) * sigma[:, None]
-        return J @ self.normalised(_log_size(T_cam_head, camera)) @ J.swapaxes(1, 2)
+        J = pose_of_normalised(T_cam_head) * sigma[:, None]
+        return J @ self.normalised(log_apparent_size(T_cam_head, camera)) @ J.swapaxes(1, 2)
 
     def normalised(self, log_size: Array) -> Array:
         """Covariances (N, 6, 6) of e / sigma for sizes (N,); the same beyond the knots."""
@@ -71,14 +71,15 @@ def _middle(T_cam_head: Array) -> Array:
     return T_cam_head[:, :3, :3] @ np.array(HEAD_CENTRE)
 
 
-def _log_size(T_cam_head: Array, camera: Camera) -> Array:
+def log_apparent_size(T_cam_head: Array, camera: Camera) -> Array:
+    """(N,) logarithms of the sizes [px] of heads at poses (N, 4, 4) in the image."""
     centre = T_cam_head[:, :3, 3] + _middle(T_cam_head)
     distance = np.linalg.norm(centre, axis=-1)
     scale = pixels_per_radian(camera, centre / distance[:, None])
     return np.log(scale * HEAD_SIZE_M / distance)
 
 
-def _pose_of_normalised(T_cam_head: Array) -> Array:
+def pose_of_normalised(T_cam_head: Array) -> Array:
     """J (N, 6, 6) of (dt, omega) = J e; t_true = t + dt and R_true = exp(omega) R."""
     arm = _middle(T_cam_head)
     centre = T_cam_head[:, :3, 3] + arm

@@ -18,6 +18,8 @@ from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from face_pose_ros.geometry import camera
+
 # Accepted numbers of coefficients, OpenCV order:
 # k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4]]], and k1 k2 k3 k4 of the fisheye model.
 _COEFFICIENTS = {
@@ -165,6 +167,12 @@ class Camera:
     def crop(self, left: int, top: int, width: int, height: int) -> Camera:
         """Camera of the rectangle whose top-left pixel is (left, top)."""
         return replace(self, c=self.c - self.c.new_tensor([left, top]), width=width, height=height)
+
+    def runtime(self) -> camera.Camera:
+        """One camera (not a batch) as the runtime has it."""
+        K = self.K.double().cpu().numpy()
+        dist = self.dist.double().cpu().numpy()
+        return camera.Camera.from_K(K, self.width, self.height, dist, self.distortion_model)
 
     def equals(self, other: Camera) -> bool:
         """Whether both cameras have the same pixels and rays, to the last bit."""
