@@ -1,6 +1,8 @@
 """Answers are those of commit cf47de0: see golden/."""
 
 import numpy as np
+import pytest
+from golden.answers import Answers, answers_of_this_build
 from golden.frames import LENSES
 from golden.keypoints import cases, load_answers
 
@@ -11,6 +13,9 @@ from face_pose_ros.pose.fit import ShapePrior, fit_pose
 from face_pose_ros.results import Keypoints
 
 MAX_RAD, MAX_M, MAX_RELATIVE_COVARIANCE = 1e-6, 1e-6, 1e-4
+# Inference in float32 rounds in another way on another processor, and so do the poses.
+SAME_NETWORKS_PX = 1e-4
+MAX_RAD_ELSEWHERE, MAX_M_ELSEWHERE = 2e-3, 2e-3
 
 
 def apart(T_a, T_b):
@@ -53,3 +58,40 @@ def test_the_solver_gives_the_same_poses_from_the_same_keypoints():
     assert not names[off].tolist()
     shape = np.concatenate([fit.poses.shape for fit in found])
     np.testing.assert_allclose(shape, expected.shape, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope='module')
+def answers():
+    return Answers.load().in_order(), answers_of_this_build().in_order()
+
+
+@pytest.mark.slow
+def test_the_pictures_are_the_same_bit_for_bit(answers):
+    expected, found = answers
+    different = np.nonzero(expected.checksum != found.checksum)[0]
+    assert not different.tolist(), 'this OpenCV draws or decodes these frames differently'
+
+
+@pytest.mark.slow
+def test_images_give_the_same_people_and_poses(answers):
+    expected, found = answers
+    scenes = expected.scene[expected.frame]
+    assert found.frame.tolist() == expected.frame.tolist()
+    assert found.id.tolist() == expected.id.tolist()
+    networks_px = np.abs(found.probe_uv - expected.probe_uv).max()
+    same = networks_px < SAME_NETWORKS_PX
+    max_rad = MAX_RAD if same else MAX_RAD_ELSEWHERE
+    max_m = MAX_M if same else MAX_M_ELSEWHERE
+    last_row = np.tile([[[0.0, 0, 0, 1]]], (len(scenes), 1, 1))
+    T, T_expected = (np.concatenate([x.T_cam_head, last_row], 1) for x in (found, expected))
+    angle, distance = apart(T_expected, T)
+    off = (angle > max_rad) | (distance > max_m)
+    worst = f'{angle.max():.1e} rad, {1e3 * distance.max():.1e} mm, networks {networks_px:.1e} px'
+    places = [f'{s} {f}' for s, f in zip(scenes[off], found.frame[off], strict=True)]
+    assert not places, worst
+    if same:
+        np.testing.assert_allclose(found.shape, expected.shape, rtol=0, atol=1e-4)
+        upper = np.triu_indices(6)
+        sigma = np.sqrt(expected.covariance[:, upper[0] == upper[1]])
+        scale = sigma[:, upper[0]] * sigma[:, upper[1]]
+        assert np.abs((found.covariance - expected.covariance) / scale).max() < 1e-4

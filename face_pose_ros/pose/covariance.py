@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -119,4 +118,4 @@ def posterior_covariance(H, information, alpha, beta, T, size, posterior, face):
             of_pose_given_shape[face, a, b] = given_shape
             of_all[face, a, b] = value
             total += value
-    return math.isfinite(total)
+    return abs(total) < np.inf

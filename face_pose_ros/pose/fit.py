@@ -325,7 +325,7 @@ def _solve_faces(first, last, uv, cov_uv, lens, problem, mean, precision, has_st
             shape[face, 1 + m] = c_best[m]
         results.cost[face], results.iterations[face] = descent.cost, descent.iterations
         stops[face] = descent.stop
-        if not (regular and math.isfinite(total)):
+        if not (regular and abs(total) < np.inf):
             stops[face] = _SINGULAR
             _fail(results, face)
         elif T_best[2, 3] <= 0 and not lens.fisheye:

@@ -156,8 +156,9 @@ def measure(uv, cov_uv, lens):
     usable, points = np.zeros(count, dtype=np.bool_), np.zeros((2, count))
     for k in range(count):
         uu, cross, vv = cov_uv[k, 0, 0], cov_uv[k, 0, 1], cov_uv[k, 1, 1]
-        definite = uu > 0 and uu * vv - cross * cross > 0 and math.isfinite(uu + vv)
-        if definite and math.isfinite(uv[k, 0] + uv[k, 1]):
+        # Comparisons: reassociated sums may cancel within math.isfinite, which is x - x == 0.
+        definite = uu > 0 and uu * vv - cross * cross > 0 and max(uu, vv) < np.inf
+        if definite and abs(uv[k, 0]) < np.inf and abs(uv[k, 1]) < np.inf:
             usable[k] = True
             points[0, k], points[1, k] = uv[k, 0], uv[k, 1]
     rays, J, A = np.empty((3, count)), np.empty((2, 3, count)), np.zeros((2, 3, count))
@@ -249,7 +250,7 @@ def minimise(T, c, measured, points, prior, cost, tolerances, curvature, work):
     value = evaluate(T, c, measured, points, prior, cost, work)
     damping, stop, tried = DAMPING_START, _MAX_ITERATIONS, 0
     accept = stale = True
-    for _ in range(tolerances.max_iterations if math.isfinite(value) else 0):
+    for _ in range(tolerances.max_iterations if abs(value) < np.inf else 0):
         tried += 1
         if stale:
             linearise(T, c, measured, points, prior, cost, work)

@@ -120,7 +120,7 @@ def _solve(xyz_head, rays, weight, poses):
     for a in range(9):
         for b in range(9):
             total += Omega[a, b]
-    if not math.isfinite(total):
+    if not abs(total) < np.inf:
         for i in range(3):
             for j in range(4):
                 poses[0, i, j] = poses[1, i, j] = 1.0 if i == j else 0.0

@@ -32,12 +32,22 @@ class Answers(NamedTuple):
     T_cam_head: NDArray[np.float64]  # (M, 3, 4) m
     covariance: NDArray[np.float64]  # (M, 21) upper triangle
     shape: NDArray[np.float64]  # (M, C)
+    probe_uv: NDArray[np.float64]  # (478, 2) px, keypoints of the first face
 
     @classmethod
     def load(cls) -> Answers:
         """Those of the repository."""
         with np.load(FILE) as file:
             return cls(**file)
+
+    def in_order(self) -> Answers:
+        """The faces of each frame by id, then from left to right: scores may be nearly equal."""
+        order = np.lexsort((self.T_cam_head[:, 0, 3], self.id, self.frame))
+        rows = {
+            name: getattr(self, name)[order]
+            for name in ('frame', 'id', 'T_cam_head', 'covariance', 'shape')
+        }
+        return self._replace(**rows)
 
     def save(self, path: str | Path) -> None:
         """Write them."""
@@ -70,6 +80,7 @@ def answers_of_this_build() -> Answers:
         T_cam_head=np.array([face.T_cam_head[:3] for _, face in rows]),
         covariance=np.array([face.covariance[_UPPER] for _, face in rows]),
         shape=np.array([face.shape for _, face in rows]),
+        probe_uv=rows[0][1].keypoints_uv,
     )
 
 
