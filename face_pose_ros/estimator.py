@@ -18,7 +18,7 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.hourglass import packaged_calibration
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.keypoints.reader import KeypointReader
-from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
+from face_pose_ros.keypoints.semantic_predictor import packaged_predictor
 from face_pose_ros.options import EstimatorOptions
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fit import ShapePrior, default_shape_prior
@@ -207,7 +207,7 @@ class FacePoseEstimator:
         if options.network != 'hourglass':
             mesh = KeypointPredictor(networks.keypoints.on_crops, options.looks, options.jitters)
         if options.network != 'face_mesh':
-            head = SemanticPredictor(networks.hourglass.on_crops, self._calibration, options.looks)
+            head = packaged_predictor(networks.hourglass, options.looks)
         return KeypointReader(mesh, head)
 
     def _population(self) -> Shape:

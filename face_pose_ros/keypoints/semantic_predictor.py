@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros.engines.network import Network
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import (
     Crops,
@@ -12,10 +15,18 @@ from face_pose_ros.geometry.crops import (
     crops_around_keypoints,
 )
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.hourglass import INPUT_PX, KeypointCalibration, read_keypoints
-from face_pose_ros.keypoints.predictor import CropNetwork, crops_around_faces
+from face_pose_ros.keypoints.hourglass import (
+    INPUT_PX,
+    CropKeypoints,
+    KeypointCalibration,
+    packaged_calibration,
+    read_keypoints,
+)
+from face_pose_ros.keypoints.predictor import crops_around_faces
 from face_pose_ros.results import Faces, Keypoints
 
+# A network, whichever engine runs it: the keypoints of crops of an image.
+KeypointNetwork = Callable[[NDArray[np.uint8], Crops, Camera], CropKeypoints]
 POINTS = len(semantic.NAMES)
 # Side of the crop over that of the face keypoints' bounds, as rendered.
 _MARGIN = 2.0
@@ -42,17 +53,25 @@ class SemanticPredictor:
     one before.
     """
 
-    def __init__(self, network: CropNetwork, calibration: KeypointCalibration, looks: int) -> None:
+    def __init__(
+        self,
+        network: KeypointNetwork,
+        calibration: KeypointCalibration,
+        looks: int,
+        size_px: int = INPUT_PX,
+    ) -> None:
         """Take the network and how many crops to give it.
 
         Args:
-            network: Output (N, 436) for `read_keypoints`.
+            network: Of the semantic keypoints.
             calibration: What its covariances and confidences mean.
             looks: Crops per new face, 1 or more.
+            size_px: Side of its crops.
         """
         self.network = network
         self.looks = looks
         self._calibration = calibration
+        self._size_px = size_px
 
     def predict(
         self, image: NDArray[np.uint8], faces: Faces, camera: Camera, margin: float = _MARGIN
@@ -70,7 +89,7 @@ class SemanticPredictor:
         """
         if len(faces) == 0:
             return Keypoints.unmeasured(0, POINTS)
-        crops = crops_around_faces(faces, camera, INPUT_PX, margin)
+        crops = crops_around_faces(faces, camera, self._size_px, margin)
         keypoints = self._measure(image, crops, camera)
         for _ in range(self.looks - 1):
             keypoints = self.follow(image, keypoints.uv[:, semantic.IS_FACE], camera)
@@ -88,15 +107,24 @@ class SemanticPredictor:
         """
         if len(uv_face) == 0:
             return Keypoints.unmeasured(0, POINTS)
-        crops = crops_around_keypoints(uv_face, _UPRIGHT, camera, INPUT_PX, _MARGIN)
+        crops = crops_around_keypoints(uv_face, _UPRIGHT, camera, self._size_px, _MARGIN)
         return self._measure(image, crops, camera)
 
     def _measure(self, image: NDArray[np.uint8], crops: Crops, camera: Camera) -> Keypoints:
-        (numbers, *_) = self.network(image, crops, camera)
-        uv_crop, cov_crop, confidence = read_keypoints(numbers)
+        uv_crop, cov_crop, confidence = self.network(image, crops, camera)
         uv, seen = crops.to_image(uv_crop, camera)
         J = crops.jacobian(camera)[:, None]
         cov_uv = J @ self._calibration.covariance(cov_crop) @ J.swapaxes(-1, -2)
         cov_uv[~seen] = np.diag([np.inf, np.inf])
         presence = self._calibration.presence(confidence)
         return Keypoints(uv, cov_uv, np.where(crops.valid, presence, 0.0))
+
+
+def packaged_predictor(network: Network, looks: int) -> SemanticPredictor:
+    """With the packaged hourglass, whichever engine runs it."""
+
+    def keypoints(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> CropKeypoints:
+        (numbers,) = network.on_crops(image, crops, camera)
+        return read_keypoints(numbers)
+
+    return SemanticPredictor(keypoints, packaged_calibration(), looks)

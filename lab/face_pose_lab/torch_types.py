@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from face_pose_ros import results
+
 
 @dataclass(frozen=True)
 class Keypoints:
@@ -22,6 +24,14 @@ class Keypoints:
     def __getitem__(self, index: Tensor) -> Keypoints:
         """Select faces by a (M,) index or (N,) mask tensor."""
         return Keypoints(self.uv[index], self.cov_uv[index], self.presence[index])
+
+    def runtime(self) -> results.Keypoints:
+        """The same as the runtime has them, without a graph."""
+        uv, cov_uv, presence = (
+            values.detach().double().cpu().numpy()
+            for values in (self.uv, self.cov_uv, self.presence)
+        )
+        return results.Keypoints(uv, cov_uv, presence)
 
     @property
     def sigma_px(self) -> Tensor:

@@ -33,7 +33,7 @@ class Told:
     def __call__(self, image, crops, camera):
         assert crops.size_px == SIDE
         self.calls += 1
-        return (np.tile(self.numbers, (len(crops), 1)),)
+        return read_keypoints(np.tile(self.numbers, (len(crops), 1)))
 
 
 def face_at(centre, side_px):

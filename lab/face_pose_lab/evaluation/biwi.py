@@ -31,7 +31,7 @@ from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.export_file import ExportFile
 from face_pose_ros.estimator import EstimatorOptions, FacePoseEstimator
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS
+from face_pose_ros.options import KEYPOINT_NETWORKS
 from face_pose_ros.samples import load_image
 
 Array = NDArray[np.float64]

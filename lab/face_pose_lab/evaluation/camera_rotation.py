@@ -66,7 +66,7 @@ def measure(
     sitter = largest(estimator.estimate(photo, photo_cam))
     if sitter is None:
         raise ValueError(f'{name}: no face found')
-    xyz_head = estimator.model.xyz_head.cpu().numpy()
+    xyz_head = estimator.model.xyz_head
     xyz_photo = xyz_head @ sitter.T_cam_head[:3, :3].T + sitter.T_cam_head[:3, 3]
     T_photo_head = []
     rng = np.random.default_rng(seed)

@@ -81,8 +81,7 @@ def fit_pavlakos(
         options: See `PavlakosOptions`.
     """
     options = options or PavlakosOptions()
-    xyz_head = model.xyz_head
-    camera = camera.to(xyz_head.device, torch.float64)
+    xyz_head, modes = torch.from_numpy(model.xyz_head), torch.from_numpy(model.modes)
     uv = keypoints.uv[:, : len(xyz_head)].to(xyz_head)
     sigma = keypoints.sigma_px[:, : len(xyz_head)].to(xyz_head)
 
@@ -94,7 +93,7 @@ def fit_pavlakos(
     weight = torch.where(usable, 1 / torch.where(usable, sigma, 1.0) ** 2, 0.0)
     weight = confidences(torch.where(enough[:, None], weight, 1.0))
 
-    basis = ShapeBasis.normalise(xyz_head, model.modes)
+    basis = ShapeBasis.normalise(xyz_head, modes)
     state = WeakPerspectiveProblem.build(basis, rays, weight, options.shape_weight).alternate(
         options.tolerance, options.max_iterations
     )

@@ -6,12 +6,11 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from face_pose_lab.torch_faces.single_shot import FRONTAL_COLUMNS, CellPoses
+from face_pose_lab.torch_faces.single_shot import CellPoses
 from face_pose_lab.torch_geometry.camera import Camera
-from face_pose_ros.faces.region_pose import NUMBERS, REGION_PX, REGION_SCALE
+from face_pose_ros.faces.region_pose import FRONTAL_COLUMNS, NUMBERS, REGION_PX, REGION_SCALE
 
 _MAX_LOG_SIGMA = 4.0
 # Of the normalised errors (`faces.head_uncertainty`), where the network says 0.

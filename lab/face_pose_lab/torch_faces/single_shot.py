@@ -11,8 +11,7 @@ from torch import Tensor
 from face_pose_lab.torch_faces.box_camera import box_rotation, pixels_per_radian
 from face_pose_lab.torch_geometry import se3, so3
 from face_pose_lab.torch_geometry.camera import Camera
-from face_pose_ros.faces.region_pose import FRONTAL_COLUMNS
-from face_pose_ros.faces.single_shot import HEAD_CENTRE, HEAD_SIZE_M, SIZE_MULTIPLE, STRIDES
+from face_pose_ros.faces.single_shot import HEAD_CENTRE, HEAD_SIZE_M, STRIDES
 
 # A stride looks for heads of 2 to 5 of its cells; the last one for all that are larger.
 _SIZE_LIMITS_PX = (0.0, 48.0, 112.0, float('inf'))

@@ -125,7 +125,7 @@ def main(args: Sequence[str] | None = None) -> None:
     print(f'score threshold {answers.threshold:.3f}\n{table(rows)}')
     found, false = above(others, answers.threshold)
     print(f'above the threshold: {found:.1%} of the heads, {false:.3f} false ones per picture')
-    np.savez(options.out, **{k: v.numpy() for k, v in uncertainty._asdict().items()})
+    np.savez(options.out, **uncertainty._asdict())
     if options.figures:
         figures = json.loads(options.figures.read_text())
         options.figures.write_text(json.dumps(figures | {'calibration': rows}, indent=1))

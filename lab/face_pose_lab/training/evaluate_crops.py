@@ -91,9 +91,12 @@ def _errors(points: CropKeypoints, batch: CropBatch, model: FaceModel) -> dict[s
         error[..., None, :] @ torch.linalg.solve(points.cov_uv, error[..., None])
     ).flatten(1)
     inside = inside_crop(batch.uv, size_px)
-    poses = fit_pose(normalised_keypoints(points, batch), model, NORMALISED_CAMERA, _FIT).poses
+    measured = normalised_keypoints(points, batch).runtime()
+    poses = fit_pose(measured, model, NORMALISED_CAMERA, _FIT).poses
     T = batch.T_crop_head
-    angle = so3.angle_between(poses.T_cam_head[:, :3, :3], T[:, :3, :3]).rad2deg()
+    angle = so3.angle_between(
+        torch.from_numpy(poses.T_cam_head)[:, :3, :3], T[:, :3, :3]
+    ).rad2deg()
     return {
         'yaw': yaw_deg(T),
         'rotation': angle,

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from face_pose_lab.training.scenes import SceneBatch, moved_scenes
-from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
 from face_pose_lab.torch_faces.single_shot import cells_of_poses
 from face_pose_lab.torch_geometry import camera as torch_camera
+from face_pose_lab.training.scenes import SceneBatch, moved_scenes
+from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
 from face_pose_ros.engines.torch_engine import TorchNetwork
 from face_pose_ros.faces.head_uncertainty import log_apparent_size, pose_of_normalised
 from face_pose_ros.faces.nms import box_overlaps

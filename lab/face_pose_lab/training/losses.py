@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.torch_keypoints.heatmaps import (
     TARGET_SIGMA,
     CropKeypoints,
@@ -20,6 +19,7 @@ from face_pose_lab.torch_keypoints.regression import RegressedHead, read_regress
 from face_pose_lab.torch_types import Keypoints
 from face_pose_lab.training.batches import CropBatch
 from face_pose_lab.training.through_solver import rotation_loss
+from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.networks.hourglass import HourglassOptions, HourglassOutput
 from face_pose_ros.pose.face_model import FaceModel
 
@@ -98,7 +98,7 @@ def hourglass_losses(
                 normalised_keypoints(final, batch)[heads],
                 batch.T_crop_head[heads],
                 model,
-                NORMALISED_CAMERA.to(batch.f.device),
+                NORMALISED_CAMERA,
             )
     return losses
 

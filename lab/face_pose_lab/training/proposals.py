@@ -37,6 +37,7 @@ from face_pose_lab.training.shards import (
     write_shard,
 )
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
+from face_pose_ros.engines.network import finer
 from face_pose_ros.engines.torch_engine import TorchNetwork
 from face_pose_ros.faces.nms import box_overlaps
 from face_pose_ros.faces.region_pose import REGION_PX, regions_of_poses
@@ -46,7 +47,6 @@ from face_pose_ros.faces.single_shot import (
     head_boxes,
     middles_of_poses,
 )
-from face_pose_ros.engines.network import finer
 from face_pose_ros.geometry.crops import render_crops
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.networks.single_shot import packaged_single_shot

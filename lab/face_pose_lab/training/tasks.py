@@ -98,8 +98,7 @@ class HourglassTask:
             raise DataError(
                 f'the heads have {count} keypoints, hourglass.keypoints says otherwise'
             )
-        self._model = head_model(self._shape)  # for validation, where the compiled solver is
-        self._model_on_device = head_model(self._shape, config.device)
+        self._model = head_model(self._shape)
 
     def _fit_shape(self) -> dict[str, Tensor]:
         assert self._source is not None
@@ -126,7 +125,7 @@ class HourglassTask:
         pictures = photometric(batch.pictures.float() / 255, self.config.augment, generator)
         with torch.autocast(batch.uv.device.type, torch.bfloat16, enabled=self.config.amp):
             output = network(pictures.contiguous(memory_format=torch.channels_last))
-        options, model = self.config.hourglass_loss, self._model_on_device
+        options, model = self.config.hourglass_loss, self._model
         return hourglass_losses(output, batch, sizes, options, model, step)
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
@@ -192,7 +191,7 @@ class SingleShotTask:
         )
         with torch.autocast(batch.f.device.type, torch.bfloat16, enabled=config.amp):
             outputs = network(batch.pictures.contiguous(memory_format=torch.channels_last))
-        calibrated = self._face[::8].float().to(batch.f.device)
+        calibrated = torch.from_numpy(self._face[::8]).float().to(batch.f.device)
         return single_shot_losses(outputs, batch, calibrated, config.single_shot_loss)
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
@@ -247,7 +246,7 @@ class RegionTask:
         pictures = photometric(batch.pictures.float() / 255, config.augment, generator)
         with torch.autocast(batch.uv.device.type, torch.bfloat16, enabled=config.amp):
             numbers = network(pictures.contiguous(memory_format=torch.channels_last))
-        calibrated = self._face[::8].float().to(batch.f.device)
+        calibrated = torch.from_numpy(self._face[::8]).float().to(batch.f.device)
         return region_losses(numbers, batch, calibrated, config.region_pose_loss)
 
     def detector(self, network: nn.Module) -> Detect:

@@ -99,7 +99,7 @@ def bare_head(model: MakeHuman, head: Floats, skin: str) -> Person:
 
 def read_face(loaded: Loaded, renderer: Renderer, network: FaceMeshV2) -> Array:
     """(468, 3) m, rough frame: where the rays of the network's points meet."""
-    normals = deformable_face().normals.numpy()
+    normals = deformable_face().normals
     harmonics = np.zeros((9, 3), np.float32)
     harmonics[0], harmonics[1] = 2.2, -0.3
     lamp = np.array([0.39, -0.59, -0.71])
@@ -136,7 +136,7 @@ def face_points(model: MakeHuman, assets: Assets, people: int) -> SurfacePoints:
     renderer.add_texture('brows', assets.texture('eyebrows', 'eyebrow006'))
     for name in _SKINS:
         renderer.add_texture(name, assets.texture('skins', name))
-    normals = deformable_face().normals.numpy()
+    normals = deformable_face().normals
     triangles = model.skin.triangles_points
     on_reference = []
     for i, head in enumerate(random_adults(model, people, np.random.default_rng(0))):
@@ -150,7 +150,7 @@ def face_points(model: MakeHuman, assets: Assets, people: int) -> SurfacePoints:
     spread = 1e3 * np.linalg.norm(places - np.median(places, 0), axis=2)
     print(f'spread over people {np.sqrt((spread**2).mean()):.2f} mm rms')
     place = np.median(places, 0)
-    partner = mirror_partners()[: len(place)].numpy()
+    partner = mirror_partners()[: len(place)]
     place = 0.5 * (place + place[partner] * (1, -1, 1))
     reference = rough(model, model.reference, model.reference)
     return nearest_points(place, normals, reference, triangles)[0]
