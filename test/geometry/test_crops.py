@@ -142,7 +142,8 @@ def test_the_rendered_pixel_is_the_mapped_pixel(name):
     pixels = np.array([[80, 90], [170, 100], [128, 127], [90, 160]])
     uv = crops.to_image(pixels[None], camera)[0][0]
     column, row = pixels.T
-    np.testing.assert_allclose(crop[:2, row, column].T + [400, 230], uv, atol=0.1)
+    found = crop[:2, row, column].T + np.array([400, 230])
+    np.testing.assert_allclose(found, uv, atol=0.1)
 
 
 @pytest.mark.parametrize('roll_deg', [0, 30, -75, 150])
