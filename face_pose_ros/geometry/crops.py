@@ -392,18 +392,6 @@ def _norm(v):
 
 
 @compiled
-def _pixel(lens, R, focal_px, middle, u, v):
-    """Where the image shows a pixel of the crop, and whether it does."""
-    x, y = (u - middle) / focal_px, (v - middle) / focal_px
-    return project(
-        lens,
-        R[0, 0] * x + R[0, 1] * y + R[0, 2],
-        R[1, 0] * x + R[1, 1] * y + R[1, 2],
-        R[2, 0] * x + R[2, 1] * y + R[2, 2],
-    )
-
-
-@compiled
 def _jacobian(lens, R, focal_px, J):
     """D uv / d uv_crop in the middle of the crop into J (2, 2)."""
     _, _, _, D = project_with_jacobian(lens, R[0, 2], R[1, 2], R[2, 2])
@@ -422,10 +410,15 @@ def _map_nodes(R, focal_px, lens, size, width, height):
     """
     count = size // NODE_SPACING_PX + 2
     us, vs = np.empty((count, count)), np.empty((count, count))
+    step, first = NODE_SPACING_PX / focal_px, -0.5 * (size + NODE_SPACING_PX) / focal_px
+    row = np.empty((3, count))
     for r in range(count):
-        for c in range(count):
-            u, v = (c - 0.5) * NODE_SPACING_PX - 0.5, (r - 0.5) * NODE_SPACING_PX - 0.5
-            us[r, c], vs[r, c], _ = _pixel(lens, R, focal_px, 0.5 * (size - 1), u, v)
+        y = first + r * step
+        for i in range(3):
+            for c in range(count):
+                row[i, c] = R[i, 0] * (first + c * step) + (R[i, 1] * y + R[i, 2])
+        project(lens, row)
+        us[r], vs[r] = row[0], row[1]
     step_sq = 0.0
     for r in range(count - 1):
         for c in range(count - 1):
@@ -458,8 +451,9 @@ def _sample(pixels, height, width, us, vs, samples, picture):
     size, fine = picture.shape[1], NODE_SPACING_PX * samples
     count = size * samples
     # Four arrays, not one of four rows: loops over arrays that may overlap are not vectorised.
-    x_upper, x_lower = np.empty(count, np.float32), np.empty(count, np.float32)
-    y_upper, y_lower = np.empty(count, np.float32), np.empty(count, np.float32)
+    x_upper, x_lower = np.empty(count + fine, np.float32), np.empty(count + fine, np.float32)
+    y_upper, y_lower = np.empty(count + fine, np.float32), np.empty(count + fine, np.float32)
+    inside = slice(fine // 2, fine // 2 + count)
     corners, parts = np.empty((4, count), np.uint32), np.empty((2, count), np.float32)
     places, mixed = np.empty(count, np.int32), np.empty((3, count), np.float32)
     scale, last_node = np.float32(1 / (255 * samples * samples)), -1
@@ -473,8 +467,8 @@ def _sample(pixels, height, width, us, vs, samples, picture):
             _line(vs[node + 1], samples, y_lower)
             last_node = node
         part = np.float32(position - node)
-        _split(x_upper, x_lower, part, width - 1, places, parts[0])
-        _split_rows(y_upper, y_lower, part, height - 1, width, places, parts[1])
+        _split(x_upper[inside], x_lower[inside], part, width - 1, places, parts[0])
+        _split_rows(y_upper[inside], y_lower[inside], part, height - 1, width, places, parts[1])
         _load(pixels, width, places, corners)
         for channel in range(3):
             if samples == 1:
@@ -490,11 +484,16 @@ def _sample(pixels, height, width, us, vs, samples, picture):
 @compiled
 def _line(nodes, samples, positions):
     """Positions of a row's samples, from one node to the next."""
-    fine = NODE_SPACING_PX * samples
-    for k in range(len(positions)):
-        place = (k + 0.5) / fine + 0.5
-        node = int(place)
-        positions[k] = nodes[node] + (place - node) * (nodes[node + 1] - nodes[node])
+    scale, place = 1 / (NODE_SPACING_PX * samples), 0
+    for node in range(len(nodes) - 1):
+        start, step = np.float32(nodes[node]), np.float32(scale * (nodes[node + 1] - nodes[node]))
+        for block in range(samples):
+            offset = np.float32(block * NODE_SPACING_PX) + np.float32(0.5)
+            here = positions[place : place + NODE_SPACING_PX]
+            # A constant number of steps is vectorised.
+            for k in range(NODE_SPACING_PX):
+                here[k] = start + (offset + np.float32(k)) * step
+            place += NODE_SPACING_PX
 
 
 @compiled
@@ -573,16 +572,21 @@ def _sum_groups(values, size, sums):
 def _carry_back(
     uv_crop, factor, cov_crop, R_cam_crop, focal_px, valid, lens, size_px, uv, cov_uv, J
 ):
-    middle = 0.5 * (size_px - 1)
+    middle, count = 0.5 * (size_px - 1), uv_crop.shape[1]
+    columns = np.empty((3, count))
     for i in range(len(uv_crop)):
-        R, focal = R_cam_crop[i], focal_px[i]
-        _jacobian(lens, R, focal, J[i])
+        R, inv_focal = R_cam_crop[i], 1 / focal_px[i]
+        for k in range(count):
+            x, y = (uv_crop[i, k, 0] - middle) * inv_focal, (uv_crop[i, k, 1] - middle) * inv_focal
+            for j in range(3):
+                columns[j, k] = R[j, 0] * x + R[j, 1] * y + R[j, 2]
+        project(lens, columns)
+        _jacobian(lens, R, focal_px[i], J[i])
         a, b, c, d = J[i, 0, 0], J[i, 0, 1], J[i, 1, 0], J[i, 1, 1]
-        for k in range(uv_crop.shape[1]):
-            u, v, seen = _pixel(lens, R, focal, middle, uv_crop[i, k, 0], uv_crop[i, k, 1])
-            uv[i, k, 0], uv[i, k, 1] = u, v
+        for k in range(count):
+            uv[i, k, 0], uv[i, k, 1] = columns[0, k], columns[1, k]
             cov = cov_uv[i, k]
-            if seen and valid[i]:
+            if columns[2, k] > 0 and valid[i]:
                 p, q, r = cov_crop[k, 0, 0], cov_crop[k, 0, 1], cov_crop[k, 1, 1]
                 cov[0, 0] = factor[i] * (a * a * p + 2 * a * b * q + b * b * r)
                 cov[1, 1] = factor[i] * (c * c * p + 2 * c * d * q + d * d * r)

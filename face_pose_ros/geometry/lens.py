@@ -31,27 +31,32 @@ class Lens(NamedTuple):
 
 
 @compiled
-def project(lens, x, y, z):
-    """Pixel u, v of a point in the camera frame [m], and whether the camera sees it."""
-    u, v, valid, _ = project_with_jacobian(lens, x, y, z)
-    return u, v, valid
+def project(lens, xyz):
+    """Points (3, K) of the camera frame [m] become u, v [px], and 1 where they are seen, else 0.
+
+    In place, and the lenses in loops of their own: so the compiler makes vectors of it.
+    """
+    x, y, z = xyz[0], xyz[1], xyz[2]
+    if lens.fisheye:
+        for k in range(len(x)):
+            a, b, is_seen, _ = _project_equidistant(lens.dist, lens.range_max, x[k], y[k], z[k])
+            x[k], y[k], is_seen, _ = _to_pixel(lens.plane, a, b, is_seen)
+            z[k] = 1.0 if is_seen else 0.0
+    else:
+        for k in range(len(x)):
+            a, b, is_seen, _ = _project_polynomial(lens.dist, lens.range_max, x[k], y[k], z[k])
+            x[k], y[k], is_seen, _ = _to_pixel(lens.plane, a, b, is_seen)
+            z[k] = 1.0 if is_seen else 0.0
 
 
 @compiled
 def project_with_jacobian(lens, x, y, z):
-    """As `project`, and d(u, v)/d(x, y, z) [px/m] as a tuple of 6, row by row."""
+    """Pixel u, v of one point, if it is seen, and d(u, v)/d(x, y, z) [px/m], 6 row by row."""
     if lens.fisheye:
-        a, b, valid, D = _project_equidistant(lens.dist, lens.range_max, x, y, z)
+        a, b, is_seen, D = _project_equidistant(lens.dist, lens.range_max, x, y, z)
     else:
-        a, b, valid, D = _project_polynomial(lens.dist, lens.range_max, x, y, z)
-    h = lens.plane
-    w = h[6] * a + h[7] * b + h[8]
-    if not w > _MIN_DEPTH:  # beyond the horizon of a tilted sensor
-        w, valid = 1.0, False
-    inv_w = 1 / w
-    u, v = (h[0] * a + h[1] * b + h[2]) * inv_w, (h[3] * a + h[4] * b + h[5]) * inv_w
-    ua, ub = (h[0] - u * h[6]) * inv_w, (h[1] - u * h[7]) * inv_w
-    va, vb = (h[3] - v * h[6]) * inv_w, (h[4] - v * h[7]) * inv_w
+        a, b, is_seen, D = _project_polynomial(lens.dist, lens.range_max, x, y, z)
+    u, v, is_seen, (ua, ub, va, vb) = _to_pixel(lens.plane, a, b, is_seen)
     J = (
         ua * D[0] + ub * D[3],
         ua * D[1] + ub * D[4],
@@ -60,7 +65,20 @@ def project_with_jacobian(lens, x, y, z):
         va * D[1] + vb * D[4],
         va * D[2] + vb * D[5],
     )
-    return u, v, valid, J
+    return u, v, is_seen, J
+
+
+@compiled
+def _to_pixel(plane, a, b, is_seen):
+    """Pixel of a distorted point, and its derivatives ua, ub, va, vb."""
+    h = plane
+    w = h[6] * a + h[7] * b + h[8]
+    is_before = w > _MIN_DEPTH  # the horizon of a tilted sensor
+    inv_w = 1 / (w if is_before else 1.0)
+    u, v = (h[0] * a + h[1] * b + h[2]) * inv_w, (h[3] * a + h[4] * b + h[5]) * inv_w
+    ua, ub = (h[0] - u * h[6]) * inv_w, (h[1] - u * h[7]) * inv_w
+    va, vb = (h[3] - v * h[6]) * inv_w, (h[4] - v * h[7]) * inv_w
+    return u, v, is_seen & is_before, (ua, ub, va, vb)
 
 
 @compiled
@@ -87,14 +105,10 @@ def unproject(lens, uv, rays, J, usable):
         _unproject_equidistant(lens.dist, lens.range_max, xy, rays, J, usable)
     else:
         _unproject_polynomial(lens.dist, lens.range_max, xy, rays, J, usable)
-    h = lens.plane
     for k in range(count):
         if not usable[k]:
             rays[0, k], rays[1, k], rays[2, k] = 0.0, 0.0, 1.0
-        u, v = uv[0, k], uv[1, k]
-        inv_w = 1 / (h[6] * xy[0, k] + h[7] * xy[1, k] + h[8])
-        ua, ub = (h[0] - u * h[6]) * inv_w, (h[1] - u * h[7]) * inv_w
-        va, vb = (h[3] - v * h[6]) * inv_w, (h[4] - v * h[7]) * inv_w
+        _, _, _, (ua, ub, va, vb) = _to_pixel(lens.plane, xy[0, k], xy[1, k], True)
         for i in range(3):
             a, b = J[0, i, k], J[1, i, k]
             J[0, i, k], J[1, i, k] = ua * a + ub * b, va * a + vb * b
@@ -103,8 +117,13 @@ def unproject(lens, uv, rays, J, usable):
 @compiled
 def project_points(lens, xyz, uv, valid):
     """`project` of points (P, 3) into uv (P, 2) and valid (P,)."""
-    for k in range(len(xyz)):
-        uv[k, 0], uv[k, 1], valid[k] = project(lens, xyz[k, 0], xyz[k, 1], xyz[k, 2])
+    count = len(xyz)
+    columns = np.empty((3, count))
+    for k in range(count):
+        columns[0, k], columns[1, k], columns[2, k] = xyz[k, 0], xyz[k, 1], xyz[k, 2]
+    project(lens, columns)
+    for k in range(count):
+        uv[k, 0], uv[k, 1], valid[k] = columns[0, k], columns[1, k], columns[2, k] > 0
 
 
 @compiled
@@ -131,25 +150,19 @@ def unproject_points(lens, uv, rays, valid):
 
 @compiled
 def _project_polynomial(dist, range_max, x, y, z):
-    in_front = z > _MIN_DEPTH
-    inv_z = 1 / z if in_front else 1.0
+    """Distorted point, if it is valid, and its derivatives by x, y, z, 6 row by row."""
+    is_in_front = z > _MIN_DEPTH
+    inv_z = 1 / (z if is_in_front else 1.0)
     x, y = x * inv_z, y * inv_z
-    valid = in_front and x * x + y * y < range_max * range_max
+    valid = is_in_front & (x * x + y * y < range_max * range_max)
     # An invalid point lands on the principal point, so that nothing downstream overflows.
-    if not valid:
-        x, y = 0.0, 0.0
+    x, y = x if valid else 0.0, y if valid else 0.0
     a, b, ax, ay, bx, by = _distort(dist, x, y)
     # d xy / d xyz = [I, -xy] / z
-    D = (
-        ax * inv_z,
-        ay * inv_z,
-        -(ax * x + ay * y) * inv_z,
-        bx * inv_z,
-        by * inv_z,
-        -(bx * x + by * y) * inv_z,
-    )
+    az, bz = -(ax * x + ay * y), -(bx * x + by * y)
+    D = ax * inv_z, ay * inv_z, az * inv_z, bx * inv_z, by * inv_z, bz * inv_z
     # Strong tangential terms fold the picture where the radial part still grows.
-    return a, b, valid and ax * by - ay * bx > 0, D
+    return a, b, valid & (ax * by - ay * bx > 0), D
 
 
 @compiled
