@@ -21,14 +21,17 @@ class SilenceWatch:
     """Says of each topic without messages why it may be silent, once for each reason."""
 
     def __init__(
-        self, node: Node, kinds: Mapping[str, type], on_silence: Callable[[str, str], None]
+        self,
+        node: Node,
+        kinds: Mapping[str, type],
+        on_silence: Callable[[str, float, str], None],
     ) -> None:
         """Begin to wait for messages.
 
         Args:
             node: Subscribes to the topics.
             kinds: Topic, resolved -> type of its messages.
-            on_silence: Takes a topic and what to say of it.
+            on_silence: Takes a topic, how long it has been silent [s], and why.
         """
         self._node = node
         self._kinds = {
@@ -52,7 +55,7 @@ class SilenceWatch:
             reason = why_silent(self._node, topic, kind)
             if self._said.get(topic) != reason:
                 self._said[topic] = reason
-                self._on_silence(topic, f'no message on {topic} for {waited_s:.0f} s: {reason}')
+                self._on_silence(topic, waited_s, reason)
 
 
 def why_silent(node: Node, topic: str, kind: str) -> str:

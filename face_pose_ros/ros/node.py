@@ -321,10 +321,10 @@ class PoseNode(LifecycleNode):
         self._monitor.camera_state(text, calibrated=False)
         self._warn('unpaired', text)
 
-    def _warn_silent(self, topic: str, text: str) -> None:
+    def _warn_silent(self, topic: str, waited_s: float, reason: str) -> None:
         if topic == self.image_topic:
-            self._monitor.no_image(text)
-        self.get_logger().warning(text)
+            self._monitor.no_image(reason)
+        self.get_logger().warning(f'no message on {topic} for {waited_s:.0f} s: {reason}')
 
     def _warn_nearest(self, difference_ns: int) -> None:
         self._warn(

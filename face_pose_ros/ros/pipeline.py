@@ -22,7 +22,7 @@ from face_pose_ros.ros.images import (
     image_to_rgb,
 )
 from face_pose_ros.ros.parameters import Parameters
-from face_pose_ros.ros.plausibility import Finding, findings
+from face_pose_ros.ros.plausibility import Finding, News, findings
 
 
 class FrameError(Exception):
@@ -79,7 +79,7 @@ class FramePipeline:
         self._threads = parameters.threads or threads
         self._camera: tuple[CameraInfo, Camera] | None = None
         self.findings: list[Finding] = []  # what is odd about the camera
-        self._said: set[str] = set()  # keys of findings
+        self._news = News()
         self.estimator = self._load()
 
     def reload(self) -> None:
@@ -180,11 +180,9 @@ class FramePipeline:
                 raise FrameError('camera_info', f'{self._info_topic}: {error}') from error
             self._camera = info, camera
             self.findings = findings(info, camera, rectified, self._image_topic, frame_id)
-            for finding in self.findings:
-                # A lens that zooms sends a new calibration with every image.
-                if finding.key not in self._said:
-                    self._said.add(finding.key)
-                    self._tell(finding.key, f'{self._info_topic}: {finding.text}')
+            for finding in self._news.among(self.findings):
+                cause = f'{finding.key} {finding.value}'
+                self._tell(cause, f'{self._info_topic}: {finding.text}')
         return self._camera[1]
 
 

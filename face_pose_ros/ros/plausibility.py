@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,25 @@ class Finding(NamedTuple):
     key: str  # in diagnostics
     value: str
     text: str  # a sentence: what was found, what was expected, what to do
+
+
+class News:
+    """Findings not told yet, and few of a key: a lens that zooms changes with each image."""
+
+    def __init__(self, most: int = 3) -> None:
+        """Take how many different values of a key pass at most."""
+        self._most = most
+        self._values: dict[str, set[str]] = defaultdict(set)
+
+    def among(self, found: Iterable[Finding]) -> list[Finding]:
+        """What was not told yet."""
+        new = []
+        for finding in found:
+            values = self._values[finding.key]
+            if finding.value not in values and len(values) < self._most:
+                values.add(finding.value)
+                new.append(finding)
+        return new
 
 
 def findings(

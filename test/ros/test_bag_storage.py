@@ -330,6 +330,12 @@ def test_messages_that_an_mcap_has_no_index_of_are_not_skipped(tmp_path):
         Recording(path)
 
 
+def test_topics_that_an_mcap_has_no_index_of_are_not_skipped(tmp_path):
+    path = write_mcap(tmp_path / 'bag.mcap', repeat_channels=False)
+    with pytest.raises(BagError, match=r'topics of 0 of 14 messages; mcap recover'):
+        Recording(path)
+
+
 def test_messages_in_another_encoding_are_refused(tmp_path):
     with pytest.raises(BagError, match="/camera/image are 'json', expected 'cdr'"):
         Recording(write_mcap(tmp_path / 'bag.mcap', encoding='json'))

@@ -13,7 +13,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
@@ -47,7 +47,10 @@ class Robot:
         self.image_pub = self.robot.create_publisher(
             CompressedImage if compressed else Image, self.node.image_topic, 10
         )
-        self.info_pub = self.robot.create_publisher(CameraInfo, 'camera_info', 10)
+        info_qos = QoSProfile(depth=10)
+        if parameters.get('camera_info_is_latched'):
+            info_qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+        self.info_pub = self.robot.create_publisher(CameraInfo, 'camera_info', info_qos)
         self.received = {}
         for topic, kind in {
             'face_pose/pose': PoseStamped,
@@ -250,6 +253,33 @@ def test_images_without_camera_info_are_one_warning(robot):
     robot.send(image_msg(header))
     robot.wait_for_answer_to(header)
     assert len(robot.warnings) == 1
+
+
+def test_stamps_that_are_never_equal_but_near_are_paired_and_said_once(robot):
+    def answered():
+        header = robot.header()
+        near = Header(
+            stamp=Time(sec=header.stamp.sec, nanosec=123459789), frame_id='camera_optical'
+        )
+        robot.send(image_msg(header), camera_info_msg(CAMERA, near))
+        return len(robot.answers()) > 2
+
+    robot.ros.wait_for(answered)
+    warning = robot.wait_for_warning('within a millisecond (+3 us): each image gets the nearest')
+    assert warning.startswith('stamps on /camera_info never equal those on /image')
+    assert len(robot.warnings) == 1
+
+
+def test_a_latched_camera_info_holds_for_every_image(ros):
+    robot = Robot(ros, camera_info_is_latched=True)
+    robot.info_pub.publish(camera_info_msg(CAMERA, Header(frame_id='camera_optical')))
+
+    def answered():
+        robot.image_pub.publish(image_msg(robot.header()))
+        return len(robot.answers()) > 2
+
+    ros.wait_for(answered)
+    assert len(robot.answers()[-1].poses) == 1
 
 
 def test_camera_info_is_refreshed_when_it_changes(robot):

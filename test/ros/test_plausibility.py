@@ -10,7 +10,7 @@ pytest.importorskip('sensor_msgs', reason='needs the ROS 2 wheels (make setup) o
 from sensor_msgs.msg import CameraInfo
 
 from face_pose_ros.ros.camera_info import camera_from_info
-from face_pose_ros.ros.plausibility import Finding, findings
+from face_pose_ros.ros.plausibility import Finding, News, findings
 
 WIDTH, HEIGHT = 1280, 720
 FX, FY, CX, CY = 905.0, 898.0, 655.25, 348.75
@@ -141,3 +141,13 @@ def test_an_empty_frame():
     finding = only(info_msg(), frame='')
     assert (finding.key, finding.value) == ('frame_id', 'empty')
     assert 'no TF is sent' in finding.text
+
+
+def test_a_finding_is_news_once_and_few_of_a_key_are():
+    news = News(most=2)
+    values = 'abacd'
+    told = [
+        [f.value for f in news.among([Finding('size', v, ''), Finding('frame', '', '')])]
+        for v in values
+    ]
+    assert told == [['a', ''], ['b'], [], [], []]

@@ -117,6 +117,12 @@ class Storage:
             raise unreadable(part, error) from error
         self._stack.callback(reader.close)
         self._parts.append(reader)
+        listed = sum(connection.msgcount for connection in reader.connections)
+        if listed != reader.message_count:
+            raise BagError(
+                f'{part}: lists the topics of {listed} of {reader.message_count} messages; '
+                'mcap recover writes the index of an .mcap anew'
+            )
 
 
 def unreadable(path: Path, error: Exception) -> BagError:
