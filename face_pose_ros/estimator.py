@@ -148,8 +148,8 @@ class FacePoseEstimator:
             ValueError: The image has another layout, or its size is not the camera's.
         """
         image = _checked_image(image, camera)
-        given = boxes_xyxy is not None
-        faces = Faces.of_boxes(boxes_xyxy) if given else self._detect(image, camera)
+        given = None if boxes_xyxy is None else Faces.of_boxes(boxes_xyxy)
+        faces = self._detect(image, camera) if given is None else given
         found = self.keypoints.predict(image, faces, camera)
         readings, prior_of = self._each_once(found, [''] * len(found))
         coarse = self._coarse(faces, found, camera)

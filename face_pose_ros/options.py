@@ -62,7 +62,7 @@ class Checked:
 
 def own_options(kind: type) -> Iterator[tuple[Field[Any], Option]]:
     """The fields of a dataclass that can be set, and what there is to know of them."""
-    for item in fields(kind):  # type: ignore[arg-type]
+    for item in fields(kind):
         if 'option' in item.metadata:
             yield item, item.metadata['option']
 

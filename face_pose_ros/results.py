@@ -7,7 +7,7 @@ shape coefficients. Pixel (0, 0) is the centre of the top-left pixel.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,21 +35,21 @@ class _Rows:
         return type(self)(*(_replaced(a, index, b) for a, b in pairs))
 
 
-def _of(value: object, index: Index) -> object:
-    return None if value is None else value[index]  # type: ignore[index]
+def _of(value: Any, index: Index) -> Any:
+    return None if value is None else value[index]
 
 
-def _joined(a: object, b: object) -> object:
+def _joined(a: Any, b: Any) -> Any:
     if isinstance(a, _Rows):
-        return a.join(b)  # type: ignore[type-var]
+        return a.join(b)
     if a is None:
         return None
-    return np.concatenate([a, b])  # type: ignore[call-overload]
+    return np.concatenate([a, b])
 
 
-def _replaced(a: object, index: Index, b: object) -> object:
+def _replaced(a: Any, index: Index, b: Any) -> Any:
     if isinstance(a, _Rows):
-        return a.replaced(index, b)  # type: ignore[type-var]
+        return a.replaced(index, b)
     value = np.array(a)
     value[index] = b
     return value

@@ -117,7 +117,7 @@ def render_view(
     fine = cv2.remap(
         photo,
         maps[margin:-margin, margin:-margin],
-        None,
+        np.empty(0),
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=(96,) * 3,

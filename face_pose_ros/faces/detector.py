@@ -140,7 +140,7 @@ def network_input(picture: NDArray[np.uint8]) -> Pictures:
 
 
 @compiled
-def _normalise(picture, planes):
+def _normalise(picture: NDArray[np.uint8], planes: NDArray[np.float32]) -> None:
     """One pass over the picture instead of six."""
     scale, one = np.float32(2 / 255), np.float32(1)
     for row in range(picture.shape[0]):

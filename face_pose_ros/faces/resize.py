@@ -30,8 +30,13 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
     rows, columns = image.shape[:2]
     if (rows, columns) == (height, width):
         return image
-    narrow = _resized(cv2.transpose(image), _filter(columns, width))
-    return _resized(cv2.transpose(narrow), _filter(rows, height))
+    narrow = _resized(_transposed(image), _filter(columns, width))
+    return _resized(_transposed(narrow), _filter(rows, height))
+
+
+def _transposed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # Hundreds of times faster than a copy of numpy's view.
+    return np.asarray(cv2.transpose(image), np.uint8)
 
 
 def _resized(image: NDArray[np.uint8], new_rows: _Filter) -> NDArray[np.uint8]:
@@ -64,7 +69,13 @@ def _filter(size: int, new_size: int) -> _Filter:
 
 
 @compiled
-def _along_rows(lines, first, weights, precision, resized):
+def _along_rows(
+    lines: NDArray[np.uint8],
+    first: NDArray[np.int64],
+    weights: NDArray[np.int32],
+    precision: int,
+    resized: NDArray[np.uint8],
+) -> None:
     """Weighted means of lines (H, n) into lines (h, n): inner loops run along memory."""
     total = np.empty(lines.shape[1], np.int32)
     for i in range(len(first)):

@@ -94,8 +94,12 @@ class Crops:
 
     def repeat(self, count: int) -> Crops:
         """Each crop `count` times in a row."""
-        fields = (self.R_cam_crop, self.focal_px, self.valid)
-        return Crops(*(np.repeat(field, count, axis=0) for field in fields), self.size_px)
+        return Crops(
+            np.repeat(self.R_cam_crop, count, axis=0),
+            np.repeat(self.focal_px, count),
+            np.repeat(self.valid, count),
+            self.size_px,
+        )
 
 
 def crops_around_boxes(

@@ -48,7 +48,7 @@ def inner(function: Function) -> Function:
     return _decorated(function, no_cfunc_wrapper=True, no_cpython_wrapper=True)
 
 
-def _decorated(function: Function, **options: bool) -> Function:
+def _decorated(function: Function, **options: Any) -> Function:
     folder = _folder(Path(function.__code__.co_filename))
     decorate: Any = numba.njit(
         cache=folder is not None,

@@ -172,8 +172,8 @@ class KeypointPredictor:
             uv_crop, uncertainty.factor_of_crop(uv_crop), uncertainty.cov_crop, crops, camera
         )
         area = np.abs(J[:, 0, 0] * J[:, 1, 1] - J[:, 0, 1] * J[:, 1, 0])
-        presence = np.where(crops.valid, presence, 0.0)
-        return Keypoints(uv, cov_uv, presence), CROP_SIZE_PX * np.sqrt(area)
+        certain = np.where(crops.valid, presence.astype(np.float64), 0.0)
+        return Keypoints(uv, cov_uv, certain), CROP_SIZE_PX * np.sqrt(area)
 
 
 def crops_around_faces(faces: Faces, camera: Camera, size_px: int, margin: float) -> Crops:

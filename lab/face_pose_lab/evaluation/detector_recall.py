@@ -141,7 +141,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--min-face-px', type=float, default=DetectorOptions().min_face_px)
     options = parser.parse_args(args)
     try:
-        detector_options = DetectorOptions(_NOBODY, options.min_face_px)
+        detector_options = DetectorOptions(
+            score_threshold=_NOBODY, min_face_px=options.min_face_px
+        )
         usual = DetectorOptions(min_face_px=options.min_face_px)
         samples = load_samples(options.data)
         found = {

@@ -35,9 +35,9 @@ from face_pose_lab.synthetic.sampling import (
     view_angles_deg,
 )
 from face_pose_lab.synthetic.scene import Head, HeadRenderer
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.geometry import rotations
-from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
@@ -145,7 +145,9 @@ def _true_face(facekit: IctFaceKit, head: Head) -> Faces:
     anchors = np.stack([landmarks[list(group)].mean(axis=0) for group in _ANCHORS])
     T = head.T_cam_head
     anchors_uv = head.camera.runtime().project(anchors @ T[:3, :3].T + T[:3, 3]).uv
-    faces = Faces.of_boxes(face_bounds(xyz_head[:FACE_VERTICES], head))
+    bounds = face_bounds(xyz_head[:FACE_VERTICES], head)
+    assert bounds is not None  # the sampler keeps faces that the lens sees in full
+    faces = Faces.of_boxes(bounds)
     return replace(faces, anchors_uv=anchors_uv[None].astype(np.float32))
 
 

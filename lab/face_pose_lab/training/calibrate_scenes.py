@@ -49,7 +49,7 @@ def fit_uncertainty(answers: Answers) -> HeadUncertainty:
     log_size, sizes = np.log(_KNOTS_PX), answers.log_size[used].numpy()
     e = (answers.error / answers.sigma)[used].numpy()
     covariance = np.tile(e.T @ e / len(e), (len(log_size), 1, 1))
-    table_of = HeadUncertainty(np.float64(0), log_size, covariance)
+    table_of = HeadUncertainty(np.array(0.0), log_size, covariance)
     # How much each knot counts for each head (S, J).
     knots = np.eye(len(log_size))[..., None, None] * np.ones((6, 6))
     share = np.stack([table_of._replace(covariance=k).normalised(sizes)[:, 0, 0] for k in knots])
@@ -63,7 +63,7 @@ def fit_uncertainty(answers: Answers) -> HeadUncertainty:
         table_of = table_of._replace(covariance=L @ moments @ L.swapaxes(1, 2))
     least = 1e-4  # a threshold of 0 is that of a network without a false answer
     offset = -math.log(max(threshold, least) / (1 - threshold))
-    return table_of._replace(score_offset=np.float64(offset))
+    return table_of._replace(score_offset=np.array(offset))
 
 
 def above(answers: Answers, threshold: float) -> tuple[float, float]:

@@ -156,7 +156,7 @@ class SingleShotTask:
         config: TrainConfig,
         source: SceneSource | None = None,
         validation: dict[str, SceneSource] | None = None,
-        xyz_head: Tensor | None = None,
+        xyz_head: NDArray[np.float64] | None = None,
     ) -> None:
         """Open the data of a configuration, or take what is given.
 

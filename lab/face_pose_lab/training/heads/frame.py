@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 def mean_face() -> Array:
     """(468, 3) m, the mean of the packaged face model."""
-    return deformable_face().xyz_head.numpy()
+    return deformable_face().xyz_head
 
 
 @dataclass(frozen=True)
