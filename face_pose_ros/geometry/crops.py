@@ -94,8 +94,8 @@ class Crops:
 
     def repeat(self, count: int) -> Crops:
         """Each crop `count` times in a row."""
-        fields = (self.R_cam_crop, self.focal_px, self.valid)
-        return Crops(*(np.repeat(field, count, axis=0) for field in fields), self.size_px)
+        rows = np.repeat(np.arange(len(self)), count)
+        return Crops(self.R_cam_crop[rows], self.focal_px[rows], self.valid[rows], self.size_px)
 
 
 def crops_around_boxes(
