@@ -343,7 +343,7 @@ def install(tests: bool = False) -> None:
         _build_package('face_pose_ros', ROOT, inputs, packages_key)
         (OVERLAY / 'activate.sh').write_text(activation_script())
 
-    with _step(5, 'compiling the solver, converting the networks'):
+    with _step(5, 'compiling for this CPU'):
         _warm_up(packages_key)
 
 

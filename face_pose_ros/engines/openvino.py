@@ -61,11 +61,13 @@ class OpenVinoNetwork(Network):
         """The outputs for N >= 1 pictures (N, 3, H, W)."""
         pictures = np.ascontiguousarray(pictures, np.float32)
         with self._lock:
-            if len(pictures) == 1 or self._threads == 1:
-                rows = [self._infer(picture) for picture in np.split(pictures, len(pictures))]
+            if len(pictures) == 1:
+                return self._infer(pictures)
+            if self._threads == 1:
+                rows = [self._infer(picture) for picture in pictures[:, None]]
             else:
                 rows = self._infer_each(pictures)
-        return rows[0] if len(rows) == 1 else tuple(map(np.concatenate, zip(*rows, strict=True)))
+        return tuple(map(np.concatenate, zip(*rows, strict=True)))
 
     def _infer(self, picture: NDArray[np.float32]) -> Outputs:
         shape = picture.shape[1:]

@@ -94,12 +94,8 @@ class Crops:
 
     def repeat(self, count: int) -> Crops:
         """Each crop `count` times in a row."""
-        return Crops(
-            np.repeat(self.R_cam_crop, count, axis=0),
-            np.repeat(self.focal_px, count),
-            np.repeat(self.valid, count),
-            self.size_px,
-        )
+        rows = np.repeat(np.arange(len(self)), count)
+        return Crops(self.R_cam_crop[rows], self.focal_px[rows], self.valid[rows], self.size_px)
 
 
 def crops_around_boxes(

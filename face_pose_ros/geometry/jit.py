@@ -14,6 +14,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,9 +62,37 @@ def _decorated(function: Function, **options: Any) -> Function:
     # numba asks for the place when it decorates. Other packages' functions keep theirs.
     users, _config.CACHE_DIR = _config.CACHE_DIR, str(folder or '')
     try:
-        return decorate(function)
+        dispatcher = decorate(function)
     finally:
         _config.CACHE_DIR = users
+    if folder is not None and hasattr(dispatcher, '_cache'):  # else NUMBA_DISABLE_JIT is set
+        dispatcher._cache = _Forgiving(dispatcher._cache, folder)
+    return dispatcher
+
+
+class _Forgiving:
+    """A cache of numba that compiles anew what it cannot read, and may fail to write.
+
+    numba itself fails at every start once a loss of power has left half a file.
+    """
+
+    def __init__(self, cache: Any, folder: Path) -> None:
+        self._cache = cache
+        self._folder = folder
+
+    def load_overload(self, *arguments: Any) -> Any:
+        try:
+            return self._cache.load_overload(*arguments)
+        except Exception:  # unpickling half a file may raise anything
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return None
+
+    def save_overload(self, *arguments: Any) -> None:
+        with suppress(OSError):  # a full disk
+            self._cache.save_overload(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
 
 
 @cache

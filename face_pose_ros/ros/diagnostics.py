@@ -121,10 +121,9 @@ class Monitor:
             message += f': {self._silence}' if self._silence else ''
         elif not self._calibrated:
             level, message = ERROR, self._camera
-        elif age_s > _STALE_S:
-            level, message = WARN, f'no image for {age_s:.1f} s'
-        elif self._findings:
-            level, message = WARN, self._findings[0].text
+        elif age_s > _STALE_S or self._findings:
+            stale = [f'no image for {age_s:.1f} s'] if age_s > _STALE_S else []
+            level, message = WARN, '; '.join(stale + [found.text for found in self._findings])
         else:
             level, message = OK, self._camera
         values = {

@@ -79,7 +79,9 @@ def _range_of_lens(camera: Camera) -> Iterator[Finding]:
     uv = np.stack(np.meshgrid(us, vs), -1).reshape(-1, 2)
     outside = ~camera.unproject(uv).valid
     if outside.any():
-        percent = 100 * float(outside.mean())
+        # A point on the border stands for half a cell.
+        across, down = (np.r_[0.5, np.ones(count - 2), 0.5] for count in _GRID)
+        percent = 100 * float(np.average(outside, weights=np.outer(down, across).ravel()))
         share = f'{percent:.0f} %' if percent >= 1 else 'less than 1 %'
         from_centre = np.linalg.norm(uv - camera.K[:2, 2], axis=1)
         nearest, farthest = from_centre[outside].min(), from_centre.max()

@@ -98,7 +98,7 @@ def read_graph(name: str, own: Path | str | None = None) -> tuple[bytes, bytes]:
     packaged = FOLDER / f'{name}.safetensors'
     if own is None:
         content = _pinned(packaged, SHA256[name])
-        return graph, content[8 + _header_length(content) :] + further
+        return graph, b''.join([memoryview(content)[8 + _header_length(content) :], further])
     tensors = load_weights(name, own)
     entries = header_of(_read(packaged, ''))
     data = b''.join(

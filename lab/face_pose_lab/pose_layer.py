@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from face_pose_lab.torch_geometry import robust, so3
-from face_pose_lab.torch_geometry.camera import Camera as TorchCamera
+from face_pose_lab.torch_geometry.camera import torch_camera
 from face_pose_lab.torch_types import Keypoints
 from face_pose_ros import results
 from face_pose_ros.geometry.camera import Camera
@@ -118,9 +118,7 @@ def posterior_cost(
     """
     K = len(model.xyz_head)
     uv, cov_uv = uv[:, :K], cov_uv[:, :K]
-    lens = TorchCamera.from_K(
-        camera.K, camera.width, camera.height, camera.dist.tolist(), camera.distortion_model
-    )
+    lens = torch_camera(camera)
     known = uv.isfinite().all(-1) & cov_uv.isfinite().all((-1, -2))
     known = known & (torch.linalg.det(cov_uv.nan_to_num(0.0, 0.0, 0.0)) > 0)
     known = known & (cov_uv[..., 0, 0] > 0)

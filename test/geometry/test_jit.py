@@ -71,6 +71,16 @@ def test_a_changed_constant_of_another_file_is_seen(package):
     assert len(list((package / '__pycache__' / 'numba').iterdir())) == 1  # no outdated code stays
 
 
+@pytest.mark.parametrize('length', [0, 100])
+@pytest.mark.parametrize('kind', ['nbi', 'nbc'])
+def test_what_a_loss_of_power_left_is_compiled_anew(package, kind, length):
+    run(package)
+    (file,) = (package / '__pycache__' / 'numba').rglob(f'*.{kind}')
+    file.write_bytes(file.read_bytes()[:length])
+    assert run(package)[0] == ['1.75', '0']
+    assert run(package)[0] == ['1.75', '1']
+
+
 def test_an_unrelated_file_may_change(package):
     run(package)
     (package / 'kernels' / 'other.py').write_text('METRES = 0.5\n')

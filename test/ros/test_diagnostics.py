@@ -12,6 +12,7 @@ from rclpy.node import Node
 from ros.test_node import Robot, image_msg
 
 from face_pose_ros.ros.diagnostics import Monitor
+from face_pose_ros.ros.plausibility import Finding
 
 ROOT = Path(__file__).resolve().parents[2]
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -147,6 +148,17 @@ def test_a_node_that_is_not_active_says_what_it_is_doing(monitor):
     camera, _, device = read(monitor, 'loading the networks')
     assert camera.message == device.message == 'loading the networks'
     assert camera.level == device.level == OK
+
+
+def test_what_is_odd_about_the_camera_is_a_warning_with_key_and_value(monitor, clock):
+    monitor.image_received()
+    finding = Finding('binning', '2 x 2, K fits 640 x 360 px', 'binning is applied twice')
+    monitor.camera_state('plumb_bob, 640 x 360 px', calibrated=True, findings=[finding])
+    camera, _, _ = read(monitor)
+    assert (camera.level, camera.message) == (WARN, 'binning is applied twice')
+    assert values(camera)['binning'] == '2 x 2, K fits 640 x 360 px'
+    clock.now_s += 2.5
+    assert read(monitor)[0].message == 'no image for 2.5 s; binning is applied twice'
 
 
 @pytest.mark.parametrize('node', ['face_pose', 'robot/left/face_pose'])

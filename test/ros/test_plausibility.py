@@ -50,7 +50,7 @@ def test_a_lens_that_ends_inside_the_picture():
     assert f'{finding.value} of the picture has no direction' in finding.text
     u, v = np.meshgrid(np.arange(WIDTH) - 639.5, np.arange(HEIGHT) - 359.5)
     percent = 100 * np.mean(np.hypot(u, v) > 700 * 2 / 3 * (2 / 3) ** 0.5)
-    assert float(finding.value.removesuffix(' %')) == pytest.approx(percent, abs=4)
+    assert float(finding.value.removesuffix(' %')) == pytest.approx(percent, abs=1.5)
     nearest, beyond = map(float, re.findall(r'(\d+) px', finding.text))
     assert nearest == pytest.approx(381, abs=25)
     assert beyond == pytest.approx(np.hypot(639.5, 359.5) - 381, abs=25)

@@ -1,35 +1,20 @@
-"""Calibrated cameras: pinhole with OpenCV's polynomial distortion, and equidistant fisheye.
+"""Cameras in torch, batched and differentiable: `face_pose_ros.geometry.camera` for losses.
 
-Camera frame (REP-103 optical): x right, y down, z forward. Pixel (0, 0) is the centre of the
-top-left pixel. Points outside the range where the distortion polynomial grows with the angle are
-reported as invalid: beyond it two directions share one pixel, and the model means nothing.
+Without skew and tilted sensors, which nothing here needs.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from face_pose_ros.geometry import camera
+from face_pose_ros.geometry import camera as runtime
 
-# Accepted numbers of coefficients, OpenCV order:
-# k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4]]], and k1 k2 k3 k4 of the fisheye model.
-_COEFFICIENTS = {
-    'plumb_bob': (0, 4, 5),
-    'rational_polynomial': (0, 8, 12),
-    'equidistant': (0, 4),
-}
-# Focal lengths and centre of any lens, over the image's side, lie within this factor.
-_MAX_RATIO = 1e4
-_POLYNOMIAL_SIZE = 12
+_POLYNOMIAL_SIZE = 12  # coefficients, without those of a tilted sensor
 _MIN_DEPTH = 1e-9  # m; a point nearer to the camera's plane has no pinhole image
 _NEWTON_STEPS = 20  # quadratic convergence: the strongest lenses in the tests need 9
 
@@ -70,73 +55,11 @@ class Camera:
         K: ArrayLike,
         width: int,
         height: int,
-        dist: Sequence[float] = (),
+        dist: ArrayLike = (),
         distortion_model: str = 'plumb_bob',
     ) -> Camera:
-        """Camera of a calibration as OpenCV and ROS write it.
-
-        Args:
-            K: (3, 3) or 9 numbers, row-major: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] [px].
-            width: Image width [px].
-            height: Image height [px].
-            dist: Coefficients in OpenCV's order; empty means none.
-            distortion_model: 'plumb_bob' (4 or 5 coefficients), 'rational_polynomial' (8, or 12
-                with thin prism) or 'equidistant' (4, OpenCV's fisheye).
-
-        Raises:
-            ValueError: If a number is not finite, a focal length or a size is not positive, K has
-                skew, or the model does not take so many coefficients. The message says which.
-        """
-        matrix = np.asarray(K, dtype=np.float64)
-        if matrix.size != 9:
-            raise ValueError(f'K must have 9 numbers, got {matrix.size}')
-        matrix = matrix.reshape(3, 3)
-        fx, skew, cx = matrix[0]
-        fy, cy = matrix[1, 1:]
-        if not np.isfinite(matrix).all() or fx <= 0 or fy <= 0:
-            raise ValueError(
-                f'K must be finite with positive focal lengths, got fx = {fx}, fy = {fy}'
-            )
-        if skew != 0 or matrix[1, 0] != 0 or not np.array_equal(matrix[2], (0, 0, 1)):
-            raise ValueError(
-                f'K must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], got {matrix.tolist()}'
-            )
-        if width <= 0 or height <= 0:
-            raise ValueError(f'the image size must be positive, got {width} x {height}')
-        side = max(width, height)
-        if not (min(fx, fy) > side / _MAX_RATIO and np.abs(matrix[:2]).max() < side * _MAX_RATIO):
-            raise ValueError(
-                f'K is no calibration of an image of {width} x {height} px: {matrix.tolist()}'
-            )
-        coefficients = np.asarray(dist, dtype=np.float64).reshape(-1)
-        counts = _COEFFICIENTS.get(distortion_model)
-        if counts is None:
-            raise ValueError(
-                f"distortion_model '{distortion_model}' is not one of {', '.join(_COEFFICIENTS)}"
-            )
-        # Zeros at the end change nothing; drivers publish plumb_bob with 8 or rational with 14.
-        while coefficients.size > max(counts) and coefficients[-1] == 0:
-            coefficients = coefficients[:-1]
-        if coefficients.size not in counts:
-            raise ValueError(
-                f"distortion_model '{distortion_model}' takes {' or '.join(map(str, counts))} "
-                f'coefficients, got {coefficients.size}'
-            )
-        if not np.isfinite(coefficients).all():
-            raise ValueError(f'distortion coefficients must be finite, got {list(dist)}')
-        fisheye = distortion_model == 'equidistant'
-        padded = np.zeros(4 if fisheye else _POLYNOMIAL_SIZE)
-        padded[: coefficients.size] = coefficients
-        limit = _equidistant_range(padded) if fisheye else _polynomial_range(padded)
-        return cls(
-            f=torch.tensor([fx, fy], dtype=torch.float64),
-            c=torch.tensor([cx, cy], dtype=torch.float64),
-            dist=torch.tensor(padded, dtype=torch.float64),
-            range_max=torch.tensor(limit, dtype=torch.float64),
-            distortion_model=distortion_model,
-            width=int(width),
-            height=int(height),
-        )
+        """One camera, float64; arguments and errors as of the runtime's `Camera.from_K`."""
+        return torch_camera(runtime.Camera.from_K(K, width, height, dist, distortion_model))
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -168,21 +91,11 @@ class Camera:
         """Camera of the rectangle whose top-left pixel is (left, top)."""
         return replace(self, c=self.c - self.c.new_tensor([left, top]), width=width, height=height)
 
-    def runtime(self) -> camera.Camera:
+    def runtime(self) -> runtime.Camera:
         """One camera (not a batch) as the runtime has it."""
         K = self.K.double().cpu().numpy()
         dist = self.dist.double().cpu().numpy()
-        return camera.Camera.from_K(K, self.width, self.height, dist, self.distortion_model)
-
-    def equals(self, other: Camera) -> bool:
-        """Whether both cameras have the same pixels and rays, to the last bit."""
-        return (self.distortion_model, self.width, self.height) == (
-            other.distortion_model,
-            other.width,
-            other.height,
-        ) and all(
-            torch.equal(getattr(self, name), getattr(other, name)) for name in ('f', 'c', 'dist')
-        )
+        return runtime.Camera.from_K(K, self.width, self.height, dist, self.distortion_model)
 
     def project(self, xyz_cam: Tensor, jacobian: bool = False) -> Projection:
         """Image of points.
@@ -343,6 +256,26 @@ class Camera:
         return Rays(torch.cat([xy_dist * scale[..., None], theta.cos()[..., None]], -1), valid)
 
 
+def torch_camera(camera: runtime.Camera) -> Camera:
+    """The runtime's camera in torch, float64, on the CPU.
+
+    Raises:
+        ValueError: It has skew or a tilted sensor.
+    """
+    if camera.K[0, 1] or camera.dist[_POLYNOMIAL_SIZE:].any():
+        raise ValueError(f'a camera without skew and tilt is expected here, got {camera}')
+    K = torch.tensor(camera.K)
+    return Camera(
+        f=K.diagonal()[:2],
+        c=K[:2, 2],
+        dist=torch.tensor(camera.dist[:_POLYNOMIAL_SIZE]),
+        range_max=torch.tensor(camera.range_max, dtype=torch.float64),
+        distortion_model=camera.distortion_model,
+        width=camera.width,
+        height=camera.height,
+    )
+
+
 def _settled(step: Tensor) -> bool:
     """True when Newton may stop. Never on a GPU, where asking costs more than the idle steps."""
     return step.device.type == 'cpu' and bool((step.abs() < 1e-9).all())
@@ -354,30 +287,3 @@ def _solve_2x2(A: Tensor, b: Tensor) -> Tensor:
     x, y = b.unbind(-1)
     inv_det = 1 / (a * d - b_ * c)
     return torch.stack([(d * x - b_ * y) * inv_det, (a * y - c * x) * inv_det], -1)
-
-
-def _smallest_positive_root(polynomial: Polynomial) -> float:
-    roots = polynomial.trim().roots() if polynomial.degree() else np.empty(0)
-    real = roots[np.isclose(roots.imag, 0, atol=1e-9)].real
-    positive = real[real > 0]
-    return float(positive.min()) if positive.size else math.inf
-
-
-def _polynomial_range(dist: np.ndarray) -> float:
-    """Largest |xy_norm| up to which r * radial(r^2) grows and its denominator is positive."""
-    k1, k2, _, _, k3, k4, k5, k6 = dist[:8]
-    s = Polynomial([0, 1])
-    numerator = Polynomial([1, k1, k2, k3])
-    denominator = Polynomial([1, k4, k5, k6])
-    slope = numerator * denominator + 2 * s * (
-        numerator.deriv() * denominator - numerator * denominator.deriv()
-    )
-    limit = min(_smallest_positive_root(slope), _smallest_positive_root(denominator))
-    return math.sqrt(limit)
-
-
-def _equidistant_range(dist: np.ndarray) -> float:
-    """Largest angle [rad] up to which the distorted angle grows; at most pi."""
-    k1, k2, k3, k4 = dist
-    slope = Polynomial([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4])
-    return min(math.sqrt(_smallest_positive_root(slope)), math.pi)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from face_pose_lab.torch_geometry.warp import cell_nodes, interpolate_nodes
-from helpers.cameras import HEIGHT, WIDTH, make_camera
+from helpers.cameras import HEIGHT, WIDTH, make_torch_camera
 
 
 def pixel_centres(height: int, width: int, samples: int = 1) -> torch.Tensor:
@@ -22,8 +22,8 @@ def test_the_identity_map_is_exact(samples):
 
 @pytest.mark.parametrize('name', ['plumb_bob_5', 'equidistant'])
 def test_a_lens_is_straight_between_nodes(name):
-    camera = make_camera(name)
-    flat = make_camera('none')
+    camera = make_torch_camera(name)
+    flat = make_torch_camera('none')
     nodes = cell_nodes(HEIGHT, WIDTH)
     between = interpolate_nodes(camera.project(flat.unproject(nodes).rays).uv[None])[0]
     exact = camera.project(flat.unproject(pixel_centres(HEIGHT, WIDTH)).rays).uv
