@@ -9,6 +9,7 @@ import pytest
 from helpers.asserts import assert_poses_close
 from helpers.photographs import PORTRAIT_FACES, fill, load_sample, paste_portrait
 from helpers.portraits import portrait_view, without_face
+from scipy.spatial.transform import Rotation
 
 from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
 from face_pose_ros.options import KeypointOptions, PoseOptions, TrackingOptions
@@ -18,6 +19,7 @@ from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import (
     View,
     lens_camera,
+    look_at,
     photo_camera,
     render_view,
 )
@@ -312,3 +314,27 @@ def test_warming_up_fits_a_pose_so_that_the_first_face_waits_for_no_compiler(mon
     monkeypatch.setattr('face_pose_ros.pose.fusion.fit_pose', fit)
     FacePoseEstimator().warm_up()
     assert [bool(result.poses.failed) for result in fits] == [False]
+
+
+def panned(phase: float) -> tuple[np.ndarray, Camera]:
+    """A portrait, and a camera that has panned, rolled and zoomed over it by so much of pi."""
+    photo, photo_cam = portrait_view()
+    ray = photo_cam.unproject([263.0, 232.0]).rays
+    sweep = -np.cos(np.pi * phase)
+    angles = 14 * sweep, 8 * np.sin(2 * np.pi * phase), 14 * np.sin(np.pi * phase - 0.5)
+    turn = Rotation.from_euler('YXZ', angles, degrees=True).as_matrix()
+    f = 520 + 150 * sweep
+    camera = lens_camera([f, 0, 341, 0, 1.02 * f, 225, 0, 0, 1], 640, 480, 'none')
+    return render_view(photo, photo_cam, View(look_at(ray) @ turn, camera)), camera
+
+
+@pytest.mark.parametrize(('begin', 'end'), [(18, 24), (23, 28), (28, 33), (33, 39)])
+def test_after_lost_images_a_face_far_from_where_it_was_is_measured_as_well(estimator, begin, end):
+    """A crop at the old place shows a part of the face: what is read there nearly settles."""
+    moved = panned(end / 59)
+    single = estimator.estimate(*moved)[0].T_cam_head
+    estimator.tracker.forget_all()
+    (before,) = estimator.track(*panned(begin / 59), 7.0)
+    (face,) = estimator.track(*moved, 7.0 + (end - begin) / 30)
+    assert face.id == before.id
+    assert_poses_close(face.T_cam_head[None], single[None], max_deg=2, max_mm=25)

@@ -36,6 +36,10 @@ _MARGIN = 1.5
 _SETTLED = 0.01
 # Move in the last crop beyond which the crop never caught up with the face.
 _LOST = 0.02
+# Mean move of the keypoints, of the face's size, beyond which it has to settle: a crop that began
+# so far off may show a part of the face, where the keypoints creep on to a wrong place.
+_FAR = 0.25
+
 # Keypoints that keep the crop upright: rings of both eyes, and the ends of the midline.
 _UPRIGHT = Upright(*map(np.array, (*EYELIDS, (10, 151), (152, 175))))
 
@@ -101,8 +105,11 @@ class KeypointPredictor:
         if len(uv) == 0:
             return Keypoints.unmeasured(0, POINTS)
         keypoints, moved = self._follow(image, uv, camera, self.looks + 1)
+        way_px = np.linalg.norm(keypoints.uv - uv, axis=-1).mean(-1)
+        is_far = way_px > _FAR * np.ptp(uv, axis=1).max(-1)
+        found = moved < np.where(is_far, _SETTLED, _LOST)
         keypoints = self._averaged(image, keypoints, camera)
-        return replace(keypoints, presence=np.where(moved < _LOST, keypoints.presence, 0.0))
+        return replace(keypoints, presence=np.where(found, keypoints.presence, 0.0))
 
     def _follow(
         self, image: Image, uv: Array, camera: Camera, looks: int

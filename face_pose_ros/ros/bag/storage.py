@@ -2,7 +2,7 @@
 
 rosbags reads each file; which files belong together, and in what order, is told by metadata.yaml.
 Nothing else of metadata.yaml counts: where it contradicts the files (`ros2 bag reindex` leaves
-the storage's name empty, and people edit the QoS profiles), rosbags' own reader of folders skips
+the storage's name empty, and QoS profiles get edited), rosbags' own reader of folders skips
 messages without an error.
 """
 

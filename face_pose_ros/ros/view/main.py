@@ -7,7 +7,6 @@ the image it was measured in, each at its stamp.
 from __future__ import annotations
 
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.images import ImageError, compressed_image_to_rgb, image_to_rgb
 from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
-from face_pose_ros.ros.spinning import until_interrupted
+from face_pose_ros.ros.spinning import init, leave, until_interrupted
 
 try:
     import rerun as rr
@@ -135,19 +134,19 @@ class ViewNode(Node):
 
 def main(args: list[str] | None = None) -> None:
     """Show and record until interrupted; exit status 1 if that can't be done."""
-    # One thread suffices here; more would keep the pose node waiting for a core.
-    rclpy.init(args=args)
-    try:
-        node = ViewNode()
-    except ViewError as error:
-        rclpy.logging.get_logger('face_pose_view').fatal(str(error))
-        rclpy.try_shutdown()
-        sys.exit(1)
+    init(args)
+    node = None
     with until_interrupted():
+        try:
+            node = ViewNode()
+        except ViewError as error:
+            rclpy.logging.get_logger('face_pose_view').fatal(str(error))
+            leave(1)
         rclpy.spin(node)
-    node.destroy_node()
-    print('written:', node.output)
-    rclpy.try_shutdown()
+    if node:
+        node.destroy_node()
+        print('written:', node.output)
+    leave(0)
 
 
 if __name__ == '__main__':
