@@ -15,8 +15,9 @@ from face_pose_ros.faces.nms import box_overlaps, suppress
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector
 from face_pose_ros.geometry import linalg
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
 from face_pose_ros.keypoints.hourglass import packaged_calibration
-from face_pose_ros.keypoints.predictor import KeypointPredictor
+from face_pose_ros.keypoints.predictor import KeypointPredictor, crops_around_faces
 from face_pose_ros.keypoints.reader import KeypointReader
 from face_pose_ros.keypoints.semantic_predictor import packaged_predictor
 from face_pose_ros.options import EstimatorOptions
@@ -86,6 +87,7 @@ class FacePoseEstimator:
         self.model = deformable_face()
         self._head_model = semantic_head()
         self._calibration = packaged_calibration()
+        self.faces_without_rays = 0  # proposed where the lens has no direction, and dropped
         self.detector = self._detector()
         self.keypoints = self._reader()
         self._ahead = DetectionAhead()
@@ -148,8 +150,14 @@ class FacePoseEstimator:
             ValueError: The image has another layout, or its size is not the camera's.
         """
         image = _checked_image(image, camera)
+<<<<<<< HEAD
         given = None if boxes_xyxy is None else Faces.of_boxes(boxes_xyxy)
         faces = self._detect(image, camera) if given is None else given
+=======
+        given = boxes_xyxy is not None
+        faces = Faces.of_boxes(boxes_xyxy) if given else self._detect(image, camera)
+        self._count_without_rays(faces, camera)
+>>>>>>> 5071975 (CameraInfos are fuzzed against OpenCV; faces without rays are counted)
         found = self.keypoints.predict(image, faces, camera)
         readings, prior_of = self._each_once(found, [''] * len(found))
         coarse = self._coarse(faces, found, camera)
@@ -183,6 +191,7 @@ class FacePoseEstimator:
         unknown = None if proposed is None else self._unknown(proposed, readings)
         coarse: list[FacePose] = []
         if unknown is not None and len(unknown):
+            self._count_without_rays(unknown, camera)
             found = self.keypoints.predict(image, unknown, camera)
             priors = [*prior_of, *[''] * len(found)]
             readings, prior_of = self._each_once(readings.join(found), priors)
@@ -217,6 +226,10 @@ class FacePoseEstimator:
 
     def _detect(self, image: NDArray[np.uint8], camera: Camera) -> Faces:
         return self.detector.deferred(image, camera)()
+
+    def _count_without_rays(self, faces: Faces, camera: Camera) -> None:
+        crops = crops_around_faces(faces, camera, CROP_SIZE_PX, 1.0)
+        self.faces_without_rays += int(np.count_nonzero(~crops.valid))
 
     def _proposed(
         self, image: NDArray[np.uint8], camera: Camera, stamp_s: float, is_urgent: bool

@@ -297,7 +297,9 @@ class PoseNode(LifecycleNode):
             calibrated=True,
             findings=self.pipeline.findings,
         )
-        self._monitor.frame_answered(stages_s, len(answer.faces), ids)
+        self._monitor.frame_answered(
+            stages_s, len(answer.faces), ids, self.pipeline.estimator.faces_without_rays
+        )
 
     def _reload(self) -> None:
         assert self.pipeline is not None
