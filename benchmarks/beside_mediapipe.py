@@ -23,7 +23,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from latency import HEIGHT, PERIOD_S, WIDTH, percentiles, plot
 from machine import machine
 from scenes import camera_of, drifting, faces_in
@@ -134,7 +133,7 @@ def main(args: Sequence[str] | None = None) -> None:
     for faces in options.faces:
         results |= compare(faces, options.runs)
     info = {
-        **machine(torch.device('cpu')),
+        **machine(),
         'mediapipe': importlib.metadata.version('mediapipe'),
     }
     print(', '.join(f'{key} {value}' for key, value in info.items()))
