@@ -85,10 +85,10 @@ def with_pnp(landmarks_of: Callable[[Frame, float], list[Any]]) -> Callable[[Fra
     return run
 
 
-def compare(faces: int, runs: int) -> dict[str, dict[str, float]]:
+def compare(faces: int, runs: int, threads: int) -> dict[str, dict[str, float]]:
     """Times of all methods on all frames, in a turning order."""
     camera = camera_of(WIDTH, HEIGHT)
-    estimator = FacePoseEstimator('cpu')
+    estimator = FacePoseEstimator('cpu', threads=threads)
     methods: dict[str, Callable[[Frame, float], list[Any]]] = {
         'face_pose_ros': lambda frame, stamp_s: estimator.track(frame, camera, stamp_s),
         'Face Landmarker': landmarker(faces),
@@ -127,11 +127,10 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     if options.packages:
         sys.path.insert(0, str(options.packages))
-    torch.set_num_threads(options.threads)
 
     results: dict[str, dict[str, float]] = {}
     for faces in options.faces:
-        results |= compare(faces, options.runs)
+        results |= compare(faces, options.runs, options.threads)
     info = {
         **machine(),
         'mediapipe': importlib.metadata.version('mediapipe'),

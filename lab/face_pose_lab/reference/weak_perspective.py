@@ -20,13 +20,6 @@ _COST_FLOOR = 1e-15  # a change of the cost below rounding is no change
 _TINY = 1e-30
 
 
-class PoseStart(NamedTuple):
-    """Start values of N faces."""
-
-    R_cam_head: Tensor  # (N, S, 3, 3)
-    t_cam_head: Tensor  # (N, S, 3) m
-
-
 class ShapeBasis(NamedTuple):
     """Shape S(c) = B0 + sum_i c_i B_i in units of the mean shape's own size, eq. (1).
 
