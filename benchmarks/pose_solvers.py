@@ -22,7 +22,7 @@ from face_pose_lab.evaluation import draws
 from face_pose_lab.evaluation.cameras import DISTORTIONS, make_camera
 from face_pose_lab.reference.pavlakos import fit_pavlakos
 from face_pose_lab.torch_geometry import so3
-from face_pose_lab.torch_geometry.camera import Camera as TorchCamera
+from face_pose_lab.torch_geometry.camera import torch_camera
 from face_pose_lab.torch_types import Keypoints as TorchKeypoints
 from machine import machine
 from numpy.typing import NDArray
@@ -47,13 +47,6 @@ def rotation_deg(T: Array, truth: Array) -> Array:
 def position_mm(T: Array, truth: Array) -> Array:
     """(N,) distance."""
     return 1e3 * np.linalg.norm(T[:, :3, 3] - truth[:, :3, 3], axis=-1)
-
-
-def torch_camera(camera: Camera) -> TorchCamera:
-    """The lab's camera of the same lens."""
-    return TorchCamera.from_K(
-        camera.K, camera.width, camera.height, camera.dist.tolist(), camera.distortion_model
-    )
 
 
 def random_poses(

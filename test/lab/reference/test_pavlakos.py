@@ -20,16 +20,11 @@ from face_pose_lab.torch_geometry import se3, so3
 from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.torch_types import Keypoints
 from helpers.asserts import assert_poses_close, rotation_error_deg
-from helpers.cameras import DISTORTIONS, HEIGHT, WIDTH, K
+from helpers.cameras import K, make_torch_camera
 from helpers.scene import R_CAM_FRONTAL, isotropic, observe, points, random_poses, wavy_face
 
 MODES = 3
 QUICK = PavlakosOptions(max_iterations=20)
-
-
-def make_camera(name='none'):
-    distortion_model, dist = DISTORTIONS[name]
-    return Camera.from_K(K, WIDTH, HEIGHT, dist, distortion_model)
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +48,7 @@ def test_procrustes_is_the_rotation_of_the_svd(generator):
 
 
 def test_full_perspective_recovers_pose_and_shape(model, generator):
-    camera = make_camera('plumb_bob_5')
+    camera = make_torch_camera('plumb_bob_5')
     T = random_poses(5, camera, generator, distance_m=(0.2, 0.25), yaw_deg=45)
     c = random_shape(5, generator)
     # The nearer the face, the fewer rounds; half a metre takes five times as many.
@@ -66,7 +61,7 @@ def test_full_perspective_recovers_pose_and_shape(model, generator):
 
 def test_the_limit_is_a_stationary_point_of_the_objective(model, generator):
     """With unequal confidences: every step must use them, the shape's as well."""
-    camera = make_camera('plumb_bob_5')
+    camera = make_torch_camera('plumb_bob_5')
     T = random_poses(6, camera, generator, distance_m=(0.2, 0.25), yaw_deg=45)
     clean = observe(points(model, random_shape(6, generator)), T, camera, 1, 1, generator)
     sigma = 0.3 + 3 * torch.rand(clean.uv.shape[:2], generator=generator, dtype=torch.float64)
@@ -112,7 +107,7 @@ def test_far_faces_are_recovered_through_a_long_lens(perspective, model, generat
 
 def test_faces_beside_and_behind_a_fisheye(model, generator):
     """Rays beyond 90 deg count like any other, and the head comes out where they point."""
-    camera = make_camera('equidistant')
+    camera = make_torch_camera('equidistant')
     angle = torch.linspace(1.2, 2.0, 8, dtype=torch.float64)
     direction = torch.stack([angle.sin(), 0 * angle, angle.cos()], -1)
     turn = so3.exp(torch.stack([0 * angle, angle, 0 * angle], -1))
@@ -125,7 +120,7 @@ def test_faces_beside_and_behind_a_fisheye(model, generator):
 
 
 def test_heads_are_in_front_of_the_camera(model, generator):
-    camera = make_camera('plumb_bob_5')
+    camera = make_torch_camera('plumb_bob_5')
     T = random_poses(50, camera, generator)
     keypoints = observe(points(model), T, camera, noise_px=3, generator=generator)
     result = fit_pavlakos(keypoints, model, camera)
@@ -152,7 +147,7 @@ def test_a_head_that_comes_out_behind_its_rays_has_failed(model, generator):
 
 
 def test_no_round_ever_raises_the_cost(model, generator):
-    camera = make_camera('plumb_bob_5')
+    camera = make_torch_camera('plumb_bob_5')
     T = random_poses(50, camera, generator, distance_m=(0.3, 2))
     xyz_head = points(model, random_shape(50, generator))
     keypoints = observe(xyz_head, T, camera, noise_px=2, generator=generator)
@@ -168,7 +163,7 @@ def test_no_round_ever_raises_the_cost(model, generator):
 
 
 def test_the_size_of_the_head_is_held(model, generator):
-    camera = make_camera()
+    camera = make_torch_camera()
     T = random_poses(5, camera, generator, distance_m=(0.5, 2))
     keypoints = observe(points(model), T, camera, noise_px=2, generator=generator)
     result = fit_pavlakos(keypoints, model, camera, QUICK)
@@ -177,7 +172,7 @@ def test_the_size_of_the_head_is_held(model, generator):
 
 
 def test_the_order_of_the_keypoints_does_not_matter(model, generator):
-    camera = make_camera('rational_8')
+    camera = make_torch_camera('rational_8')
     T = random_poses(5, camera, generator, distance_m=(0.5, 2))
     keypoints = observe(points(model), T, camera, noise_px=1, generator=generator)
     order = torch.randperm(len(model.xyz_head), generator=generator)
@@ -192,7 +187,7 @@ def test_the_order_of_the_keypoints_does_not_matter(model, generator):
 
 @pytest.mark.parametrize('elsewhere', [torch.nan, 12.0, -1e9])
 def test_a_keypoint_without_confidence_is_absent(elsewhere, model, generator):
-    camera = make_camera('plumb_bob_5')
+    camera = make_torch_camera('plumb_bob_5')
     T = random_poses(5, camera, generator, distance_m=(0.5, 2))
     keypoints = observe(points(model), T, camera, noise_px=1, generator=generator)
     absent = torch.rand(keypoints.uv.shape[:2], generator=generator) < 0.3
@@ -208,7 +203,7 @@ def test_a_keypoint_without_confidence_is_absent(elsewhere, model, generator):
 
 @pytest.mark.parametrize('perspective', ['full', 'weak'])
 def test_one_hopeless_face_leaves_the_others_bit_identical(perspective, model, generator):
-    camera = make_camera('rational_8')
+    camera = make_torch_camera('rational_8')
     T = random_poses(4, camera, generator, distance_m=(0.5, 2))
     good = observe(points(model), T, camera, noise_px=1, generator=generator)
     options = PavlakosOptions(perspective, max_iterations=20)
@@ -238,7 +233,7 @@ def test_one_hopeless_face_leaves_the_others_bit_identical(perspective, model, g
     ids=['nan', 'inf', 'no weight', 'nan sigma', 'zero sigma', 'one pixel', 'five keypoints'],
 )
 def test_hopeless_keypoints_fail_without_nan(damage, perspective, model, generator):
-    camera = make_camera()
+    camera = make_torch_camera()
     keypoints = observe(points(model), random_poses(2, camera, generator), camera)
     uv, sigma = damage(keypoints.uv, keypoints.sigma_px)
     keypoints = replace(keypoints, uv=uv, cov_uv=isotropic(sigma))
@@ -265,7 +260,7 @@ def test_no_step_asks_the_device_for_a_number(model):
 
 
 def test_no_faces_and_no_modes(model, generator):
-    camera = make_camera()
+    camera = make_torch_camera()
     T = random_poses(3, camera, generator, distance_m=(0.5, 2))
     empty = observe(points(model), T[:0], camera)
     result = fit_pavlakos(empty, model, camera, QUICK)
