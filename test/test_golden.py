@@ -13,9 +13,9 @@ from face_pose_ros.pose.fit import ShapePrior, fit_pose
 from face_pose_ros.results import Keypoints
 
 MAX_RAD, MAX_M, MAX_RELATIVE_COVARIANCE = 1e-6, 1e-6, 1e-4
-# Inference in float32 rounds in another way on another processor, and so do the poses.
-SAME_NETWORKS_PX = 1e-4
-MAX_RAD_ELSEWHERE, MAX_M_ELSEWHERE = 2e-3, 2e-3
+# Inference in float32 rounds in another way on another processor and in another graph of the same
+# network. Where the keypoints of the first face are not the same bits, poses are as near as these.
+MAX_RAD_ELSEWHERE, MAX_M_ELSEWHERE, MAX_RELATIVE_ELSEWHERE = 1e-3, 2e-4, 1e-2
 
 
 def apart(T_a, T_b):
@@ -79,7 +79,7 @@ def test_images_give_the_same_people_and_poses(answers):
     assert found.frame.tolist() == expected.frame.tolist()
     assert found.id.tolist() == expected.id.tolist()
     networks_px = np.abs(found.probe_uv - expected.probe_uv).max()
-    same = networks_px < SAME_NETWORKS_PX
+    same = networks_px == 0
     max_rad = MAX_RAD if same else MAX_RAD_ELSEWHERE
     max_m = MAX_M if same else MAX_M_ELSEWHERE
     last_row = np.tile([[[0.0, 0, 0, 1]]], (len(scenes), 1, 1))
@@ -89,9 +89,9 @@ def test_images_give_the_same_people_and_poses(answers):
     worst = f'{angle.max():.1e} rad, {1e3 * distance.max():.1e} mm, networks {networks_px:.1e} px'
     places = [f'{s} {f}' for s, f in zip(scenes[off], found.frame[off], strict=True)]
     assert not places, worst
-    if same:
-        np.testing.assert_allclose(found.shape, expected.shape, rtol=0, atol=1e-4)
-        upper = np.triu_indices(6)
-        sigma = np.sqrt(expected.covariance[:, upper[0] == upper[1]])
-        scale = sigma[:, upper[0]] * sigma[:, upper[1]]
-        assert np.abs((found.covariance - expected.covariance) / scale).max() < 1e-4
+    upper = np.triu_indices(6)
+    sigma = np.sqrt(expected.covariance[:, upper[0] == upper[1]])
+    scale = sigma[:, upper[0]] * sigma[:, upper[1]]
+    worst = np.abs((found.covariance - expected.covariance) / scale).max()
+    assert worst < (MAX_RELATIVE_COVARIANCE if same else MAX_RELATIVE_ELSEWHERE)
+    np.testing.assert_allclose(found.shape, expected.shape, rtol=0, atol=1e-4 if same else 1e-2)

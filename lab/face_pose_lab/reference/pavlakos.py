@@ -1,8 +1,8 @@
 """The fit of Pavlakos et al., "6-DoF Object Pose from Semantic Keypoints" (ICRA 2017).
 
 Alternation of closed-form steps on an object-space error, to compare with the maximum a
-posteriori fit of `refine.fit_pose` on the same keypoints. lab/docs/pavlakos.md has the equations,
-the differences from the authors' code, and what to expect.
+posteriori fit of `face_pose_ros.pose.fit` on the same keypoints. lab/docs/pavlakos.md has the
+equations, the differences from the authors' code, and what to expect.
 """
 
 from __future__ import annotations

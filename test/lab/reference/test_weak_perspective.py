@@ -21,7 +21,7 @@ from face_pose_ros.pose.face_model import canonical_face
 
 @pytest.fixture(scope='module')
 def xyz_head():
-    return canonical_face().xyz_head
+    return torch.from_numpy(canonical_face().xyz_head)
 
 
 def random(generator, *shape):
