@@ -150,14 +150,9 @@ class FacePoseEstimator:
             ValueError: The image has another layout, or its size is not the camera's.
         """
         image = _checked_image(image, camera)
-<<<<<<< HEAD
         given = None if boxes_xyxy is None else Faces.of_boxes(boxes_xyxy)
         faces = self._detect(image, camera) if given is None else given
-=======
-        given = boxes_xyxy is not None
-        faces = Faces.of_boxes(boxes_xyxy) if given else self._detect(image, camera)
         self._count_without_rays(faces, camera)
->>>>>>> 5071975 (CameraInfos are fuzzed against OpenCV; faces without rays are counted)
         found = self.keypoints.predict(image, faces, camera)
         readings, prior_of = self._each_once(found, [''] * len(found))
         coarse = self._coarse(faces, found, camera)

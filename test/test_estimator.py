@@ -316,7 +316,6 @@ def test_warming_up_fits_a_pose_so_that_the_first_face_waits_for_no_compiler(mon
     assert [bool(result.poses.failed) for result in fits] == [False]
 
 
-<<<<<<< HEAD
 def panned(phase: float) -> tuple[np.ndarray, Camera]:
     """A portrait, and a camera that has panned, rolled and zoomed over it by so much of pi."""
     photo, photo_cam = portrait_view()
@@ -339,7 +338,8 @@ def test_after_lost_images_a_face_far_from_where_it_was_is_measured_as_well(esti
     (face,) = estimator.track(*moved, 7.0 + (end - begin) / 30)
     assert face.id == before.id
     assert_poses_close(face.T_cam_head[None], single[None], max_deg=2, max_mm=25)
-=======
+
+
 def test_a_face_where_the_lens_has_no_direction_is_counted(estimator):
     # r (1 - r^2 / 2) turns back 381 px from the middle; the first box lies farther out.
     K = [[700, 0, 639.5], [0, 700, 359.5], [0, 0, 1]]
@@ -348,4 +348,3 @@ def test_a_face_where_the_lens_has_no_direction_is_counted(estimator):
     before = estimator.faces_without_rays
     assert estimator.estimate(image, camera, [[1100, 40, 1240, 180], [570, 290, 710, 430]]) == []
     assert estimator.faces_without_rays == before + 1
->>>>>>> 5071975 (CameraInfos are fuzzed against OpenCV; faces without rays are counted)
