@@ -137,7 +137,7 @@ def modules():
         info.name
         for info in pkgutil.walk_packages(face_pose_ros.__path__, 'face_pose_ros.')
         if not info.name.startswith(('face_pose_ros.ros', 'face_pose_ros.networks'))
-        and not info.name.startswith('face_pose_ros.engines.cuda')
+        and not info.name.endswith(('engines.cuda', 'engines.torch_engine'))
     ]
 
 

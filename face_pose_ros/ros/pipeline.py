@@ -91,7 +91,7 @@ class FramePipeline:
     def _load(self) -> FacePoseEstimator:
         device, options = self._parameters.device, self._parameters.estimator
         single_shot = options.detector.network == 'single_shot'
-        networks = self._shared.load(device, single_shot) if self._shared else None
+        networks = self._shared.load(device, single_shot, self._threads) if self._shared else None
         estimator = FacePoseEstimator(device, options, networks, self._threads)
         estimator.tracker.id_prefix = self._id_prefix
         estimator.warm_up()

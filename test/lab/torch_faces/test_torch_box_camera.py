@@ -13,7 +13,7 @@ from face_pose_lab.torch_faces.box_camera import (
 )
 from face_pose_lab.torch_geometry import se3, so3
 from helpers.asserts import assert_poses_close
-from helpers.cameras import DISTORTIONS, make_camera
+from helpers.cameras import TORCH_LENSES, make_torch_camera
 from helpers.scene import random_poses
 
 
@@ -36,9 +36,9 @@ def test_straight_back_is_half_a_turn():
     assert torch.equal(R, torch.diag(torch.tensor([1.0, -1.0, -1.0])))
 
 
-@pytest.mark.parametrize('lens', DISTORTIONS)
+@pytest.mark.parametrize('lens', TORCH_LENSES)
 def test_there_and_back_is_the_same_pose_with_any_lens(lens, generator):
-    camera = make_camera(lens)
+    camera = make_torch_camera(lens)
     T = random_poses(200, camera, generator)
     uv = camera.project(T[:, :3, 3]).uv
     rays = camera.unproject(uv).rays
@@ -48,9 +48,9 @@ def test_there_and_back_is_the_same_pose_with_any_lens(lens, generator):
     assert_poses_close(to_camera(T_box, rays), T, max_deg=1e-5, max_mm=1e-6)
 
 
-@pytest.mark.parametrize('lens', DISTORTIONS)
+@pytest.mark.parametrize('lens', TORCH_LENSES)
 def test_near_the_ray_the_image_is_the_boxs_picture_stretched_but_not_turned(lens):
-    camera = make_camera(lens)
+    camera = make_torch_camera(lens)
     symmetric = lens == 'none'
     uv = torch.tensor([[120.0, 650.0], [800.0, 200.0], [497.3, 338.1]], dtype=torch.float64)
     rays = camera.unproject(uv).rays
