@@ -15,7 +15,7 @@ from face_pose_ros.results import Keypoints
 MAX_RAD, MAX_M, MAX_RELATIVE_COVARIANCE = 1e-6, 1e-6, 1e-4
 # Inference in float32 rounds in another way on another processor and in another graph of the same
 # network. Where the keypoints of the first face are not the same bits, poses are as near as these.
-MAX_RAD_ELSEWHERE, MAX_M_ELSEWHERE, MAX_RELATIVE_ELSEWHERE = 1e-3, 2e-4, 1e-2
+MAX_RAD_ELSEWHERE, MAX_M_ELSEWHERE, MAX_RELATIVE_ELSEWHERE = 1e-3, 2e-4, 5e-2
 
 
 def apart(T_a, T_b):
@@ -94,4 +94,4 @@ def test_images_give_the_same_people_and_poses(answers):
     scale = sigma[:, upper[0]] * sigma[:, upper[1]]
     worst = np.abs((found.covariance - expected.covariance) / scale).max()
     assert worst < (MAX_RELATIVE_COVARIANCE if same else MAX_RELATIVE_ELSEWHERE)
-    np.testing.assert_allclose(found.shape, expected.shape, rtol=0, atol=1e-4 if same else 1e-2)
+    np.testing.assert_allclose(found.shape, expected.shape, rtol=0, atol=1e-4 if same else 5e-2)
