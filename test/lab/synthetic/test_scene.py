@@ -90,10 +90,10 @@ def test_face_mesh_finds_the_features_where_the_truth_has_them(renderer, seed):
     facekit = renderer.facekit
     rng = np.random.default_rng(seed)
     head = random_head(facekit, HeadRange((0.4, 0.7), 25.0, 15.0, 20.0, 640, 480), rng)
-    image, camera = renderer.render(head, rng), head.camera.runtime()
+    image = renderer.render(head, rng)
     xyz_head = facekit.vertices(head.identity[None], head.expression[None])[0]
-    faces = Faces.of_boxes(face_bounds(xyz_head[:FACE_VERTICES], head)[None])
-    network = load_networks('cpu').keypoints.on_crops
+    faces = Faces.of_boxes(face_bounds(xyz_head[:FACE_VERTICES], head))
+    camera, network = head.camera.runtime(), load_networks('cpu').keypoints.on_crops
     keypoints = KeypointPredictor(network, 2).predict(image, faces, camera)
     assert keypoints.presence[0] > 0.9
 
