@@ -12,6 +12,7 @@ setup(
     version='0.1.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
+        NAME: ['py.typed'],
         f'{NAME}.samples': ['*.jpg'],
         f'{NAME}.weights': ['*.safetensors', '*.xml', '*.md'],
     },

@@ -69,7 +69,8 @@ class FacePoseEstimator:
             networks: To share with other estimators, instead of those of `device`.
             threads: CPU threads of one inference and of a fit of several faces; None: all cores.
             weights: Files of your own instead of packaged ones, by the packaged file's name:
-                {'hourglass': 'mine.safetensors'}. Their checksums are logged.
+                {'hourglass': 'mine.safetensors'}. Their checksums are logged. With `networks`:
+                the files that these were loaded from.
 
         Raises:
             ValueError: There is no such device, or the detector asked for is not in `networks`.
@@ -83,10 +84,11 @@ class FacePoseEstimator:
                 networks = networks._replace(single_shot=single_shot)
         self.device = networks.device
         self._networks = networks
+        self._weights = weights or {}
         self._threads = threads
         self.model = deformable_face()
         self._head_model = semantic_head()
-        self._calibration = packaged_calibration()
+        self._calibration = packaged_calibration(self._weights.get('hourglass'))
         self.faces_without_rays = 0  # proposed where the lens has no direction, and dropped
         self.detector = self._detector()
         self.keypoints = self._reader()
@@ -202,7 +204,7 @@ class FacePoseEstimator:
             return FaceDetector(networks.detector, options)
         if networks.single_shot is None:
             raise ValueError('the networks were loaded without the single-shot detector')
-        uncertainty = packaged_uncertainty()
+        uncertainty = packaged_uncertainty(self._weights.get('region_pose'))
         return SingleShotDetector(*networks.single_shot, self.model.xyz_head, uncertainty, options)
 
     def _reader(self) -> KeypointReader:
@@ -211,7 +213,9 @@ class FacePoseEstimator:
         if options.network != 'hourglass':
             mesh = KeypointPredictor(networks.keypoints.on_crops, options.looks, options.jitters)
         if options.network != 'face_mesh':
-            head = packaged_predictor(networks.hourglass, options.looks)
+            head = packaged_predictor(
+                networks.hourglass, options.looks, self._weights.get('hourglass')
+            )
         return KeypointReader(mesh, head)
 
     def _population(self) -> Shape:

@@ -23,6 +23,7 @@ from face_pose_ros.virtual_camera import (
     photo_camera,
     render_view,
 )
+from face_pose_ros.weights import load_weights
 
 GROUP = Path(__file__).parents[2] / 'shared/eval/group/six.jpg'
 FACE_FREE = (
@@ -123,6 +124,22 @@ def test_a_stated_interpupillary_distance_moves_the_head_along_its_ray():
     ray = t / np.linalg.norm(t)
     assert ray @ one.covariance[:3, :3] @ ray < 0.6 * (ray @ anybody.covariance[:3, :3] @ ray)
     np.testing.assert_allclose(one.covariance[3:, 3:], anybody.covariance[3:, 3:], rtol=1e-5)
+
+
+def test_own_weights_are_believed_as_their_own_calibration_says(tmp_path):
+    safetensors = pytest.importorskip('safetensors.numpy', reason='needs safetensors')
+    tensors = {key: x.copy() for key, x in load_weights('hourglass').items()}
+    tensors['calibration'][:2] *= 9  # of the covariances
+    safetensors.save_file(tensors, tmp_path / 'own.safetensors')
+    rgb, camera = portrait_view()
+    options = EstimatorOptions(keypoints=KeypointOptions(network='hourglass'))
+    (usual,) = FacePoseEstimator('cpu', options).estimate(rgb, camera)
+    weights = {'hourglass': tmp_path / 'own.safetensors'}
+    (doubted,) = FacePoseEstimator('cpu', options, weights=weights).estimate(rgb, camera)
+    measured = np.isfinite(usual.keypoints_sigma_px)
+    assert measured.sum() > 50
+    ratio = doubted.keypoints_sigma_px[measured] / usual.keypoints_sigma_px[measured]
+    np.testing.assert_allclose(ratio, 3, rtol=1e-5)
 
 
 COMPILED_BY_ANOTHER_FACE = """

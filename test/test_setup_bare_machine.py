@@ -216,9 +216,10 @@ def test_installed_package_is_complete():
     def files(folder: Path, *patterns: str) -> set[str]:
         return {str(p.relative_to(folder)) for pattern in patterns for p in folder.rglob(pattern)}
 
-    package_files = files(source, '*.py', '*.safetensors', '*.md', '*.jpg')
-    assert package_files
-    assert package_files <= files(installed, '*.py', '*.safetensors', '*.md', '*.jpg')
+    kinds = ('*.py', '*.safetensors', '*.xml', '*.md', '*.jpg', 'py.typed')
+    package_files = files(source, *kinds)
+    assert package_files >= {'weights/hourglass.xml', 'samples/astronaut.jpg', 'py.typed'}
+    assert package_files <= files(installed, *kinds)
     for folder in ('config', 'launch'):
         wanted = files(setup.ROOT / folder, '*.py', '*.yaml', '*.xml', '*.rviz')
         assert wanted

@@ -15,6 +15,7 @@ and place: (dt, omega) = J e.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -55,13 +56,13 @@ class HeadUncertainty(NamedTuple):
         return (1 - part) * self.covariance[right - 1] + part * self.covariance[right]
 
 
-def packaged_uncertainty() -> HeadUncertainty:
-    """Of the packaged weights.
+def packaged_uncertainty(own: Path | str | None = None) -> HeadUncertainty:
+    """Of the packaged weights, or of a file of one's own: see `load_weights`.
 
     Raises:
         WeightsError: The weights file is missing or damaged.
     """
-    weights = load_weights('region_pose')
+    weights = load_weights('region_pose', own)
     fields = (weights[name].astype(np.float64) for name in HeadUncertainty._fields)
     return HeadUncertainty(*fields)
 

@@ -6,6 +6,7 @@ The network itself is in `networks.hourglass`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -51,9 +52,9 @@ class KeypointCalibration:
         return (1 / (1 + np.exp(-logit))).clip(max=_SUREST)
 
 
-def packaged_calibration() -> KeypointCalibration:
-    """Of the packaged weights."""
-    return KeypointCalibration(*load_weights('hourglass')['calibration'].tolist())
+def packaged_calibration(own: Path | str | None = None) -> KeypointCalibration:
+    """Of the packaged weights, or of a file of one's own: see `load_weights`."""
+    return KeypointCalibration(*load_weights('hourglass', own)['calibration'].tolist())
 
 
 def read_keypoints(numbers: NDArray[np.floating], size_px: int = INPUT_PX) -> CropKeypoints:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,11 +121,13 @@ class SemanticPredictor:
         return Keypoints(uv, cov_uv, np.where(crops.valid, presence, 0.0))
 
 
-def packaged_predictor(network: Network, looks: int) -> SemanticPredictor:
-    """With the packaged hourglass, whichever engine runs it."""
+def packaged_predictor(
+    network: Network, looks: int, own: Path | str | None = None
+) -> SemanticPredictor:
+    """With the hourglass of the packaged weights or of one's own, whichever engine runs it."""
 
     def keypoints(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> CropKeypoints:
         (numbers,) = network.on_crops(image, crops, camera)
         return read_keypoints(numbers)
 
-    return SemanticPredictor(keypoints, packaged_calibration(), looks)
+    return SemanticPredictor(keypoints, packaged_calibration(own), looks)

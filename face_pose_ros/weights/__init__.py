@@ -56,7 +56,9 @@ def load_weights(name: str, own: Path | str | None = None) -> Tensors:
 
     Args:
         name: A key of SHA256.
-        own: A .safetensors file to read instead of the packaged one. Its sum is logged.
+        own: A .safetensors file to read instead of the packaged one. Its sum is logged. What it
+            lacks of the arrays beside `network.*`, such as a calibration, is the packaged one's;
+            that is logged too.
 
     Returns:
         Arrays by name, read-only, in the type they are stored in (float16 where the source has
@@ -64,7 +66,8 @@ def load_weights(name: str, own: Path | str | None = None) -> Tensors:
 
     Raises:
         ValueError: No weights of that name are known.
-        WeightsError: The file cannot be read, is not the pinned one, or is no safetensors file.
+        WeightsError: The file cannot be read, is not the pinned one, or is no safetensors file; or
+            one of one's own arrays beside `network.*` has another shape.
     """
     if name not in SHA256:
         raise ValueError(f'unknown weights {name!r}, expected one of {sorted(SHA256)}')
@@ -76,7 +79,7 @@ def load_weights(name: str, own: Path | str | None = None) -> Tensors:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f'{own}: no safetensors file ({error})') from error
     _report(f'{name}: weights of {own}, sha256 {hashlib.sha256(content).hexdigest()}')
-    return tensors
+    return _completed(tensors, name, own)
 
 
 def read_graph(name: str, own: Path | str | None = None) -> tuple[bytes, bytes]:
@@ -123,6 +126,22 @@ def read_safetensors(content: bytes) -> Tensors:
         offset = start + entry['data_offsets'][0]
         tensors[name] = np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape)
     return tensors
+
+
+def _completed(tensors: Tensors, name: str, own: Path | str) -> Tensors:
+    """One's own tensors, with the packaged arrays beside the network that they lack."""
+    packaged = load_weights(name)
+    if not any(key.startswith('network.') for key in packaged):
+        return tensors
+    beside = {key: x for key, x in packaged.items() if not key.startswith('network.')}
+    for key, x in beside.items():
+        if key in tensors and tensors[key].shape != x.shape:
+            found = tensors[key].shape
+            raise WeightsError(f'{own}: tensor {key} is of shape {found}, expected {x.shape}')
+    missing = ', '.join(key for key in beside if key not in tensors)
+    if missing:
+        _report(f'{own} has no {missing}, which is taken from the packaged {name}')
+    return beside | tensors
 
 
 @cache

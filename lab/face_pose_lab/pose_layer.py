@@ -134,7 +134,8 @@ def posterior_cost(
     r = (A @ p[..., None])[..., 0] / (rays * p).sum(-1, keepdim=True)
     s = torch.where(measured, (r * r).sum(-1), 0.0)
     rho = robust.KERNELS[options.kernel](s, options.kernel_scale).rho
-    share = (options.independent_keypoints / measured.sum(-1).clamp_min(1)).clamp_max(1.0)
+    count = measured.sum(-1).clamp_min(1).to(uv)  # an integer would make it float32
+    share = (options.independent_keypoints / count).clamp_max(1.0)
     prior = default_shape_prior(model, options)
     deviation = modes - torch.from_numpy(prior.mean[:, 1:])
     pull = deviation @ torch.from_numpy(prior.information[0, 1:, 1:])

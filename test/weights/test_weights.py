@@ -12,6 +12,7 @@ import pytest
 from helpers.published_models import published_file
 
 from face_pose_ros import weights
+from face_pose_ros.keypoints.hourglass import KeypointCalibration, packaged_calibration
 from face_pose_ros.weights import (
     FOLDER,
     GRAPHS_SHA256,
@@ -94,6 +95,38 @@ def test_own_weights_are_read_and_their_sum_is_logged_once(tmp_path, caplog):
     assert record.message == (
         f'canonical_face: weights of {own}, sha256 {hashlib.sha256(content).hexdigest()}'
     )
+
+
+def own_hourglass(folder, **changes):
+    """The packaged file with other arrays; None: without that array."""
+    safetensors = pytest.importorskip('safetensors.numpy', reason='needs safetensors')
+    tensors = {key: x.copy() for key, x in load_weights('hourglass').items()} | changes
+    path = folder / 'own.safetensors'
+    safetensors.save_file({key: x for key, x in tensors.items() if x is not None}, path)
+    return path
+
+
+def test_own_weights_bring_their_own_calibration(tmp_path):
+    calibration = np.array([3.5, 0.25, 11, 0.5, 7], np.float32)
+    own = own_hourglass(tmp_path, calibration=calibration)
+    assert packaged_calibration(own) == KeypointCalibration(*calibration.tolist())
+    assert packaged_calibration() != packaged_calibration(own)
+
+
+def test_own_weights_without_a_calibration_take_the_packaged_one_and_it_is_said(tmp_path, caplog):
+    own = own_hourglass(tmp_path, calibration=None)
+    with caplog.at_level('INFO'):
+        assert packaged_calibration(own) == packaged_calibration()
+    assert caplog.messages[1:] == [
+        f'{own} has no calibration, which is taken from the packaged hourglass'
+    ]
+    assert read_graph('hourglass', own)
+
+
+def test_an_own_calibration_of_another_shape_is_refused(tmp_path):
+    own = own_hourglass(tmp_path, calibration=np.ones(4, np.float32))
+    with pytest.raises(WeightsError, match=r'own.*tensor calibration is of shape \(4,\), exp'):
+        packaged_calibration(own)
 
 
 @pytest.mark.parametrize(
