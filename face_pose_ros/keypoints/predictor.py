@@ -180,7 +180,9 @@ class KeypointPredictor:
         )
         area = np.abs(J[:, 0, 0] * J[:, 1, 1] - J[:, 0, 1] * J[:, 1, 0])
         certain = np.where(crops.valid, presence.astype(np.float64), 0.0)
-        return Keypoints(uv, cov_uv, certain), CROP_SIZE_PX * np.sqrt(area)
+        # Of a crop that is not valid: any but zero.
+        side_px = CROP_SIZE_PX * np.sqrt(np.where(crops.valid, area, 1.0))
+        return Keypoints(uv, cov_uv, certain), side_px
 
 
 def crops_around_faces(faces: Faces, camera: Camera, size_px: int, margin: float) -> Crops:

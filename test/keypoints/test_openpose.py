@@ -5,7 +5,7 @@ from helpers.facekit import load_facekit
 
 from face_pose_ros.keypoints.face_mesh import POINTS, mirror_partners
 from face_pose_ros.keypoints.openpose import OPENPOSE_70
-from face_pose_ros.pose.face_model import deformable_face
+from face_pose_ros.pose.face_model import canonical_face, deformable_face
 from face_pose_ros.weights import load_weights
 
 # Where each of the 68 lies in the mirror.
@@ -45,7 +45,7 @@ def test_rows_run_as_openpose_draws_them():
 
 
 def test_the_sellion_is_the_heads_origin():
-    xyz = deformable_face().xyz_head[OPENPOSE_70[27]]
+    xyz = canonical_face().xyz_head[OPENPOSE_70[27]]
     np.testing.assert_allclose(xyz, 0, atol=1e-6)
 
 

@@ -7,9 +7,11 @@ from face_pose_ros.pose.fit import _points
 from face_pose_ros.pose.lm import (
     Cost,
     Prior,
+    Tolerances,
     evaluate,
     linearise,
     measure,
+    minimise,
     weigh_visible,
     workspace,
 )
@@ -24,6 +26,15 @@ def system(model, camera, keypoints, T, c, kernel=0, scale=3.0, information=1.0)
     uv, cov_uv = keypoints.uv[0].copy(), keypoints.cov_uv[0].copy()
     T, c = np.ascontiguousarray(T[:3]), np.array(c, dtype=float)
     return _system(uv, cov_uv, camera.lens, _points(model), prior, cost, T, c)
+
+
+def lowered(model, camera, keypoints, T, max_iterations):
+    """Cost of the first of the faces after so many steps from T (4, 4) and the mean shape."""
+    M = len(model.modes)
+    prior, cost = Prior(np.zeros(M), np.eye(M)), Cost(0, 3.0, 1.0)
+    uv, cov_uv = keypoints.uv[0].copy(), keypoints.cov_uv[0].copy()
+    T, tolerances = T[:3].copy(), Tolerances(max_iterations, 1e-8, 1e-10)
+    return _lowered(uv, cov_uv, camera.lens, _points(model), prior, cost, T, tolerances)
 
 
 def whitening(camera, keypoints):
@@ -54,6 +65,13 @@ def _system(uv, cov_uv, lens, points, prior, cost, T, c):
     value = evaluate(T, c, measured, points, prior, cost, work)
     linearise(T, c, measured, points, prior, cost, work)
     return value, work.H, work.g
+
+
+@compiled
+def _lowered(uv, cov_uv, lens, points, prior, cost, T, tolerances):
+    c, work = np.zeros(len(prior.mean)), workspace(len(prior.mean), len(uv))
+    measured = measure(uv, cov_uv, lens)
+    return minimise(T, c, measured, points, prior, cost, tolerances, 1.0, work).cost
 
 
 @compiled

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.cameras import DISTORTIONS, make_camera
 from helpers.heads import frontal, observe, random_poses
-from pose.solver import seen, system, whitening
+from pose.solver import lowered, seen, system, whitening
 
 from face_pose_ros.geometry import rotations
 from face_pose_ros.options import KERNELS
@@ -55,6 +55,17 @@ def test_the_hessian_is_that_of_the_cost_where_residuals_are_small(name, wavy, r
     H = system(wavy, camera, keypoints, T[0], c)[1]
     scale = np.sqrt(np.outer(np.diag(H), np.diag(H)))
     np.testing.assert_allclose(H / scale, expected / scale, rtol=0, atol=1e-5)
+
+
+def test_no_step_ever_raises_the_cost(wavy, rng):
+    """From starts anywhere, where undamped steps overshoot."""
+    camera = make_camera('plumb_bob_5')
+    for _ in range(20):
+        T, start = random_poses(2, camera, rng, distance_m=(0.5, 2))
+        keypoints = observe(wavy.xyz_head, T[None], camera)
+        costs = np.array([lowered(wavy, camera, keypoints, start, i) for i in range(12)])
+        assert (np.diff(costs) <= 1e-9 * costs[:-1] + 1e-12).all()
+        assert costs[-1] < costs[0]
 
 
 @pytest.mark.parametrize('name', DISTORTIONS)

@@ -60,7 +60,7 @@ class RenderedHeads(ExportFile):
     expression: NDArray[np.float32]  # (N, 57)
     T_cam_head: NDArray[np.float64]  # (N, 4, 4) m
     K: NDArray[np.float64]  # (N, 3, 3) px
-    dist: NDArray[np.float64]  # (N, 12), zero-padded
+    dist: NDArray[np.float64]  # (N, 14), zero-padded
     distortion_model: NDArray[np.str_]  # (N,)
     size: NDArray[np.int64]  # (N, 2) width, height [px]
     roll_yaw_pitch_deg: NDArray[np.float64]  # (N, 3) as seen along the ray to the head
@@ -158,8 +158,8 @@ def _row(
     camera = head.camera.runtime()
     keypoints = predictor.predict(image, faces, camera)
     average, spread = predictor.average(image, keypoints, camera, _JITTERS)
-    dist = np.zeros(12)
-    dist[: len(head.camera.dist)] = head.camera.dist.numpy()
+    dist = np.zeros(14)
+    dist[: len(camera.dist)] = camera.dist
     return {
         'identity': head.identity.astype(np.float32),
         'expression': head.expression.astype(np.float32),

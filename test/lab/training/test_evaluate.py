@@ -123,7 +123,8 @@ class OracleSingleShot(torch.nn.Module):
 
 def test_an_oracle_finds_every_head_of_scenes():
     batches = BlobScenes(6).in_order(3)
-    detect = at_first_look(OracleSingleShot(batches, 1.0), POINTS, amp=False)
+    oracle = OracleSingleShot(BlobScenes(6).in_order(1), 1.0)  # asked picture by picture
+    detect = at_first_look(oracle, POINTS.numpy(), amp=False)
     figures = evaluate_scenes(detect, batches, SingleShotLossOptions(), 'cpu')
     row = figures['all']
     assert (row['heads'], row['recall']) == (12, 1)
@@ -135,7 +136,8 @@ def test_an_oracle_finds_every_head_of_scenes():
 
 def test_false_answers_above_the_true_ones_cost_recall():
     batches = BlobScenes(6).in_order(3)
-    detect = at_first_look(OracleSingleShot(batches, 5.0), POINTS, amp=False)
+    oracle = OracleSingleShot(BlobScenes(6).in_order(1), 5.0)
+    detect = at_first_look(oracle, POINTS.numpy(), amp=False)
     figures = evaluate_scenes(detect, batches, SingleShotLossOptions(), 'cpu')
     assert figures['all']['recall'] == 0
 
@@ -152,8 +154,8 @@ class FindsAll(torch.nn.Module):
 
 def test_both_looks_count():
     batches = BlobScenes(6).in_order(3)
-    first = OracleSingleShot(batches, 5.0)
-    detect = at_second_look(first, FindsAll(), POINTS)
+    first = OracleSingleShot(BlobScenes(6).in_order(1), 5.0)
+    detect = at_second_look(first, FindsAll(), POINTS.numpy())
     answers = answers_of(detect, batches, SingleShotLossOptions(), 'cpu')
     assert answers.score.logit().tolist() == pytest.approx([3 + 2] * 12, abs=1e-2)
     assert answers.false_scores.logit().tolist() == pytest.approx([5 + 2] * 6, abs=1e-2)
