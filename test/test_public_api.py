@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -130,6 +131,13 @@ print(len(estimator.track(rgb, photo_camera(*rgb.shape[1::-1]), 0.0)), 'torch' i
 """
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)
     assert run.stdout.split() == ['1', 'False'], run.stderr
+
+
+def test_the_example_of_the_readme_runs(request, capsys):
+    readme = (request.config.rootpath / 'README.md').read_text()
+    (example,) = re.findall(r'^```python\n(.*?)^```', readme, re.MULTILINE | re.DOTALL)
+    exec(compile(example, 'README.md', 'exec'), {})
+    assert re.match(r'f00001 1\.\d\d m away\n', capsys.readouterr().out)
 
 
 def modules():
