@@ -96,7 +96,11 @@ def _proposed(
 ) -> list[tuple[NDArray[np.uint8], PosedFaces, Camera]]:
     """Each picture, its proposals and its camera."""
     images = (255 * batch.pictures).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    cells = TorchNetwork(network, str(batch.pictures.device))
+
+    def in_float32(pictures: Tensor) -> list[Tensor]:
+        return [output.float() for output in network(pictures)]  # numpy has no bfloat16
+
+    cells = TorchNetwork(in_float32, str(batch.pictures.device))
     cameras = [camera.runtime() for camera in batch.camera_list()]
     return [
         (image, decode_faces(cells_of_picture(cells, image), camera, xyz_head, min_score), camera)

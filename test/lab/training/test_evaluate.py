@@ -28,6 +28,7 @@ from lab.training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 from lab.training.test_train import HOURGLASS, make_config
 
 from face_pose_ros.networks.hourglass import HourglassOptions, HourglassOutput, StackedHourglass
+from face_pose_ros.networks.single_shot import SingleShot, SingleShotOptions
 
 
 class OracleHourglass(StackedHourglass):
@@ -132,6 +133,18 @@ def test_an_oracle_finds_every_head_of_scenes():
     assert row['depth_percent'] < 0.01
     # The threshold lets through what the false answers do not reach.
     assert row['score_threshold'] == pytest.approx(float(torch.tensor(1.0).sigmoid()), abs=1e-6)
+
+
+@pytest.mark.parametrize('amp', [False, True])
+def test_networks_are_judged_in_either_precision(amp):
+    sizes = SingleShotOptions(channels=(4, 4, 8, 8, 8), blocks=1, neck_channels=8, head_blocks=1)
+    network = SingleShot(sizes).eval()
+    with torch.no_grad():
+        network.head.bias[0] = 1.0  # heads everywhere
+    detect = at_first_look(network, POINTS.numpy(), amp)
+    answers = answers_of(detect, BlobScenes(2).in_order(2), SingleShotLossOptions(), 'cpu')
+    assert answers.pictures == 2
+    assert answers.false_scores.logit().numpy() == pytest.approx(1.0, abs=0.5)
 
 
 def test_false_answers_above_the_true_ones_cost_recall():
