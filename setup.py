@@ -12,8 +12,9 @@ setup(
     version='0.1.0',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
+        NAME: ['py.typed'],
         f'{NAME}.samples': ['*.jpg'],
-        f'{NAME}.weights': ['*.safetensors', '*.md'],
+        f'{NAME}.weights': ['*.safetensors', '*.xml', '*.md'],
     },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),

@@ -23,7 +23,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from latency import HEIGHT, PERIOD_S, WIDTH, percentiles, plot
 from machine import machine
 from scenes import camera_of, drifting, faces_in
@@ -86,10 +85,10 @@ def with_pnp(landmarks_of: Callable[[Frame, float], list[Any]]) -> Callable[[Fra
     return run
 
 
-def compare(faces: int, runs: int) -> dict[str, dict[str, float]]:
+def compare(faces: int, runs: int, threads: int) -> dict[str, dict[str, float]]:
     """Times of all methods on all frames, in a turning order."""
     camera = camera_of(WIDTH, HEIGHT)
-    estimator = FacePoseEstimator('cpu')
+    estimator = FacePoseEstimator('cpu', threads=threads)
     methods: dict[str, Callable[[Frame, float], list[Any]]] = {
         'face_pose_ros': lambda frame, stamp_s: estimator.track(frame, camera, stamp_s),
         'Face Landmarker': landmarker(faces),
@@ -128,13 +127,12 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     if options.packages:
         sys.path.insert(0, str(options.packages))
-    torch.set_num_threads(options.threads)
 
     results: dict[str, dict[str, float]] = {}
     for faces in options.faces:
-        results |= compare(faces, options.runs)
+        results |= compare(faces, options.runs, options.threads)
     info = {
-        **machine(torch.device('cpu')),
+        **machine(),
         'mediapipe': importlib.metadata.version('mediapipe'),
     }
     print(', '.join(f'{key} {value}' for key, value in info.items()))

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
-import torch
+from against import add_against, compare
 from domain_coordinator import domain_id
 from geometry_msgs.msg import PoseArray
 from latency import FOCAL_PX, HEIGHT, WIDTH, make_image
@@ -164,7 +164,11 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=15.0, help='of each rate')
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--node', nargs=argparse.REMAINDER, default=[], help='its ROS arguments')
+    add_against(parser)
     options = parser.parse_args()
+    if options.against:
+        compare(__file__, options.against)
+        return
     os.environ.setdefault('FASTDDS_DEFAULT_PROFILES_FILE', str(PROFILE))
     with domain_id() as domain:
         os.environ['ROS_DOMAIN_ID'] = str(domain)
@@ -182,7 +186,7 @@ def main() -> None:
                 results['throughput'] = {'images per second': rate_hz}
             robot.destroy_node()
         rclpy.shutdown()
-    info = machine(torch.device('cpu'))
+    info = machine()
     print(', '.join(f'{key} {value}' for key, value in info.items()))
     for name, figures in results.items():
         print(name)

@@ -18,9 +18,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from face_pose_ros import FacePoseEstimator
 from face_pose_ros.engines.networks import Networks, load_networks
-from face_pose_ros.faces.blazeface import SIZE_MULTIPLE, blazeface_full_range
+from face_pose_ros.faces.blazeface import SIZE_MULTIPLE
 from face_pose_ros.faces.detector import DetectorOptions, level_sizes
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, face_mesh_v2
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
+from face_pose_ros.networks.blazeface import blazeface_full_range
+from face_pose_ros.networks.face_mesh import face_mesh_v2
 
 FACES = (1, 16, 64)
 WIDTH, HEIGHT = SIZES['1080p']

@@ -22,16 +22,15 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import torch
-from device_path import device_path, table
+from against import add_against, compare
 from machine import machine
 from scenes import SIZES, camera_of, drifting, faces_in
 
 from face_pose_ros import Camera, FacePoseEstimator
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.engines.shared import SharedNetworks
-from face_pose_ros.keypoints.semantic_predictor import IS_FACE
-from face_pose_ros.pose.refine import fit_pose
+from face_pose_ros.keypoints.semantic import IS_FACE
+from face_pose_ros.pose.fit import fit_pose
 
 WIDTH, HEIGHT, FOCAL_PX = 1280, 720, 900.0
 PERIOD_S = 1 / 30
@@ -47,14 +46,12 @@ def percentiles(times_s: Sequence[float]) -> dict[str, float]:
     return {f'p{p}_ms': float(1000 * np.percentile(times_s, p)) for p in (5, 50, 95)}
 
 
-def time_ms(call: Callable[[], object], device: torch.device, runs: int) -> dict[str, float]:
+def time_ms(call: Callable[[], object], runs: int) -> dict[str, float]:
     """Percentiles over `runs` calls after five to warm up."""
     times_s = []
     for _ in range(runs + 5):
         start_s = time.perf_counter()
         call()
-        if device.type == 'cuda':
-            torch.cuda.synchronize(device)
         times_s.append(time.perf_counter() - start_s)
     return percentiles(times_s[5:])
 
@@ -118,24 +115,22 @@ def stages(device: str, runs: int) -> dict[str, dict[str, float]]:
     """Each stage with the engine chosen by itself, and the stream with every engine."""
     image, camera = make_image(), camera_of(WIDTH, HEIGHT)
     estimator = FacePoseEstimator(device)
-    pixels = torch.from_numpy(image).to(estimator.device)
-    with torch.inference_mode():
-        faces = estimator.detector.detect(pixels)
-        mesh, head = estimator.keypoints.mesh, estimator.keypoints.head
-        assert mesh is not None
-        assert head is not None
-        keypoints = mesh.predict(pixels, faces, camera)
-        of_head = head.predict(pixels, faces, camera).uv[:, IS_FACE]
-        calls: dict[str, Callable[[], object]] = {
-            'detect': lambda: estimator.detector.detect(pixels),
-            'keypoints, one look': lambda: mesh.follow(pixels, keypoints.uv, camera),
-            'hourglass, one look': lambda: head.follow(pixels, of_head, camera),
-            'pose': lambda: fit_pose(keypoints, estimator.model, camera),
-            'estimate (no memory)': lambda: estimator.estimate(image, camera),
-        }
-        results = {n: time_ms(call, estimator.device, runs) for n, call in calls.items()}
+    faces = estimator.detector.deferred(image, camera)()
+    mesh, head = estimator.keypoints.mesh, estimator.keypoints.head
+    assert mesh is not None
+    assert head is not None
+    keypoints = mesh.predict(image, faces, camera)
+    of_head = head.predict(image, faces, camera).uv[:, IS_FACE]
+    calls: dict[str, Callable[[], object]] = {
+        'detect': lambda: estimator.detector.deferred(image, camera)(),
+        'keypoints, one look': lambda: mesh.follow(image, keypoints.uv, camera),
+        'hourglass, one look': lambda: head.follow(image, of_head, camera),
+        'pose': lambda: fit_pose(keypoints, estimator.model, camera),
+        'estimate (no memory)': lambda: estimator.estimate(image, camera),
+    }
+    results = {name: time_ms(call, runs) for name, call in calls.items()}
     frames = drifting(image)
-    engines = ('openvino', 'torch') if estimator.device.type == 'cpu' else ('auto', 'torch')
+    engines = ('openvino', 'torch') if estimator.device == 'cpu' else ('auto', 'torch')
     for engine in engines:
         networks = load_networks(device, engine)
         stream = FacePoseEstimator(networks=networks)
@@ -181,7 +176,6 @@ def main(args: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--runs', type=int, default=100)
     parser.add_argument('--growth', action='store_true', help='more faces, images, cameras')
     parser.add_argument(
@@ -194,14 +188,18 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--plot', type=Path, help='and plot them into this one')
+    add_against(parser)
     options = parser.parse_args(args)
-    torch.set_num_threads(options.threads)
-
-    info = machine(torch.device(options.device))
+    if options.against:
+        compare(Path(__file__).with_name('track_cost.py'), options.against, own=True)
+        return
+    info = machine(options.device)
     if options.gpu is not None:
         if len(options.gpu) not in (0, 2):
             parser.error(f'--gpu takes no number or two, got {len(options.gpu)}')
-        is_there = torch.device(options.device).type == 'cuda'
+        from device_path import device_path, table  # it needs torch
+
+        is_there = options.device.startswith('cuda')
         times = device_path(options.device, options.runs) if is_there else None
         results = table(times, options.gpu)
         if options.json:

@@ -5,21 +5,30 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
 
-import torch
 
-
-def machine(device: torch.device) -> dict[str, object]:
+def machine(device: str = 'cpu') -> dict[str, object]:
     """What the figures were taken on."""
     commit = subprocess.run(
         ['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True
     )
-    cuda = device.type == 'cuda'
+    processor = platform.machine()
+    if device.startswith('cuda'):
+        import torch
+
+        processor = torch.cuda.get_device_name(device)
     return {
-        'processor': torch.cuda.get_device_name(device) if cuda else platform.machine(),
+        'processor': processor,
         'cores': os.cpu_count(),
-        'threads': torch.get_num_threads(),
         'python': platform.python_version(),
-        'torch': torch.__version__,
+        **{name: _version(name) for name in ('numpy', 'numba', 'openvino')},
         'commit': commit.stdout.strip(),
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return 'absent'

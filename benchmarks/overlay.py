@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Callable, Sequence
 
 import cv2
-import torch
 from latency import FOCAL_PX, HEIGHT, WIDTH, make_image, time_ms
 from machine import machine
 from rclpy.serialization import serialize_message
@@ -27,7 +26,6 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--runs', type=int, default=100)
     options = parser.parse_args(args)
-    torch.set_num_threads(options.threads)
     cv2.setNumThreads(options.threads)
 
     image = make_image()
@@ -46,14 +44,14 @@ def main(args: Sequence[str] | None = None) -> None:
         'serialise markers of one': lambda: serialize_message(messages[1]),
         'serialise markers of eight': lambda: serialize_message(messages[8]),
     }
-    info = machine(torch.device('cpu'))
+    info = machine()
     print(', '.join(f'{key} {value}' for key, value in info.items()))
     face_px = face.box_xyxy[3] - face.box_xyxy[1]
     size = len(serialize_message(messages[1])) / 1024
     print(f'markers of one face: {size:.0f} KiB; its keypoints are {face_px:.0f} px high')
     print(f'{"":<28}{"p50 [ms]":>10}{"p95 [ms]":>10}')
     for name, call in calls.items():
-        figures = time_ms(call, torch.device('cpu'), options.runs)
+        figures = time_ms(call, options.runs)
         print(f'{name:<28}{figures["p50_ms"]:>10.1f}{figures["p95_ms"]:>10.1f}')
 
 

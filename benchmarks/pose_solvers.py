@@ -17,63 +17,94 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from face_pose_lab.evaluation.draws import (
-    DISTORTIONS,
-    isotropic,
-    make_camera,
-    observe,
-    random_poses,
-)
+from against import add_against, compare
+from face_pose_lab.evaluation import draws
+from face_pose_lab.evaluation.cameras import DISTORTIONS, make_camera
 from face_pose_lab.reference.pavlakos import fit_pavlakos
+from face_pose_lab.torch_geometry import so3
+from face_pose_lab.torch_geometry.camera import torch_camera
+from face_pose_lab.torch_types import Keypoints as TorchKeypoints
 from machine import machine
-from torch import Tensor
+from numpy.typing import NDArray
 
-from face_pose_ros.geometry import se3, so3
+from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.types import Keypoints
+from face_pose_ros.pose.fit import fit_pose
+from face_pose_ros.results import Keypoints
+
+Array = NDArray[np.float64]
 
 _INDEPENDENT = 1e9  # the noise drawn here is: every keypoint counts in full
 
 
-def rotation_deg(T: Tensor, truth: Tensor) -> Tensor:
+def rotation_deg(T: Array, truth: Array) -> Array:
     """(N,) geodesic distance."""
-    return so3.angle_between(T[:, :3, :3], truth[:, :3, :3]).rad2deg()
+    return np.rad2deg(rotations.angle_between(T[:, :3, :3], truth[:, :3, :3]))
 
 
-def position_mm(T: Tensor, truth: Tensor) -> Tensor:
+def position_mm(T: Array, truth: Array) -> Array:
     """(N,) distance."""
-    return 1e3 * (T[:, :3, 3] - truth[:, :3, 3]).norm(dim=-1)
+    return 1e3 * np.linalg.norm(T[:, :3, 3] - truth[:, :3, 3], axis=-1)
 
 
-def exact(count: int, generator: torch.Generator) -> dict[str, object]:
+def random_poses(
+    count: int,
+    camera: Camera,
+    rng: np.random.Generator,
+    distance_m: tuple[float, float] = (0.3, 8.0),
+    yaw_deg: float = 90.0,
+) -> Array:
+    """(count, 4, 4) T_cam_head, see `draws.random_poses`."""
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    lens = torch_camera(camera)
+    return draws.random_poses(count, lens, generator, distance_m, yaw_deg).numpy()
+
+
+def observe(
+    xyz_head: Array,
+    T_cam_head: Array,
+    camera: Camera,
+    noise_px: float = 0.0,
+    sigma_px: float = 1.0,
+    rng: np.random.Generator | None = None,
+) -> Keypoints:
+    """Keypoints of heads at known poses, with Gaussian noise."""
+    uv = camera.project(rotations.apply(T_cam_head, xyz_head)).uv
+    if rng is not None:
+        uv = uv + noise_px * rng.standard_normal(uv.shape)
+    cov_uv = np.tile(sigma_px**2 * np.eye(2), (*uv.shape[:2], 1, 1))
+    return Keypoints(uv, cov_uv, np.ones(len(uv)))
+
+
+def exact(count: int, rng: np.random.Generator) -> dict[str, object]:
     """Noise-free keypoints of the mean face, any view, 0.3 to 8 m, every lens."""
     face = deformable_face()
     results: dict[str, object] = {}
     share = []
     for name in DISTORTIONS:
         camera = make_camera(name)
-        T = random_poses(count // len(DISTORTIONS) + 1, camera, generator)
+        T = random_poses(count // len(DISTORTIONS) + 1, camera, rng)
         poses = fit_pose(observe(face.xyz_head, T, camera), face, camera).poses
         deg, mm = rotation_deg(poses.T_cam_head, T), position_mm(poses.T_cam_head, T)
         good = (deg < 1e-4) & (mm < 1e-3) & ~poses.failed
         share.append(good)
         results[f'{name}: within 1e-4 deg and 1e-3 mm [%]'] = percent(good)
-    results['all: within 1e-4 deg and 1e-3 mm [%]'] = percent(torch.cat(share))
+    results['all: within 1e-4 deg and 1e-3 mm [%]'] = percent(np.concatenate(share))
     return results
 
 
-def outliers(count: int, generator: torch.Generator) -> dict[str, object]:
+def outliers(count: int, rng: np.random.Generator) -> dict[str, object]:
     """1 px noise, and one keypoint in five anywhere within some 80 px."""
     face = deformable_face().keep('none')
     camera = make_camera('plumb_bob_5')
-    T = random_poses(count, camera, generator, distance_m=(0.5, 2), yaw_deg=60)
-    clean = observe(face.xyz_head, T, camera, noise_px=1, generator=generator)
-    wrong = torch.rand(count, 468, generator=generator) < 0.2
-    shift = 80 * torch.randn(count, 468, 2, generator=generator, dtype=torch.float64)
-    dirty = replace(clean, uv=torch.where(wrong[..., None], clean.uv + shift, clean.uv))
-    told = replace(clean, cov_uv=isotropic(torch.where(wrong, torch.inf, 1.0)))
+    T = random_poses(count, camera, rng, distance_m=(0.5, 2), yaw_deg=60)
+    clean = observe(face.xyz_head, T, camera, noise_px=1, rng=rng)
+    wrong = (rng.random((count, 468)) < 0.2)[..., None]
+    shift = 80 * rng.standard_normal((count, 468, 2))
+    dirty = replace(clean, uv=np.where(wrong, clean.uv + shift, clean.uv))
+    told = replace(clean, cov_uv=np.where(wrong[..., None], np.inf, clean.cov_uv))
     ours = PoseOptions(independent_keypoints=_INDEPENDENT, visibility=False)
     plain = replace(ours, kernel='none')
     deg = {
@@ -88,18 +119,17 @@ def outliers(count: int, generator: torch.Generator) -> dict[str, object]:
     return {f'{name}, mean [deg]': d for name, d in deg.items()} | {'ours over oracle': ratio}
 
 
-def calibration(count: int, generator: torch.Generator) -> dict[str, object]:
+def calibration(count: int, rng: np.random.Generator) -> dict[str, object]:
     """Unknown shapes, 1.5 px noise: is the covariance the spread of the errors?"""
     face = deformable_face()
     camera = make_camera('plumb_bob_5')
-    T = random_poses(count, camera, generator, distance_m=(0.5, 2), yaw_deg=60)
-    shape = torch.randn(count, len(face.shape_names), generator=generator, dtype=torch.float64)
-    keypoints = observe(face.points(shape), T, camera, 1.5, 1.5, generator)
+    T = random_poses(count, camera, rng, distance_m=(0.5, 2), yaw_deg=60)
+    shape = rng.standard_normal((count, len(face.shape_names)))
+    keypoints = observe(face.points(shape), T, camera, 1.5, 1.5, rng)
     options = PoseOptions(independent_keypoints=_INDEPENDENT, visibility=False)
     poses = fit_pose(keypoints, face, camera, options).poses
-    omega = so3.log(poses.T_cam_head[:, :3, :3] @ T[:, :3, :3].mT)
-    error = torch.cat([poses.T_cam_head[:, :3, 3] - T[:, :3, 3], omega], -1)
-    nees = (error * torch.linalg.solve(poses.covariance, error)).sum(-1)
+    error = rotations.difference(T, poses.T_cam_head)
+    nees = (error * np.linalg.solve(poses.covariance, error[..., None])[..., 0]).sum(-1)
     return {
         'NEES, mean (6 is right)': float(nees.mean()),
         'within the 68 % ellipsoid [%]': percent(nees < 7.0380),
@@ -109,16 +139,16 @@ def calibration(count: int, generator: torch.Generator) -> dict[str, object]:
     }
 
 
-def others(count: int, generator: torch.Generator) -> dict[str, object]:
+def others(count: int, rng: np.random.Generator) -> dict[str, object]:
     """The mean face, 1 px noise, a lens with distortion: error and time per face."""
     face = deformable_face().keep('none')
     camera = make_camera('plumb_bob_5')
-    T = random_poses(count, camera, generator, distance_m=(0.5, 2), yaw_deg=60)
-    keypoints = observe(face.xyz_head, T, camera, noise_px=1, generator=generator)
+    T = random_poses(count, camera, rng, distance_m=(0.5, 2), yaw_deg=60)
+    keypoints = observe(face.xyz_head, T, camera, noise_px=1, rng=rng)
     options = PoseOptions(independent_keypoints=_INDEPENDENT, visibility=False)
     plain = replace(options, kernel='none')
     few = min(count, 20)  # the seed method takes a second a face
-    solvers: dict[str, tuple[Callable[[Keypoints], Tensor], int]] = {
+    solvers: dict[str, tuple[Callable[[Keypoints], Array], int]] = {
         'ours': (lambda k: fit_pose(k, face, camera, options).poses.T_cam_head, count),
         'ours, least squares': (
             lambda k: fit_pose(k, face, camera, plain).poses.T_cam_head,
@@ -127,23 +157,23 @@ def others(count: int, generator: torch.Generator) -> dict[str, object]:
         'cv2 ITERATIVE': (lambda k: opencv(k, face, camera, cv2.SOLVEPNP_ITERATIVE), count),
         'cv2 SQPNP + refineLM': (lambda k: opencv(k, face, camera, cv2.SOLVEPNP_SQPNP), count),
         'Pavlakos et al., full perspective': (
-            lambda k: fit_pavlakos(k, face, camera).T_cam_head,
+            lambda k: pavlakos(k, face, camera),
             min(count, 200),
         ),
         'seed method: Adam from a random start': (
-            lambda k: adam(k, face, camera, generator),
+            lambda k: adam(k, face, camera, rng),
             few,
         ),
     }
     results: dict[str, object] = {}
     for name, (solve, number) in solvers.items():
-        solve(keypoints[torch.arange(1)])
+        solve(keypoints[np.arange(1)])
         start = time.perf_counter()
-        found = torch.cat([solve(keypoints[torch.tensor([i])]) for i in range(number)])
+        found = np.concatenate([solve(keypoints[np.array([i])]) for i in range(number)])
         ms = 1e3 * (time.perf_counter() - start) / number
         # The same faces for everybody, and then all that this solver had time for.
         results[name] = {
-            f'first {few}: median [deg]': float(rotation_deg(found, T[:number])[:few].median()),
+            f'first {few}: median [deg]': float(np.median(rotation_deg(found, T[:number])[:few])),
             'mean [deg]': float(rotation_deg(found, T[:number]).mean()),
             'mean [mm]': float(position_mm(found, T[:number]).mean()),
             'faces': number,
@@ -152,67 +182,74 @@ def others(count: int, generator: torch.Generator) -> dict[str, object]:
     return results
 
 
-def timing(count: int, generator: torch.Generator) -> dict[str, object]:
+def timing(count: int, rng: np.random.Generator) -> dict[str, object]:
     """The whole fit, from pixels to covariance, with all modes and from the closed form."""
     face = deformable_face()
     camera = make_camera('plumb_bob_5')
-    T = random_poses(16, camera, generator, distance_m=(0.5, 2), yaw_deg=60)
-    shape = torch.randn(16, len(face.shape_names), generator=generator, dtype=torch.float64)
-    keypoints = observe(face.points(shape), T, camera, 1.5, 1.5, generator)
+    T = random_poses(16, camera, rng, distance_m=(0.5, 2), yaw_deg=60)
+    shape = rng.standard_normal((16, len(face.shape_names)))
+    keypoints = observe(face.points(shape), T, camera, 1.5, 1.5, rng)
     results: dict[str, object] = {}
     for faces in (1, 4, 8, 16):
-        some = keypoints[torch.arange(faces)]
+        some = keypoints[np.arange(faces)]
         times = []
         for _ in range(count):
             start = time.perf_counter()
             fit_pose(some, face, camera)
             times.append(1e3 * (time.perf_counter() - start))
         low, middle, high = np.percentile(times[5:], [5, 50, 95])
-        results[f'{faces} faces, p5 / p50 / p95 [ms]'] = f'{low:.2f} / {middle:.2f} / {high:.2f}'
+        results[f'{faces} faces'] = {'p5 [ms]': low, 'p50 [ms]': middle, 'p95 [ms]': high}
     return results
 
 
-def opencv(keypoints: Keypoints, face: FaceModel, camera: Camera, method: int) -> Tensor:
+def opencv(keypoints: Keypoints, face: FaceModel, camera: Camera, method: int) -> Array:
     """(1, 4, 4) T_cam_head of OpenCV; a failure is the identity."""
-    K, dist = camera.K.numpy(), camera.dist[:5].numpy()
-    xyz, uv = face.xyz_head.numpy(), keypoints.uv[0].numpy()
+    K, dist, xyz, uv = camera.K, camera.dist[:5], face.xyz_head, keypoints.uv[0]
     found, rvec, tvec = cv2.solvePnP(xyz, uv, K, dist, flags=method)
     if not found:
-        return torch.eye(4, dtype=torch.float64)[None]
+        return np.eye(4)[None]
     if method == cv2.SOLVEPNP_SQPNP:
         rvec, tvec = cv2.solvePnPRefineLM(xyz, uv, K, dist, rvec, tvec)
-    R, t = so3.exp(torch.from_numpy(rvec[:, 0])), torch.from_numpy(tvec[:, 0])
-    return se3.from_rt(R, t)[None]
+    return rotations.from_rt(rotations.exp(rvec[:, 0]), tvec[:, 0])[None]
 
 
-def adam(
-    keypoints: Keypoints, face: FaceModel, camera: Camera, generator: torch.Generator
-) -> Tensor:
+def pavlakos(keypoints: Keypoints, face: FaceModel, camera: Camera) -> Array:
+    """(1, 4, 4) T_cam_head of the formulation of 2017."""
+    columns = (keypoints.uv, keypoints.cov_uv, keypoints.presence)
+    tensors = TorchKeypoints(*(torch.from_numpy(column) for column in columns))
+    return fit_pavlakos(tensors, face, torch_camera(camera)).T_cam_head.numpy()
+
+
+def adam(keypoints: Keypoints, face: FaceModel, camera: Camera, rng: np.random.Generator) -> Array:
     """(1, 4, 4) T_cam_head by gradient descent on axis-angle and translation.
 
     The start is random, in front of the camera; it ends when a hundred steps gain less than 1e-6.
     """
-    start = torch.cat([torch.randn(3, generator=generator), torch.tensor([0.0, 0, 1])]).double()
-    x = start.requires_grad_()
+    lens, xyz, uv = (
+        torch_camera(camera),
+        torch.from_numpy(face.xyz_head),
+        torch.from_numpy(keypoints.uv[0]),
+    )
+    x = torch.from_numpy(np.concatenate([rng.standard_normal(3), [0, 0, 1]])).requires_grad_()
     optimiser = torch.optim.Adam([x], lr=1e-2)
     best = float('inf')
     for step in range(5000):
         optimiser.zero_grad()
-        xyz_cam = face.xyz_head @ so3.exp(x[:3]).mT + x[3:]
-        loss = (camera.project(xyz_cam).uv - keypoints.uv[0]).square().sum(-1).mean()
+        xyz_cam = xyz @ so3.exp(x[:3]).mT + x[3:]
+        loss = (lens.project(xyz_cam).uv - uv).square().sum(-1).mean()
         loss.backward()
         optimiser.step()
         if step % 100 == 99:
             if loss.item() > best * (1 - 1e-6):
                 break
             best = loss.item()
-    x = x.detach()
-    return se3.from_rt(so3.exp(x[:3]), x[3:])[None]
+    found = x.detach().numpy()
+    return rotations.from_rt(rotations.exp(found[:3]), found[3:])[None]
 
 
-def percent(mask: Tensor) -> float:
+def percent(mask: NDArray[np.bool_]) -> float:
     """Share of true values [%]."""
-    return 100 * float(mask.double().mean())
+    return 100 * float(mask.mean())
 
 
 def text(value: object) -> str:
@@ -222,7 +259,7 @@ def text(value: object) -> str:
     return f'{value:.4g}' if isinstance(value, float) else str(value)
 
 
-SECTIONS: dict[str, tuple[Callable[[int, torch.Generator], dict[str, object]], int]] = {
+SECTIONS: dict[str, tuple[Callable[[int, np.random.Generator], dict[str, object]], int]] = {
     'exact': (exact, 10_000),
     'outliers': (outliers, 2_000),
     'calibration': (calibration, 10_000),
@@ -239,18 +276,21 @@ def main(args: Sequence[str] | None = None) -> None:
         '--count', type=int, help='draws of each section; its own number if absent'
     )
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    add_against(parser)
     options = parser.parse_args(args)
-    torch.set_num_threads(options.threads)
-    info = machine(torch.device('cpu'))
+    if options.against:
+        compare(__file__, options.against)
+        return
+    torch.set_num_threads(1)  # the seed method's
+    info = machine()
     print(', '.join(f'{key} {value}' for key, value in info.items()))
     figures = {}
     for name in options.only:
         section, count = SECTIONS[name]
-        generator = torch.Generator().manual_seed(options.seed)
+        rng = np.random.default_rng(options.seed)
         count = options.count or count
-        figures[name] = section(count, generator)
+        figures[name] = section(count, rng)
         print(f'\n{name}: {count} draws. {section.__doc__}')
         for key, value in figures[name].items():
             print(f'  {key:<44}{text(value)}')

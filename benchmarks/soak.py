@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import rclpy
-import torch
+from against import add_against, compare
 from builtin_interfaces.msg import Time
 from machine import machine
 from rclpy.parameter import Parameter
@@ -81,8 +81,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--frames', type=int, default=100_000)
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    add_against(parser)
     options = parser.parse_args()
-    info = machine(torch.device('cpu'))
+    if options.against:
+        compare(__file__, options.against)
+        return 0
+    info = machine()
     print(', '.join(f'{key} {value}' for key, value in info.items()))
     portraits = [cv2.resize(p, (180, 210)) for p in load_portraits().values()]
 

@@ -1,7 +1,7 @@
 """How long is it from the start of a process to its first pose?
 
 python benchmarks/startup.py           # with warm caches
-python benchmarks/startup.py --cold    # compiling and converting all anew, too: a minute or two
+python benchmarks/startup.py --cold    # compiling all anew, too
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from against import add_against, compare
 from scenes import faces_in
 
 PROGRAM = """
@@ -45,7 +46,11 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--runs', type=int, default=5)
     parser.add_argument('--cold', action='store_true')
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    add_against(parser)
     options = parser.parse_args(args)
+    if options.against:
+        compare(__file__, options.against)
+        return
     with tempfile.TemporaryDirectory() as folder:
         image = str(Path(folder) / 'image.npy')
         np.save(image, faces_in(1280, 720, 1))

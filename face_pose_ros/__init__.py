@@ -1,20 +1,36 @@
-"""Where people's heads are and where they point, from a calibrated camera."""
+"""Metric 6-DoF poses of human heads from a calibrated camera.
 
+    from face_pose_ros import Camera, FacePoseEstimator
+    camera = Camera.from_fov(1280, 720, horizontal_fov_deg=69)  # better: Camera.from_yaml(path)
+    faces = FacePoseEstimator().track(image_rgb, camera, stamp_s)
+
+Names load with their first use: small ROS nodes do without the estimator.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from face_pose_ros.estimator import EstimatorOptions, FacePoseEstimator
-    from face_pose_ros.face_pose import FacePose
+    from face_pose_ros.estimator import FacePoseEstimator
     from face_pose_ros.geometry.camera import Camera
+    from face_pose_ros.options import EstimatorOptions
+    from face_pose_ros.results import FacePose
 
-__all__ = ['Camera', 'EstimatorOptions', 'FacePose', 'FacePoseEstimator']
+__version__ = '0.1.0'
+__all__ = ['Camera', 'EstimatorOptions', 'FacePose', 'FacePoseEstimator', '__version__']
+_MODULES = {
+    'Camera': 'geometry.camera',
+    'EstimatorOptions': 'options',
+    'FacePose': 'results',
+    'FacePoseEstimator': 'estimator',
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Load torch with the first of these names, not with the package: small nodes do without."""
-    from importlib import import_module
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(f'{__name__}.{_MODULES[name]}'), name)
 
-    if name not in __all__:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    module = 'geometry.camera' if name == 'Camera' else 'estimator'
-    return getattr(import_module(f'{__name__}.{module}'), name)
+
+def __dir__() -> list[str]:
+    return list(__all__)

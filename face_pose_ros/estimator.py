@@ -2,69 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
-from face_pose_ros.engines.networks import Networks, load_networks, load_single_shot
-from face_pose_ros.face_pose import (
-    FacePose,
-    bounds_of_readings,
-    coarse_poses,
-    face_poses,
-)
+from face_pose_ros.engines.networks import Networks, Weights, load_networks, load_single_shot
 from face_pose_ros.faces.ahead import DetectionAhead
-from face_pose_ros.faces.detector import DetectorOptions, FaceDetector
+from face_pose_ros.faces.detector import FaceDetector
 from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
 from face_pose_ros.faces.nms import box_overlaps, suppress
-from face_pose_ros.faces.region_pose import REGION_PX
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector
+from face_pose_ros.geometry import linalg
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
 from face_pose_ros.keypoints.hourglass import packaged_calibration
-from face_pose_ros.keypoints.predictor import KeypointPredictor
-from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS, KeypointReader
+from face_pose_ros.keypoints.predictor import KeypointPredictor, crops_around_faces
+from face_pose_ros.keypoints.reader import KeypointReader
 from face_pose_ros.keypoints.semantic_predictor import packaged_predictor
+from face_pose_ros.options import EstimatorOptions
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
+from face_pose_ros.pose.fit import ShapePrior, default_shape_prior
 from face_pose_ros.pose.fusion import fit_readings, share_of_head, turn_deg
-from face_pose_ros.pose.refine import PoseOptions, ShapePrior, default_shape_prior
-from face_pose_ros.tracking import linalg
+from face_pose_ros.reported import bounds_of_readings, coarse_poses, face_poses
+from face_pose_ros.results import FacePose, Faces, Keypoints, Readings
 from face_pose_ros.tracking.shape_memory import Shape
-from face_pose_ros.tracking.tracker import Tracker, TrackerOptions
-from face_pose_ros.types import Faces, Keypoints, Readings
-
-
-@dataclass(frozen=True)
-class EstimatorOptions:
-    """Options of `FacePoseEstimator`."""
-
-    detector: DetectorOptions = field(default_factory=DetectorOptions)
-    pose: PoseOptions = field(default_factory=PoseOptions)
-    tracker: TrackerOptions = field(default_factory=TrackerOptions)
-    keypoints: str = 'auto'  # one of KEYPOINT_NETWORKS
-    min_presence: float = 0.5  # faces below this probability are dropped
-    max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
-    looks: int = 2  # most crops per new face, each centred by the one before
-    jitters: int = 0  # crops averaged for each face after that; 0: the last look as it is
-    detect_every: int = 5  # images; while all known faces are in view, `track` detects this often
-
-    def __post_init__(self) -> None:
-        if self.keypoints not in KEYPOINT_NETWORKS:
-            raise ValueError(
-                f"keypoints '{self.keypoints}' is not one of {', '.join(KEYPOINT_NETWORKS)}"
-            )
-        for name in ('min_presence', 'max_duplicate_iou'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f'{name} must be in [0, 1], got {getattr(self, name)}')
-        for name in ('looks', 'detect_every'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-        if self.jitters < 0:
-            raise ValueError(f'jitters must not be negative, got {self.jitters}')
-
+from face_pose_ros.tracking.tracker import Tracker
 
 # A face seen longer ago than this may be anywhere: it is detected, not followed. At 5 Hz and more
 # every face is followed.
@@ -75,17 +40,28 @@ _KEYPOINTS_FROM_PX = 40.0
 
 
 class FacePoseEstimator:
-    """6-DoF head poses of every face in a picture of a calibrated camera.
+    """6-DoF head poses of every face in an image of a calibrated camera.
 
-    The networks and the sampling of pictures run on the device. All else is arithmetic on a few
-    hundred points, which compiled code on the CPU has done before a GPU has begun.
+    The networks run on the device; all else is compiled arithmetic on the CPU.
+
+    >>> from face_pose_ros import Camera, FacePoseEstimator
+    >>> from face_pose_ros.samples import load_portraits
+    >>> image, camera = load_portraits()['astronaut'], Camera.from_fov(512, 512, 28)
+    >>> estimator = FacePoseEstimator('cpu')
+    >>> (face,) = estimator.estimate(image, camera)
+    >>> face.distance > 1
+    True
+    >>> [estimator.track(image, camera, stamp_s)[0].id for stamp_s in (0.0, 0.03)]
+    ['f00001', 'f00001']
     """
 
     def __init__(
         self,
-        device: str | torch.device = 'auto',
+        device: str = 'auto',
         options: EstimatorOptions | None = None,
         networks: Networks | None = None,
+        threads: int | None = None,
+        weights: Weights | None = None,
     ) -> None:
         """Load the packaged networks.
 
@@ -93,6 +69,10 @@ class FacePoseEstimator:
             device: 'cpu', 'cuda', 'cuda:<index>', or 'auto': CUDA if there is one.
             options: See `EstimatorOptions`.
             networks: To share with other estimators, instead of those of `device`.
+            threads: CPU threads of one inference and of a fit of several faces; None: all cores.
+            weights: Files of your own instead of packaged ones, by the packaged file's name:
+                {'hourglass': 'mine.safetensors'}. Their checksums are logged. With `networks`:
+                the files that these were loaded from.
 
         Raises:
             ValueError: There is no such device, or the detector asked for is not in `networks`.
@@ -100,42 +80,53 @@ class FacePoseEstimator:
         """
         self.options = options or EstimatorOptions()
         if networks is None:
-            networks = load_networks(device)
+            networks = load_networks(device, threads=threads, weights=weights)
             if self.options.detector.network == 'single_shot':
-                networks = networks._replace(single_shot=load_single_shot(networks.device))
+                single_shot = load_single_shot(networks.device, threads=threads, weights=weights)
+                networks = networks._replace(single_shot=single_shot)
         self.device = networks.device
         self._networks = networks
-        self.detector = self._detector()
-        self._calibration = packaged_calibration()
-        self.keypoints = self._reader()
-        self._ahead = DetectionAhead(self.device)
+        self._weights = weights or {}
+        self._threads = threads
         self.model = deformable_face()
         self._head_model = semantic_head()
-        self.tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
+        self._calibration = packaged_calibration(self._weights.get('hourglass'))
+        self.faces_without_rays = 0  # proposed where the lens has no direction, and dropped
+        self.detector = self._detector()
+        self.keypoints = self._reader()
+        self._ahead = DetectionAhead()
+        self.tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
 
-    @torch.inference_mode()
+    def __repr__(self) -> str:
+        options = self.options
+        return (
+            f'FacePoseEstimator(device={str(self.device)!r}, '
+            f'detector={options.detector.network!r}, keypoints={options.keypoints.network!r}, '
+            f'tracks={len(self.tracker.ids)})'
+        )
+
     def warm_up(self) -> None:
-        """Run all stages once: a new installation compiles for a minute or two."""
+        """Run all stages once: what is not compiled yet is compiled here, not with an image."""
         side = 256
         K = [side, 0, 0.5 * (side - 1), 0, side, 0.5 * (side - 1), 0, 0, 1]
         camera = Camera.from_K(K, side, side)
         image = np.zeros((side, side, 3), np.uint8)
-        self._detect(self._checked_image(image, camera), camera)
-        if isinstance(self.detector, SingleShotDetector):  # it proposes nothing in that picture
-            regions = torch.zeros(1, 3, REGION_PX, REGION_PX, device=self.device)
-            self.detector.region_network(regions)
+        self._detect(image, camera)
         self.estimate(image, camera, [[64, 64, 192, 192]])
-        # A black picture has no face to fit; the mean face half a metre ahead is one.
-        camera = camera.to('cpu', torch.float64)
-        R = self.model.xyz_head.new_tensor([[0, 1, 0], [0, 0, -1], [-1, 0, 0]])
-        uv = camera.project(self.model.xyz_head @ R.T + R.new_tensor([0, 0, 0.5])).uv[None]
-        cov_uv = torch.eye(2).to(uv).expand(*uv.shape, 2)
-        mesh = Keypoints(uv, cov_uv, uv.new_ones(1))
-        readings = replace(self.keypoints.nothing(1, camera), mesh=mesh)
-        tracker = Tracker(self.options.tracker, self._anybody(), self.model.is_expression)
+        # A black image has no face to fit; the mean face half a metre ahead is one.
+        R = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
+        uv, _, _ = camera.project(self.model.xyz_head @ R.T + [0, 0, 0.5])
+        cov_uv = np.tile(np.eye(2), (1, len(uv), 1, 1))
+        readings = Readings(
+            Keypoints(uv[None], cov_uv, np.ones(1)), self.keypoints.nothing(1).head
+        )
+        tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
         faces = self._solve(readings, camera, [''])
         for stamp_s in (0.0, 0.1):
-            tracker.update(faces, stamp_s)
+            tracker.update(2 * faces, stamp_s)
+        # Loading has freed much that glibc keeps: about 25 MB go back. Others lack the function.
+        with contextlib.suppress(AttributeError, OSError, TypeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
     def configure(self, options: EstimatorOptions) -> None:
         """Go on with other options; people keep their ids."""
@@ -143,7 +134,74 @@ class FacePoseEstimator:
         self.options = options
         self.detector = self._detector()
         self.keypoints = self._reader()
-        self.tracker.configure(options.tracker, self._anybody())
+        self.tracker.configure(options.tracking, self._population())
+
+    def settle(self) -> None:
+        """Drop the detection begun for the next image: `tracker` is all that is remembered."""
+        self._ahead.forget()
+
+    def estimate(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        boxes_xyxy: ArrayLike | None = None,
+    ) -> list[FacePose]:
+        """Faces of one image, most certain first; no memory of earlier images.
+
+        Args:
+            image: (H, W, 3) uint8 RGB; any view of an array, writable or not.
+            camera: The camera that took it.
+            boxes_xyxy: (N, 4) px, face boxes of upright faces to use instead of detection.
+
+        Raises:
+            ValueError: The image has another layout, or its size is not the camera's.
+        """
+        image = _checked_image(image, camera)
+        given = None if boxes_xyxy is None else Faces.of_boxes(boxes_xyxy)
+        faces = self._detect(image, camera) if given is None else given
+        self._count_without_rays(faces, camera)
+        found = self.keypoints.predict(image, faces, camera)
+        readings, prior_of = self._each_once(found, [''] * len(found))
+        coarse = self._coarse(faces, found, camera)
+        return self._solve(readings, camera, prior_of) + coarse
+
+    def track(self, image: NDArray[np.uint8], camera: Camera, stamp_s: float) -> list[FacePose]:
+        """Faces of the next image of a stream, with ids that stay with each person.
+
+        Tracked faces are measured where they are predicted. The detector runs when there are
+        none; and after the image before every `detect_every`-th one and after each in which a
+        tracked face is missing, while the next image is awaited. So new people beside others are
+        reported one image later.
+
+        Args:
+            image: (H, W, 3) uint8 RGB; any view of an array. It may change after the call.
+            camera: The camera that took it.
+            stamp_s: When the image was taken [s]. Going back in time forgets all faces.
+
+        Raises:
+            ValueError: As in `estimate`.
+        """
+        image = _checked_image(image, camera)
+        if self.tracker.look_through(camera):
+            self.settle()  # what was detected ahead lies in the other camera's pixels
+        self.tracker.advance(stamp_s)
+        known = self.tracker.known_faces(_FOLLOW_S)
+        share = share_of_head(turn_deg(known.T_cam_head))
+        readings = self.keypoints.follow(image, known.keypoints_uv, share, camera)
+        readings, prior_of = self._each_once(readings, known.ids)
+        proposed = self._proposed(image, camera, stamp_s, is_urgent=len(readings) == 0)
+        unknown = None if proposed is None else self._unknown(proposed, readings)
+        coarse: list[FacePose] = []
+        if unknown is not None and len(unknown):
+            self._count_without_rays(unknown, camera)
+            found = self.keypoints.predict(image, unknown, camera)
+            priors = [*prior_of, *[''] * len(found)]
+            readings, prior_of = self._each_once(readings.join(found), priors)
+            coarse = self._coarse(unknown, found, camera)
+        solved = self._solve(readings, camera, prior_of)
+        faces = self.tracker.update(solved + coarse, stamp_s)
+        self._look_ahead(image, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
+        return faces
 
     def _detector(self) -> FaceDetector | SingleShotDetector:
         options, networks = self.options.detector, self._networks
@@ -151,113 +209,50 @@ class FacePoseEstimator:
             return FaceDetector(networks.detector, options)
         if networks.single_shot is None:
             raise ValueError('the networks were loaded without the single-shot detector')
-        xyz_head = deformable_face().xyz_head
-        return SingleShotDetector(*networks.single_shot, xyz_head, packaged_uncertainty(), options)
+        uncertainty = packaged_uncertainty(self._weights.get('region_pose'))
+        return SingleShotDetector(*networks.single_shot, self.model.xyz_head, uncertainty, options)
 
     def _reader(self) -> KeypointReader:
-        options, networks = self.options, self._networks
+        options, networks = self.options.keypoints, self._networks
         mesh, head = None, None
-        if options.keypoints != 'hourglass':
-            mesh = KeypointPredictor(
-                networks.keypoints, options.looks, options.jitters, self.device
+        if options.network != 'hourglass':
+            mesh = KeypointPredictor(networks.keypoints.on_crops, options.looks, options.jitters)
+        if options.network != 'face_mesh':
+            head = packaged_predictor(
+                networks.hourglass, options.looks, self._weights.get('hourglass')
             )
-        if options.keypoints != 'face_mesh':
-            head = packaged_predictor(networks.hourglass, options.looks, self.device)
         return KeypointReader(mesh, head)
 
-    def settle(self) -> None:
-        """Drop the detection begun for the next image: `tracker` is all that is remembered."""
-        self._ahead.forget()
-
-    def _anybody(self) -> Shape:
-        """The prior of a shape, for the tracker."""
+    def _population(self) -> Shape:
+        """The prior of an unknown person's shape, for the tracker."""
         prior = default_shape_prior(self.model, self.options.pose)
-        return Shape(prior.mean[0].numpy(), prior.information[0].inverse().numpy())
+        return Shape(prior.mean[0], linalg.inverse(prior.information[0]))
 
-    @torch.inference_mode()
-    def estimate(
-        self,
-        image: NDArray[np.uint8] | Tensor,
-        camera: Camera,
-        boxes_xyxy: ArrayLike | None = None,
-    ) -> list[FacePose]:
-        """Faces of one image, most certain first; no memory of earlier images.
+    def _detect(self, image: NDArray[np.uint8], camera: Camera) -> Faces:
+        return self.detector.deferred(image, camera)()
 
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            camera: The camera that took it.
-            boxes_xyxy: (N, 4) px, face boxes of upright faces to use instead of detection.
+    def _count_without_rays(self, faces: Faces, camera: Camera) -> None:
+        crops = crops_around_faces(faces, camera, CROP_SIZE_PX, 1.0)
+        self.faces_without_rays += int(np.count_nonzero(~crops.valid))
 
-        Raises:
-            ValueError: The image has another layout, or its size is not the camera's.
-        """
-        pixels = self._checked_image(image, camera)
-        camera = camera.to('cpu', torch.float64)
-        boxes = boxes_xyxy
-        faces = self._detect(pixels, camera) if boxes is None else self._given(boxes)
-        found = self.keypoints.predict(pixels, faces, camera)
-        readings, prior_of = self._each_once(found, [''] * len(found))
-        coarse = self._coarse(faces, found, camera)
-        return self._solve(readings, camera, prior_of) + coarse
-
-    @torch.inference_mode()
-    def track(
-        self, image: NDArray[np.uint8] | Tensor, camera: Camera, stamp_s: float
-    ) -> list[FacePose]:
-        """Faces of the next image of a stream, with ids that stay with each person.
-
-        Faces of a moment ago are looked at where they were. The detector runs when there are none;
-        and after the image before every `detect_every`-th one and after each in which somebody is
-        missing, while the next image is awaited. So new people beside others are seen one image
-        later, and an image is not to be changed before the next one is given.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            camera: The camera that took it.
-            stamp_s: When the image was taken [s]. Going back in time forgets all faces.
-
-        Raises:
-            ValueError: As in `estimate`.
-        """
-        pixels = self._checked_image(image, camera)
-        camera = camera.to('cpu', torch.float64)
-        if self.tracker.look_through(camera):
-            self.settle()  # what was detected ahead lies in the other camera's pixels
-        self.tracker.advance(stamp_s)
-        known = self.tracker.known_faces(_FOLLOW_S)
-        share = share_of_head(turn_deg(self._tensor(known.T_cam_head)))
-        uv = self._tensor(known.keypoints_uv)
-        readings = self.keypoints.follow(pixels, uv, share, camera)
-        readings, prior_of = self._each_once(readings, known.ids)
-        proposed = self._proposed(pixels, camera, stamp_s, is_urgent=len(readings) == 0)
-        unknown, coarse = self._unknown(proposed, readings), []
-        if len(unknown):
-            found = self.keypoints.predict(pixels, unknown, camera)
-            priors = [*prior_of, *[''] * len(found)]
-            readings, prior_of = self._each_once(readings.join(found), priors)
-            coarse = self._coarse(unknown, found, camera)
-        solved = self._solve(readings, camera, prior_of)
-        faces = self.tracker.update(solved + coarse, stamp_s)
-        self._look_ahead(pixels, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
-        return faces
-
-    def _proposed(self, pixels: Tensor, camera: Camera, stamp_s: float, is_urgent: bool) -> Faces:
-        """Faces of the image before, where they were detected in time, or of this one.
-
-        None at all, if it is no image's turn.
-        """
+    def _proposed(
+        self, image: NDArray[np.uint8], camera: Camera, stamp_s: float, is_urgent: bool
+    ) -> Faces | None:
+        """Faces detected in the image before, in time, or in this one; None: no detection now."""
         count = self.tracker.images_since_detection + 1
         faces = self._ahead.faces(self.tracker, stamp_s - _FOLLOW_S, stamp_s)
-        if faces is None and (is_urgent or count >= self.options.detect_every):
-            faces = self._detect(pixels, camera)
+        if faces is None and (is_urgent or count >= self.options.tracking.detect_every):
+            faces = self._detect(image, camera)
         self.tracker.images_since_detection = count if faces is None else 0
-        return self._given([]) if faces is None else faces
+        return faces
 
-    def _look_ahead(self, pixels: Tensor, camera: Camera, stamp_s: float, missing: bool) -> None:
-        """Begin to detect if it is the next image's turn, and somebody is seen meanwhile."""
-        its_turn = self.tracker.images_since_detection + 1 >= self.options.detect_every
-        if self.tracker.ids and (missing or its_turn):
-            self._ahead.begin(lambda: self._detect(pixels, camera), self.tracker, stamp_s)
+    def _look_ahead(
+        self, image: NDArray[np.uint8], camera: Camera, stamp_s: float, missing: bool
+    ) -> None:
+        """Begin a detection if one is due with the next image and a face is tracked meanwhile."""
+        due = self.tracker.images_since_detection + 1 >= self.options.tracking.detect_every
+        if self.tracker.ids and (missing or due):
+            self._ahead.begin(self.detector.deferred(image, camera), self.tracker, stamp_s)
 
     def _solve(
         self, readings: Readings, camera: Camera, prior_of: Sequence[str]
@@ -267,8 +262,8 @@ class FacePoseEstimator:
             return []
         priors = [self.tracker.shape_of(person) for person in prior_of]
         shape_prior = ShapePrior(
-            self._tensor([prior.mean for prior in priors]),
-            self._tensor(linalg.inverse(np.array([prior.covariance for prior in priors]))),
+            np.array([prior.mean for prior in priors]),
+            linalg.inverse(np.array([prior.covariance for prior in priors])),
         )
         fitted = fit_readings(
             readings,
@@ -277,58 +272,27 @@ class FacePoseEstimator:
             camera,
             self.options.pose,
             self._calibration.independent_keypoints,
-            self.options.min_presence,
+            self.options.keypoints.min_presence,
             shape_prior,
+            self._threads,
         )
         return face_poses(readings, fitted, self.model, camera, prior_of)
 
     def _coarse(self, faces: Faces, found: Readings, camera: Camera) -> list[FacePose]:
-        """The faces that are too small for keypoints, as the detector poses them."""
+        """The faces that are too small for keypoints, with the detector's poses."""
         if faces.coarse is None:
             return []
-        side = (faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]).amax(-1)
-        small = (side < _KEYPOINTS_FROM_PX) & (found.presence < self.options.min_presence)
-        return coarse_poses(faces[small], self.model, camera, self._anybody())
-
-    def _tensor(self, values: ArrayLike) -> Tensor:
-        return torch.as_tensor(np.asarray(values))
-
-    def _detect(self, pixels: Tensor, camera: Camera) -> Faces:
-        pixels = pixels.to(self.device)
-        if isinstance(self.detector, FaceDetector):
-            return self.detector.detect(pixels)
-        return self.detector.detect(pixels, camera)
-
-    def _checked_image(self, image: NDArray[np.uint8] | Tensor, camera: Camera) -> Tensor:
-        pixels = torch.as_tensor(image)
-        if self.device.type == 'cpu':
-            pixels = pixels.cpu()  # else the device gets what it needs of it
-        if pixels.dtype != torch.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise ValueError(
-                f'expected an (H, W, 3) uint8 RGB image, got {tuple(pixels.shape)} {pixels.dtype}'
-            )
-        height, width = pixels.shape[:2]
-        if (width, height) != (camera.width, camera.height):
-            raise ValueError(
-                f'the image is {width} x {height} but the camera is calibrated for '
-                f'{camera.width} x {camera.height}'
-            )
-        return pixels
-
-    def _given(self, boxes_xyxy: ArrayLike) -> Faces:
-        boxes = torch.as_tensor(np.asarray(boxes_xyxy, dtype=np.float32))
-        boxes = boxes.reshape(-1, 4)
-        if not (boxes.isfinite().all() and (boxes[:, 2:] > boxes[:, :2]).all()):
-            raise ValueError('boxes_xyxy must be finite with x_min < x_max and y_min < y_max')
-        anchors_uv = boxes.new_full((len(boxes), 6, 2), torch.nan)
-        return Faces(boxes, boxes.new_ones(len(boxes)), anchors_uv)
+        side = (faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]).max(-1)
+        absent = found.presence < self.options.keypoints.min_presence
+        small = (side < _KEYPOINTS_FROM_PX) & absent
+        return coarse_poses(faces[small], self.model, camera, self._population())
 
     def _unknown(self, faces: Faces, readings: Readings) -> Faces:
         """The proposed faces whose middle lies within no face that is measured already."""
         if len(faces) == 0 or len(readings) == 0:
             return faces
         middle = 0.5 * (faces.boxes_xyxy[:, :2] + faces.boxes_xyxy[:, 2:])
-        bounds = bounds_of_readings(readings).to(middle)
+        bounds = bounds_of_readings(readings)
         within = (middle[:, None] > bounds[:, :2]) & (middle[:, None] < bounds[:, 2:])
         return faces[~within.all(-1).any(-1)]
 
@@ -336,10 +300,28 @@ class FacePoseEstimator:
         self, readings: Readings, prior_of: Sequence[str]
     ) -> tuple[Readings, list[str]]:
         """Real faces only, each once, most certain first, and the ids that belong to them."""
-        presence = readings.presence
-        order = presence.argsort(descending=True, stable=True)
-        order = order[presence[order] >= self.options.min_presence]
+        presence, options = readings.presence, self.options.keypoints
+        order = np.argsort(-presence, kind='stable')
+        order = order[presence[order] >= options.min_presence]
         if len(order) > 1:
             iou, _ = box_overlaps(bounds_of_readings(readings[order]))
-            order = order[suppress(iou > self.options.max_duplicate_iou)]
-        return readings[order], [prior_of[i] for i in order.tolist()]
+            order = order[suppress(iou > options.max_duplicate_iou)]
+        if len(order) == len(readings) == 1:
+            return readings, list(prior_of)
+        return readings[order], [prior_of[i] for i in order]
+
+
+def _checked_image(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
+    """The image as contiguous pixels: compiled code and OpenCV take no negative strides."""
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(
+            f'expected an (H, W, 3) uint8 RGB image, got {pixels.shape} {pixels.dtype}'
+        )
+    height, width = pixels.shape[:2]
+    if (width, height) != (camera.width, camera.height):
+        raise ValueError(
+            f'the image is {width} x {height} but the camera is calibrated for '
+            f'{camera.width} x {camera.height}'
+        )
+    return np.ascontiguousarray(pixels)

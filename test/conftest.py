@@ -2,17 +2,19 @@
 
 import zlib
 
+import numpy as np
 import pytest
-import torch
 
 
-@pytest.fixture(autouse=True)
-def _two_threads():
-    """The figures are stated for two threads; more would only add noise."""
-    torch.set_num_threads(2)
+@pytest.fixture
+def rng(request):
+    """Random numbers that depend on the test's name alone, so that order changes nothing."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
 
 
 @pytest.fixture
 def generator(request):
-    """Random numbers that depend on the test's name alone, so that order changes nothing."""
+    """The same for torch."""
+    torch = pytest.importorskip('torch', reason='needs pip install torch')
+    torch.set_num_threads(2)  # more would only add noise
     return torch.Generator().manual_seed(zlib.crc32(request.node.nodeid.encode()))

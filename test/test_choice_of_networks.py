@@ -4,28 +4,27 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from helpers.asserts import assert_poses_close
 from helpers.faces import head_pose
 from helpers.portraits import portrait_view
 
 from face_pose_ros import EstimatorOptions, FacePoseEstimator
 from face_pose_ros.engines.networks import load_networks
-from face_pose_ros.faces.detector import DetectorOptions
-from face_pose_ros.types import CoarsePoses, Faces
+from face_pose_ros.options import DetectorOptions, KeypointOptions
+from face_pose_ros.results import CoarsePoses, Faces
 from face_pose_ros.virtual_camera import photo_camera
 
 
 @pytest.mark.parametrize('networks', ['hourglass', 'auto'])
 def test_every_choice_of_networks_sees_the_same_head(networks):
     rgb, camera = portrait_view()
-    (mesh,) = FacePoseEstimator(options=EstimatorOptions(keypoints='face_mesh')).estimate(
-        rgb, camera
-    )
-    (other,) = FacePoseEstimator(options=EstimatorOptions(keypoints=networks)).estimate(
-        rgb, camera
-    )
-    poses = [torch.from_numpy(f.T_cam_head)[None] for f in (mesh, other)]
+    (mesh,) = FacePoseEstimator(
+        options=EstimatorOptions(keypoints=KeypointOptions(network='face_mesh'))
+    ).estimate(rgb, camera)
+    (other,) = FacePoseEstimator(
+        options=EstimatorOptions(keypoints=KeypointOptions(network=networks))
+    ).estimate(rgb, camera)
+    poses = [f.T_cam_head[None] for f in (mesh, other)]
     assert_poses_close(*poses, max_deg=20, max_mm=100)
     assert other.keypoints_uv.shape == (478, 2)
     off_px = np.linalg.norm(other.keypoints_uv - mesh.keypoints_uv, axis=1)
@@ -60,12 +59,11 @@ class TinyFace:
         self.T = head_pose((0.1, -0.05, 6.0), (0.0, 0.5, 0.0))
         self.side_px = side_px
 
-    def detect(self, pixels, camera):
-        box = torch.tensor([[320.0, 200.0, 320.0 + self.side_px, 200.0 + self.side_px]])
-        T = torch.from_numpy(self.T)[None]
-        covariance = 0.01 * torch.eye(6, dtype=torch.float64)[None]
-        anchors = torch.full((1, 6, 2), torch.nan)
-        return Faces(box, torch.tensor([0.7]), anchors, CoarsePoses(T, covariance))
+    def deferred(self, image, camera):
+        box = [[320, 200, 320 + self.side_px, 200 + self.side_px]]
+        coarse = CoarsePoses(self.T[None], 0.01 * np.eye(6)[None])
+        faces = replace(Faces.of_boxes(box), scores=np.array([0.7]), coarse=coarse)
+        return lambda: faces
 
 
 def test_a_face_too_small_for_keypoints_has_the_detectors_pose():
@@ -78,7 +76,7 @@ def test_a_face_too_small_for_keypoints_has_the_detectors_pose():
     np.testing.assert_array_equal(face.covariance, 0.01 * np.eye(6))
     assert face.score == pytest.approx(0.7)
     assert np.isinf(face.keypoints_sigma_px).all()
-    middle = camera.project(torch.from_numpy(face.T_cam_head[:3, 3])).uv.numpy()
+    middle = camera.project(face.position).uv
     assert np.linalg.norm(face.keypoints_uv.mean(0) - middle) < 20
     ids = {f.id for i in range(4) for f in estimator.track(image, camera, 0.1 * i)}
     assert ids == {'f00001'}
@@ -94,5 +92,5 @@ def test_the_single_shot_detector_is_an_option():
     assert np.linalg.eigvalsh(face.covariance).min() > 0
     with pytest.raises(ValueError, match='without the single-shot detector'):
         FacePoseEstimator(options=options, networks=load_networks('cpu'))
-    with pytest.raises(ValueError, match="detector 'retina' is not one of blazeface, single_shot"):
+    with pytest.raises(ValueError, match="'retina' is not one of blazeface, single_shot"):
         DetectorOptions(network='retina')

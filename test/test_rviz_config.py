@@ -40,7 +40,7 @@ def class_of(item: dict, package: str = 'rviz_default_plugins') -> str:
 def strings_of_the_nodes() -> set[str]:
     return {
         node.value
-        for path in (ROOT / 'face_pose_ros' / 'ros').glob('*.py')
+        for path in (ROOT / 'face_pose_ros' / 'ros').rglob('*.py')
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }

@@ -149,6 +149,23 @@ def test_every_python_has_one_version_of_each_package(name, minor):
     assert {r.name.lower() for r in wanted} - set(found) <= older
 
 
+def test_the_node_is_set_up_without_torch_and_the_tests_with_it():
+    runtime, tests = (
+        {Requirement(line).name.lower() for line in setup.pinned(path)}
+        for path in (setup.REQUIREMENTS, setup.TEST_REQUIREMENTS)
+    )
+    assert not runtime & {'torch', 'scikit-image'}
+    assert {'torch', 'scikit-image'} | runtime <= tests
+
+
+def test_package_xml_names_what_the_package_is_built_on():
+    package = (setup.ROOT / 'package.xml').read_text()
+    for key in ('rclpy', 'cv_bridge', 'tf_transformations'):
+        assert f'depend>{key}<' in package
+    for key in ('python3-numpy', 'python3-opencv', 'python3-torch', 'python3-numba'):
+        assert f'<exec_depend>{key}<' in package
+
+
 def test_newest_versions_take_the_place_of_the_pinned_ones(tmp_path):
     (tmp_path / 'base.txt').write_text(
         "numpy==1.26.4; python_version < '3.13'  # why\nnumpy==2.2.6\nsome-name==3\n"
@@ -199,9 +216,10 @@ def test_installed_package_is_complete():
     def files(folder: Path, *patterns: str) -> set[str]:
         return {str(p.relative_to(folder)) for pattern in patterns for p in folder.rglob(pattern)}
 
-    package_files = files(source, '*.py', '*.safetensors', '*.md', '*.jpg')
-    assert package_files
-    assert package_files <= files(installed, '*.py', '*.safetensors', '*.md', '*.jpg')
+    kinds = ('*.py', '*.safetensors', '*.xml', '*.md', '*.jpg', 'py.typed')
+    package_files = files(source, *kinds)
+    assert package_files >= {'weights/hourglass.xml', 'samples/astronaut.jpg', 'py.typed'}
+    assert package_files <= files(installed, *kinds)
     for folder in ('config', 'launch'):
         wanted = files(setup.ROOT / folder, '*.py', '*.yaml', '*.xml', '*.rviz')
         assert wanted

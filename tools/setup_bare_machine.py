@@ -343,12 +343,12 @@ def install(tests: bool = False) -> None:
         _build_package('face_pose_ros', ROOT, inputs, packages_key)
         (OVERLAY / 'activate.sh').write_text(activation_script())
 
-    with _step(5, 'compiling the solver, converting the networks'):
+    with _step(5, 'compiling for this CPU'):
         _warm_up(packages_key)
 
 
 def _warm_up(packages_key: str) -> None:
-    """Fills the caches that the first start would fill, which would take it a minute or two."""
+    """Fills the caches that the first start would fill."""
     python = (ROOT / 'face_pose_ros').rglob('*.py')
     sources = [path for path in python if b'geometry.jit import' in path.read_bytes()]
     key, stamp = fingerprint(sorted(sources), packages_key), OVERLAY / 'compiled.stamp'

@@ -1,1 +1,1 @@
-"""How the networks run: OpenVINO on a CPU, graphs on CUDA, torch anywhere."""
+"""How the networks run: OpenVINO on a CPU, torch on a GPU or anywhere; arrays in, arrays out."""

@@ -1,14 +1,22 @@
-"""Networks on CUDA as graphs of fixed batch sizes: one launch for a hundred kernels."""
+"""What makes networks fast on GPUs: CUDA graphs, half precision, crops rendered on the device."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from copy import deepcopy
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Outputs = TypeVar('Outputs')
+from face_pose_ros.engines.network import finer
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import MAX_SAMPLES, MAX_STEP_PX, NODE_SPACING_PX, Crops
+
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 _WARM_UPS = 3  # calls before a capture, as PyTorch asks for: they choose and load kernels
 
@@ -21,36 +29,30 @@ class Graph(NamedTuple):
     replay: Callable[[], None]
 
 
-class GraphedNetwork(Generic[Outputs]):
-    """A network, captured for every picture size at the batch sizes that are asked for.
+class GraphedNetwork:
+    """A network, captured for every size of pictures at the batch sizes that are asked for.
 
-    A batch is filled up to the next size with pictures that are not looked at; a larger one than
-    the largest size is cut.
+    One launch instead of a hundred kernels. A batch is filled up to the next size with pictures
+    whose outputs are dropped; a larger one than the largest size is cut.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        make_outputs: Callable[[tuple[Tensor, ...]], Outputs],
-        capture: Callable[[nn.Module, Tensor], Graph] | None = None,
+        self, network: Any, capture: Callable[[Any, Tensor], Graph] | None = None
     ) -> None:
         """Take a network.
 
         Args:
-            network: Takes pictures (N, 3, H, W), returns tensors of N rows each.
-            make_outputs: What to return of these tensors.
+            network: Takes pictures (N, 3, H, W), returns a tensor or several, of N rows each.
             capture: Makes a graph for pictures of this shape; None is `capture_on_cuda`.
         """
         self._network = network
-        self._make_outputs = make_outputs
         self._capture = capture or capture_on_cuda
         self._graphs: dict[torch.Size, Graph] = {}
 
-    @torch.inference_mode()
-    def __call__(self, pictures: Tensor) -> Outputs:
+    def __call__(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """The network's outputs for pictures (N, 3, H, W) float32, N >= 1."""
         parts = [self._replayed(part) for part in pictures.split(BATCH_SIZES[-1])]
-        return self._make_outputs(tuple(torch.cat(part) for part in zip(*parts, strict=True)))
+        return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def _replayed(self, pictures: Tensor) -> list[Tensor]:
         count = len(pictures)
@@ -64,7 +66,7 @@ class GraphedNetwork(Generic[Outputs]):
         return [output[:count].clone() for output in graph.outputs]
 
 
-def capture_on_cuda(network: nn.Module, pictures: Tensor) -> Graph:
+def capture_on_cuda(network: Any, pictures: Tensor) -> Graph:
     """The network's kernels for pictures in this memory (pytorch.org, "CUDA semantics")."""
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     stream = torch.cuda.Stream(pictures.device)
@@ -79,3 +81,77 @@ def capture_on_cuda(network: nn.Module, pictures: Tensor) -> Graph:
         outputs = network(pictures)
     outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     return Graph(pictures, outputs, graph.replay)
+
+
+class HalfPrecision(nn.Module):
+    """A network in float16, but for its heads; pictures and outputs are float32.
+
+    The heads, layers named `*_head`, end in pixels up to 256, where float16 counts in eighths.
+    """
+
+    def __init__(self, network: Any) -> None:
+        """Copy a network that takes pictures and returns a tuple of tensors."""
+        super().__init__()
+        self.network = deepcopy(network).half()
+        for name, layer in self.network.named_children():
+            if name.endswith('_head'):
+                layer.float().register_forward_pre_hook(_in_float)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """As the network does, (N, 3, H, W) float32 to float32."""
+        return tuple(self.network(pictures.half()))
+
+
+def _in_float(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return inputs[0].float()
+
+
+def render_crops(
+    image: NDArray[np.uint8], crops: Crops, camera: Camera, shrink: int, device: torch.device
+) -> Tensor:
+    """`Network.render` on a device; the samples per pixel are those of the largest crop.
+
+    Returns:
+        (N, 3, size, size) float32 RGB in [0, 1]; beyond the image its border is repeated.
+    """
+    crops = finer(crops, shrink)
+    height, width = image.shape[:2]
+    # The middles of cells that tile the crop, and of one more row of cells all around it.
+    axis = (np.arange(-1, crops.size_px // NODE_SPACING_PX + 1) + 0.5) * NODE_SPACING_PX - 0.5
+    nodes = np.stack(np.meshgrid(axis, axis), -1).reshape(1, -1, 2)
+    uv, _ = crops.to_image(np.repeat(nodes, len(crops), 0), camera)
+    # Where the lens sees nothing, anything may be shown.
+    uv = np.nan_to_num(uv, nan=0.0).clip(-1e6, 1e6).reshape(len(crops), len(axis), len(axis), 2)
+    steps = np.linalg.norm(uv[:, 1:, 1:] - uv[:, :-1, :-1], axis=-1)
+    step_px = steps.max(initial=0.0) / math.sqrt(2) / NODE_SPACING_PX
+    samples = min(max(math.ceil(step_px / MAX_STEP_PX), 1), MAX_SAMPLES)
+
+    left, top, right, bottom = _bounds(uv, width, height)
+    part = torch.from_numpy(np.ascontiguousarray(image[top:bottom, left:right])).to(device)
+    part = part.permute(2, 0, 1).float()[None] / 255
+    scale = 2 / np.array([right - left, bottom - top])
+    grid = torch.from_numpy(((uv - [left, top] + 0.5) * scale - 1).astype(np.float32)).to(device)
+    pictures = F.grid_sample(
+        part.expand(len(crops), -1, -1, -1),
+        _between_nodes(grid, samples),
+        padding_mode='border',
+        align_corners=False,
+    )
+    return pictures if samples * shrink == 1 else F.avg_pool2d(pictures, samples * shrink)
+
+
+def _between_nodes(values: Tensor, samples: int) -> Tensor:
+    """(N, size * samples, size * samples, 2) at all samples, from values at the nodes."""
+    margin = NODE_SPACING_PX * samples
+    fine = F.interpolate(
+        values.permute(0, 3, 1, 2), scale_factor=margin, mode='bilinear', align_corners=False
+    )
+    return fine[..., margin:-margin, margin:-margin].permute(0, 2, 3, 1)
+
+
+def _bounds(uv: NDArray[np.float64], width: int, height: int) -> tuple[int, int, int, int]:
+    """Part of the image that the crops need: left, top, right, bottom, at least one pixel."""
+    left, top = (int(x) for x in np.floor(uv.min((0, 1, 2))) - 1)
+    right, bottom = (int(x) for x in np.ceil(uv.max((0, 1, 2))) + 2)
+    left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)
+    return left, top, max(min(right, width), left + 1), max(min(bottom, height), top + 1)

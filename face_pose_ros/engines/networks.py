@@ -2,139 +2,178 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
-from collections.abc import Callable
-from functools import cache
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from importlib import import_module
-from operator import itemgetter
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
-from face_pose_ros.engines.cuda import GraphedNetwork
-from face_pose_ros.engines.half import HalfPrecision
-from face_pose_ros.faces.blazeface import blazeface_full_range
-from face_pose_ros.faces.region_pose import packaged_region_pose
-from face_pose_ros.faces.single_shot import packaged_single_shot
-from face_pose_ros.keypoints.face_mesh import FaceMeshPoints, face_mesh_v2
-from face_pose_ros.keypoints.hourglass import packaged_hourglass
+from face_pose_ros.engines.network import Network
+from face_pose_ros.weights import GRAPHS_SHA256
 
 # How networks run. auto: CUDA graphs in half precision, or OpenVINO on a CPU if it is installed,
 # else torch.
 ENGINES = ('auto', 'openvino', 'torch')
 _OPENVINO = 'face_pose_ros.engines.openvino'
+_TORCH = 'face_pose_ros.engines.torch_engine'
+_LOGGER = logging.getLogger(__name__)
+
+Weights = Mapping[str, Path | str]
 
 
 class SingleShotNetworks(NamedTuple):
-    """Both looks of the single-shot detector."""
+    """Both stages of the single-shot detector."""
 
-    cells: Callable[[Tensor], tuple[Tensor, ...]]  # (N, 3, H, W) float RGB in [0, 1]
-    regions: Callable[[Tensor], Tensor]  # (N, 3, 64, 64) float RGB in [0, 1] -> (N, 16)
+    # (N, 3, H, W) RGB in [0, 1] -> for each stride (N, 10, H / stride, W / stride)
+    cells: Network
+    regions: Network  # (N, 3, 64, 64) RGB in [0, 1] -> one output (N, 16)
 
 
 class Networks(NamedTuple):
-    """What every estimator on a device may share: networks remember nothing."""
+    """Stateless networks of one device, which estimators may share."""
 
-    device: torch.device
-    # (N, 3, H, W) float RGB in [-1, 1] -> logits (N, C), regressions (N, C, 16)
-    detector: Callable[[Tensor], tuple[Tensor, Tensor]]
-    keypoints: Callable[[Tensor], FaceMeshPoints]  # (N, 3, 256, 256) float RGB in [0, 1]
-    # (N, 3, 128, 128) float RGB in [0, 1] -> (N, 436) for `read_packaged`
-    hourglass: Callable[[Tensor], Tensor]
-    single_shot: SingleShotNetworks | None = None  # few ask for it, see `load_single_shot`
+    device: str  # 'cpu', 'cuda' or 'cuda:<index>'
+    # (N, 3, H, W) RGB in [-1, 1] -> logits (N, C), regressions (N, C, 16)
+    detector: Network
+    # (N, 3, 256, 256) RGB in [0, 1] -> uv (N, 478, 2) and z (N, 478) px of the crop, presence (N,)
+    keypoints: Network
+    hourglass: Network  # (N, 3, 128, 128) RGB in [0, 1] -> one output (N, 436)
+    single_shot: SingleShotNetworks | None = None  # see `load_single_shot`
 
 
-def load_networks(name: str | torch.device = 'auto', engine: str = 'auto') -> Networks:
-    """Load the packaged networks but `single_shot`, to run on as many threads as torch does now.
+def load_networks(
+    device: str = 'auto',
+    engine: str = 'auto',
+    threads: int | None = None,
+    weights: Weights | None = None,
+) -> Networks:
+    """Load all networks but those of the single-shot detector.
 
     Args:
-        name: Of the device: 'auto' (CUDA if there is one, else the CPU), 'cpu', 'cuda' or
+        device: 'auto' (CUDA if there is a GPU and a torch for it, else the CPU), 'cpu', 'cuda' or
             'cuda:<index>'.
         engine: One of ENGINES.
+        threads: CPU threads of one call; None: one for each core.
+        weights: Files to use instead of packaged ones, by the packaged file's name.
 
     Raises:
-        ValueError: There is no such device, or no such engine.
-        ImportError: The engine is 'openvino', which is not installed.
-        WeightsError: A weights file is missing, truncated or altered.
+        ValueError: There is no such device, engine, or name of weights.
+        ImportError: The engine asked for is not installed, or none is.
+        WeightsError: A weights file is missing, truncated or altered; or one's own is of another
+            network.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
-    device = _checked_device(name)
-    detector, keypoints = blazeface_full_range(device), face_mesh_v2(device)
-    hourglass = packaged_hourglass(device)
-    threads = torch.get_num_threads()
-    if device.type != 'cpu' and engine == 'auto':
-        return Networks(
-            device,
-            GraphedNetwork(HalfPrecision(detector), _as_pair),
-            GraphedNetwork(HalfPrecision(keypoints), FaceMeshPoints._make),
-            # Not measured in half precision.
-            GraphedNetwork(hourglass, itemgetter(0)),
-        )
-    if device.type != 'cpu' or engine == 'torch':
-        return Networks(device, detector, keypoints, hourglass)
-    openvino = import_module(_OPENVINO) if engine == 'openvino' else _openvino_if_installed()
-    if openvino is None:
-        return Networks(device, detector, keypoints, hourglass)
-    return Networks(
-        device,
-        openvino.openvino_blazeface(detector, threads),
-        openvino.openvino_face_mesh(keypoints, threads),
-        openvino.openvino_hourglass(hourglass, threads),
-    )
+    names = ('blazeface_full_range', 'face_mesh_v2', 'hourglass')
+    return Networks(*_load(names, device, engine, threads, weights))
 
 
 def load_single_shot(
-    name: str | torch.device = 'auto', engine: str = 'auto'
+    device: str = 'auto',
+    engine: str = 'auto',
+    threads: int | None = None,
+    weights: Weights | None = None,
 ) -> SingleShotNetworks:
-    """The single-shot detector; arguments and errors as in `load_networks`."""
+    """The single-shot detector's networks; arguments and errors as in `load_networks`."""
+    _, *networks = _load(('single_shot', 'region_pose'), device, engine, threads, weights)
+    return SingleShotNetworks(*networks)
+
+
+def _load(
+    names: Sequence[str],
+    device: str,
+    engine: str,
+    threads: int | None,
+    weights: Weights | None,
+) -> tuple:
+    """The device, and the networks of these names."""
     if engine not in ENGINES:
         raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
-    device = _checked_device(name)
-    cells, regions = packaged_single_shot(device), packaged_region_pose(device)
-    if device.type != 'cpu' and engine == 'auto':
-        return SingleShotNetworks(
-            GraphedNetwork(cells, tuple), GraphedNetwork(regions, itemgetter(0))
-        )
-    if device.type != 'cpu' or engine == 'torch':
-        return SingleShotNetworks(cells, regions)
-    openvino = import_module(_OPENVINO) if engine == 'openvino' else _openvino_if_installed()
-    if openvino is None:
-        return SingleShotNetworks(cells, regions)
-    threads = torch.get_num_threads()
-    return SingleShotNetworks(
-        openvino.openvino_single_shot(cells, threads),
-        openvino.openvino_region_pose(regions, threads),
-    )
+    device, own = chosen_device(device), weights or {}
+    for name in own:
+        if name not in GRAPHS_SHA256:
+            raise ValueError(f"weights of '{name}', expected {', '.join(GRAPHS_SHA256)}")
+    make = _maker(device, engine, threads or core_count())
+    # They are compiled side by side.
+    with ThreadPoolExecutor(len(names)) as executor:
+        return device, *executor.map(lambda name: make(name, own=own.get(name)), names)
 
 
-def _as_pair(outputs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-    logits, regressions = outputs
-    return logits, regressions
+def _maker(device: str, engine: str, threads: int) -> Callable[..., Network]:
+    if device == 'cpu' and engine != 'torch':
+        openvino = import_module(_OPENVINO) if engine == 'openvino' else _openvino_if_installed()
+        if openvino is not None:
+            return partial(openvino.OpenVinoNetwork, threads=threads)
+    packaged = import_module(_TORCH).packaged
+    return partial(packaged, device=device, graphs=engine == 'auto', threads=threads)
 
 
 @cache
 def _openvino_if_installed() -> ModuleType | None:
-    """The engine, or None, which is said once."""
-    try:
-        return import_module(_OPENVINO)
-    except ImportError:
-        logging.getLogger(__name__).warning(
+    """The engine, or None, which is logged once."""
+    if find_spec('openvino') is None:
+        _LOGGER.warning(
             'OpenVINO is not installed: networks run in torch, which is slower '
             '(pip install openvino)'
         )
         return None
+    return import_module(_OPENVINO)
 
 
-def _checked_device(name: str | torch.device) -> torch.device:
-    if name == 'auto':
-        name = 'cuda' if torch.cuda.is_available() else 'cpu'
+def chosen_device(name: str) -> str:
+    """The device of that name; 'auto' is the CPU where there is no GPU, or no torch for it.
+
+    A machine without a GPU does not import torch for it.
+
+    Raises:
+        ValueError: There is no such device, or no torch for it.
+    """
+    if name == 'cpu':
+        return name
+    gpus = gpu_count()
+    present = ['auto', 'cpu', *(f'cuda:{i}' for i in range(gpus))]
+    if name not in present and not (name == 'cuda' and gpus):
+        raise ValueError(f"device '{name}' is not one of {', '.join(present)}")
+    if not gpus:
+        return 'cpu'
+    missing = _missing_for_cuda()
+    if missing and name == 'auto':
+        _LOGGER.warning(f'There is a GPU, but {missing}: networks run on the CPU')
+        return 'cpu'
+    if missing:
+        raise ValueError(f"device '{name}' can't be used: {missing}")
+    return 'cuda' if name == 'auto' else name
+
+
+def _missing_for_cuda() -> str:
+    """What torch lacks to use a GPU, and the command that adds it; empty if nothing."""
+    remedy = '(pip install torch, see pytorch.org for the build of your CUDA version)'
+    if find_spec('torch') is None:
+        return f'torch is not installed {remedy}'
+    torch = import_module('torch')
+    return '' if torch.cuda.is_available() else f'torch {torch.__version__} cannot use it {remedy}'
+
+
+@cache
+def gpu_count() -> int:
+    """How many GPUs CUDA's driver tells of."""
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        present = ['auto', 'cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
-        raise ValueError(f"device '{name}' is not one of {', '.join(present)}") from error
-    return device
+        driver = ctypes.CDLL('libcuda.so.1')
+    except OSError:
+        return 0
+    count = ctypes.c_int()
+    failed = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    return 0 if failed else count.value
+
+
+def core_count() -> int:
+    """Cores that this process may use; two hyperthreads are one."""
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = Path(f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list')
+        cores.add(siblings.read_text() if siblings.is_file() else str(cpu))
+    return len(cores)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+from face_pose_ros.engines.network import Network, Outputs, Pictures
 from face_pose_ros.engines.networks import (
     Networks,
     SingleShotNetworks,
     load_networks,
     load_single_shot,
 )
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import Crops
 
 _FAILED = 'the batch with this frame failed'
 
@@ -27,8 +29,8 @@ _FAILED = 'the batch with this frame failed'
 class _Call:
     """What one thread asked for, and what it got."""
 
-    pictures: Tensor  # (N, ...)
-    outputs: Any = None
+    pictures: Pictures  # (N, ...)
+    outputs: Outputs = ()
     error: BaseException | None = None
     done: bool = False
 
@@ -62,12 +64,13 @@ class SharedNetworks:
             _Batched(self, lambda networks: _single_shot(networks).regions),
         )
 
-    def load(self, device: str, single_shot: bool = False) -> Networks:
+    def load(self, device: str, single_shot: bool = False, threads: int | None = None) -> Networks:
         """The networks for one more estimator, loaded again if they failed.
 
         Args:
             device: As in `load_networks`, and for all estimators the same.
             single_shot: Whether this one wants the single-shot detector.
+            threads: As in `load_networks`; that of the first estimator counts.
 
         Raises:
             ValueError: There is no such device, or the others are on another one.
@@ -82,10 +85,12 @@ class SharedNetworks:
             # What fails for one camera is loaded again for all.
             single_shot_known = self._networks is not None and bool(self._networks.single_shot)
             if self._networks is None or self._damaged:
-                self._networks, self._device = load_networks(device), device
+                self._networks = load_networks(device, threads=threads)
+                self._device = device
                 self._damaged = False
             if (single_shot or single_shot_known) and self._networks.single_shot is None:
-                self._networks = self._networks._replace(single_shot=load_single_shot(device))
+                loaded = load_single_shot(device, threads=threads)
+                self._networks = self._networks._replace(single_shot=loaded)
             return Networks(
                 self._networks.device,
                 self._detector,
@@ -108,16 +113,22 @@ class SharedNetworks:
                 self._changed.notify_all()
 
 
-class _Batched:
+class _Batched(Network):
     """One network; the thread whose call comes first runs it for all."""
 
-    def __init__(self, shared: SharedNetworks, network_of: Callable[[Networks], Any]) -> None:
+    def __init__(self, shared: SharedNetworks, network_of: Callable[[Networks], Network]) -> None:
         self._shared = shared
         self._network_of = network_of
         self._calls: dict[int, _Call] = {}  # thread -> its call
         self._is_led = False
 
-    def __call__(self, pictures: Tensor) -> Any:
+    def render(
+        self, image: NDArray[np.uint8], crops: Crops, camera: Camera, shrink: int = 1
+    ) -> Pictures:
+        """As `Network.render`, where the network runs."""
+        return self._network().render(image, crops, camera, shrink)
+
+    def __call__(self, pictures: Pictures) -> Outputs:
         """The network's outputs for these pictures (N, ...)."""
         call, changed, thread = _Call(pictures), self._shared._changed, threading.get_ident()
         with changed:
@@ -141,8 +152,7 @@ class _Batched:
         together = {t: c for t, c in self._calls.items() if c.pictures.shape[1:] == shape}
         for thread in together:
             del self._calls[thread]
-        assert shared._networks is not None
-        network = self._network_of(shared._networks)
+        network = self._network()
         shared._changed.release()
         try:
             _run(network, list(together.values()))
@@ -151,6 +161,10 @@ class _Batched:
             shared._damaged |= first.error is not None
             self._is_led = False
             shared._changed.notify_all()
+
+    def _network(self) -> Network:
+        assert self._shared._networks is not None
+        return self._network_of(self._shared._networks)
 
     def _nobody_is_missing(self) -> bool:
         """Whether every frame that began when this thread's did is asking for something."""
@@ -167,15 +181,16 @@ def _single_shot(networks: Networks) -> SingleShotNetworks:
     return networks.single_shot
 
 
-def _run(network: Callable[[Tensor], Any], calls: list[_Call]) -> None:
-    """Ask the network once; every call gets its part, or the error."""
+def _run(network: Network, calls: list[_Call]) -> None:
+    """Run the network once; every call gets its rows, or the error."""
     try:
         if len(calls) == 1:
             calls[0].outputs = network(calls[0].pictures)
         else:
-            outputs = network(torch.cat([call.pictures for call in calls]))
-            counts = [len(call.pictures) for call in calls]
-            for call, part in zip(calls, _split(outputs, counts), strict=True):
+            outputs = network(network.join([call.pictures for call in calls]))
+            ends = np.cumsum([len(call.pictures) for call in calls])[:-1]
+            parts = zip(*(np.split(output, ends) for output in outputs), strict=True)
+            for call, part in zip(calls, parts, strict=True):
                 call.outputs = part
     # Whatever goes wrong on the device, each camera has to hear of it.
     except BaseException as error:
@@ -184,11 +199,3 @@ def _run(network: Callable[[Tensor], Any], calls: list[_Call]) -> None:
     finally:
         for call in calls:
             call.done = True
-
-
-def _split(outputs: Any, counts: list[int]) -> Iterable[Any]:
-    """The rows of each call, of a tensor or of each of a tuple's tensors."""
-    if isinstance(outputs, Tensor):
-        return outputs.split(counts)
-    make = getattr(outputs, '_make', tuple)  # a named tuple stays one
-    return map(make, zip(*(output.split(counts) for output in outputs), strict=True))

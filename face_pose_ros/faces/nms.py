@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from face_pose_ros.types import Faces
+from face_pose_ros.results import Faces
+
+Boxes = NDArray[np.floating]
 
 
-def box_overlaps(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+def box_overlaps(boxes_xyxy: Boxes) -> tuple[Boxes, Boxes]:
     """Overlap of every box with every other.
 
     Args:
@@ -18,22 +20,20 @@ def box_overlaps(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
         iou: (N, N) intersection over union, in [0, 1].
         contained: (N, N) intersection over the smaller of the two areas, in [0, 1].
     """
-    size = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clamp(min=0)
-    area = size.prod(dim=1)  # (N,)
-    top_left = torch.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
-    bottom_right = torch.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
-    intersection = (bottom_right - top_left).clamp(min=0).prod(dim=2)  # (N, N)
-    tiny = torch.finfo(boxes_xyxy.dtype).tiny  # a box without area overlaps nothing
-    iou = intersection / (area[:, None] + area[None, :] - intersection).clamp(min=tiny)
-    contained = intersection / torch.minimum(area[:, None], area[None, :]).clamp(min=tiny)
+    area = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clip(min=0).prod(1)  # (N,)
+    top_left = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
+    bottom_right = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
+    intersection = (bottom_right - top_left).clip(min=0).prod(2)  # (N, N)
+    tiny = np.finfo(boxes_xyxy.dtype).tiny  # a box without area overlaps nothing
+    iou = intersection / (area[:, None] + area - intersection).clip(min=tiny)
+    contained = intersection / np.minimum(area[:, None], area).clip(min=tiny)
     return iou, contained
 
 
-def suppress(same: Tensor) -> Tensor:
+def suppress(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Greedy suppression of boxes sorted from best to worst.
 
-    A box is dropped when a better box that is itself kept counts as the same face. Each round
-    settles at least one more box of every chain of overlaps, so a handful of rounds suffices.
+    A box is dropped when a better box that is itself kept counts as the same face.
 
     Args:
         same: (N, N) bool, symmetric: boxes i and j are proposals for the same face.
@@ -41,27 +41,25 @@ def suppress(same: Tensor) -> Tensor:
     Returns:
         (N,) bool: kept.
     """
-    better_and_same = torch.triu(same, diagonal=1)  # [i, j]: i is better than j
-    keep = torch.ones(len(same), dtype=torch.bool, device=same.device)
-    while True:
-        settled = ~(better_and_same & keep[:, None]).any(dim=0)
-        if torch.equal(settled, keep):
-            return keep
-        keep = settled
+    keep = np.ones(len(same), dtype=bool)
+    for i in range(len(same)):
+        if keep[i]:
+            keep[i + 1 :] &= ~same[i, i + 1 :]
+    return keep
 
 
-def nms(boxes_xyxy: Tensor, scores: Tensor, max_iou: float) -> Tensor:
+def nms(boxes_xyxy: Boxes, scores: NDArray[np.floating], max_iou: float) -> NDArray[np.intp]:
     """Non-maximum suppression.
 
     Args:
         boxes_xyxy: (N, 4).
         scores: (N,).
-        max_iou: a box with more intersection over union than this with a better one is dropped.
+        max_iou: A box with more intersection over union than this with a better one is dropped.
 
     Returns:
-        (M,) int64 indices of the boxes kept, best first.
+        (M,) indices of the boxes kept, best first.
     """
-    order = scores.argsort(descending=True, stable=True)
+    order = np.argsort(-scores, kind='stable')
     iou, _ = box_overlaps(boxes_xyxy[order])
     return order[suppress(iou > max_iou)]
 
@@ -73,24 +71,25 @@ def merge_proposals(proposals: Faces, iou: float, contained: float) -> Faces:
 
     Args:
         proposals: N faces in any order.
-        iou: proposals with at least this intersection over union are the same face.
-        contained: so are proposals with at least this part of the smaller in the larger.
+        iou: Proposals with at least this intersection over union are the same face.
+        contained: So are proposals with at least this part of the smaller in the larger.
 
     Returns:
         Faces, best first.
     """
-    proposals = proposals[proposals.scores.argsort(descending=True, stable=True)]
+    proposals = proposals[np.argsort(-proposals.scores, kind='stable')]
     overlap_iou, overlap_contained = box_overlaps(proposals.boxes_xyxy)
     same = (overlap_iou >= iou) | (overlap_contained >= contained)
     keep = suppress(same)
     # A dropped box may overlap several kept ones: it votes for the best of them only.
-    claims = torch.where(keep[:, None], same, False)
-    claims.fill_diagonal_(False)
-    claims |= torch.diag(keep)
-    first_claim = claims & (claims.cumsum(dim=0) == 1)  # (N, N): row keeps, column votes
-    similar = (overlap_iou >= iou) | torch.diag(keep)  # a box of another size is no estimate
+    claims = same & keep[:, None]
+    np.fill_diagonal(claims, keep)
+    first_claim = claims & (claims.cumsum(0) == 1)  # (N, N): row keeps, column votes
+    similar = (overlap_iou >= iou) | np.diag(keep)  # a box of another size is no estimate
     weight = (first_claim & similar)[keep] * proposals.scores  # (M, N)
-    weight = weight / weight.sum(dim=1, keepdim=True)
-    boxes_xyxy = weight @ proposals.boxes_xyxy
-    anchors_uv = torch.einsum('mn,nkc->mkc', weight, proposals.anchors_uv)
-    return Faces(boxes_xyxy, proposals.scores[keep], anchors_uv)
+    weight = weight / weight.sum(1, keepdims=True)
+    return Faces(
+        weight @ proposals.boxes_xyxy,
+        proposals.scores[keep],
+        np.einsum('mn,nkc->mkc', weight, proposals.anchors_uv),
+    )

@@ -1,294 +1,166 @@
-"""The single-shot detector's second look: a region of the picture -> the pose of the head in it.
+"""The single-shot detector's second stage: a region of the image -> the pose of the head in it.
 
 img2pose (Albiero et al., CVPR 2021) pools 7x7 regions of features for the poses of its proposals,
 as Faster R-CNN (Ren et al. 2015) does for boxes. Here a region is a picture: that of a pinhole
 camera turned towards the proposed head, rolled until the head stands upright, and zoomed to a head
-of always the same size (`keypoints.crop` draws it, through any lens). A head of 20 px has all of
-its pixels there, where features of stride 8 have two cells and a half; and a network that sees all
-heads alike does not have to learn places, sizes and rolls.
-
-It says what a cell of the first network says, a score and a pose, and how sure it is of the pose.
+of always the same size (`geometry.crops` renders it, through any lens). A head of 20 px has all of
+its pixels there, where features of stride 8 have two cells and a half; and a network that is given
+all heads alike does not have to learn places, sizes and rolls.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from face_pose_ros.faces.box_camera import upright_rotation
 from face_pose_ros.faces.nms import nms
 from face_pose_ros.faces.single_shot import (
-    FRONTAL_COLUMNS,
     HEAD_CENTRE,
     HEAD_SIZE_M,
     SAME_HEAD_IOU,
     CellPoses,
     PosedFaces,
-    Residual,
-    cells_of_poses,
     head_boxes,
-    poses_in_camera,
-    strided,
+    middles_of_poses,
+    poses_along,
 )
-from face_pose_ros.geometry import se3
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.crop import FaceCrops, render_crops
-from face_pose_ros.weights import with_packaged_weights
+from face_pose_ros.geometry.crops import Crops
+
+Array = NDArray[np.float64]
 
 REGION_PX = 64
 REGION_SCALE = 1.5  # side of a region over the apparent size of the head
-PROPOSED_FROM = 0.1  # score of the single-shot network that is worth a second look
-_NUMBERS = 16  # score, u, v, log size, two columns of the rotation, six logarithms of sigma
+PROPOSED_FROM = 0.1  # score of the single-shot network from which a region is rendered
+MOST_REGIONS = 64  # of one image, whatever it shows
+# R_box_head of a face that looks into the camera: an untrained network's answer.
+FRONTAL_COLUMNS = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
+NUMBERS = 16  # score, u, v, log size, two columns of the rotation, six logarithms of sigma
 _MAX_LOG_SIGMA = 4.0
 # Of the normalised errors (`faces.head_uncertainty`), where the network says 0.
 _SIGMA = 0.1
 _CENTRED_FROM = -1.4  # logit, as trained, of what is worth another region around it: 0.2
-MOST_REGIONS = 64  # of one image, whatever it shows
+_SUPERSAMPLED = 2  # rendered finer, as in training: a large head would be aliased
 
 
-@dataclass(frozen=True)
-class RegionPoseOptions:
-    """Sizes of the network."""
+class Network(Protocol):
+    """Crops of an image -> numbers."""
 
-    channels: Sequence[int] = (32, 64, 112, 176)  # at strides 2, 4, 8, 16
-    blocks: Sequence[int] = (1, 1, 2, 1)  # residual blocks at each
-    hidden: int = 256  # width of the layer that sees all cells at once
-    # Semantic keypoints to learn beside the pose, for where a head's parts are says how it is
-    # turned. The detector does not read them.
-    keypoints: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ('channels', 'blocks'):
-            values = getattr(self, name)
-            if len(values) != 4 or min(values) < 1:
-                raise ValueError(f'{name} must be 4 positive numbers, got {values}')
-        if self.hidden < 1:
-            raise ValueError(f'hidden must be at least 1, got {self.hidden}')
-        if self.keypoints < 0:
-            raise ValueError(f'keypoints must not be negative, got {self.keypoints}')
-
-
-PACKAGED = RegionPoseOptions(keypoints=86)
-
-
-class RegionPose(nn.Module):
-    """Pictures of regions -> numbers that `read_regions` reads."""
-
-    def __init__(self, options: RegionPoseOptions | None = None) -> None:
-        super().__init__()
-        self.options = options = options or RegionPoseOptions()
-        widths = (3, *options.channels)
-        layers: list[nn.Module] = []
-        for i, ((a, b), blocks) in enumerate(zip(pairwise(widths), options.blocks, strict=True)):
-            # Even windows are centred on the cells of the next grid.
-            layers += strided(a, b, 6 if i == 0 else 4)
-            layers += [Residual(b) for _ in range(blocks)]
-        self.features = nn.Sequential(*layers)
-        cells = (REGION_PX // 2 ** len(options.channels)) ** 2
-        self.all_cells = nn.Sequential(
-            nn.Linear(cells * widths[-1], options.hidden, bias=False),
-            nn.BatchNorm1d(options.hidden),
-            nn.ReLU(),
-        )
-        self.last = nn.Linear(options.hidden, _NUMBERS)
-        nn.init.normal_(self.last.weight, std=0.01)
-        nn.init.zeros_(self.last.bias)
-        self.keypoints = (
-            nn.Linear(options.hidden, 2 * options.keypoints) if options.keypoints else None
-        )
-
-    def forward(self, regions: Tensor) -> Tensor:
-        """Look at regions.
-
-        Args:
-            regions: (N, 3, REGION_PX, REGION_PX) float RGB in [0, 1].
-
-        Returns:
-            (N, 16 + 2 K), see `read_regions` and `read_keypoints`.
-
-        Raises:
-            ValueError: The shape is not as above.
-        """
-        if regions.ndim != 4 or regions.shape[1:] != (3, REGION_PX, REGION_PX):
-            raise ValueError(
-                f'expected regions of shape (N, 3, {REGION_PX}, {REGION_PX}), '
-                f'got {tuple(regions.shape)}'
-            )
-        hidden = self.all_cells(self.features(4 * regions - 2).flatten(1))
-        with torch.autocast(regions.device.type, enabled=False):
-            layers = (self.last, self.keypoints) if self.keypoints else (self.last,)
-            return torch.cat([layer(hidden.float()) for layer in layers], 1)
-
-
-class MirrorAveraged(nn.Module):
-    """Regions -> the mean (N, 16) of what the network says of them and of their mirror images."""
-
-    def __init__(self, network: RegionPose) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, regions: Tensor) -> Tensor:
-        """Of regions as `RegionPose` takes them, for `read_regions`."""
-        numbers = self.network(torch.cat([regions, regions.flip(-1)]))[:, :_NUMBERS]
-        own, mirrored = numbers.chunk(2)
-        return 0.5 * (own + of_mirrored(mirrored))
+    def on_crops(
+        self, image: NDArray[np.uint8], crops: Crops, camera: Camera, shrink: int = 1
+    ) -> tuple[NDArray[np.float32], ...]:
+        """The network's outputs for crops of an image, rendered `shrink` times as fine."""
 
 
 class ReadRegions(NamedTuple):
     """What the numbers of N regions say."""
 
     cells: CellPoses  # (N, ...) in the regions' pixels
-    sigma: Tensor  # (N, 6) standard deviations of the normalised errors
+    sigma: Array  # (N, 6) standard deviations of the normalised errors
 
 
-def read_regions(numbers: Tensor) -> ReadRegions:
+class PosedHeads(NamedTuple):
+    """Heads of one image after the second stage, most certain first."""
+
+    T_cam_head: Array  # (N, 4, 4)
+    logits: Array  # (N,) of the score, before calibration
+    sigma: Array  # (N, 6) standard deviations of the normalised errors
+
+    def of(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> PosedHeads:
+        """Some of them, by a (M,) index or (N,) mask."""
+        return PosedHeads(*(field[index] for field in self))
+
+
+def read_regions(numbers: NDArray[np.floating]) -> ReadRegions:
     """What numbers (N, 16 or more) say of poses.
 
     The first 16 are: logit; the middle's u, v from that of the region, in halves of its side;
     logarithm of the size over REGION_PX / REGION_SCALE; two columns of the rotation less those of
     a head that looks into the camera; logarithms of sigma over 0.1.
     """
-    numbers = numbers[..., :_NUMBERS]
-    score, uv, log_size, columns, log_sigma = numbers.split([1, 2, 1, 6, 6], -1)
-    uv = 0.5 * (REGION_PX - 1) + 0.5 * REGION_PX * uv
+    numbers = numbers[:, :NUMBERS].astype(np.float64)
     cells = CellPoses(
-        score[:, 0],
-        uv,
-        log_size[:, 0] + math.log(REGION_PX / REGION_SCALE),
-        columns + columns.new_tensor(FRONTAL_COLUMNS),
+        numbers[:, 0],
+        0.5 * (REGION_PX - 1) + 0.5 * REGION_PX * numbers[:, 1:3],
+        numbers[:, 3] + math.log(REGION_PX / REGION_SCALE),
+        numbers[:, 4:10] + np.array(FRONTAL_COLUMNS),
     )
-    return ReadRegions(cells, _SIGMA * log_sigma.clamp(-_MAX_LOG_SIGMA, _MAX_LOG_SIGMA).exp())
+    log_sigma = numbers[:, 10:].clip(-_MAX_LOG_SIGMA, _MAX_LOG_SIGMA)
+    return ReadRegions(cells, _SIGMA * np.exp(log_sigma))
 
 
-def read_keypoints(numbers: Tensor) -> Tensor:
-    """Pixels (N, K, 2) of the keypoints in the regions, of numbers (N, 16 + 2 K)."""
-    places = numbers[:, _NUMBERS:].unflatten(1, (-1, 2))
-    return 0.5 * (REGION_PX - 1) + 0.5 * REGION_PX * places
-
-
-def of_mirrored(numbers: Tensor) -> Tensor:
-    """What numbers (N, 16) of mirrored regions say of the regions."""
-    # Not by constants: a CUDA graph can't take them from the CPU. The camera's x and the head's y
-    # change sign: of the second column all but the camera's x.
-    score, u, same, x, columns, other, sigma = numbers.split([1, 1, 2, 1, 3, 2, 6], 1)
-    return torch.cat([score, -u, same, -x, columns, -other, sigma], 1)
-
-
-def regions_of_poses(T_cam_head: Tensor, size_px: int = REGION_PX) -> FaceCrops:
-    """Cameras turned towards heads at poses (N, 4, 4), in which these stand upright."""
+def regions_of_poses(T_cam_head: Array) -> Crops:
+    """Crops turned towards heads at poses (N, 4, 4), in which these stand upright."""
     R = T_cam_head[:, :3, :3]
-    centre = se3.apply(T_cam_head, R.new_tensor([HEAD_CENTRE]))[:, 0]
-    distance = centre.norm(dim=-1)
+    centre = R @ np.array(HEAD_CENTRE) + T_cam_head[:, :3, 3]
+    distance = np.linalg.norm(centre, axis=-1)
     R_cam_region = upright_rotation(centre / distance[:, None], R[..., 2])
-    focal_px = size_px / REGION_SCALE * distance / HEAD_SIZE_M
-    seen = torch.ones_like(distance, dtype=torch.bool)
-    return FaceCrops(R_cam_region, focal_px, size_px, seen)
+    focal_px = REGION_PX / REGION_SCALE * distance / HEAD_SIZE_M
+    return Crops(R_cam_region, focal_px, np.ones(len(R), dtype=bool), REGION_PX)
 
 
-_PINHOLE = Camera.from_K([1, 0, 0, 0, 1, 0, 0, 0, 1], REGION_PX, REGION_PX)
+def poses_of_regions(cells: CellPoses, regions: Crops) -> Array:
+    """T_cam_head (N, 4, 4) of what is said of N regions."""
+    xy = (cells.uv - 0.5 * (regions.size_px - 1)) / regions.focal_px[:, None]
+    z = 1 / np.sqrt(1 + (xy * xy).sum(-1))
+    rays = np.concatenate([xy, np.ones_like(xy[:, :1])], -1) * z[:, None]
+    # A pinhole's steradian at this ray: f^2 / z^3 px^2 (`pixels_per_radian`).
+    px_per_radian = regions.focal_px * z**-1.5
+    T = poses_along(rays, np.exp(cells.log_size) / px_per_radian, cells.columns)
+    T[:, :3] = regions.R_cam_crop @ T[:, :3]
+    return T
 
 
-def region_cameras(focal_px: Tensor, centre_px: Tensor, size_px: int) -> Camera:
-    """Pinhole cameras (N,) of regions, of their focal lengths (N,) and principal points (N, 2)."""
-    count = len(focal_px)
-    return replace(
-        _PINHOLE,
-        f=focal_px[:, None].expand(-1, 2),
-        c=centre_px,
-        dist=_PINHOLE.dist.to(focal_px).expand(count, -1),
-        range_max=_PINHOLE.range_max.to(focal_px).expand(count),
-        width=size_px,
-        height=size_px,
-    )
-
-
-def poses_of_regions(cells: CellPoses, regions: FaceCrops) -> Tensor:
-    """T_cam_head (N, 4, 4) float64 of what is said of N regions."""
-    middle = regions.focal_px.new_full((len(regions.focal_px), 2), 0.5 * (regions.size_px - 1))
-    cameras = region_cameras(regions.focal_px, middle, regions.size_px)
-    # Each camera sees one head.
-    T, _ = poses_in_camera(CellPoses(*(field[:, None] for field in cells)), cameras)
-    R = regions.R_cam_crop
-    return se3.from_rt(R, R.new_zeros(len(R), 3)) @ T[:, 0]
-
-
-class SeenAgain(NamedTuple):
-    """Heads of one image after the second look, surest first; float64, on the CPU."""
-
-    T_cam_head: Tensor  # (N, 4, 4)
-    logits: Tensor  # (N,) of the score, before calibration
-    sigma: Tensor  # (N, 6) standard deviations of the normalised errors
-
-    def of(self, index: Tensor) -> SeenAgain:
-        """Some of them, by a (M,) index or (N,) mask."""
-        return SeenAgain(*(field[index] for field in self))
-
-
-def look_again(
-    network: Callable[[Tensor], Tensor], image_rgb: Tensor, proposed: PosedFaces, camera: Camera
-) -> SeenAgain:
-    """Score and pose proposed heads, each once; what seems to be one is looked at again, centred.
-
-    The logits of the first network and of this one are added: each sees what the other one does
-    not, all around the head or all of its pixels.
+def pose_proposals(
+    network: Network, image_rgb: NDArray[np.uint8], proposed: PosedFaces, camera: Camera
+) -> PosedHeads:
+    """Scores and poses of proposed heads, each once, from regions around them.
 
     Args:
-        network: Regions -> numbers for `read_regions`.
-        image_rgb: (H, W, 3) uint8 RGB, on the network's device.
-        proposed: Heads of the first look, best first, on the CPU; MOST_REGIONS are looked at.
-        camera: Of the image, float64, on the CPU.
+        network: The region network.
+        image_rgb: (H, W, 3) uint8 RGB.
+        proposed: Of the first stage, best first.
+        camera: Of the image.
     """
     T_cam_head = proposed.T_cam_head[:MOST_REGIONS]
-    first = proposed.scores[:MOST_REGIONS].to(camera.f).logit(eps=1e-6)
-    seen = _seen(network, image_rgb, T_cam_head, first, camera)
-    once = _each_once(seen, camera)
-    seen, first = seen.of(once), first[once]
-    # Who was proposed beside, too near or rolled is in the middle of the next region.
-    sure = seen.logits > _CENTRED_FROM
-    centred = _seen(network, image_rgb, seen.T_cam_head[sure], first[sure], camera)
-    pairs = zip(centred, seen.of(~sure), strict=True)
-    heads = SeenAgain(*(torch.cat(pair) for pair in pairs))
+    scores = proposed.scores[:MOST_REGIONS].clip(1e-6, 1 - 1e-6)
+    first = np.log(scores / (1 - scores))
+    heads = _posed(network, image_rgb, T_cam_head, first, camera)
+    once = _each_once(heads, camera)
+    heads, first = heads.of(once), first[once]
+    # A head that was proposed off its middle, too large or rolled is centred in the next region.
+    sure = heads.logits > _CENTRED_FROM
+    centred = _posed(network, image_rgb, heads.T_cam_head[sure], first[sure], camera)
+    pairs = zip(centred, heads.of(~sure), strict=True)
+    heads = PosedHeads(*(np.concatenate(pair) for pair in pairs))
     return heads.of(_each_once(heads, camera))
 
 
-def _seen(
-    network: Callable[[Tensor], Tensor],
-    image_rgb: Tensor,
-    T_cam_head: Tensor,
-    first: Tensor,
+def _posed(
+    network: Network,
+    image_rgb: NDArray[np.uint8],
+    T_cam_head: Array,
+    first: Array,
     camera: Camera,
-) -> SeenAgain:
-    """What the network says of regions around heads at poses, whose logits so far were `first`."""
+) -> PosedHeads:
+    """The network's answer to regions around poses; `first`: logits of the first stage."""
     if len(T_cam_head) == 0:
-        return SeenAgain(T_cam_head, first, T_cam_head.new_zeros(0, 6))
-    # Drawn finer, as in training: a large head would be aliased.
-    fine = render_crops(image_rgb, regions_of_poses(T_cam_head, 2 * REGION_PX), camera)
-    cells, sigma = read_regions(network(F.avg_pool2d(fine, 2)).cpu().to(camera.f))
-    T = poses_of_regions(cells, regions_of_poses(T_cam_head))
-    return SeenAgain(T, first + cells.score, sigma)
+        return PosedHeads(T_cam_head, first, np.zeros((0, 6)))
+    regions = regions_of_poses(T_cam_head)
+    (numbers, *_) = network.on_crops(image_rgb, regions, camera, _SUPERSAMPLED)
+    cells, sigma = read_regions(numbers)
+    return PosedHeads(poses_of_regions(cells, regions), first + cells.score, sigma)
 
 
-def _each_once(heads: SeenAgain, camera: Camera) -> Tensor:
-    """Indices of the heads whose middle is in the picture, each once, surest first."""
-    T = heads.T_cam_head
-    in_image, visible = cells_of_poses(T, camera)
-    end = in_image.uv.new_tensor([camera.width, camera.height]) - 0.5
+def _each_once(heads: PosedHeads, camera: Camera) -> NDArray[np.intp]:
+    """Indices of the heads whose middle is in the image, each once, most certain first."""
+    in_image = middles_of_poses(heads.T_cam_head, camera)
+    end = np.array([camera.width, camera.height]) - 0.5
     inside = ((in_image.uv > -0.5) & (in_image.uv < end)).all(-1)
-    usable = (visible & inside & T.isfinite().all(-1).all(-1)).nonzero()[:, 0]
+    finite = np.isfinite(heads.T_cam_head).all((-1, -2))
+    usable = np.flatnonzero(inside & finite & ~np.isnan(in_image.score))
     return usable[nms(head_boxes(in_image)[usable], heads.logits[usable], SAME_HEAD_IOU)]
-
-
-def packaged_region_pose(device: torch.device | str = 'cpu') -> MirrorAveraged:
-    """Build the network with the packaged weights, for inference only.
-
-    Raises:
-        WeightsError: the weights file is missing or damaged.
-    """
-    return MirrorAveraged(with_packaged_weights(RegionPose(PACKAGED), 'region_pose', device))

@@ -1,4 +1,4 @@
-"""One pass over the whole image -> every face with its 6-DoF pose.
+"""What the single-shot network's cells mean: every cell a head with its 6-DoF pose.
 
 The idea of img2pose (Albiero et al., CVPR 2021): a face is proposed as a pose, and its box is
 where the pose puts the head's points, not a second regression that could disagree with it.
@@ -14,26 +14,26 @@ What differs from the paper, and why:
 - Instead of six numbers normalised by the data's mean and deviation: where the head's middle is,
   from the cell; the logarithm of the head's apparent size; and the rotation as two columns, which
   has no jump (Zhou et al., "On the Continuity of Rotation Representations", CVPR 2019).
-- Scores by a focal loss on a Gaussian around the middle (Law and Deng, "CornerNet", 2018): the
-  best cell of a face has the best score, which is what suppression needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from face_pose_ros.faces.box_camera import box_rotation, pixels_per_radian
 from face_pose_ros.faces.nms import nms
-from face_pose_ros.geometry import se3, so3
+from face_pose_ros.faces.resize import resize
+from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.weights import with_packaged_weights
+
+Array = NDArray[np.float64]
+Pictures = NDArray[np.float32]  # (N, 3, H, W) RGB in [0, 1]
+# Pictures -> per stride (N, 10, H / stride, W / stride)
+Network = Callable[[Pictures], Sequence[NDArray[np.float32]]]
 
 HEAD_SIZE_M = 0.24  # the mean head's height: the apparent size is in this unit
 # Middle of the head in the head frame [m]: near it from wherever a head is seen.
@@ -41,234 +41,165 @@ HEAD_CENTRE = (-0.07, 0.0, -0.01)
 # More intersection over union of two `head_boxes` means the same head: the boxes of one face that
 # is turned wrongly lie apart.
 SAME_HEAD_IOU = 0.4
-_MAX_PROPOSALS = 400  # the best ones, before suppression
-_NUMBERS = 10  # score, u, v, log size, two columns of the rotation
-
-# R_box_head of a face that looks into the camera: an untrained network's answer.
-FRONTAL_COLUMNS = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class SingleShotOptions:
-    """Sizes of the network; the defaults fit a CPU."""
-
-    channels: Sequence[int] = (24, 48, 96, 160, 192)  # backbone: strides 2, 4, 8, 16, 32
-    blocks: int = 2  # residual blocks at strides 8, 16 and 32
-    neck_channels: int = 64
-    head_blocks: int = 2  # 3x3 convolutions of the head that all strides share
-
-    def __post_init__(self) -> None:
-        if len(self.channels) != 5 or min(self.channels) < 1:
-            raise ValueError(f'channels must be 5 positive numbers, got {self.channels}')
-        for name in ('blocks', 'neck_channels', 'head_blocks'):
-            if getattr(self, name) < 1:
-                raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
-
-
-PACKAGED = SingleShotOptions((16, 32, 64, 96, 128), blocks=1, neck_channels=48, head_blocks=2)
+MAX_PROPOSALS = 400  # the best ones, before suppression
 STRIDES = (8, 16, 32)  # px
 SIZE_MULTIPLE = 32  # of both sides of the picture [px]
-# A stride looks for heads of 2 to 5 of its cells; the last one for all that are larger.
-_SIZE_LIMITS_PX = (0.0, 48.0, 112.0, float('inf'))
+# The network is trained for heads of 16 to 160 px. Large ones are found in a picture a third as
+# large, which costs a ninth.
+LARGEST_HEAD_PX = 150.0
+LEVEL_RATIO = 3.0
 
 
 class CellPoses(NamedTuple):
     """What M cells say, each of the head whose middle is near to it; the picture's pixels."""
 
-    score: Tensor  # (M,) logit
-    uv: Tensor  # (M, 2) px, middle of the head
-    log_size: Tensor  # (M,) logarithm of the head's apparent size [px]
-    columns: Tensor  # (M, 6) first two columns of R_box_head, before they are made orthonormal
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions around a shortcut."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*_conv(channels, channels), *_conv(channels, channels)[:2])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Keeps the shape (N, channels, H, W)."""
-        return F.relu(x + self.body(x))
-
-
-class SingleShot(nn.Module):
-    """A picture -> a pose of every cell of three grids."""
-
-    def __init__(self, options: SingleShotOptions | None = None) -> None:
-        super().__init__()
-        self.options = options = options or SingleShotOptions()
-        c, neck = options.channels, options.neck_channels
-        # Even windows are centred on the cells of the next grid.
-        self.stem = nn.Sequential(*strided(3, c[0], 6), *strided(c[0], c[1], 4))
-        self.stages = nn.ModuleList(
-            nn.Sequential(*strided(a, b, 4), *[Residual(b) for _ in range(options.blocks)])
-            for a, b in pairwise(c[1:])
-        )
-        self.lateral = nn.ModuleList(nn.Conv2d(b, neck, 1) for b in c[2:])
-        self.smooth = nn.ModuleList(nn.Sequential(*_conv(neck, neck)) for _ in STRIDES)
-        self.tower = nn.Sequential(
-            *[layer for _ in range(options.head_blocks) for layer in _conv(neck, neck)]
-        )
-        self.head = nn.Conv2d(neck, _NUMBERS, 3, padding=1)
-        nn.init.normal_(self.head.weight, std=0.01)
-        assert self.head.bias is not None
-        with torch.no_grad():
-            # A rare class: start with a score of about 0.01 (Lin et al., "Focal Loss", 2017).
-            self.head.bias.copy_(torch.tensor([-4.6, 0, 0, 1.2, *FRONTAL_COLUMNS]))
-
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
-        """Look at whole pictures.
-
-        Args:
-            pictures: (N, 3, H, W) float RGB in [0, 1], H and W multiples of SIZE_MULTIPLE.
-
-        Returns:
-            For each of STRIDES (N, 10, H / stride, W / stride); see `cell_poses`.
-
-        Raises:
-            ValueError: the shape is not as above.
-        """
-        if pictures.ndim != 4 or any(side % SIZE_MULTIPLE for side in pictures.shape[2:]):
-            raise ValueError(
-                f'expected pictures of shape (N, 3, H, W), H and W multiples of {SIZE_MULTIPLE}, '
-                f'got {tuple(pictures.shape)}'
-            )
-        x = self.stem(4 * pictures - 2)
-        grids = []
-        for stage in self.stages:
-            x = stage(x)
-            grids.append(x)
-        merged: Tensor | None = None
-        outputs = []
-        for grid, lateral, smooth in zip(
-            reversed(grids), reversed(self.lateral), reversed(self.smooth), strict=True
-        ):
-            side = lateral(grid)
-            merged = side if merged is None else side + F.interpolate(merged, scale_factor=2)
-            outputs.append(self.head(self.tower(smooth(merged))))
-        return tuple(outputs[::-1])
-
-
-def packaged_single_shot(device: torch.device | str = 'cpu') -> SingleShot:
-    """Build the network with the packaged weights, for inference only.
-
-    Raises:
-        WeightsError: the weights file is missing or damaged.
-    """
-    return with_packaged_weights(SingleShot(PACKAGED), 'single_shot', device)
-
-
-def cell_poses(outputs: Sequence[Tensor]) -> CellPoses:
-    """What the cells of all strides say, (N, M, ...) with M the cells of one picture."""
-    parts = []
-    for output, stride in zip(outputs, STRIDES, strict=True):
-        height, width = output.shape[-2:]
-        values = output.float().flatten(2).mT
-        cells = cell_centres(height, width, stride).to(values)
-        size = values[..., 3] + torch.log(values.new_tensor(float(stride)))
-        uv = cells + stride * values[..., 1:3]
-        parts.append(CellPoses(values[..., 0], uv, size, values[..., 4:]))
-    return CellPoses(*(torch.cat(field, 1) for field in zip(*parts, strict=True)))
-
-
-def cell_centres(height: int, width: int, stride: int) -> Tensor:
-    """(height * width, 2) px of the picture, row by row."""
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing='ij')
-    return (torch.stack([columns, rows], -1).flatten(0, 1) + 0.5) * stride - 0.5
-
-
-def poses_in_camera(cells: CellPoses, camera: Camera) -> tuple[Tensor, Tensor]:
-    """Poses T_cam_head (..., M, 4, 4) of what cells say, and whether the lens has rays for them.
-
-    Args:
-        cells: (..., M), in the pixels of the camera.
-        camera: Of the picture, float64; `...` is the cameras' batch.
-    """
-    rays, valid = camera.unproject(cells.uv.to(camera.f))
-    size_rad = cells.log_size.to(camera.f).exp() / pixels_per_radian(camera, rays)
-    R = box_rotation(rays) @ so3.from_columns(cells.columns.to(camera.f))
-    centre = rays * (HEAD_SIZE_M / size_rad)[..., None]
-    to_sellion = (R @ R.new_tensor(HEAD_CENTRE)[:, None]).squeeze(-1)
-    return se3.from_rt(R, centre - to_sellion), valid
-
-
-def cells_of_poses(T_cam_head: Tensor, camera: Camera) -> tuple[CellPoses, Tensor]:
-    """What cells should say of heads at poses (..., M, 4, 4): the inverse of `poses_in_camera`.
-
-    The score is 0. Also whether the lens sees the head's middle. `...` is the cameras' batch.
-    """
-    R = T_cam_head[..., :3, :3]
-    centre = se3.apply(T_cam_head, R.new_tensor(HEAD_CENTRE)[None])[..., 0, :]
-    distance = centre.norm(dim=-1)
-    rays = centre / distance[..., None]
-    uv, valid, _ = camera.project(rays)
-    size = pixels_per_radian(camera, rays) * HEAD_SIZE_M / distance
-    columns = (box_rotation(rays).mT @ R)[..., :2].mT.flatten(-2)
-    return CellPoses(torch.zeros_like(distance), uv, size.log(), columns), valid
-
-
-def head_boxes(cells: CellPoses) -> Tensor:
-    """(M, 4) px: squares around heads, of their apparent size, whatever the rotation."""
-    half = 0.5 * cells.log_size.exp()[:, None]
-    return torch.cat([cells.uv - half, cells.uv + half], -1)
-
-
-def boxes_of_poses(T_cam_head: Tensor, xyz_head: Tensor, camera: Camera) -> Tensor:
-    """(M, 4) px: bounds of the head's points (P, 3) at poses (M, 4, 4), not clipped."""
-    uv, valid, _ = camera.project(se3.apply(T_cam_head, xyz_head))
-    inf = torch.inf
-    low = torch.where(valid[..., None], uv, inf).amin(-2)
-    high = torch.where(valid[..., None], uv, -inf).amax(-2)
-    return torch.cat([low, high], -1)
+    score: Array  # (M,) logit
+    uv: Array  # (M, 2) px, middle of the head
+    log_size: Array  # (M,) logarithm of the head's apparent size [px]
+    columns: Array  # (M, 6) first two columns of R_box_head, before they are made orthonormal
 
 
 class PosedFaces(NamedTuple):
     """Faces of one image, best first."""
 
-    T_cam_head: Tensor  # (N, 4, 4) float64
-    boxes_xyxy: Tensor  # (N, 4) px
-    scores: Tensor  # (N,) in [0, 1]
+    T_cam_head: Array  # (N, 4, 4)
+    boxes_xyxy: Array  # (N, 4) px
+    scores: Array  # (N,) in [0, 1]
+
+
+def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Sizes (height, width) [px] in which the network is given a picture, finest first."""
+    sizes, scale = [(height, width)], 1.0
+    # A head can fill the picture's shorter side.
+    while min(height, width) * scale > LARGEST_HEAD_PX:
+        scale /= LEVEL_RATIO
+        sizes.append((max(1, round(height * scale)), max(1, round(width * scale))))
+    return sizes
+
+
+def cells_of_picture(network: Network, picture: NDArray[np.uint8]) -> CellPoses:
+    """What the cells of all levels and strides say (M, ...), in the picture's pixels.
+
+    Args:
+        network: The single-shot network, whichever engine runs it.
+        picture: (H, W, 3) RGB, of any size.
+    """
+    height, width = picture.shape[:2]
+    parts = []
+    for size in level_sizes(height, width):
+        picture = resize(picture, *size)
+        cells = cell_poses([output[0] for output in network(padded(picture))])
+        scale = np.array([width / size[1], height / size[0]])
+        parts.append(
+            cells._replace(
+                uv=(cells.uv + 0.5) * scale - 0.5,
+                log_size=cells.log_size + 0.5 * np.log(scale).sum(),
+            )
+        )
+    return CellPoses(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+
+
+def padded(picture: NDArray[np.uint8]) -> Pictures:
+    """A picture (H, W, 3) of [0, 255] as (1, 3, H, W) in [0, 1], black up to multiples of 32."""
+    height, width = picture.shape[:2]
+    sides = height + -height % SIZE_MULTIPLE, width + -width % SIZE_MULTIPLE
+    planes = np.zeros((1, 3, *sides), np.float32)
+    planes[0, :, :height, :width] = picture.transpose(2, 0, 1)
+    planes /= np.float32(255)
+    return planes
+
+
+def cell_poses(outputs: Sequence[NDArray[np.float32]]) -> CellPoses:
+    """What the cells of all strides say (M, ...), of outputs (10, H / stride, W / stride)."""
+    parts = []
+    for output, stride in zip(outputs, STRIDES, strict=True):
+        height, width = output.shape[1:]
+        values = output.reshape(len(output), -1).T.astype(np.float64)
+        uv = cell_centres(height, width, stride) + stride * values[:, 1:3]
+        parts.append(CellPoses(values[:, 0], uv, values[:, 3] + np.log(stride), values[:, 4:]))
+    return CellPoses(*(np.concatenate(field) for field in zip(*parts, strict=True)))
+
+
+def cell_centres(height: int, width: int, stride: int) -> Array:
+    """(height * width, 2) px of the picture, row by row."""
+    rows, columns = np.divmod(np.arange(height * width), width)
+    return (np.stack([columns, rows], -1) + 0.5) * stride - 0.5
+
+
+def poses_in_camera(cells: CellPoses, camera: Camera) -> tuple[Array, NDArray[np.bool_]]:
+    """Poses T_cam_head (M, 4, 4) of what cells say, and whether the lens has rays for them.
+
+    Args:
+        cells: (M, ...), in the pixels of the camera.
+        camera: Of the picture.
+    """
+    rays, valid = camera.unproject(cells.uv)
+    size_rad = np.exp(cells.log_size) / pixels_per_radian(camera, rays)
+    return poses_along(rays, size_rad, cells.columns), valid
+
+
+def poses_along(rays: Array, size_rad: Array, columns: Array) -> Array:
+    """Poses (M, 4, 4) of heads of apparent sizes (M,) [rad] whose middles lie on rays (M, 3).
+
+    Args:
+        rays: Unit vectors in the camera's frame.
+        size_rad: HEAD_SIZE_M over the distance.
+        columns: (M, 6) as in `CellPoses`.
+    """
+    T = np.tile(np.eye(4), (len(rays), 1, 1))
+    T[:, :3, :3] = box_rotation(rays) @ rotations.from_columns(columns)
+    centre = rays * (HEAD_SIZE_M / size_rad)[:, None]
+    T[:, :3, 3] = centre - T[:, :3, :3] @ np.array(HEAD_CENTRE)
+    return T
+
+
+def middles_of_poses(T_cam_head: Array, camera: Camera) -> CellPoses:
+    """Middles and sizes of heads at poses (M, 4, 4) in the image; the score is NaN if not seen."""
+    centre = T_cam_head[:, :3, :3] @ np.array(HEAD_CENTRE) + T_cam_head[:, :3, 3]
+    distance = np.linalg.norm(centre, axis=-1)
+    rays = centre / distance[:, None]
+    uv, valid, _ = camera.project(rays)
+    size = pixels_per_radian(camera, rays) * HEAD_SIZE_M / distance
+    columns = (box_rotation(rays).swapaxes(1, 2) @ T_cam_head[:, :3, :3])[..., :2]
+    return CellPoses(
+        np.where(valid, 0.0, np.nan),
+        uv,
+        np.log(size),
+        columns.swapaxes(1, 2).reshape(-1, 6),
+    )
+
+
+def head_boxes(cells: CellPoses) -> Array:
+    """(M, 4) px: squares around heads, of their apparent size, whatever the rotation."""
+    half = 0.5 * np.exp(cells.log_size)[:, None]
+    return np.concatenate([cells.uv - half, cells.uv + half], -1)
+
+
+def boxes_of_poses(T_cam_head: Array, xyz_head: Array, camera: Camera) -> Array:
+    """(M, 4) px: bounds of the head's points (P, 3) at poses (M, 4, 4), not clipped."""
+    uv, valid, _ = camera.project(rotations.apply(T_cam_head, xyz_head))
+    low = np.where(valid[..., None], uv, np.inf).min(-2)
+    high = np.where(valid[..., None], uv, -np.inf).max(-2)
+    return np.concatenate([low, high], -1)
 
 
 def decode_faces(
-    cells: CellPoses,
-    camera: Camera,
-    xyz_head: Tensor,
-    score_threshold: float,
+    cells: CellPoses, camera: Camera, xyz_head: Array, score_threshold: float
 ) -> PosedFaces:
     """Faces of one image, of all its cells (M, ...).
 
     Args:
         cells: In the pixels of the camera.
-        camera: Of the picture, float64.
+        camera: Of the picture.
         xyz_head: (P, 3) m, points of the mean face, whose bounds are the box.
         score_threshold: In (0, 1).
     """
-    best = cells.score.sigmoid().topk(min(_MAX_PROPOSALS, len(cells.score)))
-    kept = best.indices[best.values > score_threshold]
-    cells = CellPoses(*(field[kept] for field in cells))
+    scores = 0.5 * (1 + np.tanh(0.5 * cells.score))
+    best = np.argsort(-scores, kind='stable')[:MAX_PROPOSALS]
+    best = best[scores[best] > score_threshold]
+    cells, scores = CellPoses(*(field[best] for field in cells)), scores[best]
     T, valid = poses_in_camera(cells, camera)
-    boxes = boxes_of_poses(T, xyz_head.to(T), camera)
-    usable = (valid & boxes.isfinite().all(-1)).nonzero()[:, 0]
-    scores = cells.score.sigmoid()[usable]
-    faces = usable[nms(head_boxes(cells)[usable], scores, SAME_HEAD_IOU)]
-    return PosedFaces(T[faces], boxes[faces], cells.score.sigmoid()[faces])
-
-
-def stride_of_size(size_px: Tensor) -> Tensor:
-    """Index among STRIDES of the grid that answers for heads of these sizes [px]."""
-    limits = size_px.new_tensor(_SIZE_LIMITS_PX[1:-1])
-    return torch.bucketize(size_px.contiguous(), limits)
-
-
-def _conv(c_in: int, c_out: int) -> list[nn.Module]:
-    conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False)
-    return [conv, nn.BatchNorm2d(c_out), nn.ReLU()]
-
-
-def strided(c_in: int, c_out: int, kernel: int) -> list[nn.Module]:
-    """A convolution of stride 2; even kernels are centred on the cells of the next grid."""
-    conv = nn.Conv2d(c_in, c_out, kernel, 2, kernel // 2 - 1, bias=False)
-    return [conv, nn.BatchNorm2d(c_out), nn.ReLU()]
+    boxes = boxes_of_poses(T, xyz_head, camera)
+    usable = np.flatnonzero(valid & np.isfinite(boxes).all(-1))
+    faces = usable[nms(head_boxes(cells)[usable], scores[usable], SAME_HEAD_IOU)]
+    return PosedFaces(T[faces], boxes[faces], scores[faces])

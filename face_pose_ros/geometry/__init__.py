@@ -1,1 +1,1 @@
-"""Pure, batched, differentiable geometry: rotations, rigid transforms, cameras, kernels."""
+"""Rotations, cameras, crops and small linear algebra: numpy arrays, compiled where it counts."""

@@ -1,66 +1,81 @@
 """Calibrated cameras: pinhole with OpenCV's polynomial distortion, and equidistant fisheye.
 
 Camera frame (REP-103 optical): x right, y down, z forward. Pixel (0, 0) is the centre of the
-top-left pixel. Points outside the range where the distortion polynomial grows with the angle are
+top-left pixel. Points outside the range where the distorted radius grows with the angle are
 reported as invalid: beyond it two directions share one pixel, and the model means nothing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.polynomial import Polynomial
-from numpy.typing import ArrayLike
-from torch import Tensor
+from numpy.typing import ArrayLike, NDArray
 
-# Accepted numbers of coefficients, OpenCV order:
-# k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4]]], and k1 k2 k3 k4 of the fisheye model.
-_COEFFICIENTS = {
-    'plumb_bob': (0, 4, 5),
-    'rational_polynomial': (0, 8, 12),
-    'equidistant': (0, 4),
-}
+from face_pose_ros.geometry import lens
+from face_pose_ros.geometry.lens import Lens
+
+# Numbers of coefficients, OpenCV order: k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tau_x tau_y]]]],
+# and k1 k2 k3 k4 of the fisheye model.
+_POLYNOMIAL_COUNTS = (0, 4, 5, 8, 12, 14)
+_EQUIDISTANT_COUNTS = (0, 4)
+# Names of the models in drivers, simulators and calibration tools, in lower case, letters and
+# digits only. A polynomial is told by the number of its coefficients, whatever its name.
+_POLYNOMIAL_NAMES = (
+    *('plumb_bob', 'rational_polynomial', 'radtan', 'brown_conrady', 'modified_brown_conrady'),
+    *('thin_prism', 'rational', 'opencv', 'pinhole', 'perspective', 'standard', 'none', ''),
+)
+_EQUIDISTANT_NAMES = (
+    *('equidistant', 'equi', 'fisheye', 'kannala_brandt', 'kannala_brandt4', 'kb4'),
+    *('kannala_brandt8', 'opencv_fisheye', 'pinhole_equi'),
+)
 # Focal lengths and centre of any lens, over the image's side, lie within this factor.
 _MAX_RATIO = 1e4
-_POLYNOMIAL_SIZE = 12
-_MIN_DEPTH = 1e-9  # m; a point nearer to the camera's plane has no pinhole image
-_NEWTON_STEPS = 20  # quadratic convergence: the strongest lenses in the tests need 9
+_ROUNDING = 1e-6  # of measured numbers that are 0 or 1 by definition
 
 
 class Projection(NamedTuple):
-    """Image of P points."""
+    """Image of points."""
 
-    uv: Tensor  # (..., P, 2) px, finite also where invalid
-    valid: Tensor  # (..., P) bool: within the model's range; for a pinhole, in front of it
-    J_uv_xyz: Tensor | None  # (..., P, 2, 3) px per metre, if asked for
+    uv: NDArray[np.float64]  # (..., 2) px, finite also where invalid
+    valid: NDArray[np.bool_]  # (...,): within the model's range; for a pinhole, in front of it
+    J_uv_xyz: NDArray[np.float64] | None  # (..., 2, 3) px per metre, if asked for
 
 
 class Rays(NamedTuple):
-    """Directions of P pixels."""
+    """Directions of pixels."""
 
-    rays: Tensor  # (..., P, 3) unit vectors in the camera frame, finite also where invalid
-    valid: Tensor  # (..., P) bool: the lens model has a direction for this pixel
+    rays: NDArray[np.float64]  # (..., 3) unit, camera frame; (0, 0, 1) where invalid
+    valid: NDArray[np.bool_]  # (...,): the lens has a direction for this pixel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Camera:
-    """Intrinsics and distortion of one camera, or of a batch of cameras of one model.
+    """Intrinsics and distortion of one camera; `from_K` checks them.
 
-    The batch shape ``...`` of the fields broadcasts against the points' leading dimensions.
+    >>> camera = Camera.from_fov(1280, 720, 70)
+    >>> camera.project([0.1, 0.0, 1.0]).uv.round(2)
+    array([730.9, 359.5])
     """
 
-    f: Tensor  # (..., 2) fx, fy [px]
-    c: Tensor  # (..., 2) principal point cx, cy [px]
-    dist: Tensor  # (..., 12) polynomial, zero-padded, or (..., 4) equidistant
-    range_max: Tensor  # (...,) end of the monotone range: |xy_norm|, or the angle [rad] (fisheye)
-    distortion_model: str
+    K: NDArray[np.float64]  # (3, 3): [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] px, read-only
+    dist: NDArray[np.float64]  # (14,) polynomial, zero-padded, or (4,) equidistant, read-only
+    distortion_model: str  # 'plumb_bob', 'rational_polynomial' or 'equidistant'
     width: int  # px
     height: int  # px
+    range_max: float  # end of the monotone range: |xy_norm|, or the angle [rad] (fisheye)
+
+    def __post_init__(self) -> None:
+        for name in ('K', 'dist'):
+            array = np.array(getattr(self, name), dtype=np.float64)
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
 
     @classmethod
     def from_K(
@@ -68,294 +83,277 @@ class Camera:
         K: ArrayLike,
         width: int,
         height: int,
-        dist: Sequence[float] = (),
+        dist: ArrayLike = (),
         distortion_model: str = 'plumb_bob',
     ) -> Camera:
         """Camera of a calibration as OpenCV and ROS write it.
 
         Args:
-            K: (3, 3) or 9 numbers, row-major: [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] [px].
+            K: (3, 3) or 9 numbers, row-major: [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] [px].
             width: Image width [px].
             height: Image height [px].
             dist: Coefficients in OpenCV's order; empty means none.
-            distortion_model: 'plumb_bob' (4 or 5 coefficients), 'rational_polynomial' (8, or 12
-                with thin prism) or 'equidistant' (4, OpenCV's fisheye).
+            distortion_model: A name of OpenCV's polynomial ('plumb_bob', 'rational_polynomial',
+                'radtan', ...), of which 0, 4, 5, 8, 12 or 14 coefficients are taken under any
+                name, or of its fisheye model ('equidistant', 'fisheye', 'kannala_brandt', ...),
+                which has 4.
 
         Raises:
-            ValueError: If a number is not finite, a focal length or a size is not positive, K has
-                skew, or the model does not take so many coefficients. The message says which.
+            ValueError: If the camera is not calibrated (focal lengths of 0), a number is not
+                finite, a focal length or a size is not positive, K is not of the form above, or
+                the model is unknown or does not take so many coefficients. The message says which.
+
+        >>> Camera.from_K([711, 0, 497.3, 0, 693, 338.1, 0, 0, 1], 960, 720, [-0.28, 0.09, 0, 0])
+        Camera(960 x 720 px, fx 711, fy 693, cx 497.3, cy 338.1, plumb_bob [-0.28, 0.09])
         """
-        matrix = np.asarray(K, dtype=np.float64)
-        if matrix.size != 9:
-            raise ValueError(f'K must have 9 numbers, got {matrix.size}')
-        matrix = matrix.reshape(3, 3)
-        fx, skew, cx = matrix[0]
-        fy, cy = matrix[1, 1:]
-        if not np.isfinite(matrix).all() or fx <= 0 or fy <= 0:
-            raise ValueError(
-                f'K must be finite with positive focal lengths, got fx = {fx}, fy = {fy}'
-            )
-        if skew != 0 or matrix[1, 0] != 0 or not np.array_equal(matrix[2], (0, 0, 1)):
-            raise ValueError(
-                f'K must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], got {matrix.tolist()}'
-            )
-        if width <= 0 or height <= 0:
-            raise ValueError(f'the image size must be positive, got {width} x {height}')
-        side = max(width, height)
-        if not (min(fx, fy) > side / _MAX_RATIO and np.abs(matrix[:2]).max() < side * _MAX_RATIO):
-            raise ValueError(
-                f'K is no calibration of an image of {width} x {height} px: {matrix.tolist()}'
-            )
+        matrix = _checked_K(K, width, height)
+        is_fisheye = _is_fisheye(distortion_model)
+        counts = _EQUIDISTANT_COUNTS if is_fisheye else _POLYNOMIAL_COUNTS
         coefficients = np.asarray(dist, dtype=np.float64).reshape(-1)
-        counts = _COEFFICIENTS.get(distortion_model)
-        if counts is None:
+        if not np.isfinite(coefficients).all():
             raise ValueError(
-                f"distortion_model '{distortion_model}' is not one of {', '.join(_COEFFICIENTS)}"
+                f'distortion coefficients must be finite, got {coefficients.tolist()}'
             )
-        # Zeros at the end change nothing; drivers publish plumb_bob with 8 or rational with 14.
+        # Zeros at the end change nothing: some drivers fill up.
         while coefficients.size > max(counts) and coefficients[-1] == 0:
             coefficients = coefficients[:-1]
         if coefficients.size not in counts:
             raise ValueError(
-                f"distortion_model '{distortion_model}' takes {' or '.join(map(str, counts))} "
-                f'coefficients, got {coefficients.size}'
+                f"distortion_model '{distortion_model}' takes "
+                f'{", ".join(map(str, counts[:-1]))} or {counts[-1]} coefficients, '
+                f'got {coefficients.size}'
             )
-        if not np.isfinite(coefficients).all():
-            raise ValueError(f'distortion coefficients must be finite, got {list(dist)}')
-        fisheye = distortion_model == 'equidistant'
-        padded = np.zeros(4 if fisheye else _POLYNOMIAL_SIZE)
+        padded = np.zeros(max(counts))
         padded[: coefficients.size] = coefficients
-        limit = _equidistant_range(padded) if fisheye else _polynomial_range(padded)
-        return cls(
-            f=torch.tensor([fx, fy], dtype=torch.float64),
-            c=torch.tensor([cx, cy], dtype=torch.float64),
-            dist=torch.tensor(padded, dtype=torch.float64),
-            range_max=torch.tensor(limit, dtype=torch.float64),
-            distortion_model=distortion_model,
-            width=int(width),
-            height=int(height),
+        if is_fisheye:
+            model, range_max = 'equidistant', _equidistant_range(padded)
+        else:
+            model = 'rational_polynomial' if padded[5:].any() else 'plumb_bob'
+            range_max = _polynomial_range(padded)
+        return cls(matrix, padded, model, int(width), int(height), range_max)
+
+    @classmethod
+    def from_fov(cls, width: int, height: int, horizontal_fov_deg: float) -> Camera:
+        """Camera without distortion whose axis meets the middle of the picture.
+
+        Args:
+            width: Image width [px].
+            height: Image height [px].
+            horizontal_fov_deg: Angle [deg] between the left and the right edge of the picture,
+                above 0 and below 180.
+
+        Raises:
+            ValueError: If the angle or a size is out of range.
+
+        >>> Camera.from_fov(1280, 720, horizontal_fov_deg=90)
+        Camera(1280 x 720 px, fx 640, fy 640, cx 639.5, cy 359.5)
+        """
+        if not 0 < horizontal_fov_deg < 180:
+            raise ValueError(
+                f'horizontal_fov_deg must be above 0 and below 180, got {horizontal_fov_deg}'
+            )
+        f = 0.5 * width / math.tan(math.radians(0.5 * horizontal_fov_deg))
+        K = np.array([[f, 0, 0.5 * (width - 1)], [0, f, 0.5 * (height - 1)], [0, 0, 1]])
+        return cls.from_K(K, width, height)
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Camera:
+        """Camera of a calibration file, as camera_calibration, OpenCV, Kalibr and others write it.
+
+        Args:
+            path: The file; docs/calibration.md lists the forms that are read.
+
+        Raises:
+            CalibrationError: It can't be read, or is of another form; the text says which.
+        """
+        from face_pose_ros.calibration import CalibrationError, load_calibration
+
+        found = load_calibration(Path(path))
+        try:
+            return cls.from_K(found.k, found.width, found.height, found.d, found.distortion_model)
+        except ValueError as error:
+            raise CalibrationError(f'{path}: {error}') from error
+
+    fx = property(lambda self: float(self.K[0, 0]), doc='Focal length along rows [px].')
+    fy = property(lambda self: float(self.K[1, 1]), doc='Focal length along columns [px].')
+    cx = property(lambda self: float(self.K[0, 2]), doc='Column of the principal point [px].')
+    cy = property(lambda self: float(self.K[1, 2]), doc='Row of the principal point [px].')
+
+    @cached_property
+    def lens(self) -> Lens:
+        """The camera for compiled code."""
+        is_fisheye = self.distortion_model == 'equidistant'
+        plane = self.K if is_fisheye else self.K @ _tilt(*self.dist[12:])
+        return Lens(
+            tuple(plane.ravel().tolist()),
+            tuple(np.linalg.inv(plane).ravel().tolist()),
+            (*self.dist[:12].tolist(), *[0.0] * (12 - min(len(self.dist), 12))),
+            float(self.range_max),
+            is_fisheye,
         )
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Camera:
-        """The same camera on another device or in another floating-point type."""
-        return replace(
-            self,
-            f=self.f.to(device, dtype),
-            c=self.c.to(device, dtype),
-            dist=self.dist.to(device, dtype),
-            range_max=self.range_max.to(device, dtype),
-        )
-
-    @property
-    def K(self) -> Tensor:
-        """(..., 3, 3) intrinsic matrix [px]."""
-        fx, fy = self.f.unbind(-1)
-        cx, cy = self.c.unbind(-1)
-        zero, one = torch.zeros_like(fx), torch.ones_like(fx)
-        return torch.stack([fx, zero, cx, zero, fy, cy, zero, zero, one], -1).unflatten(-1, (3, 3))
-
-    def resize(self, width: int, height: int) -> Camera:
-        """Camera of the same picture resampled to width x height."""
-        scale = self.f.new_tensor([width / self.width, height / self.height])
-        c = (self.c + 0.5) * scale - 0.5
-        return replace(self, f=self.f * scale, c=c, width=width, height=height)
-
-    def crop(self, left: int, top: int, width: int, height: int) -> Camera:
-        """Camera of the rectangle whose top-left pixel is (left, top)."""
-        return replace(self, c=self.c - self.c.new_tensor([left, top]), width=width, height=height)
-
-    def equals(self, other: Camera) -> bool:
-        """Whether both cameras have the same pixels and rays, to the last bit."""
-        return (self.distortion_model, self.width, self.height) == (
-            other.distortion_model,
-            other.width,
-            other.height,
-        ) and all(
-            torch.equal(getattr(self, name), getattr(other, name)) for name in ('f', 'c', 'dist')
-        )
-
-    def project(self, xyz_cam: Tensor, jacobian: bool = False) -> Projection:
+    def project(self, xyz_cam: ArrayLike, jacobian: bool = False) -> Projection:
         """Image of points.
 
         Args:
-            xyz_cam: (..., P, 3) points in the camera frame [m].
+            xyz_cam: (..., 3) points in the camera frame [m].
             jacobian: Also give the derivative of uv with respect to xyz_cam.
-        """
-        if self.distortion_model == 'equidistant':
-            xy, valid, J_xy_xyz = self._project_equidistant(xyz_cam, jacobian)
-        else:
-            xy, valid, J_xy_xyz = self._project_polynomial(xyz_cam, jacobian)
-        uv = xy * self.f[..., None, :] + self.c[..., None, :]
-        J_uv_xyz = None if J_xy_xyz is None else self.f[..., None, :, None] * J_xy_xyz
-        return Projection(uv, valid, J_uv_xyz)
 
-    def unproject(self, uv: Tensor) -> Rays:
-        """Direction of each pixel: the inverse of `project`, differentiable.
+        >>> camera = Camera.from_fov(640, 480, 90)
+        >>> camera.project([[0, 0, 1], [0.5, 0, 1], [0, 0, -1]]).uv[:2].tolist()
+        [[319.5, 239.5], [479.5, 239.5]]
+        >>> camera.project([0, 0, -1]).valid.item()
+        False
+        """
+        xyz, shape = _rows(xyz_cam, 3, 'xyz_cam')
+        uv, valid = np.empty((len(xyz), 2)), np.empty(len(xyz), np.bool_)
+        if not jacobian:
+            lens.project_points(self.lens, xyz, uv, valid)
+            return Projection(uv.reshape(*shape, 2), valid.reshape(shape), None)
+        J = np.empty((len(xyz), 6))
+        lens.project_points_with_jacobians(self.lens, xyz, uv, valid, J)
+        return Projection(uv.reshape(*shape, 2), valid.reshape(shape), J.reshape(*shape, 2, 3))
+
+    def unproject(self, uv: ArrayLike) -> Rays:
+        """Direction of each pixel: the inverse of `project`.
 
         Args:
-            uv: (..., P, 2) px.
+            uv: (..., 2) px.
+
+        >>> Camera.from_fov(640, 480, 90).unproject([639.5, 239.5]).rays.round(4) + 0
+        array([0.7071, 0.    , 0.7071])
         """
-        xy_dist = (uv - self.c[..., None, :]) / self.f[..., None, :]
-        if self.distortion_model == 'equidistant':
-            return self._unproject_equidistant(xy_dist)
-        xy, valid = self._undistort_polynomial(xy_dist)
-        rays = torch.cat([xy, torch.ones_like(xy[..., :1])], -1)
-        return Rays(torch.nn.functional.normalize(rays, dim=-1), valid)
+        pixels, shape = _rows(uv, 2, 'uv')
+        rays, valid = np.empty((len(pixels), 3)), np.empty(len(pixels), np.bool_)
+        lens.unproject_points(self.lens, pixels, rays, valid)
+        return Rays(rays.reshape(*shape, 3), valid.reshape(shape))
 
-    def _project_polynomial(
-        self, xyz_cam: Tensor, jacobian: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        z = xyz_cam[..., 2]
-        in_front = z > _MIN_DEPTH
-        inv_z = 1 / torch.where(in_front, z, torch.ones_like(z))
-        xy = xyz_cam[..., :2] * inv_z[..., None]
-        valid = in_front & (xy.norm(dim=-1) < self.range_max[..., None])
-        # An invalid point lands on the principal point, so that nothing downstream overflows.
-        xy = torch.where(valid[..., None], xy, torch.zeros_like(xy))
-        xy_dist, J_dist = self._distort_polynomial(xy, jacobian)
-        if J_dist is None:
-            return xy_dist, valid, None
-        # d xy / d xyz = [I, -xy] / z
-        J = torch.cat([J_dist, -(J_dist @ xy[..., None])], -1) * inv_z[..., None, None]
-        return xy_dist, valid, J
+    def resize(self, width: int, height: int) -> Camera:
+        """Camera of the same picture resampled to width x height.
 
-    def _distort_polynomial(self, xy: Tensor, jacobian: bool) -> tuple[Tensor, Tensor | None]:
-        """Distorted normalised coordinates (OpenCV's calib3d documentation, "projectPoints")."""
-        k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = self.dist[..., None, :].unbind(-1)
-        x, y = xy.unbind(-1)
-        s = x * x + y * y
-        numerator = 1 + s * (k1 + s * (k2 + s * k3))
-        inv_denominator = 1 / (1 + s * (k4 + s * (k5 + s * k6)))
-        radial = numerator * inv_denominator
-        xy_dist = torch.stack(
-            [
-                x * radial + 2 * p1 * x * y + p2 * (s + 2 * x * x) + s * (s1 + s2 * s),
-                y * radial + 2 * p2 * x * y + p1 * (s + 2 * y * y) + s * (s3 + s4 * s),
-            ],
-            -1,
+        >>> Camera.from_fov(640, 480, 90).resize(320, 240)
+        Camera(320 x 240 px, fx 160, fy 160, cx 159.5, cy 119.5)
+        """
+        x, y = width / self.width, height / self.height
+        resampled = np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5], [0, 0, 1]])
+        return replace(self, K=resampled @ self.K, width=width, height=height)
+
+    def crop(self, left: int, top: int, width: int, height: int) -> Camera:
+        """Camera of the rectangle whose top-left pixel is (left, top).
+
+        >>> Camera.from_fov(640, 480, 90).crop(100, 50, 320, 240)
+        Camera(320 x 240 px, fx 320, fy 320, cx 219.5, cy 189.5)
+        """
+        moved = np.array([[0, 0, left], [0, 0, top], [0, 0, 0]])
+        return replace(self, K=self.K - moved, width=width, height=height)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both cameras have the same pixels and rays, to the last bit."""
+        return isinstance(other, Camera) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __repr__(self) -> str:
+        (fx, skew, cx), (_, fy, cy) = self.K[:2].tolist()
+        of_skew = f', skew {skew:.6g}' if skew else ''
+        count = np.flatnonzero(self.dist).max(initial=-1) + 1
+        of_lens = ''
+        if count or self.distortion_model == 'equidistant':
+            numbers = ', '.join(f'{k:.6g}' for k in self.dist[:count])
+            of_lens = f', {self.distortion_model} [{numbers}]'
+        return (
+            f'Camera({self.width} x {self.height} px, fx {fx:.6g}, fy {fy:.6g}, '
+            f'cx {cx:.6g}, cy {cy:.6g}{of_skew}{of_lens})'
         )
-        if not jacobian:
-            return xy_dist, None
-        d_numerator = k1 + s * (2 * k2 + 3 * s * k3)
-        d_denominator = k4 + s * (2 * k5 + 3 * s * k6)
-        d_radial = (d_numerator - radial * d_denominator) * inv_denominator  # d radial / d s
-        prism_x, prism_y = s1 + 2 * s2 * s, s3 + 2 * s4 * s  # d prism / d s
-        J = torch.stack(
-            [
-                radial + 2 * x * x * d_radial + 2 * p1 * y + 6 * p2 * x + 2 * x * prism_x,
-                2 * x * y * d_radial + 2 * p1 * x + 2 * p2 * y + 2 * y * prism_x,
-                2 * x * y * d_radial + 2 * p2 * y + 2 * p1 * x + 2 * x * prism_y,
-                radial + 2 * y * y * d_radial + 2 * p2 * x + 6 * p1 * y + 2 * y * prism_y,
-            ],
-            -1,
+
+    @cached_property
+    def _key(self) -> tuple:
+        numbers = (*self.K.ravel().tolist(), *self.dist.tolist())
+        return self.distortion_model, self.width, self.height, numbers
+
+
+def _rows(values: ArrayLike, size: int, name: str) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+    """Values (..., size) as (P, size), and the shape (...)."""
+    # A copy is always writable and contiguous, for which alone the code is compiled.
+    array = np.array(values, dtype=np.float64, order='C')
+    if array.shape[-1:] != (size,):
+        raise ValueError(f'{name} must have the shape (..., {size}), got {array.shape}')
+    return array.reshape(-1, size), array.shape[:-1]
+
+
+def _is_fisheye(distortion_model: str) -> bool:
+    """Which of the two models a name means.
+
+    Raises:
+        ValueError: Neither.
+    """
+
+    def plain(name: str) -> str:
+        return re.sub('[^a-z0-9]', '', name.lower())
+
+    if plain(distortion_model) in map(plain, _EQUIDISTANT_NAMES):
+        return True
+    if plain(distortion_model) in map(plain, _POLYNOMIAL_NAMES):
+        return False
+    raise ValueError(
+        f"distortion_model '{distortion_model}' is not known; OpenCV's polynomial is called "
+        f'{", ".join(filter(None, _POLYNOMIAL_NAMES))} or nothing, its fisheye model '
+        f'{", ".join(_EQUIDISTANT_NAMES)}'
+    )
+
+
+def _checked_K(K: ArrayLike, width: int, height: int) -> NDArray[np.float64]:
+    """K (3, 3) in its exact form; see `Camera.from_K`."""
+    matrix = np.array(K, dtype=np.float64)
+    if matrix.size != 9:
+        raise ValueError(f'K must have 9 numbers, got {matrix.size}')
+    matrix = matrix.reshape(3, 3)
+    fx, fy = matrix[0, 0], matrix[1, 1]
+    if fx == 0 and fy == 0:
+        raise ValueError('the camera is not calibrated: the focal lengths in K are 0')
+    if not np.isfinite(matrix).all() or fx <= 0 or fy <= 0:
+        raise ValueError(f'K must be finite with positive focal lengths, got {matrix.tolist()}')
+    if width <= 0 or height <= 0:
+        raise ValueError(f'the image size must be positive, got {width} x {height}')
+    side = max(width, height)
+    off = np.abs([matrix[1, 0] / fx, *matrix[2, :2] * side, matrix[2, 2] - 1])
+    if off.max() > _ROUNDING:
+        raise ValueError(
+            f'K must be [[fx, skew, cx], [0, fy, cy], [0, 0, 1]], got {matrix.tolist()}'
         )
-        return xy_dist, J.unflatten(-1, (2, 2))
-
-    def _undistort_polynomial(self, xy_dist: Tensor) -> tuple[Tensor, Tensor]:
-        limit = 0.999 * self.range_max[..., None]
-        target = xy_dist.detach()
-        xy = target
-        with torch.no_grad():
-            for _ in range(_NEWTON_STEPS):
-                # Staying inside the monotone range keeps the Jacobian regular.
-                xy = xy * (limit / xy.norm(dim=-1).clamp_min(1e-12)).clamp_max(1)[..., None]
-                value, J = self._distort_polynomial(xy, jacobian=True)
-                assert J is not None
-                step = _solve_2x2(J, value - target)
-                xy = xy - step
-                if _settled(step):
-                    break
-            error = (self._distort_polynomial(xy, jacobian=False)[0] - target).norm(dim=-1)
-            tolerance = 1e3 * torch.finfo(xy.dtype).eps * (1 + target.norm(dim=-1))
-            valid = (error < tolerance) & (xy.norm(dim=-1) < self.range_max[..., None])
-            xy = torch.where(valid[..., None], xy, torch.zeros_like(xy))
-        # One more Newton step from the detached solution carries the exact gradient.
-        value, J = self._distort_polynomial(xy, jacobian=True)
-        assert J is not None
-        return torch.where(valid[..., None], xy - _solve_2x2(J, value - xy_dist), xy), valid
-
-    def _project_equidistant(
-        self, xyz_cam: Tensor, jacobian: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Kannala and Brandt (2006) as OpenCV's fisheye module has it, beyond 90 deg too."""
-        xy, z = xyz_cam[..., :2], xyz_cam[..., 2]
-        r_sq = (xy * xy).sum(-1)
-        norm_sq = r_sq + z * z
-        on_axis = r_sq <= 1e-16 * norm_sq
-        in_front = z > _MIN_DEPTH
-        z_safe = torch.where(in_front, z, torch.ones_like(z))
-        r = torch.where(on_axis, torch.ones_like(r_sq), r_sq).sqrt()
-        theta = torch.where(on_axis, torch.zeros_like(r), torch.atan2(r, z))
-        theta_dist, slope = self._distort_angle(theta)
-        valid = (theta < self.range_max[..., None]) & (in_front | ~on_axis)
-        scale = torch.where(on_axis, 1 / z_safe, theta_dist / r)
-        if not jacobian:
-            return xy * scale[..., None], valid, None
-        # d(xy theta_d / r) = scale I + xy (d scale / d r) d r + xy slope / r (d theta / d z) d z
-        norm_sq = torch.where(on_axis, torch.ones_like(norm_sq), norm_sq)
-        radial = torch.where(on_axis, torch.zeros_like(r), (slope * z / norm_sq - scale) / (r * r))
-        axial = torch.where(on_axis, -1 / (z_safe * z_safe), -slope / norm_sq)
-        eye = torch.eye(2, dtype=xy.dtype, device=xy.device)
-        J_xy = scale[..., None, None] * eye
-        J_xy = J_xy + radial[..., None, None] * xy[..., :, None] * xy[..., None, :]
-        J_z = (axial[..., None] * xy)[..., None]
-        return xy * scale[..., None], valid, torch.cat([J_xy, J_z], -1)
-
-    def _distort_angle(self, theta: Tensor) -> tuple[Tensor, Tensor]:
-        k1, k2, k3, k4 = self.dist[..., None, :].unbind(-1)
-        t = theta * theta
-        value = theta * (1 + t * (k1 + t * (k2 + t * (k3 + t * k4))))
-        slope = 1 + t * (3 * k1 + t * (5 * k2 + t * (7 * k3 + t * 9 * k4)))
-        return value, slope
-
-    def _unproject_equidistant(self, xy_dist: Tensor) -> Rays:
-        theta_dist = xy_dist.norm(dim=-1)
-        target = theta_dist.detach()
-        limit = self.range_max[..., None]
-        with torch.no_grad():
-            theta = target
-            for _ in range(_NEWTON_STEPS):
-                theta = theta.clamp(min=0).minimum(0.999 * limit)
-                value, slope = self._distort_angle(theta)
-                step = (value - target) / slope
-                theta = theta - step
-                if _settled(step):
-                    break
-            error = (self._distort_angle(theta)[0] - target).abs()
-            valid = (error < 1e3 * torch.finfo(theta.dtype).eps * (1 + target)) & (theta < limit)
-            theta = torch.where(valid, theta, torch.zeros_like(theta))
-        value, slope = self._distort_angle(theta)
-        theta = torch.where(valid, theta - (value - theta_dist) / slope, theta)
-        small = theta_dist < 1e-12
-        scale = torch.where(
-            small, torch.ones_like(theta), theta.sin() / torch.where(small, 1.0, theta_dist)
+    if not (min(fx, fy) > side / _MAX_RATIO and np.abs(matrix[:2]).max() < side * _MAX_RATIO):
+        raise ValueError(
+            f'K is no calibration of an image of {width} x {height} px: {matrix.tolist()}'
         )
-        return Rays(torch.cat([xy_dist * scale[..., None], theta.cos()[..., None]], -1), valid)
+    matrix[1, 0], matrix[2] = 0, (0, 0, 1)
+    return matrix
 
 
-def _settled(step: Tensor) -> bool:
-    """True when Newton may stop. Never on a GPU, where asking costs more than the idle steps."""
-    return step.device.type == 'cpu' and bool((step.abs() < 1e-9).all())
+def _tilt(tau_x: float, tau_y: float) -> NDArray[np.float64]:
+    """Homography (3, 3) of a sensor tilted by these angles [rad] (Scheimpflug).
 
-
-def _solve_2x2(A: Tensor, b: Tensor) -> Tensor:
-    """Solve A x = b for (..., 2, 2) and (..., 2): Cramer's rule beats a batched LU here."""
-    a, b_, c, d = A.flatten(-2).unbind(-1)
-    x, y = b.unbind(-1)
-    inv_det = 1 / (a * d - b_ * c)
-    return torch.stack([(d * x - b_ * y) * inv_det, (a * y - c * x) * inv_det], -1)
+    OpenCV's calib3d documentation: rotation about x, then y, then the projection along z.
+    """
+    cos_x, sin_x = math.cos(tau_x), math.sin(tau_x)
+    cos_y, sin_y = math.cos(tau_y), math.sin(tau_y)
+    R = np.array([[cos_y, 0, -sin_y], [0, 1, 0], [sin_y, 0, cos_y]]) @ np.array(
+        [[1, 0, 0], [0, cos_x, sin_x], [0, -sin_x, cos_x]]
+    )
+    along_z = np.array([[R[2, 2], 0, -R[0, 2]], [0, R[2, 2], -R[1, 2]], [0, 0, 1]])
+    return along_z @ R
 
 
 def _smallest_positive_root(polynomial: Polynomial) -> float:
-    roots = polynomial.trim().roots() if polynomial.degree() else np.empty(0)
-    real = roots[np.isclose(roots.imag, 0, atol=1e-9)].real
-    positive = real[real > 0]
-    return float(positive.min()) if positive.size else math.inf
+    """Of a polynomial that is 1 at 0."""
+    # Read backwards it has the reciprocal roots, and no small number to divide by.
+    roots = np.roots(polynomial.coef)
+    real = roots[np.abs(roots.imag) <= 1e-9 * np.abs(roots)].real
+    largest = real.max(initial=0)
+    return 1 / float(largest) if largest > 0 else math.inf
 
 
-def _polynomial_range(dist: np.ndarray) -> float:
+def _polynomial_range(dist: NDArray[np.float64]) -> float:
     """Largest |xy_norm| up to which r * radial(r^2) grows and its denominator is positive."""
     k1, k2, _, _, k3, k4, k5, k6 = dist[:8]
     s = Polynomial([0, 1])
@@ -368,7 +366,7 @@ def _polynomial_range(dist: np.ndarray) -> float:
     return math.sqrt(limit)
 
 
-def _equidistant_range(dist: np.ndarray) -> float:
+def _equidistant_range(dist: NDArray[np.float64]) -> float:
     """Largest angle [rad] up to which the distorted angle grows; at most pi."""
     k1, k2, k3, k4 = dist
     slope = Polynomial([1, 3 * k1, 5 * k2, 7 * k3, 9 * k4])

@@ -38,6 +38,18 @@ def compiled(function: Function) -> Function:
 
     Division by zero gives infinity or NaN, as in numpy. Sums may be computed in another order.
     """
+    return _decorated(function, no_cfunc_wrapper=True)
+
+
+def inner(function: Function) -> Function:
+    """`compiled`, but only compiled code can call it.
+
+    The wrapper that takes Python's objects apart often takes longer to compile than the function.
+    """
+    return _decorated(function, no_cfunc_wrapper=True, no_cpython_wrapper=True)
+
+
+def _decorated(function: Function, **options: Any) -> Function:
     folder = _folder(Path(function.__code__.co_filename))
     decorate: Any = numba.njit(
         cache=folder is not None,
@@ -45,6 +57,7 @@ def compiled(function: Function) -> Function:
         error_model='numpy',
         # 'reassoc' lets sums be vectorised; NaN and infinity keep their meaning.
         fastmath={'reassoc', 'contract', 'nsz', 'arcp'},
+        **options,
     )
     # numba asks for the place when it decorates. Other packages' functions keep theirs.
     users, _config.CACHE_DIR = _config.CACHE_DIR, str(folder or '')
@@ -129,7 +142,7 @@ def _base() -> Path | None:
     if base is None:
         logging.getLogger(__name__).warning(
             'No folder to keep compiled code in, so that every start compiles it again, which '
-            'takes about a minute: set NUMBA_CACHE_DIR to a folder that this user can write to '
+            'takes tens of seconds: set NUMBA_CACHE_DIR to a folder that this user can write to '
             f'(neither {_INSTALLED} nor a cache or temporary folder of its own can be used)'
         )
     return base

@@ -1,130 +1,23 @@
-"""Face Mesh V2: 478 points of one face in a square crop.
-
-The network of Google's "MediaPipe Face Mesh V2" (face_landmarks_detector.tflite of
-face_landmarker.task, 2023): residual bottlenecks with PReLU at seven resolutions.
-"""
+"""Face Mesh V2's 478 points: which is what; the network itself is in `networks.face_mesh`."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from face_pose_ros.weights import load_weights
 
 CROP_SIZE_PX = 256
 POINTS = 478
+# The irises behind the 468 points of the face's surface turn with the gaze, not with the head.
+SURFACE_POINTS = 468
 # Corners and lids of the right and the left eye; 468 to 472 and 473 to 477 are their irises.
 EYELIDS = ((33, 133, 159, 145), (263, 362, 386, 374))
 # Mirror partners of points 468 to 477: centre of the right iris and its four sides, then the left.
 _IRIS_PARTNERS = (473, 476, 475, 474, 477, 468, 471, 470, 469, 472)
 
 
-class FaceMeshPoints(NamedTuple):
-    """What the network sees in N crops."""
-
-    uv: Tensor  # (N, 478, 2) px in the crop, pixel (0, 0) is the centre of the top-left pixel
-    z: Tensor  # (N, 478) px, relative depth in the scale of uv; smaller is closer to the camera
-    presence: Tensor  # (N,) in [0, 1], how sure the network is that the crop shows a face
-
-
-class Bottleneck(nn.Module):
-    """Reduce, 3x3 depthwise, expand, around a residual connection.
-
-    A stride of 2 halves the grid: the reduction sees 2x2 cells, the shortcut takes their maximum
-    and fills additional output channels with zeros.
-    """
-
-    def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
-        super().__init__()
-        c_hidden = c_out // 2
-        self.stride = stride
-        self.extra_channels = c_out - c_in
-        self.reduce = nn.Conv2d(c_in, c_hidden, kernel_size=stride, stride=stride)
-        self.act_1 = nn.PReLU(c_hidden)
-        self.depthwise = nn.Conv2d(c_hidden, c_hidden, 3, padding=1, groups=c_hidden, bias=False)
-        self.expand = nn.Conv2d(c_hidden, c_out, 1)
-        self.act_2 = nn.PReLU(c_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, c_in, H, W) to (N, c_out, H / stride, W / stride)."""
-        shortcut = x
-        if self.stride == 2:
-            shortcut = F.max_pool2d(x, 2)
-        if self.extra_channels:
-            shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, self.extra_channels))
-        x = self.expand(self.depthwise(self.act_1(self.reduce(x))))
-        return self.act_2(x.add_(shortcut))
-
-
-def _stage(c_in: int, c_out: int) -> nn.Sequential:
-    """One halving of the grid and four bottlenecks on the new one."""
-    rest = [Bottleneck(c_out, c_out) for _ in range(4)]
-    return nn.Sequential(Bottleneck(c_in, c_out, stride=2), *rest)
-
-
-class FaceMeshV2(nn.Module):
-    """A 256 x 256 RGB crop -> 478 points and the presence of a face."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 16, 3, stride=2)  # (N, 16, 128, 128)
-        self.stem_act = nn.PReLU(16)
-        self.backbone = nn.Sequential(
-            *[Bottleneck(16, 16) for _ in range(4)],  # (N, 16, 128, 128)
-            _stage(16, 32),  # (N, 32, 64, 64)
-            _stage(32, 64),  # (N, 64, 32, 32)
-            _stage(64, 128),  # (N, 128, 16, 16)
-            _stage(128, 128),  # (N, 128, 8, 8)
-            _stage(128, 128),  # (N, 128, 4, 4)
-            _stage(128, 128),  # (N, 128, 2, 2)
-        )
-        self.presence_head = nn.Conv2d(128, 1, 2)  # (N, 1, 1, 1)
-        self.points_head = nn.Conv2d(128, 3 * POINTS, 2)  # (N, 1434, 1, 1)
-
-    def forward(self, crop: Tensor) -> FaceMeshPoints:
-        """Measure the points of one face per crop.
-
-        Args:
-            crop: (N, 3, 256, 256) float RGB in [0, 1]; the face upright, filling about two thirds.
-
-        Returns:
-            Points in crop pixels; they mean nothing where presence is low.
-
-        Raises:
-            ValueError: the crop's shape is not as above.
-        """
-        if crop.ndim != 4 or crop.shape[1:] != (3, CROP_SIZE_PX, CROP_SIZE_PX):
-            raise ValueError(
-                f'expected crops of shape (N, 3, {CROP_SIZE_PX}, {CROP_SIZE_PX}), '
-                f'got {tuple(crop.shape)}'
-            )
-        # TFLite's SAME for stride 2 pads only on the right and below.
-        x = self.stem_act(self.stem(F.pad(crop, (0, 1, 0, 1))))
-        x = self.backbone(x)
-        xyz = self.points_head(x).view(-1, POINTS, 3)
-        presence = self.presence_head(x).flatten().sigmoid()
-        # The network measures from the crop's corner (see the card: x + x_mirrored is 256 on
-        # average, not 255); pixel (0, 0)'s centre lies half a pixel inside it.
-        return FaceMeshPoints(uv=xyz[..., :2] - 0.5, z=xyz[..., 2], presence=presence)
-
-
-def mirror_partners(device: torch.device | str = 'cpu') -> Tensor:
-    """(478,) int64, which point of a face in a mirror is which of the face itself."""
-    surface = load_weights('face_model')['mirror'].long()
-    return torch.cat([surface, torch.tensor(_IRIS_PARTNERS)]).to(device)
-
-
-def face_mesh_v2(device: torch.device | str = 'cpu') -> FaceMeshV2:
-    """Build the network with the packaged weights, for inference only.
-
-    Raises:
-        WeightsError: the weights file is missing or damaged.
-    """
-    network = FaceMeshV2()
-    network.load_state_dict(load_weights('face_mesh_v2'))
-    network.requires_grad_(False).eval()
-    # torch's stubs lack this argument. Channels last is 1.5 to 2 times as fast on CPU.
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+def mirror_partners() -> NDArray[np.int64]:
+    """(478,) which point of a face in a mirror is which of the face itself."""
+    surface = load_weights('face_model')['mirror'].astype(np.int64)
+    return np.concatenate([surface, _IRIS_PARTNERS])

@@ -3,139 +3,131 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+from face_pose_ros.engines.network import Network
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.crop import (
-    FaceCrops,
-    crops_around_faces,
+from face_pose_ros.geometry.crops import (
+    Crops,
+    Upright,
     crops_around_keypoints,
-    render_crops,
 )
-from face_pose_ros.keypoints.heatmaps import CropKeypoints
+from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.hourglass import (
+    INPUT_PX,
+    CropKeypoints,
     KeypointCalibration,
-    PackagedHourglass,
     packaged_calibration,
-    read_packaged,
+    read_keypoints,
 )
-from face_pose_ros.keypoints.predictor import unmeasured
-from face_pose_ros.types import Faces, Keypoints
+from face_pose_ros.keypoints.predictor import crops_around_faces
+from face_pose_ros.results import Faces, Keypoints
 
+# A network, whichever engine runs it: the keypoints of crops of an image.
+KeypointNetwork = Callable[[NDArray[np.uint8], Crops, Camera], CropKeypoints]
 POINTS = len(semantic.NAMES)
 # Side of the crop over that of the face keypoints' bounds, as rendered.
 _MARGIN = 2.0
-IS_FACE = torch.from_numpy(semantic.IS_FACE)
-FACE_MESH_INDEX = torch.from_numpy(semantic.FACE_MESH_INDEX[semantic.IS_FACE])
+FACE_MESH_INDEX = semantic.FACE_MESH_INDEX[semantic.IS_FACE]
 
 
-def _indices(*names: str) -> Tensor:
+def _indices(*names: str) -> NDArray[np.int64]:
     """Among the face keypoints, which come first."""
-    return torch.tensor([semantic.NAMES.index(name) for name in names])
+    return np.array([semantic.NAMES.index(name) for name in names])
 
 
-_EYE_RIGHT = _indices('eye_outer_right', 'eye_inner_right')
-_EYE_LEFT = _indices('eye_outer_left', 'eye_inner_left')
-_FOREHEAD = _indices('forehead', 'glabella')
-_CHIN = _indices('chin', 'menton')
+_UPRIGHT = Upright(
+    eye_right=_indices('eye_outer_right', 'eye_inner_right'),
+    eye_left=_indices('eye_outer_left', 'eye_inner_left'),
+    forehead=_indices('forehead', 'glabella'),
+    chin=_indices('chin', 'menton'),
+)
 
 
 class SemanticPredictor:
     """The hourglass on upright crops, from all around the head.
 
-    As in `KeypointPredictor`, the first look follows a box, every further one the keypoints of the
-    look before.
+    As in `KeypointPredictor`, the first crop follows a box, every further one the keypoints of the
+    one before.
     """
 
     def __init__(
         self,
-        network: Callable[[Tensor], CropKeypoints],
-        size_px: int,
+        network: KeypointNetwork,
         calibration: KeypointCalibration,
         looks: int,
-        device: torch.device | str = 'cpu',
+        size_px: int = INPUT_PX,
     ) -> None:
-        """Take the network and how often to ask it.
+        """Take the network and how many crops to give it.
 
         Args:
-            network: Crops (N, 3, size_px, size_px) -> keypoints (N, 86), on the CPU.
-            size_px: Side of its crops.
+            network: Of the semantic keypoints.
             calibration: What its covariances and confidences mean.
             looks: Crops per new face, 1 or more.
-            device: The network's. All else happens on the CPU, but for an image on this device.
+            size_px: Side of its crops.
         """
         self.network = network
         self.looks = looks
-        self._size_px = size_px
-        self._device = torch.device(device)
         self._calibration = calibration
+        self._size_px = size_px
 
     def predict(
-        self, image: Tensor, faces: Faces, camera: Camera, margin: float = _MARGIN
+        self, image: NDArray[np.uint8], faces: Faces, camera: Camera, margin: float = _MARGIN
     ) -> Keypoints:
-        """Measure the keypoints of proposed faces, in one batch per look.
+        """Measure the keypoints of proposed faces, in one batch per crop.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             faces: N faces; if any lacks its anchors (NaN), all are taken as upright.
-            camera: The image's camera, float64, on the CPU.
+            camera: The image's camera.
             margin: Side of the first crop over that of the box.
 
         Returns:
             Keypoints of the N faces; presence 0 where the lens has no ray for a crop.
         """
         if len(faces) == 0:
-            return unmeasured(0, POINTS, camera)
+            return Keypoints.unmeasured(0, POINTS)
         crops = crops_around_faces(faces, camera, self._size_px, margin)
-        keypoints = self._look(image, crops, camera)
+        keypoints = self._measure(image, crops, camera)
         for _ in range(self.looks - 1):
-            keypoints = self.follow(image, keypoints.uv[:, IS_FACE], camera)
+            keypoints = self.follow(image, keypoints.uv[:, semantic.IS_FACE], camera)
         return keypoints
 
-    def follow(self, image: Tensor, uv_face: Tensor, camera: Camera) -> Keypoints:
+    def follow(
+        self, image: NDArray[np.uint8], uv_face: NDArray[np.float64], camera: Camera
+    ) -> Keypoints:
         """Measure keypoints where faces were a moment ago.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             uv_face: (N, 56, 2) px, the keypoints of the face, in the order of FACE_MESH_INDEX.
-            camera: The image's camera, float64, on the CPU.
+            camera: The image's camera.
         """
         if len(uv_face) == 0:
-            return unmeasured(0, POINTS, camera)
-        crops = crops_around_keypoints(
-            uv_face,
-            _EYE_RIGHT,
-            _EYE_LEFT,
-            _FOREHEAD,
-            _CHIN,
-            camera,
-            self._size_px,
-            _MARGIN,
-        )
-        return self._look(image, crops, camera)
+            return Keypoints.unmeasured(0, POINTS)
+        crops = crops_around_keypoints(uv_face, _UPRIGHT, camera, self._size_px, _MARGIN)
+        return self._measure(image, crops, camera)
 
-    def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Keypoints:
-        uv_crop, cov_crop, confidence = self.network(
-            render_crops(image, crops, camera, self._device)
-        )
-        uv, seen = crops.to_image(uv_crop.to(camera.f), camera)
+    def _measure(self, image: NDArray[np.uint8], crops: Crops, camera: Camera) -> Keypoints:
+        uv_crop, cov_crop, confidence = self.network(image, crops, camera)
+        uv, seen = crops.to_image(uv_crop, camera)
         J = crops.jacobian(camera)[:, None]
-        cov_uv = J @ self._calibration.covariance(cov_crop.to(camera.f)) @ J.mT
-        unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
-        cov_uv = torch.where(seen[..., None, None], cov_uv, unseen)
-        presence = self._calibration.presence(confidence.float())
-        return Keypoints(uv, cov_uv, torch.where(crops.valid, presence, 0.0))
+        cov_uv = J @ self._calibration.covariance(cov_crop) @ J.swapaxes(-1, -2)
+        cov_uv[~seen] = np.diag([np.inf, np.inf])
+        presence = self._calibration.presence(confidence)
+        return Keypoints(uv, cov_uv, np.where(crops.valid, presence, 0.0))
 
 
 def packaged_predictor(
-    network: Callable[[Tensor], Tensor], looks: int, device: torch.device | str = 'cpu'
+    network: Network, looks: int, own: Path | str | None = None
 ) -> SemanticPredictor:
-    """Asks the packaged hourglass, whichever engine runs it; arguments as in SemanticPredictor."""
-    size_px = PackagedHourglass.OPTIONS.input_px
-    calibration = packaged_calibration()
-    return SemanticPredictor(
-        lambda crops: read_packaged(network(crops)), size_px, calibration, looks, device
-    )
+    """With the hourglass of the packaged weights or of one's own, whichever engine runs it."""
+
+    def keypoints(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> CropKeypoints:
+        (numbers,) = network.on_crops(image, crops, camera)
+        return read_keypoints(numbers)
+
+    return SemanticPredictor(keypoints, packaged_calibration(own), looks)

@@ -1,1 +1,1 @@
-"""Definitions of networks, for training and for engines that run torch."""
+"""The networks in torch, for training, GPUs, and machines without OpenVINO."""

@@ -1,53 +1,38 @@
-"""Covariance of the pose with the shape marginalised, from the optimiser's last system."""
+"""Covariance of a pose with the shape marginalised, from the optimiser's last system; compiled."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from face_pose_ros.geometry.robust import Efficiency
-from face_pose_ros.pose.residuals import NormalEquations, ShapePrior
+from face_pose_ros.geometry.jit import inner
+from face_pose_ros.geometry.linalg import cholesky, cholesky_solve, multiply
 
 # The observed Hessian of a redescending kernel may vanish on keypoints that are all far off.
 MIN_RELATIVE_BETA = 0.1
 
 
 class PoseCovariance(NamedTuple):
-    """Fields as in `HeadPoses`."""
+    """Fields as in `HeadPoses`, of N faces."""
 
-    covariance: Tensor  # (N, 6, 6)
-    covariance_given_shape: Tensor  # (N, 6, 6)
-    pose_of_shape: Tensor  # (N, 6, C)
-    shape_covariance: Tensor  # (N, C, C)
-    regular: Tensor  # (N,) bool: the keypoints fix the pose
-
-    def with_size(self, t: Tensor, size_sigma: float, prior: ShapePrior) -> PoseCovariance:
-        """The same for heads of the prior's size, with the size as the first coefficient.
-
-        A head of size s has its translation s t; the picture tells nothing of s, so its
-        distribution stays the prior's and moves the head along its ray.
-
-        Args:
-            t: (N, 3) m, translations of heads of mean size.
-            size_sigma: Relative standard deviation of the size.
-            prior: Of the N shapes, or of any (N = 1).
-        """
-        size = (1 + size_sigma * prior.mean[:, :1]).expand(len(t), 1)
-        scale = torch.cat([size.expand(-1, 3), torch.ones_like(t)], -1)
-        of_size = torch.cat([size_sigma * t, torch.zeros_like(t)], -1)[..., None]
-        G = torch.cat([of_size, scale[..., None] * self.pose_of_shape], -1)
-        modes = self.shape_covariance.shape[-1]
-        of_shape = G.new_zeros(len(t), 1 + modes, 1 + modes)
-        of_shape[:, 0, 0] = 1 / prior.information[:, 0, 0]
-        of_shape[:, 1:, 1:] = self.shape_covariance
-        given_shape = scale[:, :, None] * self.covariance_given_shape * scale[:, None]
-        covariance = given_shape + G @ of_shape @ G.mT
-        return PoseCovariance(covariance, given_shape, G, of_shape, self.regular)
+    covariance: NDArray[np.float64]  # (N, 6, 6)
+    covariance_given_shape: NDArray[np.float64]  # (N, 6, 6)
+    pose_of_shape: NDArray[np.float64]  # (N, 6, C)
+    shape_covariance: NDArray[np.float64]  # (N, C, C)
 
 
-def posterior_covariance(system: NormalEquations, expected: Efficiency) -> PoseCovariance:
+class Size(NamedTuple):
+    """What is known of the size of one face, which no single camera can see."""
+
+    mean: float  # relative, 1 + sigma * c_0
+    sigma: float  # relative standard deviation over adults
+    variance: float  # of c_0
+
+
+@inner
+def posterior_covariance(H, information, alpha, beta, T, size, posterior, face):
     """Covariance of a robust maximum a posteriori estimate.
 
     The gradient of the keypoints' cost has the covariance alpha H, its expected Hessian is
@@ -60,29 +45,77 @@ def posterior_covariance(system: NormalEquations, expected: Efficiency) -> PoseC
     and the pose follows the shape by G = -H_pp^-1 H_pc. This holds for redundant keypoints too:
     their information is scaled down in H, by as much as their errors move together.
 
-    Args:
-        system: At the minimum.
-        expected: alpha and beta of the kernel under normal noise.
-    """
-    alpha = system.alpha.clamp_min(expected.alpha)
-    beta = system.beta.clamp(MIN_RELATIVE_BETA * expected.beta, 1.0)
-    H = system.H
-    H_pp = beta[:, None, None] * H[:, :6, :6] + system.prior[:, :6, :6]
-    H_pc = beta[:, None, None] * H[:, :6, 6:]
-    L, info = torch.linalg.cholesky_ex(H_pp)
-    eye = torch.eye(6, dtype=H.dtype, device=H.device).expand_as(H_pp)
-    of_pose = torch.cholesky_solve(eye, L)
-    G = -torch.cholesky_solve(H_pc, L)
-    middle = alpha[:, None, None] * H[:, :6, :6] + system.prior[:, :6, :6]
-    given_shape = of_pose @ middle @ of_pose
+    A head of size s has its translation s t; the picture tells nothing of s, so its distribution
+    stays the prior's and moves the head along its ray.
 
-    scale = (alpha / beta)[:, None, None]
-    S = beta[:, None, None] * H[:, 6:, 6:] + H_pc.mT @ G
-    P = system.prior[:, 6:, 6:]
-    L_shape, info_shape = torch.linalg.cholesky_ex(S + P)
-    eye = torch.eye(P.shape[-1], dtype=H.dtype, device=H.device).expand_as(P)
-    inverse = torch.cholesky_solve(eye, L_shape)
-    of_shape = inverse @ (scale * S + P) @ inverse
-    covariance = given_shape + G @ of_shape @ G.mT
-    regular = (info == 0) & (info_shape == 0) & covariance.isfinite().all((-1, -2))
-    return PoseCovariance(covariance, given_shape, G, of_shape, regular)
+    Args:
+        H: (6 + M, 6 + M) of the keypoints at the minimum.
+        information: (M, M) P.
+        alpha: At least that of the kernel under normal noise.
+        beta: In (0, 1].
+        T: (3, 4) pose of the head of mean size.
+        size: See `Size`.
+        posterior: `PoseCovariance`, written, with the size as the first of the C = 1 + M.
+        face: Its index there.
+
+    Returns:
+        False where the keypoints do not fix the pose.
+    """
+    modes = len(information)
+    H_pp, L, of_pose = np.empty((6, 6)), np.zeros((6, 6)), np.zeros((6, 6))
+    for a in range(6):
+        of_pose[a, a] = 1.0
+        for b in range(6):
+            H_pp[a, b] = H[a, b]
+    if not cholesky(H_pp, L):
+        return False
+    cholesky_solve(L, of_pose)
+    G = np.zeros((6, modes))
+    for a in range(6):
+        for b in range(6):
+            for m in range(modes):
+                G[a, m] -= of_pose[a, b] * H[b, 6 + m]
+    weak, middle, inverse = (
+        np.empty((modes, modes)),
+        np.empty((modes, modes)),
+        np.zeros((modes, modes)),
+    )
+    for m in range(modes):
+        inverse[m, m] = 1.0
+        for n in range(modes):
+            S = H[6 + m, 6 + n]
+            for a in range(6):
+                S += H[6 + m, a] * G[a, n]
+            weak[m, n] = beta * S + information[m, n]
+            middle[m, n] = alpha * S + information[m, n]
+    L_shape = np.zeros((modes, modes))
+    if not cholesky(weak, L_shape):
+        return False
+    cholesky_solve(L_shape, inverse)
+    of_modes = multiply(multiply(inverse, middle), inverse)
+
+    of_shape, G_size = posterior.shape_covariance[face], posterior.pose_of_shape[face]
+    for m in range(modes):
+        of_shape[0, 1 + m] = of_shape[1 + m, 0] = 0.0
+        for n in range(modes):
+            of_shape[1 + m, 1 + n] = of_modes[m, n]
+    of_shape[0, 0] = size.variance
+    for a in range(6):
+        scale = size.mean if a < 3 else 1.0
+        G_size[a, 0] = size.sigma * T[a, 3] if a < 3 else 0.0
+        for m in range(modes):
+            G_size[a, 1 + m] = scale * G[a, m]
+    GC = multiply(G_size, of_shape)
+    of_pose_given_shape, of_all = posterior.covariance_given_shape, posterior.covariance
+    total = 0.0
+    for a in range(6):
+        for b in range(6):
+            scale = (size.mean if a < 3 else 1.0) * (size.mean if b < 3 else 1.0)
+            given_shape = alpha / (beta * beta) * scale * of_pose[a, b]
+            value = given_shape
+            for m in range(1 + modes):
+                value += GC[a, m] * G_size[b, m]
+            of_pose_given_shape[face, a, b] = given_shape
+            of_all[face, a, b] = value
+            total += value
+    return abs(total) < np.inf

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from face_pose_ros.weights import load_weights
+
+Array = NDArray[np.float64]
 
 # Adults' interpupillary distance is 63 +- 3.5 mm: the scale of the mean face, and its spread.
 MEAN_INTERPUPILLARY_M = 0.063
@@ -28,13 +30,13 @@ class FaceModel:
     its mean is 1 + size_per_m (d - 63 mm), its standard deviation size_sigma_given_pupils.
     """
 
-    xyz_head: Tensor  # (K, 3) float64, m: the mean B0
-    modes: Tensor  # (M, K, 3) float64, m per prior standard deviation: the B_i
+    xyz_head: Array  # (K, 3) m: the mean B0
+    modes: Array  # (M, K, 3) m per prior standard deviation: the B_i
     mode_names: tuple[str, ...]  # (M,)
     size_per_m: float
     size_sigma_given_pupils: float  # 0, as size_per_m: the size is known
-    normals: Tensor  # (K, 3) unit, out of the head
-    triangles: Tensor  # (T, 3) int64, indices into xyz_head, counter-clockwise from outside
+    normals: Array  # (K, 3) unit, out of the head
+    triangles: NDArray[np.int64]  # (T, 3) indices into xyz_head, counter-clockwise from outside
 
     @property
     def size_sigma(self) -> float:
@@ -51,10 +53,10 @@ class FaceModel:
         """Which of the C coefficients change while a person talks."""
         return tuple(not name.startswith(('size', 'identity')) for name in self.shape_names)
 
-    def points(self, shape: Tensor) -> Tensor:
+    def points(self, shape: Array) -> Array:
         """(N, K, 3) points [m] of shapes (N, C)."""
         scale = 1 + self.size_sigma * shape[:, 0]
-        deviation = torch.einsum('nm,mkx->nkx', shape[:, 1:], self.modes)
+        deviation = np.tensordot(shape[:, 1:], self.modes, axes=1)
         return scale[:, None, None] * (self.xyz_head + deviation)
 
     def keep(self, *prefixes: str) -> FaceModel:
@@ -77,67 +79,67 @@ class FaceModel:
         )
 
 
-def deformable_face(device: torch.device | str = 'cpu') -> FaceModel:
+def deformable_face() -> FaceModel:
     """The project's own model of Face Mesh's 468 keypoints; see weights/face_model.md."""
     weights = load_weights('face_model')
     expressions = [name for name in sorted(weights) if name.startswith('expression.')]
     identities = weights['identity_modes']
-    modes = torch.cat([identities, *[weights[name][None] for name in expressions]])
+    modes = np.concatenate([identities, *[weights[name][None] for name in expressions]])
     names = [f'identity_{i + 1}' for i in range(len(identities))]
     names += [name.removeprefix('expression.') for name in expressions]
-    return _build(weights, modes, tuple(names), device)
+    return _build(weights, modes, tuple(names))
 
 
-def semantic_head(device: torch.device | str = 'cpu') -> FaceModel:
+def semantic_head() -> FaceModel:
     """The same shapes at the K = 86 semantic keypoints, ears and skull included.
 
     Coefficients mean what they mean for `deformable_face`; see weights/semantic_head.md.
     """
     face, weights = deformable_face(), load_weights('semantic_head')
-    index = weights['face_mesh_index'].long()
+    index = weights['face_mesh_index']
     is_face = index >= 0
     xyz_head, modes = face.xyz_head[index], face.modes[:, index]
-    xyz_head[~is_face] = weights['xyz_head'].double()
-    modes[:, ~is_face] = weights['modes'].double()
+    xyz_head[~is_face] = weights['xyz_head']
+    modes[:, ~is_face] = weights['modes']
     return replace(
         face,
-        xyz_head=xyz_head.to(device),
-        modes=modes.to(device),
-        normals=torch.nn.functional.normalize(xyz_head - xyz_head.mean(0), dim=-1).to(device),
-        triangles=face.triangles[:0].to(device),
+        xyz_head=xyz_head,
+        modes=modes,
+        normals=_unit(xyz_head - xyz_head.mean(0)),
+        triangles=face.triangles[:0],
     )
 
 
-def canonical_face(device: torch.device | str = 'cpu') -> FaceModel:
+def canonical_face() -> FaceModel:
     """MediaPipe's canonical face: the same 468 keypoints, one shape for everybody but its size."""
     weights = load_weights('canonical_face')
-    return _build(weights, weights['xyz_head'].new_zeros(0, 468, 3), (), device)
+    return _build(weights, np.zeros((0, *weights['xyz_head'].shape)), ())
 
 
-def _build(
-    weights: dict[str, Tensor],
-    modes: Tensor,
-    mode_names: tuple[str, ...],
-    device: torch.device | str,
-) -> FaceModel:
-    xyz_head, triangles = weights['xyz_head'].double(), weights['triangles'].long()
+def _build(weights: dict[str, NDArray], modes: NDArray, mode_names: tuple[str, ...]) -> FaceModel:
+    xyz_head = weights['xyz_head'].astype(np.float64)
+    triangles = weights['triangles'].astype(np.int64)
     size_per_m, size_sigma_given_pupils = load_weights('face_model')['size'].tolist()
     return FaceModel(
-        xyz_head=xyz_head.to(device),
-        modes=modes.double().to(device),
+        xyz_head=xyz_head,
+        modes=modes.astype(np.float64),
         mode_names=mode_names,
         size_per_m=size_per_m,
         size_sigma_given_pupils=size_sigma_given_pupils,
-        normals=_vertex_normals(xyz_head, triangles).to(device),
-        triangles=triangles.to(device),
+        normals=_vertex_normals(xyz_head, triangles),
+        triangles=triangles,
     )
 
 
-def _vertex_normals(xyz: Tensor, triangles: Tensor) -> Tensor:
+def _vertex_normals(xyz: Array, triangles: NDArray[np.int64]) -> Array:
     """(K, 3) unit normals, each the area-weighted mean over the vertex's triangles."""
-    a, b, c = xyz[triangles].unbind(1)
-    of_triangle = torch.linalg.cross(b - a, c - a)
-    normals = torch.zeros_like(xyz)
-    for corner in triangles.unbind(1):
-        normals.index_add_(0, corner, of_triangle)
-    return torch.nn.functional.normalize(normals, dim=-1)
+    a, b, c = np.moveaxis(xyz[triangles], 1, 0)
+    of_triangle = np.cross(b - a, c - a)
+    normals = np.zeros_like(xyz)
+    for corner in triangles.T:
+        np.add.at(normals, corner, of_triangle)
+    return _unit(normals)
+
+
+def _unit(vectors: Array) -> Array:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from face_pose_ros.geometry import so3
+from face_pose_ros.geometry import linalg, rotations
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.pose.residuals import ShapePrior
-from face_pose_ros.types import HeadPoses, Keypoints, Readings
+from face_pose_ros.pose.fit import ShapePrior, fit_pose
+from face_pose_ros.results import HeadPoses, Keypoints, Readings
+
+Array = NDArray[np.float64]
 
 # Turn of the head from the camera [deg] up to which Face Mesh alone counts, and from which the
 # hourglass alone does. Chosen on rendered heads (training/compare_networks.py --heads) with an
@@ -21,24 +24,24 @@ MESH_ONLY_DEG = 30.0
 HEAD_ONLY_DEG = 60.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FittedReadings:
     """Poses of N faces, and where they come from."""
 
     poses: HeadPoses
-    head_share: Tensor  # (N,) in [0, 1], weight of the hourglass's pose; the rest is Face Mesh's
+    head_share: Array  # (N,) in [0, 1], weight of the hourglass's pose; the rest is Face Mesh's
 
 
-def turn_deg(T_cam_head: Tensor) -> Tensor:
+def turn_deg(T_cam_head: Array) -> Array:
     """(N,) [deg] between where the heads (N, 4, 4) point and the directions to the camera."""
-    x = T_cam_head[:, :3, 0]
-    to_camera = torch.nn.functional.normalize(-T_cam_head[:, :3, 3], dim=-1)
-    return torch.linalg.cross(x, to_camera).norm(dim=-1).atan2((x * to_camera).sum(-1)).rad2deg()
+    x, to_camera = T_cam_head[:, :3, 0], -T_cam_head[:, :3, 3]
+    across = np.linalg.norm(np.cross(x, to_camera), axis=-1)
+    return np.rad2deg(np.arctan2(across, (x * to_camera).sum(-1)))
 
 
-def share_of_head(turn: Tensor) -> Tensor:
+def share_of_head(turn: Array) -> Array:
     """Weight in [0, 1] of the hourglass's pose at a turn [deg]."""
-    return ((turn - MESH_ONLY_DEG) / (HEAD_ONLY_DEG - MESH_ONLY_DEG)).clamp(0, 1)
+    return ((turn - MESH_ONLY_DEG) / (HEAD_ONLY_DEG - MESH_ONLY_DEG)).clip(0, 1)
 
 
 def fit_readings(
@@ -50,6 +53,7 @@ def fit_readings(
     independent_keypoints: float,
     min_presence: float,
     shape_prior: ShapePrior | None = None,
+    threads: int | None = None,
 ) -> FittedReadings:
     """One pose of each face from what was measured of it.
 
@@ -62,45 +66,48 @@ def fit_readings(
         independent_keypoints: The same of the fit to the semantic keypoints.
         min_presence: A network that is less sure of a face does not count.
         shape_prior: What is known of the N shapes; None is anybody's.
+        threads: Number of faces solved at a time; None: one on each core.
     """
     # The hourglass says itself how well it sees each keypoint.
     head_options = replace(options, visibility=False, independent_keypoints=independent_keypoints)
     with_mesh = readings.mesh.presence >= min_presence
     with_head = readings.head.presence >= min_presence
     if not with_head.any():
-        by_mesh = fit_pose(readings.mesh, face, camera, options, None, shape_prior).poses
-        return FittedReadings(by_mesh, torch.zeros_like(with_mesh, dtype=torch.float64))
-    by_head = _fit_some(readings.head, with_head, head, camera, head_options, shape_prior)
+        by_mesh = fit_pose(readings.mesh, face, camera, options, None, shape_prior, threads).poses
+        return FittedReadings(by_mesh, np.zeros(len(readings)))
+    by_head = _fit_some(readings.head, with_head, head, camera, head_options, shape_prior, threads)
     if not with_mesh.any():
-        return FittedReadings(by_head, torch.ones_like(with_head, dtype=torch.float64))
-    by_mesh = _fit_some(readings.mesh, with_mesh, face, camera, options, shape_prior)
+        return FittedReadings(by_head, np.ones(len(readings)))
+    by_mesh = _fit_some(readings.mesh, with_mesh, face, camera, options, shape_prior, threads)
     # The hourglass knows the turn of all heads, Face Mesh only where it is small.
     share = share_of_head(turn_deg(by_head.T_cam_head))
-    share = torch.where(by_mesh.failed, 1.0, torch.where(by_head.failed, 0.0, share))
+    share = np.where(by_mesh.failed, 1.0, np.where(by_head.failed, 0.0, share))
     return FittedReadings(fuse(by_mesh, by_head, share), share)
 
 
 def _fit_some(
     keypoints: Keypoints,
-    mask: Tensor,
+    mask: NDArray[np.bool_],
     model: FaceModel,
     camera: Camera,
     options: PoseOptions,
     prior: ShapePrior | None,
+    threads: int | None,
 ) -> HeadPoses:
     """Fits of the faces in a mask (N,); the others are marked failed."""
-    rows = mask.nonzero()[:, 0]
-    some = prior and ShapePrior(prior.mean[rows], prior.information[rows])
-    fitted = fit_pose(keypoints[rows], model, camera, options, None, some).poses
-    if len(rows) == len(mask):
-        return fitted
-    none = HeadPoses(**{n: v.new_zeros(len(mask), *v.shape[1:]) for n, v in vars(fitted).items()})
-    eye = torch.eye(4).to(none.T_cam_head).expand(len(mask), 4, 4)
-    none = replace(none, T_cam_head=eye, failed=torch.ones_like(mask))
-    return none.replaced(rows, fitted)
+    if mask.all():
+        return fit_pose(keypoints, model, camera, options, None, prior, threads).poses
+    some = prior and ShapePrior(prior.mean[mask], prior.information[mask])
+    fitted = fit_pose(keypoints[mask], model, camera, options, None, some, threads).poses
+    none: dict[str, Any] = {
+        field.name: np.zeros((len(mask), *getattr(fitted, field.name).shape[1:]))
+        for field in fields(fitted)
+    }
+    none |= {'T_cam_head': np.tile(np.eye(4), (len(mask), 1, 1)), 'failed': ~mask}
+    return HeadPoses(**none).replaced(mask, fitted)
 
 
-def fuse(a: HeadPoses, b: HeadPoses, share: Tensor) -> HeadPoses:
+def fuse(a: HeadPoses, b: HeadPoses, share: Array) -> HeadPoses:
     """Covariance intersection of two estimates that were given the same shape prior.
 
     P^-1 = (1 - s) P_a^-1 + s P_b^-1 over pose and shape together (Julier and Uhlmann, "A
@@ -112,40 +119,29 @@ def fuse(a: HeadPoses, b: HeadPoses, share: Tensor) -> HeadPoses:
         b: Of the same faces.
         share: (N,) in [0, 1], weight of b; 0 and 1 give a and b themselves.
     """
-    poses = b.replaced(torch.arange(len(a)).to(share.device), a)
-    only_b = (share >= 1).nonzero()[:, 0]
-    poses = poses.replaced(only_b, b[only_b])
-    both = ((share > 0) & (share < 1)).nonzero()[:, 0]
-    if len(both) == 0:
-        return poses
+    only_b, both = share >= 1, (share > 0) & (share < 1)
+    poses = a.replaced(only_b, b[only_b])
     return poses.replaced(both, _intersection(a[both], b[both], share[both]))
 
 
-def _intersection(a: HeadPoses, b: HeadPoses, share: Tensor) -> HeadPoses:
-    eye = torch.eye(6 + a.shape.shape[-1]).to(a.shape)
-    weighted = share[:, None, None] * torch.linalg.inv(_joint_covariance(b))
-    information = (1 - share[:, None, None]) * torch.linalg.inv(_joint_covariance(a)) + weighted
-    P = torch.linalg.solve(information, eye)
-    R_a, R_b = a.T_cam_head[:, :3, :3], b.T_cam_head[:, :3, :3]
-    step = torch.cat(
-        [
-            b.T_cam_head[:, :3, 3] - a.T_cam_head[:, :3, 3],
-            so3.log(R_b @ R_a.mT),
-            b.shape - a.shape,
-        ],
-        -1,
+def _intersection(a: HeadPoses, b: HeadPoses, share: Array) -> HeadPoses:
+    weighted = share[:, None, None] * linalg.inverse(_joint_covariance(b))
+    of_a = linalg.inverse(_joint_covariance(a))
+    P = linalg.inverse((1 - share[:, None, None]) * of_a + weighted)
+    step = np.concatenate(
+        [rotations.difference(a.T_cam_head, b.T_cam_head), b.shape - a.shape], -1
     )
-    step = (P @ weighted @ step[..., None]).squeeze(-1)
-    T = a.T_cam_head.clone()
+    step = (P @ weighted @ step[..., None])[..., 0]
+    T = a.T_cam_head.copy()
     T[:, :3, 3] += step[:, :3]
-    T[:, :3, :3] = so3.exp(step[:, 3:6]) @ R_a
+    T[:, :3, :3] = rotations.exp(step[:, 3:6]) @ T[:, :3, :3]
     covariance, shape_covariance = P[:, :6, :6], P[:, 6:, 6:]
-    pose_of_shape = torch.linalg.solve(shape_covariance, P[:, 6:, :6]).mT
+    pose_of_shape = linalg.solve(shape_covariance, P[:, 6:, :6]).swapaxes(-1, -2)
     given_shape = covariance - pose_of_shape @ P[:, 6:, :6]
     return HeadPoses(
         T_cam_head=T,
         covariance=covariance,
-        covariance_given_shape=0.5 * (given_shape + given_shape.mT),
+        covariance_given_shape=0.5 * (given_shape + given_shape.swapaxes(-1, -2)),
         pose_of_shape=pose_of_shape,
         shape=a.shape + step[:, 6:],
         shape_covariance=shape_covariance,
@@ -153,13 +149,7 @@ def _intersection(a: HeadPoses, b: HeadPoses, share: Tensor) -> HeadPoses:
     )
 
 
-def _joint_covariance(poses: HeadPoses) -> Tensor:
+def _joint_covariance(poses: HeadPoses) -> Array:
     """(N, 6 + C, 6 + C) of pose and shape."""
     cross = poses.pose_of_shape @ poses.shape_covariance
-    return torch.cat(
-        [
-            torch.cat([poses.covariance, cross], -1),
-            torch.cat([cross.mT, poses.shape_covariance], -1),
-        ],
-        -2,
-    )
+    return np.block([[poses.covariance, cross], [cross.swapaxes(-1, -2), poses.shape_covariance]])

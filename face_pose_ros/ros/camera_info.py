@@ -7,9 +7,6 @@ from sensor_msgs.msg import CameraInfo
 
 from face_pose_ros.geometry.camera import Camera
 
-# Names that sensor_msgs and drivers use for the models of `Camera`.
-_DISTORTION_MODELS = {'fisheye': 'equidistant', '': 'plumb_bob'}
-
 
 class CameraInfoError(ValueError):
     """A CameraInfo message that is no calibration; the text says what was expected."""
@@ -31,7 +28,7 @@ def camera_from_info(msg: CameraInfo, rectified: bool = False) -> Camera:
     else:
         name, K = 'K', np.reshape(msg.k, (3, 3))
         dist = tuple(msg.d)
-        model = _DISTORTION_MODELS.get(msg.distortion_model, msg.distortion_model)
+        model = msg.distortion_model
     if K[0, 0] == 0:  # what sensor_msgs has for it; drivers also send diag(0, 0, 1)
         raise CameraInfoError(
             f'{name}[0] is 0: the camera is not calibrated; docs/calibration.md says how to'

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry import so3
+from face_pose_ros.geometry import rotations
 
 if TYPE_CHECKING:
     from geometry_msgs.msg import TransformStamped
@@ -31,12 +31,7 @@ if importlib.util.find_spec('tf_transformations'):
         return np.asarray(quaternion_from_matrix(T))
 
 else:
-    import torch
-
-    def quat_xyzw_from_matrix(R: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Unit quaternion (x, y, z, w) of a rotation matrix (3, 3)."""
-        return so3.to_quat_xyzw(torch.from_numpy(np.ascontiguousarray(R))).numpy()
-
+    quat_xyzw_from_matrix = rotations.to_quat_xyzw
 
 if importlib.util.find_spec('tf2_ros'):
     from tf2_ros import TransformBroadcaster

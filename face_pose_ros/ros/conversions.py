@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from face_pose_ros.face_pose import FacePose
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.results import FacePose
 from face_pose_ros.ros.compat import quat_xyzw_from_matrix
 
 # gaze_<id>: z along the face's x, x to the person's right, y down (REP-155).
@@ -28,9 +28,9 @@ def camera_info_msg(
     camera: Camera, header: Header, R: NDArray[np.float64] | None = None
 ) -> CameraInfo:
     """CameraInfo of a camera without region of interest or binning."""
-    K = camera.K.numpy()
+    K = camera.K
     P = np.hstack([K, np.zeros((3, 1))])
-    dist = camera.dist.numpy()
+    dist = camera.dist
     if camera.distortion_model == 'plumb_bob':
         dist = dist[:5]
     return CameraInfo(

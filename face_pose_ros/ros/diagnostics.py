@@ -56,6 +56,7 @@ class Monitor:
         self._findings: tuple[Finding, ...] = ()
         self._ids: tuple[str, ...] = ()
         self._faces = 0
+        self._without_rays = 0
         self._error = ''
         self._error_s = -np.inf
 
@@ -82,12 +83,20 @@ class Monitor:
             self._findings = tuple(findings)
 
     def frame_answered(
-        self, stages_s: Mapping[str, float], faces: int, ids: Sequence[str]
+        self, stages_s: Mapping[str, float], faces: int, ids: Sequence[str], without_rays: int = 0
     ) -> None:
-        """A frame was answered; how long each stage took [s], by name."""
+        """A frame was answered.
+
+        Args:
+            stages_s: How long each stage took [s], by name.
+            faces: How many it has.
+            ids: Of all people known.
+            without_rays: Faces dropped since the start because the lens has no direction there.
+        """
         with self._lock:
             self._answers.add(self._clock_s(), dict(stages_s))
             self._faces, self._ids = faces, tuple(ids)
+            self._without_rays = without_rays
 
     def failed(self, error: str) -> None:
         """Something went wrong that nobody's message is to blame for."""
@@ -144,6 +153,7 @@ class Monitor:
             'answers per second': f'{rate_hz:.1f}',
             'faces': str(self._faces),
             'ids': ' '.join(self._ids),
+            'faces without direction': str(self._without_rays),
         }
         values |= {f'dropped: {reason}': str(n) for reason, n in sorted(self._dropped.items())}
         stages = [stages_s for _, stages_s in self._answers.events]

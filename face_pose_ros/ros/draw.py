@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from face_pose_ros.face_pose import FacePose
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
+from face_pose_ros.results import FacePose
 
 AXIS_M = 0.1
 AXIS_COLOURS_RGB = ((230, 60, 60), (60, 200, 60), (40, 120, 230))  # x, y, z as in RViz
@@ -34,13 +33,12 @@ def face_colour_rgb(number: int) -> tuple[int, int, int]:
 
 def face_label(face: FacePose) -> str:
     """Id and distance from the camera, as in 'f00001 1.23 m'."""
-    return f'{face.id} {np.linalg.norm(face.T_cam_head[:3, 3]):.2f} m'.lstrip()
+    return f'{face.id} {face.distance:.2f} m'.lstrip()
 
 
 def face_points(model: FaceModel, shape: NDArray[np.float64]) -> NDArray[np.float64]:
     """(K, 3) points [m] of one shape (C,), in the head frame."""
-    xyz_head = model.points(model.xyz_head.new_tensor(shape)[None])[0]
-    return np.asarray(xyz_head.cpu().numpy())
+    return model.points(shape[None])[0]
 
 
 def draw_head(
@@ -61,10 +59,10 @@ def draw_head(
         shape: (C,) coefficients of the model; None: the mean face.
         colour_rgb: Of the mesh, 0 to 255.
     """
-    xyz_head = model.xyz_head.cpu().numpy() if shape is None else face_points(model, shape)
+    xyz_head = model.xyz_head if shape is None else face_points(model, shape)
     axes = np.vstack([np.zeros(3), AXIS_M * np.eye(3)])
     uv, seen = _project(np.vstack([xyz_head, axes]), T_cam_head, camera)
-    edges = _front_edges(uv, seen, model.triangles.cpu().numpy())
+    edges = _front_edges(uv, seen, model.triangles)
     _draw_mesh(picture_bgr, uv[edges], colour_rgb)
     origin, tips = len(uv) - 4, range(len(uv) - 3, len(uv))
     for tip, colour in zip(tips, AXIS_COLOURS_RGB, strict=True):
@@ -143,12 +141,11 @@ def _project(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Pixels (P, 2), and which of them lie at most one picture outside the picture."""
     xyz_cam = xyz_head @ T_cam_head[:3, :3].T + T_cam_head[:3, 3]
-    projected, valid, _ = camera.project(torch.from_numpy(xyz_cam))
-    uv = projected.numpy()
+    uv, valid, _ = camera.project(xyz_cam)
     size = np.array([camera.width, camera.height])
     # A point beside the camera lies millions of pixels away: no line of OpenCV's goes there.
     near = ((uv > -size) & (uv < 2 * size)).all(1)
-    return uv, valid.numpy() & near
+    return uv, valid & near
 
 
 def _subpixels(uv: NDArray[np.float64]) -> NDArray[np.int32]:

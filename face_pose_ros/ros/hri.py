@@ -23,9 +23,9 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from face_pose_ros.face_pose import FacePose
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.openpose import OPENPOSE_70
+from face_pose_ros.results import FacePose
 from face_pose_ros.ros.pipeline import Answer
 from face_pose_ros.ros.qos import QOS_OVERRIDES
 

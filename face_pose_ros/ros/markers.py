@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from face_pose_ros.face_pose import FacePose
 from face_pose_ros.pose.face_model import FaceModel
+from face_pose_ros.results import FacePose
 from face_pose_ros.ros.conversions import pose_msg
 from face_pose_ros.ros.draw import (
     AXIS_COLOURS_RGB,
@@ -47,7 +47,7 @@ def face_markers(
         header: The image's.
         model: The face model whose coefficients `FacePose.shape` are.
     """
-    triangles = model.triangles.cpu().numpy().ravel()
+    triangles = model.triangles.ravel()
     markers = []
     for face in faces:
         head = pose_msg(face.T_cam_head)

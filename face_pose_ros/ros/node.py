@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import wraps
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -37,6 +37,7 @@ from face_pose_ros.ros.spinning import init, leave, until_interrupted
 from face_pose_ros.ros.transitions import answer_during_transitions
 from face_pose_ros.weights import WeightsError
 
+_TORCH_ENGINE = 'face_pose_ros.engines.torch_engine'  # imported with the first GPU
 _WARNING_PERIOD_S = 5.0  # of the same warning
 _DIAGNOSTICS_PERIOD_S = 1.0
 _LAST_FRAME_S = 1.0  # how long the frame in work may take when the process ends
@@ -125,11 +126,8 @@ class PoseNode(LifecycleNode):
         """Load the networks, run them once, advertise the outputs."""
         self._state = 'loading the networks'
         self.get_logger().info(
-            'loading the networks; the first start after an installation compiles for one to two '
-            'minutes, once'
+            'loading the networks; the first start after an installation compiles once'
         )
-        if self.parameters.threads:
-            torch.set_num_threads(self.parameters.threads)
         try:
             self.pipeline = FramePipeline(
                 self.parameters,
@@ -232,12 +230,13 @@ class PoseNode(LifecycleNode):
     def _free(self) -> None:
         self._stop()
         self._state = 'unconfigured'
+        on_gpu = self.pipeline is not None and self.pipeline.estimator.device != 'cpu'
         self.pipeline = None
         if self._publisher is not None:
             self._publisher.destroy()
             self._publisher = None
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        if on_gpu:
+            import_module(_TORCH_ENGINE).release_memory()
 
     def _subscribe(
         self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile
@@ -297,7 +296,9 @@ class PoseNode(LifecycleNode):
             calibrated=True,
             findings=self.pipeline.findings,
         )
-        self._monitor.frame_answered(stages_s, len(answer.faces), ids)
+        self._monitor.frame_answered(
+            stages_s, len(answer.faces), ids, self.pipeline.estimator.faces_without_rays
+        )
 
     def _reload(self) -> None:
         assert self.pipeline is not None
@@ -350,9 +351,9 @@ class PoseNode(LifecycleNode):
         }
         if self.pipeline is not None:
             device = self.pipeline.estimator.device
-            about['device'] = str(device)
-            if device.type == 'cuda':
-                used = torch.cuda.memory_allocated(device)
+            about['device'] = device
+            if device != 'cpu':
+                used = import_module(_TORCH_ENGINE).allocated_bytes(device)
                 about['device memory [MB]'] = f'{used / 1e6:.0f}'
         name = self.get_fully_qualified_name().lstrip('/')
         self._diagnostics_pub.publish(

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.face_pose import FacePose
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
+from face_pose_ros.results import FacePose
 from face_pose_ros.ros.draw import (
     draw_head,
     draw_label,

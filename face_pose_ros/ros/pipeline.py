@@ -11,9 +11,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.estimator import FacePoseEstimator
-from face_pose_ros.face_pose import FacePose
 from face_pose_ros.faces.detector import MIN_IMAGE_PX
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.results import FacePose
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info, size_text
 from face_pose_ros.ros.images import (
     DamagedImageError,
@@ -54,6 +54,7 @@ class FramePipeline:
         tell: Callable[[str, str], None],
         shared: SharedNetworks | None = None,
         id_prefix: str = '',
+        threads: int | None = None,
     ) -> None:
         """Load the networks and warm up: a camera's first picture need not wait longer.
 
@@ -64,6 +65,7 @@ class FramePipeline:
             tell: Takes the cause and the text of what is odd about a frame that is answered.
             shared: Networks to use together with other cameras; None: its own.
             id_prefix: Before every id, so that no other camera's people have the same.
+            threads: CPU threads where `parameters` leave them open; None: all cores.
 
         Raises:
             ValueError: The device does not exist, or is not that of the shared networks.
@@ -74,6 +76,7 @@ class FramePipeline:
         self._tell = tell
         self._shared = shared
         self._id_prefix = id_prefix
+        self._threads = parameters.threads or threads
         self._camera: tuple[CameraInfo, Camera] | None = None
         self.findings: list[Finding] = []  # what is odd about the camera
         self._news = News()
@@ -88,8 +91,8 @@ class FramePipeline:
     def _load(self) -> FacePoseEstimator:
         device, options = self._parameters.device, self._parameters.estimator
         single_shot = options.detector.network == 'single_shot'
-        networks = self._shared.load(device, single_shot) if self._shared else None
-        estimator = FacePoseEstimator(device, options, networks)
+        networks = self._shared.load(device, single_shot, self._threads) if self._shared else None
+        estimator = FacePoseEstimator(device, options, networks, self._threads)
         estimator.tracker.id_prefix = self._id_prefix
         estimator.warm_up()
         return estimator

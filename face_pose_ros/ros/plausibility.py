@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from sensor_msgs.msg import CameraInfo
 
 from face_pose_ros.geometry.camera import Camera
@@ -78,13 +77,13 @@ def _range_of_lens(camera: Camera) -> Iterator[Finding]:
     us = np.linspace(0, camera.width - 1, _GRID[0])
     vs = np.linspace(0, camera.height - 1, _GRID[1])
     uv = np.stack(np.meshgrid(us, vs), -1).reshape(-1, 2)
-    outside = ~np.asarray(camera.unproject(torch.from_numpy(uv)).valid)
+    outside = ~camera.unproject(uv).valid
     if outside.any():
         # A point on the border stands for half a cell.
         across, down = (np.r_[0.5, np.ones(count - 2), 0.5] for count in _GRID)
         percent = 100 * float(np.average(outside, weights=np.outer(down, across).ravel()))
         share = f'{percent:.0f} %' if percent >= 1 else 'less than 1 %'
-        from_centre = np.linalg.norm(uv - np.asarray(camera.c), axis=1)
+        from_centre = np.linalg.norm(uv - camera.K[:2, 2], axis=1)
         nearest, farthest = from_centre[outside].min(), from_centre.max()
         yield Finding(
             'pixels without direction',

@@ -13,8 +13,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from face_pose_ros.face_pose import FacePose
 from face_pose_ros.pose.face_model import deformable_face
+from face_pose_ros.results import FacePose
 from face_pose_ros.ros import conversions
 from face_pose_ros.ros.compat import HAS_HRI_MSGS, TransformBroadcaster
 from face_pose_ros.ros.markers import face_markers

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+from numpy.typing import NDArray
 
-from face_pose_ros.tracking import linalg, se3
-from face_pose_ros.tracking.se3 import Array
+from face_pose_ros.geometry import linalg, rotations
+
+Array = NDArray[np.float64]
 
 # What a prediction is trusted to at best, for heads do jerk and fits do slip.
 _FLOOR_M = 0.05
@@ -43,7 +44,7 @@ def associate(
     count, known = T_measured.shape[:2]
     if count == 0 or known == 0:
         return {}
-    y = se3.difference(np.broadcast_to(T_known, T_measured.shape), T_measured)
+    y = rotations.difference(np.broadcast_to(T_known, T_measured.shape), T_measured)
     floor = np.repeat([_FLOOR_M, _FLOOR_RAD], 3) ** 2
     S = covariance[:, None] + covariance_known + np.diag(floor)
     distance_sq = (y * linalg.solve(S, y[..., None])[..., 0]).sum(-1)
@@ -55,5 +56,15 @@ def associate(
     jump = np.linalg.norm(y[..., :3] - along * ray, axis=-1)
     # Nothing: what a pair costs that is no better than a new head and a lost one.
     cost = np.where(jump <= max_jump_m, cost, 0).clip(max=0)
-    rows, columns = linear_sum_assignment(cost)
+    rows, columns = _assignment(cost)
     return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if cost[r, c] < 0}
+
+
+def _assignment(cost: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    if cost.shape == (1, 1):
+        return np.zeros(1, np.intp), np.zeros(1, np.intp)
+    # Takes a third of a second to import, which a single face need not wait for.
+    from scipy.optimize import linear_sum_assignment
+
+    rows, columns = linear_sum_assignment(cost)
+    return rows, columns

@@ -15,9 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from face_pose_ros.tracking import linalg, se3
-from face_pose_ros.tracking.se3 import Array
+from face_pose_ros.geometry import linalg, rotations
+from face_pose_ros.options import FilterOptions
+
+Array = NDArray[np.float64]
 
 # One measurement in ten thousand is this far from its prediction, in squared standard deviations:
 # chi^2 with 6 degrees of freedom. (scipy.stats, which knows it, takes half a second to import.)
@@ -31,26 +34,6 @@ _PARTS = np.array([0.5 - 0.5 / 3**0.5, 0.5 + 0.5 / 3**0.5, 1.0])[:, None, None]
 # Standard deviations of a new face's velocity.
 _START_SPEED_M_S = 1.0
 _START_TURN_RAD_S = 2.0
-
-
-@dataclass(frozen=True)
-class FilterOptions:
-    """Options of `PoseFilter`."""
-
-    # How far the velocities wander in one second, in n seconds sqrt(n) times as far.
-    acceleration_noise: float = 1.0  # standard deviation [m/s per sqrt(s)]
-    angular_acceleration_noise: float = 4.0  # [rad/s per sqrt(s)]
-    # Share of a measurement's covariance that is the same error in every image: it is kept from
-    # the filter and added to what the filter says, because no averaging lowers it.
-    systematic_share: float = 0.9
-    max_gap_s: float = 0.5  # predictions end here; a face seen after it starts afresh
-
-    def __post_init__(self) -> None:
-        for name in ('acceleration_noise', 'angular_acceleration_noise', 'max_gap_s'):
-            if not getattr(self, name) > 0:
-                raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
-        if not 0 <= self.systematic_share < 1:
-            raise ValueError(f'systematic_share must be in [0, 1), got {self.systematic_share}')
 
 
 @dataclass(frozen=True)
@@ -88,7 +71,7 @@ class PoseFilter:
     def shift(self, delta: Array) -> None:
         """Move the believed pose by delta (6,): what it was measured against has changed."""
         self.state = PoseState(
-            se3.moved(self.state.T_cam_head, delta),
+            rotations.moved(self.state.T_cam_head, delta),
             self.state.velocity,
             self.state.covariance,
             self.state.stamp_s,
@@ -142,16 +125,16 @@ def predict(state: PoseState, stamp_s: float, options: FilterOptions) -> PoseSta
     # What a change of the velocity becomes when it has lasted for a part of the time.
     of_velocity = np.zeros((3, 12, 6))
     of_velocity[:, :3, :3] = dt * _PARTS * np.eye(3)
-    of_velocity[:, 3:6, 3:] = dt * _PARTS * se3.left_jacobian(_PARTS[:, 0] * motion[3:])
+    of_velocity[:, 3:6, 3:] = dt * _PARTS * rotations.left_jacobian(_PARTS[:, 0] * motion[3:])
     of_velocity[:, 6:] = np.eye(6)
     F = np.eye(12)
-    F[3:6, 3:6] = se3.exp(motion[3:])
+    F[3:6, 3:6] = rotations.exp(motion[3:])
     F[:, 6:] = of_velocity[2]
     noise = np.repeat([options.acceleration_noise, options.angular_acceleration_noise], 3)
     B = noise * of_velocity[:2]
     Q = 0.5 * dt * (B @ B.transpose(0, 2, 1)).sum(0)
     return PoseState(
-        se3.moved(state.T_cam_head, motion),
+        rotations.moved(state.T_cam_head, motion),
         state.velocity,
         F @ state.covariance @ F.T + Q,
         stamp_s,
@@ -175,9 +158,9 @@ def _innovation(state: PoseState, T_cam_head: Array, covariance: Array) -> tuple
     The measurement's error d acts on the measured rotation. In the innovation, to first order in
     d, it is J_l^-1 d: log(exp(d) exp(innovation)) = innovation + J_l^-1 d.
     """
-    innovation = se3.difference(state.T_cam_head, T_cam_head)
+    innovation = rotations.difference(state.T_cam_head, T_cam_head)
     of_error = np.eye(6)
-    of_error[3:, 3:] = linalg.inverse(se3.left_jacobian(innovation[3:]))
+    of_error[3:, 3:] = linalg.inverse(rotations.left_jacobian(innovation[3:]))
     return innovation, of_error @ covariance @ of_error.T
 
 
@@ -191,9 +174,9 @@ def _corrected(state: PoseState, innovation: Array, covariance: Array) -> PoseSt
     P = A @ P @ A.T + gain @ covariance @ gain.T
     # The error is counted from the corrected rotation from here on.
     reset = np.eye(12)
-    reset[3:6, 3:6] = se3.left_jacobian(error[3:6])
+    reset[3:6, 3:6] = rotations.left_jacobian(error[3:6])
     return PoseState(
-        se3.moved(state.T_cam_head, error[:6]),
+        rotations.moved(state.T_cam_head, error[:6]),
         state.velocity + error[6:],
         reset @ P @ reset.T,
         state.stamp_s,

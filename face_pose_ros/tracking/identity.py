@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.tracking import linalg, se3
-from face_pose_ros.tracking.se3 import Array
+from face_pose_ros.geometry import linalg, rotations
 from face_pose_ros.tracking.shape_memory import Shape
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ class FaceGivenIdentity:
 
     def pose_for(self, identity: Array) -> Array:
         """The best pose (4, 4), were the identity's coefficients these (I,)."""
-        return se3.moved(self.T_cam_head, self.pose_of_identity @ (identity - self.identity.mean))
+        return rotations.moved(
+            self.T_cam_head, self.pose_of_identity @ (identity - self.identity.mean)
+        )
 
     def shape_for(self, identity: Shape, expressions: NDArray[np.bool_]) -> Shape:
         """The whole shape (C,), were the identity's distribution this one."""

@@ -6,35 +6,17 @@ expressions. Both are remembered as independent normal distributions, in prior s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.tracking import linalg
-from face_pose_ros.tracking.se3 import Array
+from face_pose_ros.geometry import linalg
+from face_pose_ros.options import ShapeMemoryOptions
+
+Array = NDArray[np.float64]
 
 _MAX_SIGMAS = 3.0  # what lies further off its prediction pulls no harder
-
-
-@dataclass(frozen=True)
-class ShapeMemoryOptions:
-    """Options of `ShapeMemory`."""
-
-    # Images at once repeat each other's errors, whose correlation falls by e in this time [s].
-    correlation_time_s: float = 1.0
-    # Share of a fit's variance that is the same error in all images of a person: however many
-    # there are, they are worth no more than 1 / systematic_share of them.
-    systematic_share: float = 0.5
-    expression_time_s: float = 0.3  # in which a remembered expression fades by e
-
-    def __post_init__(self) -> None:
-        for name in ('correlation_time_s', 'expression_time_s'):
-            if not getattr(self, name) > 0:
-                raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
-        if not 0 <= self.systematic_share <= 1:
-            raise ValueError(f'systematic_share must be in [0, 1], got {self.systematic_share}')
 
 
 class Shape(NamedTuple):
@@ -117,7 +99,7 @@ class ShapeMemory:
         self._learned = self._learned.plus(said, share)
         self._most = max(self._most, float(np.trace(said.matrix)))
         images = np.trace(self._learned.matrix) / self._most if self._most > 0 else 1.0
-        worth = 1 / (1 + self.options.systematic_share * (max(images, 1.0) - 1))
+        worth = 1 / (1 + self.options.shared_variance * (max(images, 1.0) - 1))
         anybody = self._prior.part(self._identity)
         self._store(self._identity, _fused(anybody, self._learned, worth))
 

@@ -99,7 +99,7 @@ def _restored(tracker: Tracker, state: dict[str, Any]) -> _Person:
         np.array(of_filter['covariance']),
         of_filter['stamp_s'],
     )
-    pose_filter = PoseFilter(pose.T_cam_head, np.eye(6), pose.stamp_s, tracker.options.filter)
+    pose_filter = PoseFilter(pose.T_cam_head, np.eye(6), pose.stamp_s, tracker.options)
     pose_filter.state, pose_filter._outliers = pose, of_filter['outliers']
     memory = ShapeMemory(
         tracker._prior, tracker._expressions, of_memory['stamp_s'], tracker.options.shape

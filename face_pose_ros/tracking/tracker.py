@@ -3,39 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
+from face_pose_ros.geometry import linalg
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.tracking import linalg
+from face_pose_ros.options import TrackingOptions
+from face_pose_ros.results import FacePose
 from face_pose_ros.tracking.association import associate
-from face_pose_ros.tracking.filter import FilterOptions, PoseFilter
+from face_pose_ros.tracking.filter import PoseFilter
 from face_pose_ros.tracking.identity import FaceGivenIdentity
-from face_pose_ros.tracking.se3 import Array
-from face_pose_ros.tracking.shape_memory import Shape, ShapeMemory, ShapeMemoryOptions
+from face_pose_ros.tracking.shape_memory import Shape, ShapeMemory
 
-if TYPE_CHECKING:
-    from face_pose_ros.face_pose import FacePose
-
-
-@dataclass(frozen=True)
-class TrackerOptions:
-    """Options of `Tracker`."""
-
-    lost_after_s: float = 1.0  # a face not seen for so long is forgotten
-    max_jump_m: float = 0.5  # from where it was expected, across the line of sight
-    filter_poses: bool = True  # False: poses as measured
-    remember_shape: bool = True  # False: every image anew
-    filter: FilterOptions = field(default_factory=FilterOptions)
-    shape: ShapeMemoryOptions = field(default_factory=ShapeMemoryOptions)
-
-    def __post_init__(self) -> None:
-        for name in ('lost_after_s', 'max_jump_m'):
-            if not getattr(self, name) > 0:
-                raise ValueError(f'{name} must be positive, got {getattr(self, name)}')
+Array = NDArray[np.float64]
 
 
 class KnownFaces(NamedTuple):
@@ -68,15 +51,18 @@ class _Person:
         self.velocity_px_s = moved_px / max(stamp_s - self.seen_s, _MIN_INTERVAL_S)
         self.keypoints_uv, self.seen_s = keypoints_uv, stamp_s
 
+    def keypoints_at(self, stamp_s: float) -> Array:
+        """(K, 2) px, where the keypoints should be at a later stamp [s]."""
+        return self.keypoints_uv + self.velocity_px_s * (stamp_s - self.seen_s)
+
     def carry(self, before: Camera, after: Camera) -> None:
         """Move the keypoints to another camera's pixels; NaN where it does not see them all."""
         seconds_ahead = 0.01
         middle = self.keypoints_uv.mean(0)
         ahead = middle + seconds_ahead * self.velocity_px_s
-        points = torch.from_numpy(np.concatenate([self.keypoints_uv, [middle, ahead]]))
-        rays, had_rays = before.unproject(points)
+        rays, had_rays = before.unproject(np.concatenate([self.keypoints_uv, [middle, ahead]]))
         uv, seen, _ = after.project(rays)
-        moved = torch.where((had_rays & seen).all(), uv, torch.nan).numpy()
+        moved = uv if (had_rays & seen).all() else np.full_like(uv, np.nan)
         self.keypoints_uv = moved[:-2]
         self.velocity_px_s = (moved[-1] - moved[-2]) / seconds_ahead
 
@@ -88,11 +74,13 @@ class Tracker:
     again or lost. Ids are never used twice.
     """
 
-    def __init__(self, options: TrackerOptions, prior: Shape, expressions: Sequence[bool]) -> None:
+    def __init__(
+        self, options: TrackingOptions, prior: Shape, expressions: Sequence[bool]
+    ) -> None:
         """Know nobody.
 
         Args:
-            options: See `TrackerOptions`.
+            options: See `TrackingOptions`.
             prior: Shape of anybody, C coefficients; identity and expressions independent.
             expressions: C, which coefficients are expressions.
         """
@@ -107,11 +95,11 @@ class Tracker:
         self.stamp_s = -np.inf  # of the last image
         self._camera: Camera | None = None  # likewise
 
-    def configure(self, options: TrackerOptions, prior: Shape) -> None:
+    def configure(self, options: TrackingOptions, prior: Shape) -> None:
         """Go on with other options; a person's shape is remembered as it was."""
         self.options, self._prior = options, prior
         for person in self._people:
-            person.filter.options = options.filter
+            person.filter.options = options
 
     def forget_all(self) -> None:
         """Know nobody again; ids go on where they were."""
@@ -130,17 +118,12 @@ class Tracker:
             for person in self._people
             if person.seen_s >= self.stamp_s - max_age_s and np.isfinite(person.keypoints_uv).all()
         ]
+        if not recent:
+            return KnownFaces((), np.zeros((0, 0, 2)), np.zeros((0, 4, 4)))
         return KnownFaces(
             tuple(person.id for person in recent),
-            np.array(
-                [
-                    person.keypoints_uv + person.velocity_px_s * (self.stamp_s - person.seen_s)
-                    for person in recent
-                ]
-            ).reshape(-1, 478, 2),
-            np.array(
-                [person.filter.predict(self.stamp_s).T_cam_head for person in recent]
-            ).reshape(-1, 4, 4),
+            np.array([person.keypoints_at(self.stamp_s) for person in recent]),
+            np.array([person.filter.predict(self.stamp_s).T_cam_head for person in recent]),
         )
 
     def look_through(self, camera: Camera) -> bool:
@@ -148,11 +131,9 @@ class Tracker:
 
         What was seen through another lens, or in pictures of another size, is carried by its rays.
 
-        Args:
-            camera: Float64, on the CPU.
         """
         before, self._camera = self._camera, camera
-        if before is None or before.equals(camera):
+        if before is None or before == camera:
             return False
         for person in self._people:
             person.carry(before, camera)
@@ -195,15 +176,15 @@ class Tracker:
         given = [
             FaceGivenIdentity.of(
                 face.T_cam_head,
-                face.covariance_given_shape,
-                face.pose_of_shape,
+                face.fit.covariance_given_shape,
+                face.fit.pose_of_shape,
                 Shape(face.shape, face.shape_covariance),
                 self._expressions,
             )
             for face in faces
         ]
         # Before any of them learns from this image.
-        priors = [self.shape_of(face.shape_prior_of) for face in faces]
+        priors = [self.shape_of(face.fit.shape_prior_of) for face in faces]
         known = self._recognised(given)
         return [
             self._followed(known.get(row), face, given[row], priors[row])
@@ -245,7 +226,7 @@ class Tracker:
         measured = given.pose_for(identity.mean)
 
         if person is None:
-            pose_filter = PoseFilter(measured, noise, stamp_s, options.filter)
+            pose_filter = PoseFilter(measured, noise, stamp_s, options)
             self._count += 1
             person = _Person(
                 f'{self.id_prefix}f{self._count:05d}',
@@ -269,9 +250,10 @@ class Tracker:
         if not options.filter_poses:
             T_cam_head, covariance = measured, given.covariance
         shape = given.shape_for(identity, self._expressions)
+        # The caller's own: nothing of it is remembered here.
         return replace(
             face,
-            T_cam_head=T_cam_head.copy(),  # the filter keeps its own
+            T_cam_head=T_cam_head.copy(),
             covariance=covariance + given.covariance_for(identity.covariance),
             shape=shape.mean,
             shape_covariance=shape.covariance,

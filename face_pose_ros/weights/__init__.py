@@ -1,20 +1,27 @@
 """The packaged weights: what each file must be, and reading them.
 
-A card beside each file says where it comes from, under which licence, and how it was made.
+A card beside each file says where it comes from, under which licence, and how it was made. Beside
+the weights of a network lies its graph, `<name>.xml`: OpenVINO's intermediate representation,
+whose constants are the weights' own bytes (`read_graph`).
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import logging
+import math
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
-Network = TypeVar('Network', bound=nn.Module)
+Tensors = dict[str, NDArray[Any]]
 
+# Sums of the weights.
 SHA256 = {
     'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
@@ -27,76 +34,156 @@ SHA256 = {
     'single_shot': '664a42bb39d6ba5ef321d9deb28cc70c1b4c70f0397db0c4a6619252bd2c6972',
 }
 
+# Sums of the graphs, as `python -m face_pose_lab.package_networks` prints them.
+GRAPHS_SHA256 = {
+    'blazeface_full_range': '463cecc8101ea7998cc189b99fb7697331bbc54064f62706e9af95d981ecdfbe',
+    'face_mesh_v2': '8790d06485cf36420e85ee724244815d7059706a754f7a5aa68dfc1ffeaeaaa0',
+    'hourglass': '80d069cc4aee7430ae012e72110bb1b48253ca9b398ce9d37050cfc570d82098',
+    'region_pose': '25cebdbf449ae1d430d1190d1b558f1b3cfa7d60f13bce4774990bdc44fd20a2',
+    'single_shot': '2de7a7d2f701d4253c545cbe40dc826b568061ad90dad1a0c7124a589020a06c',
+}
+
+FOLDER = Path(__file__).parent
+_DTYPES = {'F16': np.float16, 'F32': np.float32, 'I32': np.int32}
+
 
 class WeightsError(RuntimeError):
-    """A weights file is missing, truncated or altered."""
+    """A weights file is missing, truncated, altered, or of another network."""
 
 
-def load_weights(name: str, directory: Path | str | None = None) -> dict[str, Tensor]:
-    """Read one weights file after checking that it is the pinned one.
+def load_weights(name: str, own: Path | str | None = None) -> Tensors:
+    """Read one weights file: the packaged one, which must be the pinned one, or one's own.
 
     Args:
-        name: a key of SHA256.
-        directory: where `<name>.safetensors` lies; the package's own folder by default.
+        name: A key of SHA256.
+        own: A .safetensors file to read instead of the packaged one. Its sum is logged. What it
+            lacks of the arrays beside `network.*`, such as a calibration, is the packaged one's;
+            that is logged too.
 
     Returns:
-        CPU tensors by name, in the type they are stored in (float16 where the source has it).
+        Arrays by name, read-only, in the type they are stored in (float16 where the source has
+        it).
 
     Raises:
-        ValueError: no weights of that name are known.
-        WeightsError: the file cannot be read, or is not the pinned one.
+        ValueError: No weights of that name are known.
+        WeightsError: The file cannot be read, is not the pinned one, or is no safetensors file; or
+            one of one's own arrays beside `network.*` has another shape.
     """
     if name not in SHA256:
         raise ValueError(f'unknown weights {name!r}, expected one of {sorted(SHA256)}')
-    path = Path(directory or Path(__file__).parent) / f'{name}.safetensors'
-    expected = SHA256[name]
-    remedy = f'Restore the file from the repository, or make it again as {name}.md says.'
+    if own is None:
+        return read_safetensors(_pinned(FOLDER / f'{name}.safetensors', SHA256[name]))
+    content = _read(Path(own), '')
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f'{path}: {error.strerror}; a file of sha256 {expected} belongs there. {remedy}'
-        ) from error
+        tensors = read_safetensors(content)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f'{own}: no safetensors file ({error})') from error
+    _report(f'{name}: weights of {own}, sha256 {hashlib.sha256(content).hexdigest()}')
+    return _completed(tensors, name, own)
+
+
+def read_graph(name: str, own: Path | str | None = None) -> tuple[bytes, bytes]:
+    """A network for OpenVINO, as `Core.read_model` takes it: the graph, and its constants.
+
+    The constants are the data of the safetensors file, in its order, and those of the graph
+    itself, which its last line has in base 64.
+
+    Args:
+        name: A key of GRAPHS_SHA256.
+        own: As in `load_weights`; tensors are converted to the packaged file's types.
+
+    Raises:
+        WeightsError: As in `load_weights`, of the graph too; or a tensor of one's own weights has
+            another shape.
+    """
+    graph = _pinned(FOLDER / f'{name}.xml', GRAPHS_SHA256[name])
+    further = base64.b64decode(graph.rpartition(b'<!--')[2].rpartition(b'-->')[0])
+    packaged = FOLDER / f'{name}.safetensors'
+    if own is None:
+        content = _pinned(packaged, SHA256[name])
+        return graph, b''.join([memoryview(content)[8 + _header_length(content) :], further])
+    tensors = load_weights(name, own)
+    entries = header_of(_read(packaged, ''))
+    data = b''.join(
+        _like(tensors, key, entry, own)
+        for key, entry in sorted(entries.items(), key=lambda item: item[1]['data_offsets'])
+    )
+    return graph, data + further
+
+
+def read_safetensors(content: bytes) -> Tensors:
+    """Arrays by name of a file: header length (8 bytes, little-endian), JSON header, data.
+
+    The library that writes these files has no rosdep key, and a robot needs no more than this.
+
+    Raises:
+        ValueError: The content is not such a file; KeyError and TypeError likewise.
+    """
+    start = 8 + _header_length(content)
+    tensors = {}
+    for name, entry in header_of(content).items():
+        shape, dtype = entry['shape'], _DTYPES[entry['dtype']]
+        offset = start + entry['data_offsets'][0]
+        tensors[name] = np.frombuffer(content, dtype, math.prod(shape), offset).reshape(shape)
+    return tensors
+
+
+def _completed(tensors: Tensors, name: str, own: Path | str) -> Tensors:
+    """One's own tensors, with the packaged arrays beside the network that they lack."""
+    packaged = load_weights(name)
+    if not any(key.startswith('network.') for key in packaged):
+        return tensors
+    beside = {key: x for key, x in packaged.items() if not key.startswith('network.')}
+    for key, x in beside.items():
+        if key in tensors and tensors[key].shape != x.shape:
+            found = tensors[key].shape
+            raise WeightsError(f'{own}: tensor {key} is of shape {found}, expected {x.shape}')
+    missing = ', '.join(key for key in beside if key not in tensors)
+    if missing:
+        _report(f'{own} has no {missing}, which is taken from the packaged {name}')
+    return beside | tensors
+
+
+@cache
+def _report(message: str) -> None:
+    logging.getLogger(__name__).info(message)  # but once
+
+
+def _header_length(content: bytes) -> int:
+    return int.from_bytes(content[:8], 'little')
+
+
+def header_of(content: bytes) -> dict[str, Any]:
+    """Where each tensor lies in the data (`data_offsets`), its dtype and shape."""
+    header = json.loads(content[8 : 8 + _header_length(content)])
+    return {name: entry for name, entry in header.items() if name != '__metadata__'}
+
+
+def _like(tensors: Tensors, key: str, entry: dict[str, Any], own: Path | str) -> bytes:
+    """The bytes of one's own tensor, in the packaged one's type."""
+    if key not in tensors or list(tensors[key].shape) != entry['shape']:
+        found = f'of shape {tensors[key].shape}' if key in tensors else 'missing'
+        raise WeightsError(f'{own}: tensor {key} is {found}, expected {tuple(entry["shape"])}')
+    return tensors[key].astype(_DTYPES[entry['dtype']]).tobytes()
+
+
+def _pinned(path: Path, expected: str) -> bytes:
+    again = 'by python -m face_pose_lab.package_networks'
+    if path.suffix == '.safetensors':
+        again = f'as {path.stem}.md says'
+    remedy = f'Restore the file from the repository, or make it again {again}.'
+    content = _read(path, f'; a file of sha256 {expected} belongs there. {remedy}')
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise WeightsError(
             f'{path} ({len(content)} bytes) is damaged or was changed: '
             f'sha256 {found} found, {expected} expected. {remedy}'
         )
-    return read_safetensors(content)
+    return content
 
 
-def with_packaged_weights(network: Network, name: str, device: torch.device | str) -> Network:
-    """The network with the tensors `network.*` of a file, for inference only.
-
-    Raises:
-        WeightsError: as in `load_weights`.
-    """
-    prefix = 'network.'
-    tensors = load_weights(name).items()
-    network.load_state_dict(
-        {key.removeprefix(prefix): value for key, value in tensors if key.startswith(prefix)}
-    )
-    network.requires_grad_(False).eval()
-    # torch's stubs lack this argument.
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-_DTYPES = {'F16': torch.float16, 'F32': torch.float32, 'I32': torch.int32}
-
-
-def read_safetensors(content: bytes) -> dict[str, Tensor]:
-    """Tensors by name of a file: header length (8 bytes, little-endian), JSON header, tensors.
-
-    The library that writes these files has no rosdep key, and a robot needs no more than this.
-    """
-    length = int.from_bytes(content[:8], 'little')
-    header = json.loads(content[8 : 8 + length])
-    data = bytearray(content[8 + length :])  # writable, as torch wants its memory
-    return {
-        name: torch.frombuffer(
-            data[slice(*entry['data_offsets'])], dtype=_DTYPES[entry['dtype']]
-        ).view(entry['shape'])
-        for name, entry in header.items()
-        if name != '__metadata__'
-    }
+def _read(path: Path, remedy: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f'{path}: {error.strerror}{remedy}') from error

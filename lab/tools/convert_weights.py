@@ -30,8 +30,8 @@ from torch import Tensor, nn
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from face_pose_ros.faces.blazeface import BlazeFaceFullRange  # noqa: E402
-from face_pose_ros.keypoints.face_mesh import FaceMeshV2  # noqa: E402
+from face_pose_ros.networks.blazeface import BlazeFaceFullRange  # noqa: E402
+from face_pose_ros.networks.face_mesh import FaceMeshV2  # noqa: E402
 
 TASK_SHA256 = '64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff'
 FULL_RANGE_SHA256 = '99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3'

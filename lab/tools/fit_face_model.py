@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / 'lab' / 'tools')]
 
+from face_pose_lab.similarity import similarity  # noqa: E402
 from face_pose_lab.synthetic.ict_facekit import (  # noqa: E402
     IDENTITY_MODES,
     IctFaceKit,
@@ -44,7 +45,6 @@ from skin_registration import (  # noqa: E402
     rms,
 )
 
-from face_pose_ros.geometry.similarity import similarity  # noqa: E402
 from face_pose_ros.pose.face_model import MEAN_INTERPUPILLARY_M  # noqa: E402
 from face_pose_ros.weights import load_weights  # noqa: E402
 
@@ -219,7 +219,7 @@ def face_model(facekit: IctFaceKit, points: SkinPoints) -> dict[str, NDArray]:
 def canonical() -> tuple[Array, Ids]:
     """Points (468, 3) [m] and triangles (898, 3) of the canonical face."""
     weights = load_weights('canonical_face')
-    return weights['xyz_head'].double().numpy(), weights['triangles'].long().numpy()
+    return weights['xyz_head'].astype(np.float64), weights['triangles'].astype(np.int64)
 
 
 def main() -> None:

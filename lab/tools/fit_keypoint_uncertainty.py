@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 from scipy.stats import spearmanr
@@ -34,7 +33,6 @@ from face_pose_lab.evaluation.rendered_heads import (  # noqa: E402
 )
 from face_pose_lab.synthetic.ict_facekit import IctFaceKit  # noqa: E402
 
-from face_pose_ros.geometry import se3  # noqa: E402
 from face_pose_ros.keypoints.face_mesh import mirror_partners  # noqa: E402
 from face_pose_ros.keypoints.predictor import crops_around_face  # noqa: E402
 from face_pose_ros.keypoints.uncertainty import apparent_turn  # noqa: E402
@@ -52,12 +50,12 @@ EYELIDS = [33, 133, 159, 145, 263, 362, 386, 374]
 
 def errors(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> tuple[Array, Array, float]:
     """Of one head: errors (468, 2) px of the crop in one look and of the mean, and its turn."""
-    keypoints, camera = heads.keypoints(index), heads.head(index).camera
+    keypoints, camera = heads.keypoints(index), heads.head(index).camera.runtime()
     crop = crops_around_face(keypoints.uv, camera)
-    J = crop.jacobian(camera)
+    J = crop.jacobian(camera)[0]
     true_uv = true_keypoints(heads, facekit, index)
     of_look, of_average = (
-        torch.linalg.solve(J, (measured.uv[:, :468] - true_uv).mT).mT[0].numpy()
+        np.linalg.solve(J, (measured.uv[0, :468] - true_uv).T).T
         for measured in (keypoints, heads.averaged_keypoints(index))
     )
     xyz = camera.unproject(keypoints.uv).rays @ crop.R_cam_crop
@@ -67,8 +65,9 @@ def errors(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> tuple[Array
 
 def facing(heads: RenderedHeads, face: FaceModel, index: int) -> Array:
     """(468,) cosine between the mean face's normals and the view."""
-    T = torch.from_numpy(heads.T_cam_head[index])
-    view = -torch.nn.functional.normalize(se3.apply(T, face.xyz_head), dim=-1)
+    T = heads.T_cam_head[index]
+    xyz = face.xyz_head @ T[:3, :3].T + T[:3, 3]
+    view = -xyz / np.linalg.norm(xyz, axis=-1, keepdims=True)
     return np.asarray(((face.normals @ T[:3, :3].T) * view).sum(-1))
 
 
@@ -76,7 +75,7 @@ def covariances(error: Array, visible: NDArray[np.bool_], variance: Array) -> Ar
     """S_k (468, 2, 2) of errors (M, 468, 2) whose heads' variances differ by factors (M,)."""
     weight = visible / variance[:, None]
     S = np.einsum('mk,mki,mkj->kij', weight, error, error)
-    partner = mirror_partners()[:468].numpy()
+    partner = mirror_partners()[:468]
     flip = np.array([[1, -1], [-1, 1]])
     count = visible.sum(0)
     S = (S + flip * S[partner]) / (count + count[partner])[:, None, None]

@@ -17,9 +17,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
-import torch
-from torch import Tensor
+import safetensors.numpy
+from numpy.typing import NDArray
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
@@ -29,29 +28,31 @@ from face_pose_lab.training.batches import CropSource  # noqa: E402
 from face_pose_ros.keypoints.semantic import FACE_MESH_INDEX, IS_FACE, MIRROR  # noqa: E402
 from face_pose_ros.pose.face_model import FaceModel, deformable_face  # noqa: E402
 
+Array = NDArray[np.float64]
+
 # What a head's surface differs from the face model by: trusts its modes no further than that.
 SURFACE_SIGMA_M = 0.0015
 ITERATIONS = 3
 
 
-def heads_of(folders: list[str]) -> Tensor:
+def heads_of(folders: list[str]) -> Array:
     """(N, 86, 3) m of all heads and their mirror images."""
     source = CropSource(folders)
-    xyz = source.batch(np.arange(len(source))).xyz_head
-    xyz = xyz[xyz.isfinite().all(-1).all(-1)]
-    return torch.cat([xyz, xyz[:, MIRROR] * xyz.new_tensor([1, -1, 1])])
+    xyz = source.batch(np.arange(len(source))).xyz_head.numpy().astype(np.float64)
+    xyz = xyz[np.isfinite(xyz).all((1, 2))]
+    return np.concatenate([xyz, xyz[:, MIRROR] * [1, -1, 1]])
 
 
-def face_shapes(xyz_face: Tensor, face: FaceModel) -> tuple[Tensor, Tensor]:
+def face_shapes(xyz_face: Array, face: FaceModel) -> tuple[Array, Array]:
     """Relative sizes (N,) and coefficients (N, M) of faces (N, K, 3), least squares with prior."""
-    modes = face.modes.flatten(1)
-    normal = modes @ modes.T + SURFACE_SIGMA_M**2 * torch.eye(len(modes)).to(modes)
-    size = torch.ones(len(xyz_face)).to(xyz_face)
+    modes = face.modes.reshape(len(face.modes), -1)
+    normal = modes @ modes.T + SURFACE_SIGMA_M**2 * np.eye(len(modes))
+    size = np.ones(len(xyz_face))
     for _ in range(ITERATIONS):
-        excess = (xyz_face / size[:, None, None] - face.xyz_head).flatten(1)
-        c = torch.linalg.solve(normal, modes @ excess.T).T
-        fitted = face.xyz_head + torch.einsum('nm,mkx->nkx', c, face.modes)
-        size = (fitted * xyz_face).sum((1, 2)) / fitted.square().sum((1, 2))
+        excess = (xyz_face / size[:, None, None] - face.xyz_head).reshape(len(xyz_face), -1)
+        c = np.linalg.solve(normal, modes @ excess.T).T
+        fitted = face.xyz_head + np.tensordot(c, face.modes, 1)
+        size = (fitted * xyz_face).sum((1, 2)) / (fitted**2).sum((1, 2))
     return size, c
 
 
@@ -65,7 +66,7 @@ def main() -> None:
 
     xyz = heads_of(options.data)
     face = deformable_face()
-    index = torch.from_numpy(FACE_MESH_INDEX[IS_FACE])
+    index = FACE_MESH_INDEX[IS_FACE]
     points = FaceModel(
         face.xyz_head[index],
         face.modes[:, index],
@@ -75,26 +76,28 @@ def main() -> None:
         face.normals[index],
         face.triangles,
     )
-    is_face = torch.from_numpy(IS_FACE)
-    size, c = face_shapes(xyz[:, is_face], points)
+    size, c = face_shapes(xyz[:, IS_FACE], points)
     scaled = xyz / size[:, None, None]
-    misfit = scaled[:, is_face] - points.xyz_head - torch.einsum('nm,mkx->nkx', c, points.modes)
-    design = torch.cat([torch.ones_like(c[:, :1]), c], 1)
-    outer = scaled[:, ~is_face]
-    solution = torch.linalg.lstsq(design, outer.flatten(1)).solution
-    rest = outer.flatten(1) - design @ solution
+    misfit = scaled[:, IS_FACE] - points.xyz_head - np.tensordot(c, points.modes, 1)
+    design = np.concatenate([np.ones_like(c[:, :1]), c], 1)
+    outer = scaled[:, ~IS_FACE]
+    flat = outer.reshape(len(outer), -1)
+    solution = np.linalg.lstsq(design, flat, rcond=None)[0]
+    rest = flat - design @ solution
     about_mean = outer - outer.mean(0)
 
-    def rms_mm(values: Tensor) -> float:
-        return 1e3 * float(values.square().mean().sqrt())
+    def rms_mm(values: Array) -> float:
+        return 1e3 * float(np.sqrt((values**2).mean()))
 
     print(f'{len(xyz) // 2} heads; rms of a coordinate: face {rms_mm(misfit):.2f} mm;')
     print(f'ears and skull {rms_mm(about_mean):.2f} mm about the mean, {rms_mm(rest):.2f} mm left')
-    xyz_outer, *modes_outer = solution.view(len(solution), -1, 3)
-    tensors = {'xyz_head': xyz_outer, 'modes': torch.stack(modes_outer)}
-    tensors = {name: value.float().contiguous() for name, value in tensors.items()}
-    tensors['face_mesh_index'] = torch.from_numpy(FACE_MESH_INDEX).int()
-    safetensors.torch.save_file(tensors, options.out)
+    xyz_outer, *modes_outer = solution.reshape(len(solution), -1, 3).astype(np.float32)
+    tensors = {
+        'xyz_head': xyz_outer,
+        'modes': np.stack(modes_outer),
+        'face_mesh_index': FACE_MESH_INDEX.astype(np.int32),
+    }
+    safetensors.numpy.save_file(tensors, options.out)
     print(f'{options.out}: sha256 {hashlib.sha256(options.out.read_bytes()).hexdigest()}')
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from face_pose_lab.similarity import similarity
 from face_pose_lab.synthetic.ict_facekit import IctFaceKit, Part
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
-
-from face_pose_ros.geometry.similarity import similarity
 
 Array = NDArray[np.float64]
 Ids = NDArray[np.int64]

@@ -11,7 +11,7 @@ from device_path import Work, work, work_of
 from torch import nn
 
 from face_pose_ros.engines.networks import load_networks
-from face_pose_ros.keypoints.face_mesh import face_mesh_v2
+from face_pose_ros.networks.face_mesh import face_mesh_v2
 
 
 class TwoConvolutions(nn.Module):

@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
 from face_pose_ros.samples import load_portraits
@@ -20,7 +19,7 @@ def crops():
         crop = load_portraits()[name][top : top + side, left : left + side]
         pictures.append(cv2.resize(crop, (CROP_SIZE_PX, CROP_SIZE_PX)))
     pictures.append(pictures[0][:, ::-1])
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+    return planes(np.stack(pictures), 1 / 255)
 
 
 @pytest.fixture(scope='session')
@@ -29,4 +28,16 @@ def scene():
     portrait = load_portraits()['astronaut']
     picture = np.full((224, 416, 3), 96, np.uint8)
     picture[:, 100:324] = cv2.resize(portrait, (224, 224), interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() * (2 / 255) - 1
+    return planes(picture[None], 2 / 255) - np.float32(1)
+
+
+def planes(pictures, scale):
+    """(N, 3, H, W) float32 of (N, H, W, 3) uint8."""
+    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) * np.float32(scale)
+
+
+def smaller(pictures, times):
+    """Pictures (N, 3, H, W) with the means of so many pixels."""
+    count, _, height, width = pictures.shape
+    parts = pictures.reshape(count, 3, height // times, times, width // times, times)
+    return parts.mean((3, 5))

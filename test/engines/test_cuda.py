@@ -1,13 +1,19 @@
-"""Graphs of fixed batch sizes: the bookkeeping anywhere, the graphs where there is a GPU."""
+"""What is made for GPUs, on the CPU: graphs' bookkeeping, half precision, rendered crops."""
 
+import numpy as np
 import pytest
 import torch
 from helpers.portraits import portrait_view
 
 from face_pose_ros import FacePoseEstimator
-from face_pose_ros.engines.cuda import Graph, GraphedNetwork
+from face_pose_ros.engines.cuda import Graph, GraphedNetwork, HalfPrecision, render_crops
+from face_pose_ros.engines.network import Network
 from face_pose_ros.engines.networks import load_networks
-from face_pose_ros.geometry import so3
+from face_pose_ros.engines.torch_engine import TorchNetwork, packaged
+from face_pose_ros.geometry import rotations
+from face_pose_ros.geometry.crops import Crops, crops_around_boxes
+from face_pose_ros.networks.blazeface import blazeface_full_range
+from face_pose_ros.networks.face_mesh import face_mesh_v2
 
 
 def double(pictures):
@@ -31,7 +37,7 @@ captured = []
 @pytest.mark.parametrize(('count', 'sizes'), [(1, [1]), (3, [4]), (64, [64]), (130, [64, 2])])
 def test_batches_are_filled_up_and_cut(count, sizes, generator):
     captured.clear()
-    network = GraphedNetwork(double, tuple, capture)
+    network = GraphedNetwork(double, capture)
     first = torch.rand(count, 3, 4, 4, generator=generator)
     kept = network(first)
     for pictures in (first, torch.rand(count, 3, 4, 4, generator=generator)):
@@ -41,12 +47,82 @@ def test_batches_are_filled_up_and_cut(count, sizes, generator):
     assert captured == sizes
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
-@pytest.mark.parametrize('count', [1, 3])
-def test_keypoints_on_a_gpu_are_those_of_the_cpu(count, crops):
-    expected = load_networks('cpu', 'torch').keypoints(crops[:count])
-    found = load_networks('cuda').keypoints(crops[:count].cuda())
-    torch.testing.assert_close(found.uv.cpu(), expected.uv, rtol=0, atol=0.1)
+@pytest.mark.parametrize('shrink', [1, 2])
+def test_crops_rendered_on_a_device_are_those_of_the_cpu(shrink):
+    rgb, camera = portrait_view()
+    # Of about one size, for the samples of a pixel are those of the largest; one leaves the image.
+    boxes = np.array([[200.0, 60, 330, 190], [-20, 150, 112, 282]])
+    crops = crops_around_boxes(boxes, None, camera, 64, 1.5)
+    expected = Network().render(rgb, crops, camera, shrink)
+    found = render_crops(rgb, crops, camera, shrink, torch.device('cpu'))
+    assert found.shape == expected.shape == (2, 3, 64, 64)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-3)
+
+
+def test_a_crop_without_rays_shows_something():
+    rgb, camera = portrait_view()
+    crops = Crops(np.full((1, 3, 3), np.nan), np.ones(1), np.zeros(1, bool), 64)
+    assert render_crops(rgb, crops, camera, 1, torch.device('cpu')).isfinite().all()
+
+
+def test_tensors_of_several_calls_are_joined_and_run_like_arrays(crops):
+    network = TorchNetwork(face_mesh_v2(), 'cpu')
+    joined = network.join([torch.from_numpy(crops[:1]), torch.from_numpy(crops[1:])])
+    assert isinstance(joined, torch.Tensor)
+    for found, expected in zip(network(joined), network(crops), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.fixture(scope='module')
+def exact():
+    return load_networks('cpu', 'torch')
+
+
+@pytest.fixture(scope='module')
+def half(exact):
+    return exact._replace(
+        detector=TorchNetwork(HalfPrecision(blazeface_full_range()), 'cpu'),
+        keypoints=TorchNetwork(HalfPrecision(face_mesh_v2()), 'cpu'),
+    )
+
+
+def test_keypoints_in_half_precision_stay_within_a_tenth_of_a_pixel(exact, half, crops):
+    expected, found = exact.keypoints(crops), half.keypoints(crops)
+    assert np.linalg.norm(found[0] - expected[0], axis=-1).max() < 0.1
+    np.testing.assert_allclose(found[2], expected[2], rtol=0, atol=1e-3)
+    assert {output.dtype for output in found} == {np.dtype(np.float32)}
+    assert not np.array_equal(found[0], expected[0])  # something was rounded
+
+
+def test_half_precision_is_that_of_a_copy():
+    network = face_mesh_v2()
+    HalfPrecision(network)
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_proposals_in_half_precision_stay_within_a_tenth_of_a_pixel(exact, half, scene):
+    (logits, regressions), (found_logits, found_regressions) = (
+        networks.detector(scene) for networks in (exact, half)
+    )
+    cells = logits > 0
+    assert cells.any()
+    np.testing.assert_allclose(found_logits[cells], logits[cells], rtol=0, atol=0.05)
+    np.testing.assert_allclose(found_regressions[cells], regressions[cells], rtol=0, atol=0.1)
+
+
+def test_crops_of_any_brightness_have_finite_keypoints_in_half_precision(half):
+    pictures = np.stack([np.full((3, 256, 256), value, np.float32) for value in (0.0, 1.0)])
+    pictures[1, :, ::2] = 0
+    assert all(np.isfinite(output).all() for output in half.keypoints(pictures))
+
+
+@pytest.mark.parametrize('name', ['grace_hopper', 'astronaut'])
+def test_poses_in_half_precision_stay_within_a_twentieth_of_a_degree(exact, half, name):
+    rgb, camera = portrait_view(name)
+    (expected,) = FacePoseEstimator(networks=exact).estimate(rgb, camera)
+    networks = exact._replace(keypoints=half.keypoints)  # the detector only proposes
+    (found,) = FacePoseEstimator(networks=networks).estimate(rgb, camera)
+    assert_close_poses(found, expected)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
@@ -55,14 +131,22 @@ def test_poses_on_a_gpu_are_those_of_the_cpu(name):
     rgb, camera = portrait_view(name)
     (expected,) = FacePoseEstimator('cpu').estimate(rgb, camera)
     (found,) = FacePoseEstimator('cuda').estimate(rgb, camera)
-    R_expected, R_found = (torch.from_numpy(f.T_cam_head[:3, :3]) for f in (expected, found))
-    assert so3.angle_between(R_found, R_expected).rad2deg() < 0.05
+    assert_close_poses(found, expected)
     assert abs(found.keypoints_uv - expected.keypoints_uv).max() < 0.3
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason='needs two GPUs')
-def test_graphs_run_on_the_second_gpu_too(crops):
-    expected = load_networks('cpu', 'torch').keypoints(crops)
-    found = load_networks('cuda:1').keypoints(crops.to('cuda:1'))
-    assert found.uv.device == torch.device('cuda:1')
-    torch.testing.assert_close(found.uv.cpu(), expected.uv, rtol=0, atol=0.1)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_crops_stay_on_a_gpu():
+    rgb, camera = portrait_view()
+    crops = crops_around_boxes(np.array([[200.0, 60, 330, 190]]), None, camera, 256, 1.5)
+    network = packaged('face_mesh_v2', 'cuda', graphs=True, threads=1)
+    pictures = network.render(rgb, crops, camera)
+    assert pictures.device.type == 'cuda'
+    assert isinstance(network(pictures)[0], np.ndarray)
+
+
+def assert_close_poses(found, expected):
+    R_found, R_expected = (face.T_cam_head[:3, :3] for face in (found, expected))
+    assert np.degrees(rotations.angle_between(R_found, R_expected)) < 0.05
+    t_found, t_expected = (face.T_cam_head[:3, 3] for face in (found, expected))
+    assert abs(t_found - t_expected).max() < 1e-3 * t_expected[2]

@@ -1,62 +1,105 @@
-"""The cache of converted networks."""
+"""The packaged graphs, and the cache of what OpenVINO compiled of them."""
 
+import importlib.util
 import tempfile
 
+import numpy as np
 import pytest
 import torch
 
 pytest.importorskip('openvino', reason='OpenVINO is not installed')
 
-from face_pose_ros.engines import openvino
-from face_pose_ros.engines.openvino import cache_folder, cache_key, openvino_blazeface
-from face_pose_ros.faces.blazeface import blazeface_full_range
+import openvino as ov
+from face_pose_lab import package_networks
+
+from face_pose_ros.engines.openvino import OpenVinoNetwork
+from face_pose_ros.networks.hourglass import packaged_hourglass
+from face_pose_ros.weights import FOLDER, WeightsError, read_graph
+
+PINNED = ('2026.4.1', '2.13.0')  # OpenVINO and torch that made the graphs
 
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    assert cache_folder() == tmp_path / 'face_pose_ros' / 'networks'
-    return cache_folder()
+    return tmp_path / 'face_pose_ros' / 'openvino'
 
 
-def logits(network):
-    return network(torch.full((1, 3, 64, 96), 0.25))[0]
+def logits(threads=1):
+    network = OpenVinoNetwork('blazeface_full_range', threads)
+    return network(np.full((1, 3, 64, 96), 0.25, np.float32))[0]
 
 
-def test_a_second_start_reads_the_cache(cache, monkeypatch):
-    network = blazeface_full_range()
-    converted = logits(openvino_blazeface(network, 1))
-    (folder,) = cache.iterdir()
-    assert (folder / 'network.xml').is_file()
-    monkeypatch.setattr(openvino.torch.jit, 'trace', pytest.fail)
-    torch.testing.assert_close(logits(openvino_blazeface(network, 1)), converted)
+def test_a_second_start_reads_the_cache(cache):
+    first = logits()
+    (blob,) = cache.iterdir()
+    written = blob.stat().st_mtime_ns
+    np.testing.assert_array_equal(logits(), first)
+    assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [written]
 
 
-def test_other_weights_are_converted_anew(cache):
-    network = blazeface_full_range()
-    before = logits(openvino_blazeface(network, 1))
-    key = cache_key(network)
-    with torch.no_grad():
-        network.logit_head.bias += 1
-    assert cache_key(network) != key
-    torch.testing.assert_close(logits(openvino_blazeface(network, 1)), before + 1)
-    assert len(list(cache.iterdir())) == 2
+@pytest.mark.parametrize('size', [0, 1000])
+def test_a_damaged_cache_is_no_problem(cache, size):
+    expected = logits()
+    (blob,) = cache.iterdir()
+    content = blob.read_bytes()[:size]
+    blob.unlink()
+    blob.write_bytes(content)
+    np.testing.assert_array_equal(logits(), expected)
 
 
-def test_a_damaged_cache_is_no_problem(cache):
-    network = blazeface_full_range()
-    expected = logits(openvino_blazeface(network, 1))
-    (folder,) = cache.iterdir()
-    (folder / 'network.xml').write_text('<net')
-    torch.testing.assert_close(logits(openvino_blazeface(network, 1)), expected)
-
-
-def test_a_cache_that_cannot_be_written_is_no_problem(tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_is_no_problem(cache, tmp_path, monkeypatch):
+    expected = logits()
     (tmp_path / 'file').touch()
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'file'))
-    assert cache_folder() is None
-    network = blazeface_full_range()
+    np.testing.assert_array_equal(logits(), expected)
+
+
+def test_graphs_compute_in_float32_whatever_the_cpu_prefers():
+    for name in package_networks.PACKAGED:
+        model = ov.Core().read_model(*read_graph(name))
+        assert model.get_rt_info('precision').astype(str) == 'f32'
+        assert model.input().partial_shape[0].get_length() == 1
+
+
+@pytest.mark.parametrize('name', list(package_networks.PACKAGED))
+def test_packaging_makes_exactly_the_packaged_graphs(name):
+    versions = (ov.get_version().split('-')[0], torch.__version__.split('+')[0])
+    if versions != PINNED:
+        pytest.skip(f'OpenVINO and torch are {versions}, the graphs are of {PINNED}')
+    assert package_networks.graph_of(name) == (FOLDER / f'{name}.xml').read_bytes()
+
+
+def test_own_weights_run_too_and_are_those_of_torch(tmp_path, rng):
+    own = own_hourglass(tmp_path, lambda key, x: x * (1.01 if x.ndim > 1 else 1))
+    crop = rng.random((1, 3, 128, 128), dtype=np.float32)
+    (found,) = OpenVinoNetwork('hourglass', 1, own)(crop)
     with torch.inference_mode():
-        expected = network(torch.full((1, 3, 64, 96), 0.25))[0]
-    torch.testing.assert_close(logits(openvino_blazeface(network, 1)), expected, rtol=0, atol=1e-3)
+        expected = packaged_hourglass(own=own)(torch.from_numpy(crop)).numpy()
+        packaged = packaged_hourglass()(torch.from_numpy(crop)).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert abs(found - packaged).max() > 1e-3
+
+
+def test_own_weights_of_another_network_are_refused(tmp_path):
+    own = own_hourglass(tmp_path, lambda key, x: x[:3] if key == 'network.stem.0.weight' else x)
+    message = r'own\.safetensors: tensor network\.stem\.0\.weight is of shape \(3, 3, 6, 6\)'
+    with pytest.raises(WeightsError, match=message):
+        OpenVinoNetwork('hourglass', 1, own)
+    with pytest.raises(WeightsError, match=r'own\.safetensors.*stem\.0\.weight'):
+        packaged_hourglass(own=own)
+
+
+def own_hourglass(folder, change):
+    """A file of changed weights, laid out otherwise than the packaged one."""
+    if importlib.util.find_spec('safetensors') is None:
+        pytest.skip('needs safetensors')
+    from safetensors.numpy import save_file
+
+    from face_pose_ros.weights import load_weights
+
+    tensors = load_weights('hourglass').items()
+    path = folder / 'own.safetensors'
+    save_file({key: np.array(change(key, x), np.float32, order='C') for key, x in tensors}, path)
+    return path

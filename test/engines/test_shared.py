@@ -3,17 +3,28 @@
 import threading
 import time
 
+import numpy as np
 import pytest
-import torch
 from helpers.portraits import portrait_view
 
 from face_pose_ros import FacePoseEstimator
 from face_pose_ros.engines import shared as shared_module
+from face_pose_ros.engines.network import Network
 from face_pose_ros.engines.networks import Networks, SingleShotNetworks
 from face_pose_ros.engines.shared import SharedNetworks
-from face_pose_ros.keypoints.face_mesh import FaceMeshPoints
 
-DEVICE = torch.device('cpu')
+
+class Function(Network):
+    """A network that is a function; its crops are numbers."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, pictures):
+        return self.function(pictures)
+
+    def render(self, image, crops, camera, shrink=1):
+        return np.full((len(crops), shrink), image)
 
 
 class Counting:
@@ -23,13 +34,14 @@ class Counting:
         self.batches = []
         self.loads = 0
         self.error = None
+        self.threads = None
         monkeypatch.setattr(shared_module, 'load_networks', self.load)
 
-    def load(self, device):
+    def load(self, device, threads):
         self.loads += 1
-        return Networks(
-            DEVICE, self.run, lambda x: FaceMeshPoints(x, 2 * x, 3 * x), lambda x: 5 * x
-        )
+        self.threads = threads
+        functions = self.run, lambda x: (x, 2 * x, 3 * x), lambda x: (5 * x,)
+        return Networks(device, *map(Function, functions))
 
     def run(self, pictures):
         self.batches.append(len(pictures))
@@ -43,17 +55,18 @@ def network(monkeypatch):
     return Counting(monkeypatch)
 
 
-def test_both_looks_of_the_single_shot_detector_are_shared_with_who_wants_them(
+def test_both_stages_of_the_single_shot_detector_are_shared_with_who_wants_them(
     network, monkeypatch
 ):
-    both = SingleShotNetworks(lambda x: (x, x + 1), lambda x: 7 * x)
-    monkeypatch.setattr(shared_module, 'load_single_shot', lambda device: both)
+    both = SingleShotNetworks(Function(lambda x: (x, x + 1)), Function(lambda x: (7 * x,)))
+    monkeypatch.setattr(shared_module, 'load_single_shot', lambda device, threads: both)
     shared = SharedNetworks()
-    assert shared.load('cpu').single_shot is None
+    assert shared.load('cpu', threads=3).single_shot is None
+    assert network.threads == 3
     cells, regions = shared.load('cpu', single_shot=True).single_shot
-    pictures = torch.ones(2, 3)
+    pictures = np.ones((2, 3))
     assert [x.tolist() for x in cells(pictures)] == [[[1.0] * 3] * 2, [[2.0] * 3] * 2]
-    assert regions(pictures).tolist() == [[7.0] * 3] * 2
+    assert regions(pictures)[0].tolist() == [[7.0] * 3] * 2
 
 
 def in_threads(*works):
@@ -91,30 +104,38 @@ def asking(shared, pictures, barrier=None, delay_s=0.0, ask=lambda networks: net
 
 def test_frames_of_one_moment_are_one_batch_and_each_gets_its_own(network):
     shared, barrier = SharedNetworks(window_s=5), threading.Barrier(3)
-    pictures = [torch.full((n, 3, 4, 4), float(n)) for n in (1, 2, 3)]
+    pictures = [np.full((n, 3, 4, 4), float(n)) for n in (1, 2, 3)]
     results = in_threads(*(asking(shared, p, barrier) for p in pictures))
 
     assert network.batches == [6]
     for p, (plus, minus) in zip(pictures, results, strict=True):
-        assert torch.equal(plus, p + 1)
-        assert torch.equal(minus, p - 1)
+        np.testing.assert_array_equal(plus, p + 1)
+        np.testing.assert_array_equal(minus, p - 1)
 
 
-def test_a_named_tuple_stays_one(network):
+def test_crops_of_one_moment_are_one_batch_too(network):
     shared, barrier = SharedNetworks(window_s=5), threading.Barrier(2)
-    works = [
-        asking(shared, torch.full((1, 2), value), barrier, ask=lambda n: n.keypoints)
-        for value in (1.0, 5.0)
-    ]
-    for points, value in zip(in_threads(*works), (1.0, 5.0), strict=True):
-        assert isinstance(points, FaceMeshPoints)
-        assert points.presence.tolist() == [[3 * value, 3 * value]]
+
+    def work(value, crops):
+        networks = shared.load('cpu')
+
+        def on_crops():
+            with shared.frame():
+                barrier.wait()
+                return networks.detector.on_crops(value, crops, None, shrink=2)
+
+        return on_crops
+
+    one, two = in_threads(work(1.0, [0]), work(5.0, [0, 0]))
+    assert network.batches == [3]
+    assert one[0].tolist() == [[2, 2]]
+    assert two[0].tolist() == [[6, 6]] * 2
 
 
 def test_pictures_of_other_sizes_are_a_batch_of_their_own(network):
     shared, barrier = SharedNetworks(window_s=5), threading.Barrier(3)
     sizes = (4, 8, 8)
-    in_threads(*(asking(shared, torch.zeros(1, 3, s, s), barrier) for s in sizes))
+    in_threads(*(asking(shared, np.zeros((1, 3, s, s)), barrier) for s in sizes))
 
     assert sorted(network.batches) == [1, 2]
 
@@ -135,7 +156,7 @@ def test_frames_of_different_moments_do_not_wait_for_each_other(network):
         with shared.frame():
             start_s = time.perf_counter()
             for _ in range(50):
-                networks.detector(torch.zeros(1, 3, 4, 4))
+                networks.detector(np.zeros((1, 3, 4, 4)))
             seconds = time.perf_counter() - start_s
         done.set()
         return seconds
@@ -152,7 +173,7 @@ def test_nobody_waits_longer_than_the_window(network):
             assert done.wait(10)
 
     def asks():
-        ask = asking(shared, torch.zeros(1, 3, 4, 4), delay_s=0.05)
+        ask = asking(shared, np.zeros((1, 3, 4, 4)), delay_s=0.05)
         start_s = time.perf_counter()
         ask()
         done.set()
@@ -164,7 +185,7 @@ def test_nobody_waits_longer_than_the_window(network):
 def test_an_error_reaches_every_camera_and_the_networks_are_loaded_again_once(network):
     shared, barrier = SharedNetworks(window_s=5), threading.Barrier(2)
     network.error = MemoryError('device lost')
-    works = [asking(shared, torch.zeros(1, 3, 4, 4), barrier) for _ in range(2)]
+    works = [asking(shared, np.zeros((1, 3, 4, 4)), barrier) for _ in range(2)]
     results = in_threads(*works)
 
     assert [str(result) for result in results] == ['the batch with this frame failed'] * 2
@@ -173,7 +194,7 @@ def test_an_error_reaches_every_camera_and_the_networks_are_loaded_again_once(ne
     shared.load('cpu')
     shared.load('cpu')
     assert network.loads == 2
-    assert len(asking(shared, torch.zeros(1, 3, 4, 4))()) == 2
+    assert len(asking(shared, np.zeros((1, 3, 4, 4)))()) == 2
 
 
 def test_a_network_of_one_output_gives_each_camera_its_rows(network):
@@ -183,9 +204,9 @@ def test_a_network_of_one_output_gives_each_camera_its_rows(network):
     def work(value, count):
         with shared.frame():
             barrier.wait()
-            return hourglass(torch.full((count, 2), value))
+            return hourglass(np.full((count, 2), value))
 
-    one, two = in_threads(lambda: work(1.0, 1), lambda: work(2.0, 3))
+    (one,), (two,) = in_threads(lambda: work(1.0, 1), lambda: work(2.0, 3))
     assert one.tolist() == [[5, 5]]
     assert two.tolist() == [[10, 10]] * 3
 

@@ -1,16 +1,13 @@
 """Detection between two images: the same answer however long it takes."""
 
 import time
-from contextlib import contextmanager
 
 import pytest
-import torch
 
 from face_pose_ros.faces.ahead import DetectionAhead
-from face_pose_ros.types import Faces
+from face_pose_ros.results import Faces
 
-CPU = torch.device('cpu')
-FACES = Faces(torch.zeros(1, 4), torch.ones(1), torch.zeros(1, 6, 2))
+FACES = Faces.of_boxes([[0, 0, 1, 1]])
 
 
 def slow():
@@ -19,7 +16,7 @@ def slow():
 
 
 def test_who_asks_waits_and_gets_them_once():
-    ahead, stream = DetectionAhead(CPU), object()
+    ahead, stream = DetectionAhead(), object()
     assert ahead.faces(stream, 0, 1) is None
     ahead.begin(slow, stream, 0.5)
     assert ahead.faces(stream, 0.4, 0.6) is FACES
@@ -28,19 +25,19 @@ def test_who_asks_waits_and_gets_them_once():
 
 @pytest.mark.parametrize(('since_s', 'until_s'), [(0.6, 0.7), (0.3, 0.4)])
 def test_those_of_long_ago_and_of_the_future_are_not_used(since_s, until_s):
-    ahead, stream = DetectionAhead(CPU), object()
+    ahead, stream = DetectionAhead(), object()
     ahead.begin(slow, stream, 0.5)
     assert ahead.faces(stream, since_s, until_s) is None
 
 
 def test_those_of_another_stream_are_not_used():
-    ahead = DetectionAhead(CPU)
+    ahead = DetectionAhead()
     ahead.begin(slow, object(), 0.5)
     assert ahead.faces(object(), 0, 1) is None
 
 
 def test_a_failure_is_told_to_who_asks():
-    ahead, stream = DetectionAhead(CPU), object()
+    ahead, stream = DetectionAhead(), object()
 
     def fail():
         raise RuntimeError('out of memory')
@@ -51,20 +48,3 @@ def test_a_failure_is_told_to_who_asks():
     ahead.begin(fail, stream, 0.5)
     ahead.forget()
     assert ahead.faces(stream, 0, 1) is None
-
-
-def test_a_gpu_detects_on_a_stream_of_its_own(monkeypatch):
-    entered = []
-
-    @contextmanager
-    def enter(stream):
-        entered.append(stream)
-        yield
-        entered.append('left')
-
-    monkeypatch.setattr('torch.cuda.Stream', lambda device: f'a stream of {device}')
-    monkeypatch.setattr('torch.cuda.stream', enter)
-    ahead, stream = DetectionAhead(torch.device('cuda', 1)), object()
-    ahead.begin(lambda: entered.copy(), stream, 1.0)
-    assert ahead.faces(stream, 0.0, 2.0) == ['a stream of cuda:1']
-    assert entered == ['a stream of cuda:1', 'left']

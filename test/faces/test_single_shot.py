@@ -1,71 +1,51 @@
-"""The single-shot detector: what cells say and where poses lie, boxes, suppression, sizes."""
+"""The single-shot detector: what cells mean and where poses lie, boxes, suppression, sizes."""
 
+import numpy as np
 import pytest
-import torch
 from helpers.asserts import assert_poses_close
 from helpers.cameras import DISTORTIONS, make_camera
-from helpers.scene import random_poses
+from helpers.heads import random_poses
 
 from face_pose_ros.faces.single_shot import (
     HEAD_CENTRE,
     HEAD_SIZE_M,
+    LARGEST_HEAD_PX,
     STRIDES,
     CellPoses,
-    SingleShot,
-    SingleShotOptions,
     boxes_of_poses,
     cell_centres,
     cell_poses,
-    cells_of_poses,
     decode_faces,
+    level_sizes,
+    middles_of_poses,
+    padded,
     poses_in_camera,
-    stride_of_size,
 )
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.pose.face_model import canonical_face
+from face_pose_ros.geometry import rotations
+from face_pose_ros.pose.face_model import deformable_face
 
-TINY = SingleShotOptions((8, 8, 16, 16, 16), blocks=1, neck_channels=8, head_blocks=1)
+FACE = deformable_face().xyz_head
 
 
 @pytest.mark.parametrize('lens', DISTORTIONS)
-def test_cells_say_poses_exactly_whatever_the_lens(lens, generator):
+def test_cells_mean_poses_exactly_whatever_the_lens(lens, rng):
     camera = make_camera(lens)
-    T = random_poses(300, camera, generator)
-    cells, visible = cells_of_poses(T, camera)
+    T = random_poses(300, camera, rng)
+    cells = middles_of_poses(T, camera)
     again, valid = poses_in_camera(cells, camera)
-    assert visible.all()
+    assert not np.isnan(cells.score).any()
     assert valid.all()
     assert_poses_close(again, T, max_deg=1e-5, max_mm=1e-5)
 
 
-def test_each_picture_may_have_a_camera_of_its_own(generator):
-    from dataclasses import replace
-
-    camera = make_camera('plumb_bob_5')
-    T = random_poses(4, camera, generator)
-    other = replace(camera, f=2 * camera.f, c=camera.c + 7)
-    both = replace(
-        camera,
-        f=torch.stack([camera.f, other.f]),
-        c=torch.stack([camera.c, other.c]),
-        dist=camera.dist.expand(2, -1),
-        range_max=camera.range_max.expand(2),
-    )
-    batch, _ = cells_of_poses(T.unflatten(0, (2, 2)), both)
-    for i, one in enumerate((camera, other)):
-        alone, _ = cells_of_poses(T[2 * i : 2 * i + 2], one)
-        for a, b in zip(batch, alone, strict=True):
-            assert torch.allclose(a[i], b)
-
-
 def test_the_apparent_size_is_that_of_the_picture():
     camera = make_camera()
-    T = torch.eye(4, dtype=torch.float64)[None]
-    T[:, :3, 3] = torch.tensor([0.0, 0, 2.0]) - torch.tensor(HEAD_CENTRE)
-    cells, _ = cells_of_poses(T, camera)
-    f = (camera.f[0] * camera.f[1]).sqrt()
-    assert float(cells.log_size.exp()) == pytest.approx(float(f) * HEAD_SIZE_M / 2.0)
-    assert torch.allclose(cells.uv[0], camera.c)
+    T = np.eye(4)[None]
+    T[:, :3, 3] = np.array([0.0, 0, 2.0]) - HEAD_CENTRE
+    cells = middles_of_poses(T, camera)
+    f = np.sqrt(camera.K[0, 0] * camera.K[1, 1])
+    assert np.exp(cells.log_size[0]) == pytest.approx(f * HEAD_SIZE_M / 2.0)
+    np.testing.assert_allclose(cells.uv[0], camera.K[:2, 2])
 
 
 def test_cells_lie_where_their_pixels_are():
@@ -74,56 +54,55 @@ def test_cells_lie_where_their_pixels_are():
     assert centres[-1].tolist() == [27.5, 19.5]
 
 
-def test_the_grids_share_the_sizes():
-    sizes = torch.tensor([10.0, 47, 49, 111, 113, 2000])
-    assert stride_of_size(sizes).tolist() == [0, 0, 1, 1, 2, 2]
-
-
-def test_every_cell_of_every_stride_answers_once():
-    network = SingleShot(TINY).eval()
-    outputs = network(torch.rand(2, 3, 96, 160))
+def test_every_cell_of_every_stride_answers_once(rng):
+    outputs = [rng.standard_normal((10, 96 // s, 160 // s)).astype(np.float32) for s in STRIDES]
     cells = cell_poses(outputs)
-    assert [o.shape[2:] for o in outputs] == [(96 // s, 160 // s) for s in STRIDES]
-    assert cells.score.shape == (2, sum(96 // s * 160 // s for s in STRIDES))
-    # Untrained cells say: no face; if there were one, it would look into the camera.
-    assert (cells.score.sigmoid() < 0.05).all()
-    forward = so3.from_columns(cells.columns)[..., 0]
-    assert (forward[..., 2] < -0.9).all()
+    assert cells.score.shape == (sum(96 // s * 160 // s for s in STRIDES),)
+    # Row 2, column 7 of the grid of stride 16.
+    i = (96 // 8) * (160 // 8) + 2 * (160 // 16) + 7
+    values = outputs[1][:, 2, 7].astype(float)
+    assert cells.score[i] == values[0]
+    np.testing.assert_allclose(cells.uv[i], (np.array([7, 2]) + 0.5 + values[1:3]) * 16 - 0.5)
+    assert np.exp(cells.log_size[i]) == pytest.approx(16 * np.exp(values[3]))
+    np.testing.assert_array_equal(cells.columns[i], values[4:])
 
 
-def test_pictures_of_a_wrong_size_are_refused():
-    with pytest.raises(ValueError, match=r'multiples of 32, got \(1, 3, 90, 160\)'):
-        SingleShot(TINY)(torch.rand(1, 3, 90, 160))
+def test_levels_end_where_a_head_cannot_be_larger():
+    assert level_sizes(140, 600) == [(140, 600)]
+    assert level_sizes(384, 512) == [(384, 512), (128, 171)]
+    assert min(level_sizes(2000, 3000)[-1]) <= LARGEST_HEAD_PX
 
 
-def test_faces_have_the_boxes_of_their_poses_and_one_answer_each(generator):
+def test_a_picture_is_black_up_to_multiples_of_32(rng):
+    picture = rng.integers(0, 256, (81, 169, 3), dtype=np.uint8)
+    planes = padded(picture)
+    assert planes.shape == (1, 3, 96, 192)
+    np.testing.assert_allclose(planes[0, 2, :81, :169], picture[..., 2] / 255, atol=1e-7)
+    assert planes[..., 81:, :].max() == planes[..., 169:].max() == 0
+
+
+def test_faces_have_the_boxes_of_their_poses_and_one_answer_each(rng):
     camera = make_camera('plumb_bob_4')
-    face = canonical_face().xyz_head
-    T = random_poses(2, camera, generator, (0.8, 0.9), yaw_deg=40)
-    T[:, 0, 3] = torch.tensor([-0.3, 0.3])
-    truth, _ = cells_of_poses(T, camera)
-    # Each face is said by three cells, the middle one surest; one more cell says nothing.
-    rows = torch.tensor([0, 0, 0, 1, 1, 1, 0])
-    cells = CellPoses(*(field[rows] for field in truth))
-    score = torch.tensor([1.0, 3, 2, 0.5, 2.5, 1, -6])
-    shift = torch.tensor([-3.0, 0, 3, -3, 0, 3, 50])
-    cells = cells._replace(score=score.double(), uv=cells.uv + shift[:, None])
-    faces = decode_faces(cells, camera, face, score_threshold=0.3)
+    T = random_poses(2, camera, rng, (0.8, 0.9), yaw_deg=40)
+    T[:, 0, 3] = [-0.3, 0.3]
+    truth = middles_of_poses(T, camera)
+    # Each face is proposed by three cells, the middle one surest; one more is below threshold.
+    cells = CellPoses(*(field[[0, 0, 0, 1, 1, 1, 0]] for field in truth))
+    shift = np.array([-3.0, 0, 3, -3, 0, 3, 50])
+    cells = cells._replace(
+        score=np.array([1.0, 3, 2, 0.5, 2.5, 1, -6]), uv=cells.uv + shift[:, None]
+    )
+    faces = decode_faces(cells, camera, FACE, score_threshold=0.3)
     assert_poses_close(faces.T_cam_head, T, max_deg=1e-5, max_mm=1e-5)
     assert faces.scores.tolist() == pytest.approx([0.9526, 0.9241], abs=1e-3)
-    uv = camera.project(se3.apply(T, face)).uv
-    assert torch.allclose(faces.boxes_xyxy, torch.cat([uv.amin(1), uv.amax(1)], -1))
-    assert torch.equal(faces.boxes_xyxy, boxes_of_poses(faces.T_cam_head, face, camera))
+    uv = camera.project(rotations.apply(T, FACE)).uv
+    np.testing.assert_allclose(faces.boxes_xyxy, np.concatenate([uv.min(1), uv.max(1)], -1))
+    np.testing.assert_array_equal(faces.boxes_xyxy, boxes_of_poses(faces.T_cam_head, FACE, camera))
 
 
 def test_no_face_is_an_ordinary_answer():
     camera = make_camera()
-    cells, _ = cells_of_poses(torch.eye(4, dtype=torch.float64)[None] + 1.0, camera)
-    faces = decode_faces(cells, camera, canonical_face().xyz_head, score_threshold=0.6)
+    cells = middles_of_poses(np.eye(4)[None] + 1.0, camera)._replace(score=np.zeros(1))
+    faces = decode_faces(cells, camera, FACE, score_threshold=0.6)
     assert faces.T_cam_head.shape == (0, 4, 4)
     assert faces.boxes_xyxy.shape == (0, 4)
-
-
-def test_impossible_sizes_are_refused():
-    with pytest.raises(ValueError, match='channels must be 5 positive numbers'):
-        SingleShotOptions(channels=(8, 8))

@@ -1,24 +1,18 @@
 """Faces as the estimator reports them, without an image."""
 
 import numpy as np
-import torch
 
-from face_pose_ros.face_pose import FacePose
-from face_pose_ros.geometry import so3
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import deformable_face
-from helpers.scene import R_CAM_FRONTAL
+from face_pose_ros.results import FacePose, Fit
+from helpers.heads import frontal
 
 MODEL = deformable_face()
 
 
 def head_pose(xyz, rotvec=(0.0, 0.0, 0.0)) -> np.ndarray:
     """(4, 4): a head at xyz [m], turned by rotvec [rad] from looking at the camera."""
-    T = np.eye(4)
-    turn = so3.exp(torch.tensor(rotvec, dtype=torch.float64))
-    T[:3, :3] = (turn @ R_CAM_FRONTAL).numpy()
-    T[:3, 3] = xyz
-    return T
+    return frontal(np.asarray(xyz, dtype=float), rotvec)
 
 
 def make_face(
@@ -35,9 +29,8 @@ def make_face(
     covariance = (
         np.diag([1e-6, 4e-6, 1e-3, 1e-3, 1e-3, 1e-3]) if covariance is None else covariance
     )
-    xyz_head = MODEL.points(torch.from_numpy(shape)[None])[0].numpy()
-    xyz_cam = xyz_head @ T_cam_head[:3, :3].T + T_cam_head[:3, 3]
-    uv = camera.project(torch.from_numpy(xyz_cam)).uv.numpy()
+    xyz_head = MODEL.points(shape[None])[0]
+    uv = camera.project(xyz_head @ T_cam_head[:3, :3].T + T_cam_head[:3, 3]).uv
     uv = np.vstack([uv, np.repeat(uv[:1], 10, 0)])  # the irises, which no test looks at
     return FacePose(
         T_cam_head=T_cam_head,
@@ -48,9 +41,7 @@ def make_face(
         score=1.0,
         shape=shape,
         shape_covariance=np.eye(count),
-        covariance_given_shape=covariance,
-        pose_of_shape=np.zeros((6, count)),
-        shape_prior_of='',
+        fit=Fit(covariance, np.zeros((6, count)), ''),
         id=face_id,
         number=number,
     )

@@ -1,7 +1,6 @@
 """Real portraits as a camera would deliver them."""
 
 import numpy as np
-import torch
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.samples import load_portraits
@@ -15,4 +14,4 @@ def portrait_view(name: str = 'grace_hopper') -> tuple[np.ndarray, Camera]:
 
 
 def without_face(rgb: np.ndarray) -> np.ndarray:
-    return torch.full(rgb.shape, 96, dtype=torch.uint8).numpy()
+    return np.full_like(rgb, 96)

@@ -1,24 +1,29 @@
-"""Faces with a known pose in front of a known camera."""
+"""Faces with a known pose in front of a known camera, as tensors."""
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from face_pose_lab.evaluation.draws import R_CAM_FRONTAL, isotropic, observe, random_poses
 
 from face_pose_ros.pose.face_model import FaceModel, canonical_face
 
-__all__ = ['R_CAM_FRONTAL', 'isotropic', 'observe', 'random_poses', 'wavy_face']
+__all__ = ['R_CAM_FRONTAL', 'isotropic', 'observe', 'points', 'random_poses', 'wavy_face']
 
 
 def wavy_face(modes: int = 6) -> FaceModel:
     """The canonical face with smooth modes of some millimetres."""
-    face = canonical_face()
-    generator = torch.Generator().manual_seed(7)
-    uniform = torch.rand(modes, 3, 3, generator=generator, dtype=torch.float64)
-    phase = 60 * torch.einsum('kx,mxy->mky', face.xyz_head, uniform - 0.5)
-    waves = 0.002 * torch.sin(phase + 6 * uniform[:, :1])
-    return replace(
-        face,
-        modes=waves,
-        mode_names=(*(f'identity_{i + 1}' for i in range(modes - 1)), 'jaw_open'),
-    )
+    face, rng = canonical_face(), np.random.default_rng(7)
+    directions, offsets = rng.random((modes, 3, 3)) - 0.5, rng.random((modes, 1, 3))
+    waves = 0.002 * np.sin(60 * face.xyz_head @ directions + 6 * offsets)
+    names = (*(f'identity_{i + 1}' for i in range(modes - 1)), 'jaw_open')
+    return replace(face, modes=waves, mode_names=names)
+
+
+def points(model: FaceModel, shape: torch.Tensor | None = None) -> torch.Tensor:
+    """(N, K, 3) m of shapes (N, C), or (K, 3) of the mean shape."""
+    xyz_head = torch.from_numpy(model.xyz_head)
+    if shape is None:
+        return xyz_head
+    deviation = torch.einsum('nm,mkx->nkx', shape[:, 1:], torch.from_numpy(model.modes))
+    return (1 + model.size_sigma * shape[:, :1, None]) * (xyz_head + deviation)

@@ -23,12 +23,12 @@ def test_a_partner_is_the_same_point_on_the_other_side():
 
 
 def test_face_points_have_the_partners_of_face_mesh():
-    partners = mirror_partners().numpy()[FACE_MESH_INDEX[IS_FACE]]
+    partners = mirror_partners()[FACE_MESH_INDEX[IS_FACE]]
     np.testing.assert_array_equal(FACE_MESH_INDEX[MIRROR][IS_FACE], partners)
 
 
 def test_right_and_left_are_the_persons_own():
-    y = deformable_face().xyz_head.numpy()[FACE_MESH_INDEX[IS_FACE], 1]
+    y = deformable_face().xyz_head[FACE_MESH_INDEX[IS_FACE], 1]
     for name, height in zip(np.array(NAMES)[IS_FACE], y, strict=True):
         side = -1 if name.endswith('_right') else 1 if name.endswith('_left') else 0
         assert np.sign(np.round(height, 4)) == side, name

@@ -1,8 +1,9 @@
 """Faces that the tests of the optimiser share."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
-import torch
-from helpers.scene import wavy_face
 
 from face_pose_ros.pose.face_model import canonical_face
 
@@ -15,11 +16,9 @@ def rigid():
 
 @pytest.fixture(scope='session')
 def wavy():
-    """A deformable face."""
-    return wavy_face()
-
-
-@pytest.fixture(autouse=True)
-def _one_thread(_two_threads):
-    """Matrices this small gain nothing from a second one, and lose much on a busy machine."""
-    torch.set_num_threads(1)
+    """The canonical face with six smooth modes of some millimetres."""
+    face, rng = canonical_face(), np.random.default_rng(7)
+    directions, offsets = rng.random((6, 3, 3)) - 0.5, rng.random((6, 1, 3))
+    waves = 0.002 * np.sin(60 * face.xyz_head @ directions + 6 * offsets)
+    names = (*(f'identity_{i + 1}' for i in range(5)), 'jaw_open')
+    return replace(face, modes=waves, mode_names=names)

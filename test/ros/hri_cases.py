@@ -5,7 +5,6 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
-import torch
 from hri_msgs.msg import FacialLandmarks, IdsList, NormalizedRegionOfInterest2D
 from hri_robot import Robot
 from rclpy.parameter import Parameter
@@ -92,9 +91,8 @@ def test_two_people_are_listed_and_shown(ros):
             uv[[MENTON, RIGHT_PUPIL, LEFT_PUPIL]], face.keypoints_uv[[152, 468, 473]], atol=1e-3
         )
         # The head's origin is the sellion: the pose says where it is too.
-        t_cam_head = torch.from_numpy(face.T_cam_head[:3, 3])
         height_px = np.ptp(box[:, 1])
-        off_px = uv[SELLION] - answer.camera.project(t_cam_head).uv.numpy()
+        off_px = uv[SELLION] - answer.camera.project(face.position).uv
         assert np.linalg.norm(off_px) < 0.03 * height_px
         np.testing.assert_allclose([p.c for p in landmarks.landmarks], face.score, atol=1e-6)
 

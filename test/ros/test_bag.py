@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 import yaml
 from helpers.portraits import portrait_view, without_face
 
@@ -132,7 +131,6 @@ def recording(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope='module')
 def converted(recording, tmp_path_factory) -> Path:
-    torch.set_num_threads(2)  # as in the tests: the same sums in the same order
     out = tmp_path_factory.mktemp('converted') / 'out.mcap'
     assert main([str(recording / 'bag.mcap'), str(out)]) == 0
     return out
@@ -425,8 +423,8 @@ def test_the_config_file_gives_the_defaults():
     ('tree', 'message'),
     [
         ({'/**': {'ros__parameters': {'detector.min_face': 30.0}}}, 'did you mean detector.min_f'),
-        ({'face_pose': {'ros__parameters': {'detector': {'min_face_px': 3.0}}}}, r'3\.0.* 16'),
-        ({'face_pose': {'ros__parameters': {'detector': {'min_face_px': 30}}}}, 'a float'),
+        ({'face_pose': {'ros__parameters': {'detector': {'min_face_px': 3.0}}}}, r'3\.0.* \[16'),
+        ({'face_pose': {'ros__parameters': {'detector': {'min_face_px': 'big'}}}}, 'a float'),
         ({'face_pose': {'ros__parameters': {'image_transport': 'zip'}}}, 'zip'),
         ({'other': {'ros__parameters': {'device': 'cpu'}}}, 'expected a parameter file'),
         ({'face_pose': {'device': 'cpu'}}, 'expected a parameter file'),

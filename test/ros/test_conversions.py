@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip('sensor_msgs', reason='needs the ROS 2 wheels (make setup) or a distribution')
 
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
-from face_pose_ros.face_pose import FacePose
-from face_pose_ros.geometry import so3
+from face_pose_ros.geometry import rotations
+from face_pose_ros.results import FacePose, Fit
 from face_pose_ros.ros import conversions
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id='camera_optical')
@@ -19,7 +18,7 @@ HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id='camera_optical')
 @pytest.fixture
 def face():
     T = np.eye(4)
-    T[:3, :3] = so3.exp(torch.tensor([0.3, -0.8, 2.0]).double()).numpy()
+    T[:3, :3] = rotations.exp([0.3, -0.8, 2.0])
     T[:3, 3] = 0.1, -0.2, 1.5
     covariance = np.arange(36.0).reshape(6, 6)
     return FacePose(
@@ -31,15 +30,13 @@ def face():
         score=1.0,
         shape=np.zeros(0),
         shape_covariance=np.zeros((0, 0)),
-        covariance_given_shape=covariance,
-        pose_of_shape=np.zeros((6, 0)),
-        shape_prior_of='',
+        fit=Fit(covariance, np.zeros((6, 0)), ''),
         id='f00042',
     )
 
 
 def rotation_of(q) -> np.ndarray:
-    return so3.from_quat_xyzw(torch.tensor([q.x, q.y, q.z, q.w], dtype=torch.float64)).numpy()
+    return rotations.from_quat_xyzw([q.x, q.y, q.z, q.w])
 
 
 def test_pose_messages_carry_the_header_and_the_pose(face):

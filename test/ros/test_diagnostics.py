@@ -161,6 +161,11 @@ def test_what_is_odd_about_the_camera_is_a_warning_with_key_and_value(monitor, c
     assert read(monitor)[0].message == 'no image for 2.5 s; binning is applied twice'
 
 
+def test_faces_that_were_dropped_for_want_of_a_direction_are_counted(monitor):
+    monitor.frame_answered({}, 1, ['f00001'], without_rays=3)
+    assert values(read(monitor)[1])['faces without direction'] == '3'
+
+
 @pytest.mark.parametrize('node', ['face_pose', 'robot/left/face_pose'])
 def test_the_aggregator_file_has_one_place_for_every_status(monitor, node):
     file = yaml.safe_load((ROOT / 'config' / 'diagnostics.yaml').read_text())

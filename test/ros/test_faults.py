@@ -46,7 +46,7 @@ class Watched(Robot):
             status = self.status(part)
             return status.level == level and text in status.message
 
-        self.ros.wait_for(said, timeout_s=6)
+        self.ros.wait_for(said)
 
     def answered_within(self, seconds, make=image_msg, info=None):
         """Send frames until one of them is answered; how long that took [s]."""
@@ -65,6 +65,15 @@ def robot(ros):
     robot = Watched(ros)
     robot.answered_within(10)
     return robot
+
+
+def test_a_camera_that_sends_nothing_is_said_on_the_console_and_in_diagnostics(ros):
+    robot = Watched(ros)
+    reason = '/robot publishes /image, but nothing has come'
+    robot.wait_for_status('camera', DiagnosticStatus.WARN, f'no image on /image yet: {reason}')
+    ros.wait_for(lambda: len(robot.silences) == 2)
+    assert reason in robot.silences[0]
+    assert '/robot publishes /camera_info' in robot.silences[1]
 
 
 def test_the_camera_stops_and_resumes(robot):

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from face_pose_ros.estimator import EstimatorOptions
-from face_pose_ros.ros.parameters import SPECS, ParameterError, declare_parameters
+from face_pose_ros.ros.parameters import ParameterError, Parameters, declare_parameters
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,24 +28,8 @@ def flat(tree: dict, prefix: str = '') -> dict:
 
 def test_config_file_lists_every_parameter_at_its_default():
     config = yaml.safe_load((ROOT / 'config/pose.yaml').read_text())
-    assert flat(config['/**']['ros__parameters']) == {spec.name: spec.default for spec in SPECS}
-
-
-def test_readme_lists_every_parameter_with_its_default():
-    readme = (ROOT / 'README.md').read_text()
-    for spec in SPECS:
-        default = str(spec.default).lower() if isinstance(spec.default, bool) else spec.default
-        star = ' *' if spec.fixed else ''
-        assert f'| `{spec.name}`{star} | {default} |' in readme
-
-
-def test_the_config_file_marks_what_is_fixed():
-    lines = (ROOT / 'config/pose.yaml').read_text().splitlines()
-    for spec in SPECS:
-        *group, name = spec.name.split('.')
-        start = lines.index(f'    {group[0]}:') if group else 0
-        line = next(li for li in lines[start:] if li.strip().startswith(f'{name}:'))
-        assert ('# * ' in line) == spec.fixed, line
+    defaults = {name: value for name, value, _ in Parameters().options()}
+    assert flat(config['/**']['ros__parameters']) == defaults
 
 
 def read(ros, **overrides):
@@ -82,13 +66,13 @@ def test_values_reach_the_estimator(ros):
         },
     ).estimator
     assert estimator.detector.min_face_px == 25.0
-    assert estimator.jitters == 3
+    assert estimator.keypoints.jitters == 3
     assert estimator.pose.interpupillary_mm == 58.0
     assert estimator.pose.interpupillary_sigma_mm == 0.4
-    assert estimator.tracker.lost_after_s == 2.5
-    assert not estimator.tracker.filter_poses
-    assert not estimator.tracker.remember_shape
-    assert estimator.tracker.filter.systematic_share == 0.2
+    assert estimator.tracking.lost_after_s == 2.5
+    assert not estimator.tracking.filter_poses
+    assert not estimator.tracking.remember_shape
+    assert estimator.tracking.systematic_share == 0.2
 
 
 @pytest.mark.parametrize(
@@ -99,7 +83,7 @@ def test_values_reach_the_estimator(ros):
         ('detector.min_face_px', 3, r'detector\.min_face_px .*\[px\].*3\.0'),
         ('keypoints.looks', 2.0, r'keypoints\.looks'),
         ('keypoints.looks', 99, r'keypoints\.looks'),
-        ('image_transport', 'zip', "image_transport is 'zip', expected one of raw, compressed"),
+        ('image_transport', 'zip', "image_transport: 'zip' is not one of raw, compressed"),
         (
             'detector.min_face',
             30.0,

@@ -151,3 +151,19 @@ def test_a_finding_is_news_once_and_few_of_a_key_are():
         for v in values
     ]
     assert told == [['a', ''], ['b'], [], [], []]
+
+
+@pytest.mark.parametrize(
+    ('model', 'd', 'is_odd'),
+    [
+        ('plumb_bob', [0.33, -0.04, 0, 0, 0, 0.66, -0.01, -0.009], True),
+        ('plumb_bob', [0.33, -0.04, 0, 0, 0.01, 0, 0, 0], False),
+        ('rational_polynomial', [0.33, -0.04, 0, 0, 0, 0.66, -0.01, -0.009], False),
+        ('rational_polynomial', [0.1] + [0.0] * 12 + [0.001], True),
+        ('', [0.1, 0.0, 0.0, 0.0], True),
+        ('radtan', [0.1, 0.0, 0.0, 0.0], False),
+    ],
+)
+def test_more_coefficients_than_the_name_has(model, d, is_odd):
+    found_keys = [finding.key for finding in found(info_msg(d=d, distortion_model=model))]
+    assert found_keys == (['distortion model'] if is_odd else [])

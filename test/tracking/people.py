@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from face_pose_ros.face_pose import FacePose
-from face_pose_ros.tracking import se3
+from face_pose_ros.geometry import rotations
+from face_pose_ros.options import TrackingOptions
+from face_pose_ros.results import FacePose, Fit
 from face_pose_ros.tracking.shape_memory import Shape
-from face_pose_ros.tracking.tracker import Tracker, TrackerOptions
+from face_pose_ros.tracking.tracker import Tracker
 
 FACING = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])  # R_cam_head of a head that looks at us
 EXPRESSIONS = np.array([False, False, True])  # size, one identity mode, jaw
@@ -18,7 +19,7 @@ NOISE = np.diag(np.r_[0.002, 0.003, 0.008, np.deg2rad([1.2, 1, 0.7])]) ** 2  # a
 def pose(x, y=0.1, z=1.0, turn=(0.0, 0.0, 0.0)):
     """(4, 4) of a head at (x, y, z) [m] turned from facing us about the camera's axes [rad]."""
     T = np.eye(4)
-    T[:3, :3] = se3.exp(np.asarray(turn, dtype=float)) @ FACING
+    T[:3, :3] = rotations.exp(np.asarray(turn, dtype=float)) @ FACING
     T[:3, 3] = x, y, z
     return T
 
@@ -63,18 +64,15 @@ class Camera:
         G[:3, 0] = 0.055 * T[:3, 3]
         G[2, 1], G[3, 2] = 0.01, 0.03
         return FacePose(
-            T_cam_head=se3.moved(T, pose_error + G @ (fitted - shape)),
+            T_cam_head=rotations.moved(T, pose_error + G @ (fitted - shape)),
             covariance=self.noise + G @ V @ G.T,
-            covariance_given_shape=self.noise,
-            pose_of_shape=G,
             keypoints_uv=np.full((478, 2), T[:2, 3]),
             keypoints_sigma_px=np.ones(478),
             box_xyxy=np.zeros(4),
             score=1.0,
             shape=fitted,
             shape_covariance=V,
-            shape_prior_of=prior_of,
-            id='',
+            fit=Fit(self.noise, G, prior_of),
         )
 
 
@@ -85,7 +83,7 @@ def camera(rng, noise=NOISE, information=(0.2, 1.0, 30.0)):
 
 
 def new_tracker(options=None):
-    return Tracker(options or TrackerOptions(), ANYBODY, EXPRESSIONS)
+    return Tracker(options or TrackingOptions(), ANYBODY, EXPRESSIONS)
 
 
 def watch(tracker, look, stamps, people, seen=lambda name, stamp_s: True, follow_s=0.15):

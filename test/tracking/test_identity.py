@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tracking.people import pose
 
-from face_pose_ros.tracking import se3
+from face_pose_ros.geometry import rotations
 from face_pose_ros.tracking.identity import FaceGivenIdentity
 from face_pose_ros.tracking.shape_memory import Shape
 
@@ -46,7 +46,7 @@ def test_the_pose_given_the_identity_is_the_conditional_distribution(fit, face):
         atol=1e-9,
     )
     other = shape.mean[IDENTITY] + [0.01, -0.02, 0.03]
-    delta = se3.difference(face.T_cam_head, face.pose_for(other))
+    delta = rotations.difference(face.T_cam_head, face.pose_for(other))
     np.testing.assert_allclose(delta, regression @ [0.01, -0.02, 0.03], atol=1e-9)
 
 

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 from tracking.people import ANYBODY, NOISE, camera, chi_sq, new_tracker, pose, watch
 
-from face_pose_ros.tracking import se3
-from face_pose_ros.tracking.filter import FilterOptions
-from face_pose_ros.tracking.shape_memory import ShapeMemoryOptions
-from face_pose_ros.tracking.tracker import TrackerOptions
+from face_pose_ros.geometry import rotations
+from face_pose_ros.options import FilterOptions, ShapeMemoryOptions, TrackingOptions
 
 SYSTEMATIC = FilterOptions().systematic_share
-RAW = TrackerOptions(filter_poses=False, remember_shape=False)
+RAW = TrackingOptions(filter_poses=False, remember_shape=False)
 
 
 def test_a_memory_given_to_a_fit_of_somebody_else_does_no_harm(rng):
@@ -35,9 +33,7 @@ def test_a_memory_given_to_a_fit_of_somebody_else_does_no_harm(rng):
 def test_metres_settle(rng):
     """Large faces, 8 %: depth starts wrong by that and ends right, and the covariance says so."""
     start, end, nees = [], [], []
-    options = TrackerOptions(
-        filter=FilterOptions(systematic_share=0), shape=ShapeMemoryOptions(systematic_share=0)
-    )
+    options = TrackingOptions(systematic_share=0, shape=ShapeMemoryOptions(shared_variance=0))
     for _ in range(8):
         look = camera(rng, information=(1.0, 1.0, 30.0))
         people = {'a': (lambda t: pose(0.2, z=1.5), [8 / 5.5, 0, 0])}
@@ -48,7 +44,7 @@ def test_metres_settle(rng):
         sigma = [np.sqrt(face.covariance[2, 2]) for face in run]
         assert sigma[0] > 1.5 * sigma[-1]
         nees += [
-            chi_sq(se3.difference(face.T_cam_head, pose(0.2, z=1.5)), face.covariance)
+            chi_sq(rotations.difference(face.T_cam_head, pose(0.2, z=1.5)), face.covariance)
             for face in run[10:]
         ]
     assert np.mean(start) < -0.03
@@ -75,7 +71,7 @@ def test_published_poses_are_honest(rng):
             seen = look.see(T, shape, prior, prior_of, pose_error, shape_bias)
             (face,) = tracker.update([seen], stamp_s)
             prior_of = face.id
-            nees.append(chi_sq(se3.difference(face.T_cam_head, T), face.covariance))
+            nees.append(chi_sq(rotations.difference(face.T_cam_head, T), face.covariance))
     assert np.mean(nees) == pytest.approx(6, rel=0.15)
 
 
@@ -89,7 +85,7 @@ def test_a_settling_size_is_no_motion(look, tracker):
 
 
 def test_filter_off_gives_poses_as_measured(look):
-    options = TrackerOptions(filter_poses=False)
+    options = TrackingOptions(filter_poses=False)
     tracker, memoryless = new_tracker(options), new_tracker(RAW)
     for i in range(5):
         face = look.see(pose(0.1 * i))
@@ -101,20 +97,22 @@ def test_filter_off_gives_poses_as_measured(look):
         (given,) = tracker.update([face], 0.1 * i)
         assert raw.id == given.id == 'f00001'
     # With memory, the pose is that of the fit for the remembered shape.
-    moved = face.pose_of_shape @ (given.shape - face.shape)
-    np.testing.assert_allclose(se3.difference(face.T_cam_head, given.T_cam_head), moved, atol=1e-6)
+    moved = face.fit.pose_of_shape @ (given.shape - face.shape)
+    np.testing.assert_allclose(
+        rotations.difference(face.T_cam_head, given.T_cam_head), moved, atol=1e-6
+    )
     assert given.covariance[2, 2] < raw.covariance[2, 2]
 
 
 def test_memory_off_gives_shapes_as_measured_and_filters(look):
-    tracker = new_tracker(TrackerOptions(remember_shape=False))
+    tracker = new_tracker(TrackingOptions(remember_shape=False))
     error, filtered_error = [], []
     for i in range(60):
         face = look.see(pose(0))
         (filtered,) = tracker.update([face], i / 30)
         np.testing.assert_allclose(filtered.shape, face.shape, atol=1e-12)
-        error.append(se3.difference(pose(0), face.T_cam_head))
-        filtered_error.append(se3.difference(pose(0), filtered.T_cam_head))
+        error.append(rotations.difference(pose(0), face.T_cam_head))
+        filtered_error.append(rotations.difference(pose(0), filtered.T_cam_head))
     np.testing.assert_array_equal(tracker.shape_of('f00001').mean, ANYBODY.mean)
     np.testing.assert_array_equal(tracker.shape_of('f00001').covariance, ANYBODY.covariance)
     ratio = np.std(filtered_error[10:], 0) / np.std(error[10:], 0)

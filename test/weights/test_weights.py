@@ -1,19 +1,27 @@
 """Weights are the pinned ones or refused; the canonical face stands in our head frame."""
 
+import hashlib
 import importlib.util
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 from helpers.published_models import published_file
 
-import face_pose_ros.weights
-from face_pose_ros.weights import SHA256, WeightsError, load_weights
+from face_pose_ros import weights
+from face_pose_ros.keypoints.hourglass import KeypointCalibration, packaged_calibration
+from face_pose_ros.weights import (
+    FOLDER,
+    GRAPHS_SHA256,
+    SHA256,
+    WeightsError,
+    load_weights,
+    read_graph,
+)
 
-PACKAGED = Path(face_pose_ros.weights.__file__).parent
 CONVERTER = Path(__file__).resolve().parents[2] / 'lab' / 'tools' / 'convert_weights.py'
 
 # Points of the canonical face (the person's own right and left), named as in the Face Mesh.
@@ -24,39 +32,125 @@ EYE_RIGHT_OUTER, EYE_LEFT_OUTER = 33, 263
 @pytest.mark.parametrize('name', list(SHA256))
 def test_packaged_weights_load_and_have_a_card_that_names_them(name):
     assert load_weights(name)
-    card = (PACKAGED / f'{name}.md').read_text()
+    card = (FOLDER / f'{name}.md').read_text()
     assert SHA256[name] in card
 
 
-def test_no_weights_without_a_pin():
-    assert {path.stem for path in PACKAGED.glob('*.safetensors')} == set(SHA256)
+def test_no_file_without_a_pin():
+    assert {path.stem for path in FOLDER.glob('*.safetensors')} == set(SHA256)
+    assert {path.stem for path in FOLDER.glob('*.xml')} == set(GRAPHS_SHA256)
 
 
-def test_a_missing_file_is_named_with_its_remedy(tmp_path):
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """Where the packaged files are looked for: empty."""
+    monkeypatch.setattr(weights, 'FOLDER', tmp_path)
+    return tmp_path
+
+
+def test_a_missing_file_is_named_with_its_remedy(folder):
     with pytest.raises(WeightsError, match=r'v2\.safetensors.*face_mesh_v2\.md') as error:
-        load_weights('face_mesh_v2', tmp_path)
+        load_weights('face_mesh_v2')
     assert SHA256['face_mesh_v2'] in str(error.value)
+    with pytest.raises(WeightsError, match=r'v2\.xml.*package_networks') as error:
+        read_graph('face_mesh_v2')
+    assert GRAPHS_SHA256['face_mesh_v2'] in str(error.value)
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'altered'])
-def test_a_damaged_file_is_refused_with_both_sums(tmp_path, damage):
-    content = bytearray((PACKAGED / 'canonical_face.safetensors').read_bytes())
+@pytest.mark.parametrize('ending', ['safetensors', 'xml'])
+def test_a_damaged_file_is_refused_with_both_sums(folder, damage, ending):
+    for path in FOLDER.glob('region_pose.*'):
+        shutil.copy(path, folder)
+    damaged = folder / f'region_pose.{ending}'
+    content = bytearray(damaged.read_bytes())
     if damage == 'truncated':
         del content[-100:]
     else:
         content[-1] ^= 1
-    (tmp_path / 'canonical_face.safetensors').write_bytes(content)
+    damaged.write_bytes(content)
     with pytest.raises(WeightsError, match=r'[0-9a-f]{64} found, [0-9a-f]{64} expected') as error:
-        load_weights('canonical_face', tmp_path)
-    assert SHA256['canonical_face'] in str(error.value)
+        read_graph('region_pose')
+    assert str(damaged) in str(error.value)
 
 
-def test_another_folder_with_the_right_file_will_do(tmp_path):
-    shutil.copy(PACKAGED / 'canonical_face.safetensors', tmp_path)
-    torch.testing.assert_close(
-        load_weights('canonical_face', tmp_path)['xyz_head'],
-        load_weights('canonical_face')['xyz_head'],
+def test_the_constants_of_a_graph_are_the_data_of_the_weights():
+    graph, constants = read_graph('single_shot')
+    weight = load_weights('single_shot')['network.head.weight']
+    assert constants[:40] == load_weights('single_shot')['network.head.bias'].tobytes()
+    assert weight.tobytes() in constants
+    assert graph.startswith(b'<net')
+
+
+def test_own_weights_are_read_and_their_sum_is_logged_once(tmp_path, caplog):
+    own = tmp_path / 'own.safetensors'
+    content = bytearray((FOLDER / 'canonical_face.safetensors').read_bytes())
+    content[-4:] = (77).to_bytes(4, 'little')
+    own.write_bytes(content)
+    with caplog.at_level('INFO'):
+        tensors = load_weights('canonical_face', own)
+        load_weights('canonical_face', own)
+    assert tensors['triangles'][-1, -1] == 77
+    (record,) = caplog.records
+    assert record.message == (
+        f'canonical_face: weights of {own}, sha256 {hashlib.sha256(content).hexdigest()}'
     )
+
+
+def own_hourglass(folder, **changes):
+    """The packaged file with other arrays; None: without that array."""
+    safetensors = pytest.importorskip('safetensors.numpy', reason='needs safetensors')
+    tensors = {key: x.copy() for key, x in load_weights('hourglass').items()} | changes
+    path = folder / 'own.safetensors'
+    safetensors.save_file({key: x for key, x in tensors.items() if x is not None}, path)
+    return path
+
+
+def test_own_weights_bring_their_own_calibration(tmp_path):
+    calibration = np.array([3.5, 0.25, 11, 0.5, 7], np.float32)
+    own = own_hourglass(tmp_path, calibration=calibration)
+    assert packaged_calibration(own) == KeypointCalibration(*calibration.tolist())
+    assert packaged_calibration() != packaged_calibration(own)
+
+
+def test_own_weights_without_a_calibration_take_the_packaged_one_and_it_is_said(tmp_path, caplog):
+    own = own_hourglass(tmp_path, calibration=None)
+    with caplog.at_level('INFO'):
+        assert packaged_calibration(own) == packaged_calibration()
+    assert caplog.messages[1:] == [
+        f'{own} has no calibration, which is taken from the packaged hourglass'
+    ]
+    assert read_graph('hourglass', own)
+
+
+def test_an_own_calibration_of_another_shape_is_refused(tmp_path):
+    own = own_hourglass(tmp_path, calibration=np.ones(4, np.float32))
+    with pytest.raises(WeightsError, match=r'own.*tensor calibration is of shape \(4,\), exp'):
+        packaged_calibration(own)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'no safetensors file'),
+        (b'something else', 'no safetensors file'),
+        (bytes(range(256)), 'no safetensors file'),
+        (None, 'No such file'),
+    ],
+)
+def test_what_is_no_weights_file_is_refused(content, message, tmp_path):
+    own = tmp_path / 'own.safetensors'
+    if content is not None:
+        own.write_bytes(content)
+    with pytest.raises(WeightsError, match=rf'own\.safetensors: {message}'):
+        load_weights('hourglass', own)
+
+
+def test_truncated_own_weights_are_refused(tmp_path):
+    own = tmp_path / 'own.safetensors'
+    own.write_bytes((FOLDER / 'canonical_face.safetensors').read_bytes()[:-100])
+    with pytest.raises(WeightsError, match='no safetensors file'):
+        load_weights('canonical_face', own)
 
 
 def test_an_unknown_name_is_refused():
@@ -68,8 +162,8 @@ def test_canonical_face_stands_in_the_head_frame():
     face = load_weights('canonical_face')
     xyz, triangles = face['xyz_head'], face['triangles']
     assert xyz.shape == (468, 3)
-    assert xyz.dtype == torch.float32
-    assert triangles.dtype == torch.int32
+    assert xyz.dtype == np.float32
+    assert triangles.dtype == np.int32
     assert xyz[SELLION].tolist() == [0, 0, 0]
     x, y, z = xyz.T
     assert x[NOSE_TIP] > 0.015  # x out of the face, metres
@@ -81,16 +175,16 @@ def test_canonical_face_stands_in_the_head_frame():
 
 def test_the_sellion_is_the_deepest_midline_point_of_the_nasal_root():
     xyz = load_weights('canonical_face')['xyz_head']
-    root = xyz[(xyz[:, 1].abs() < 1e-6) & (xyz[:, 2].abs() < 0.017)]  # forehead to nasal bridge
+    root = xyz[(abs(xyz[:, 1]) < 1e-6) & (abs(xyz[:, 2]) < 0.017)]  # forehead to nasal bridge
     assert len(root) >= 5
     assert (root[:, 0] >= 0).all()
 
 
 def test_canonical_triangles_face_outwards():
     face = load_weights('canonical_face')
-    corner = face['xyz_head'][face['triangles'].long()]
-    normal = torch.linalg.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
-    assert (normal[:, 0] > 0).float().mean() > 0.95
+    corner = face['xyz_head'][face['triangles']]
+    normal = np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0])
+    assert (normal[:, 0] > 0).mean() > 0.95
     assert face['triangles'].min() == 0
     assert face['triangles'].max() == 467
 
@@ -104,7 +198,7 @@ def test_conversion_makes_exactly_the_packaged_files(tmp_path):
     subprocess.run([*command, '--full-range', full_range], check=True)
     for name in ('blazeface_full_range', 'canonical_face', 'face_mesh_v2'):
         made = (tmp_path / f'{name}.safetensors').read_bytes()
-        assert made == (PACKAGED / f'{name}.safetensors').read_bytes(), name
+        assert made == (FOLDER / f'{name}.safetensors').read_bytes(), name
 
 
 def test_conversion_refuses_another_source(tmp_path):
@@ -121,10 +215,10 @@ def test_conversion_refuses_another_source(tmp_path):
 
 @pytest.mark.parametrize('name', SHA256)
 def test_reader_agrees_with_the_library_that_wrote_the_files(name):
-    safetensors = pytest.importorskip('safetensors.torch')
-    expected = safetensors.load_file(PACKAGED / f'{name}.safetensors')
+    safetensors = pytest.importorskip('safetensors.numpy')
+    expected = safetensors.load_file(FOLDER / f'{name}.safetensors')
     tensors = load_weights(name)
     assert tensors.keys() == expected.keys()
     for key, tensor in tensors.items():
         assert tensor.dtype == expected[key].dtype
-        assert torch.equal(tensor, expected[key])
+        np.testing.assert_array_equal(tensor, expected[key])

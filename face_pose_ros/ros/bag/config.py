@@ -9,11 +9,7 @@ from typing import Any
 import yaml
 
 from face_pose_ros.ros.declaring import ParameterError, check_names
-from face_pose_ros.ros.parameters import (
-    SPECS,
-    Parameters,
-    parameters_of,
-)
+from face_pose_ros.ros.parameters import Parameters, parameters_of
 
 _NODE = 'face_pose'
 
@@ -31,23 +27,15 @@ def load_parameters(path: Path | None) -> Parameters:
     """
     given = {} if path is None else _read(path)
     try:
-        check_names(given, [spec.name for spec in SPECS])
-        for spec in SPECS:
-            value = given.setdefault(spec.name, spec.default)
-            if (type(value), type(spec.default)) == (int, float):
-                value = given[spec.name] = float(value)
-            # As in ROS: a bool is no integer.
-            if type(value) is not type(spec.default):
-                expected = f'a {type(spec.default).__name__}'
-            elif spec.low is not None and spec.high is not None:
-                expected = (
-                    f'{spec.low} to {spec.high}' if not spec.low <= value <= spec.high else ''
-                )
-            else:
-                expected = ''
-            if expected:
+        options = Parameters().options()
+        check_names(given, [name for name, *_ in options])
+        for name, default, known in options:
+            value = given.get(name, default)
+            # As in ROS: an integer is a number, a bool is no integer.
+            if type(value) is not type(default) and (type(value), type(default)) != (int, float):
                 raise ParameterError(
-                    f'parameter {spec.name} ({spec.description}) is {value!r}, expected {expected}'
+                    f'parameter {name} ({known.text}) is {value!r}, '
+                    f'expected a {type(default).__name__}'
                 )
         return parameters_of(given)
     except ParameterError as error:

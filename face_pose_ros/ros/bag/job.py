@@ -9,8 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from face_pose_ros.ros.bag.output import PartialOutput, messages_of
 from face_pose_ros.ros.bag.reader import BagError, Recording
 from face_pose_ros.ros.parameters import ParameterError, Parameters
@@ -29,6 +27,7 @@ class Job:
     image_topic: str  # empty: found by type
     info_topic: str
     parameters: Parameters
+    threads: int | None = None  # CPU threads where `parameters` leave them open; None: all cores
 
     def fingerprint(self) -> str:
         """All that the output depends on, as far as can be told without reading the recording."""
@@ -71,7 +70,7 @@ def convert(job: Job, advance: Callable[[int], object] = lambda images: None) ->
         progress.remarks.setdefault(cause, text)
 
     with Recording(job.recording, job.image_topic, job.info_topic) as recording:
-        pipeline = _pipeline(job.parameters, recording, remark)
+        pipeline = _pipeline(job, recording, remark)
         with PartialOutput(job.output, job.fingerprint()) as output:
             progress = _left_by(output, pipeline)
             try:
@@ -84,13 +83,15 @@ def convert(job: Job, advance: Callable[[int], object] = lambda images: None) ->
         return _summary(job, recording, progress)
 
 
-def _pipeline(
-    parameters: Parameters, recording: Recording, remark: Callable[[str, str], None]
-) -> FramePipeline:
-    if parameters.threads:
-        torch.set_num_threads(parameters.threads)
+def _pipeline(job: Job, recording: Recording, remark: Callable[[str, str], None]) -> FramePipeline:
     try:
-        return FramePipeline(parameters, recording.image_topic, recording.info_topic, remark)
+        return FramePipeline(
+            job.parameters,
+            recording.image_topic,
+            recording.info_topic,
+            remark,
+            threads=job.threads,
+        )
     except ValueError as error:
         raise ParameterError(str(error)) from error
 

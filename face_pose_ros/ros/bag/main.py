@@ -14,11 +14,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from face_pose_ros.ros.bag.config import load_parameters
@@ -113,14 +113,15 @@ def _here(jobs: Sequence[Job], bar: tqdm) -> Iterator[Callable[[], str]]:
 
 
 def _in_workers(jobs: Sequence[Job], workers: int, bar: tqdm) -> Iterator[Callable[[], str]]:
-    # Not forked: torch's threads do not survive that.
+    # Not forked: the threads of the networks' engine do not survive that.
     context = multiprocessing.get_context('spawn')
     done = context.Value('Q')
     # The workers end with this process, however it is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (done, workers))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (done,))
     try:
-        waiting = {pool.submit(_convert_in_worker, job) for job in jobs}
+        threads = max(1, len(os.sched_getaffinity(0)) // workers)
+        waiting = {pool.submit(_convert_in_worker, replace(job, threads=threads)) for job in jobs}
         while waiting:
             finished, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             bar.update(done.value - bar.n)
@@ -136,11 +137,10 @@ def _in_workers(jobs: Sequence[Job], workers: int, bar: tqdm) -> Iterator[Callab
 _done: Any = None  # images done by all workers; set in a worker
 
 
-def _start_worker(done: Any, workers: int) -> None:
+def _start_worker(done: Any) -> None:
     global _done
     _done = done
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
 
 
 def _convert_in_worker(job: Job) -> str:

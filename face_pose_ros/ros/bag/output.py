@@ -15,7 +15,7 @@ from rosbags.typesys import Stores, get_typestore
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from face_pose_ros.face_pose import FacePose
+from face_pose_ros.results import FacePose
 from face_pose_ros.ros import conversions
 from face_pose_ros.ros.bag.plot import plot_people, read_people
 from face_pose_ros.ros.bag.reader import BagError

@@ -19,7 +19,6 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
-import torch
 from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import PoseArray
 from numpy.typing import NDArray
@@ -286,7 +285,6 @@ class DemoCamera(Node):
 def main(args: list[str] | None = None) -> None:
     """Show all there is or until interrupted, then leave; exit status 1 if it can't be shown."""
     # One thread suffices here; more would keep the pose node waiting for a core.
-    torch.set_num_threads(1)
     # Our own line says what is wrong with a source; OpenCV and FFmpeg would add several.
     cv2.setLogLevel(0)
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')

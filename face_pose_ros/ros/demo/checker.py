@@ -13,7 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import rclpy
-import torch
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, PoseStamped, Quaternion, Vector3
 from numpy.typing import NDArray
@@ -217,7 +216,6 @@ def _rigid(position: Point | Vector3, q: Quaternion) -> NDArray[np.float64]:
 def main(args: list[str] | None = None) -> None:
     """Watch until the camera falls silent, then report; exit status 1 if a check failed."""
     # One thread suffices here; more would keep the pose node waiting for a core.
-    torch.set_num_threads(1)
     init(args)
     node = None
     with until_interrupted():

@@ -70,7 +70,7 @@ def make_scenes() -> list[Scene]:
 def _sweep(photo: NDArray[np.uint8], aim_uv: tuple[float, float], lens: str) -> list[Shot]:
     """Pan, tilt, roll and zoom from one end to the other, slow at both ends."""
     photo_cam = photo_camera(photo.shape[1], photo.shape[0])
-    ray = photo_cam.unproject(photo_cam.f.new_tensor([aim_uv])).rays[0].numpy()
+    ray = photo_cam.unproject(aim_uv).rays
     views = []
     for phase in np.linspace(0, np.pi, round(SWEEP_S * RATE_HZ)):
         sweep = -np.cos(phase)

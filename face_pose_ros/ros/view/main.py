@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-import torch
 from geometry_msgs.msg import PoseArray
 from rclpy.node import Node
 from rclpy.time import Time
@@ -135,8 +134,6 @@ class ViewNode(Node):
 
 def main(args: list[str] | None = None) -> None:
     """Show and record until interrupted; exit status 1 if that can't be done."""
-    # One thread suffices here; more would keep the pose node waiting for a core.
-    torch.set_num_threads(1)
     init(args)
     node = None
     with until_interrupted():

@@ -67,7 +67,7 @@ class Scene:
         self._recording.log(
             CAMERA,
             rr.Pinhole(
-                image_from_camera=camera.K.numpy(),
+                image_from_camera=camera.K,
                 resolution=[camera.width, camera.height],
                 camera_xyz=rr.ViewCoordinates.RDF,
                 image_plane_distance=_IMAGE_AT_M,

@@ -18,21 +18,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from face_pose_lab.evaluation import metrics
 from face_pose_lab.evaluation.aflw2000_samples import Sample, load_samples
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.export_file import ExportFile
+from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.face_mesh import face_mesh_v2
-from face_pose_ros.keypoints.hourglass import packaged_calibration, packaged_hourglass
-from face_pose_ros.keypoints.predictor import KeypointPredictor, unmeasured
+from face_pose_ros.keypoints.hourglass import packaged_calibration
+from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor, packaged_predictor
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import (
     FaceModel,
     canonical_face,
@@ -40,9 +39,8 @@ from face_pose_ros.pose.face_model import (
     semantic_head,
 )
 from face_pose_ros.pose.fusion import fit_readings
-from face_pose_ros.pose.refine import PoseOptions
+from face_pose_ros.results import Faces, Keypoints, Readings
 from face_pose_ros.samples import load_image
-from face_pose_ros.types import Faces, Keypoints, Readings
 from face_pose_ros.virtual_camera import photo_camera
 
 _LOOKS = 2
@@ -76,8 +74,9 @@ def export(folder: Path, jitters: int) -> Export:
         DataError: As `load_samples`, or a picture is missing or differs in size from the others.
     """
     samples = load_samples(folder)
-    mesh = KeypointPredictor(face_mesh_v2(), _LOOKS)
-    head = packaged_predictor(packaged_hourglass(), _LOOKS)
+    networks = load_networks('cpu')
+    mesh = KeypointPredictor(networks.keypoints.on_crops, _LOOKS)
+    head = packaged_predictor(networks.hourglass, _LOOKS)
     pictures, shape = [], None
     for sample in tqdm(samples, desc='pictures', disable=None):
         try:
@@ -98,7 +97,6 @@ def export(folder: Path, jitters: int) -> Export:
     )
 
 
-@torch.no_grad()
 def _measure(
     image: NDArray[np.uint8],
     sample: Sample,
@@ -108,32 +106,25 @@ def _measure(
 ) -> dict[str, NDArray[np.float32]]:
     """The fields of `Export` that belong to one picture."""
     camera = photo_camera(image.shape[1], image.shape[0])
-    picture = torch.from_numpy(image)
-    look = mesh.predict(picture, _upright(sample.box_xyxy), camera)
-    average, _ = mesh.average(picture, look, camera, jitters)
-    heads = measured_heads(head, picture, sample, camera)
+    look = mesh.predict(image, Faces.of_boxes(sample.box_xyxy), camera)
+    average, _ = mesh.average(image, look, camera, jitters)
+    heads = measured_heads(head, image, sample, camera)
     return {
-        prefix + name: value[0].numpy().astype(np.float32)
+        prefix + name: value[0].astype(np.float32)
         for prefix, keypoints in (('', look), ('average_', average), ('head_', heads))
         for name, value in vars(keypoints).items()
     }
 
 
 def measured_heads(
-    predictor: SemanticPredictor, image: Tensor, sample: Sample, camera: Camera
+    predictor: SemanticPredictor, image: NDArray[np.uint8], sample: Sample, camera: Camera
 ) -> Keypoints:
     """Semantic keypoints of the head whose 68 points have these bounds."""
     left, top, right, bottom = sample.box_xyxy
     # The bounds end at the brows: the face reaches further up, and is larger.
     rise = _BROWS_RISE * (bottom - top)
     box_xyxy = np.array([left, top - rise, right, bottom - rise])
-    return predictor.predict(image, _upright(box_xyxy), camera, _HEAD_MARGIN)
-
-
-def _upright(box_xyxy: NDArray[np.float64]) -> Faces:
-    """Without anchors the first look takes a face as upright, and the second turns the crop."""
-    box = torch.from_numpy(box_xyxy)[None]
-    return Faces(box, torch.ones(1), torch.full((1, 6, 2), torch.nan))
+    return predictor.predict(image, Faces.of_boxes(box_xyxy), camera, _HEAD_MARGIN)
 
 
 def single(data: Export) -> Readings:
@@ -164,13 +155,13 @@ def both_multi_crop(data: Export) -> Readings:
 
 
 def _keypoints(*arrays: NDArray[np.float32]) -> Keypoints:
-    return Keypoints(*(torch.from_numpy(array).double() for array in arrays))
+    return Keypoints(*(array.astype(np.float64) for array in arrays))
 
 
 def _unasked(uv: NDArray[np.float32]) -> Keypoints:
     """Of a network that was not asked, but for the shape."""
     count, points, _ = uv.shape
-    return unmeasured(count, points, photo_camera(2, 2))
+    return Keypoints.unmeasured(count, points)
 
 
 _EVERY_KEYPOINT = PoseOptions(visibility=False)
@@ -228,9 +219,7 @@ def estimates(data: Export, configuration: Configuration) -> Estimates:
         MIN_PRESENCE,
     ).poses
     answered = (readings.presence >= MIN_PRESENCE) & ~poses.failed
-    return Estimates(
-        poses.T_cam_head[:, :3, :3].numpy(), poses.covariance[:, 3:, 3:].numpy(), answered.numpy()
-    )
+    return Estimates(poses.T_cam_head[:, :3, :3], poses.covariance[:, 3:, 3:], answered)
 
 
 def score(data: Export, configuration: Configuration) -> list[metrics.Row]:

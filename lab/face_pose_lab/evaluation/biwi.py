@@ -29,9 +29,9 @@ from tqdm import tqdm
 from face_pose_lab.evaluation import metrics
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.export_file import ExportFile
-from face_pose_ros.estimator import EstimatorOptions, FacePoseEstimator
+from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS
+from face_pose_ros.options import KEYPOINT_NETWORKS, EstimatorOptions, KeypointOptions
 from face_pose_ros.samples import load_image
 
 Array = NDArray[np.float64]
@@ -181,7 +181,7 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     try:
         if options.step == 'export':
-            networks = EstimatorOptions(keypoints=options.keypoints)
+            networks = EstimatorOptions(keypoints=KeypointOptions(network=options.keypoints))
             export(options.data, FacePoseEstimator(options.device, networks)).save(options.out)
             return
         rows, positions = score(Export.load(options.file))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from face_pose_ros.estimator import FacePoseEstimator
-from face_pose_ros.face_pose import FacePose
+from face_pose_ros.results import FacePose
 from face_pose_ros.samples import load_image, load_portraits
 from face_pose_ros.virtual_camera import (
     LENSES,
@@ -66,7 +66,7 @@ def measure(
     sitter = largest(estimator.estimate(photo, photo_cam))
     if sitter is None:
         raise ValueError(f'{name}: no face found')
-    xyz_head = estimator.model.xyz_head.cpu().numpy()
+    xyz_head = estimator.model.xyz_head
     xyz_photo = xyz_head @ sitter.T_cam_head[:3, :3].T + sitter.T_cam_head[:3, 3]
     T_photo_head = []
     rng = np.random.default_rng(seed)

@@ -19,9 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from face_pose_lab.evaluation import metrics
@@ -34,8 +32,8 @@ from face_pose_ros.faces.nms import box_overlaps
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import deformable_face
+from face_pose_ros.results import Faces
 from face_pose_ros.samples import load_image
-from face_pose_ros.types import Faces
 from face_pose_ros.virtual_camera import photo_camera
 
 MIN_IOU = 0.3
@@ -43,7 +41,7 @@ _NOBODY = 1e-3  # a detector asked for so low a score, for the curve
 _MIN_SCORES = (0.3, 0.5, 0.7)
 _TIMED = 100  # pictures
 
-Detect = Callable[[Tensor, Camera], Faces]
+Detect = Callable[[NDArray[np.uint8], Camera], Faces]
 
 
 class Found(NamedTuple):
@@ -55,9 +53,9 @@ class Found(NamedTuple):
     others: NDArray[np.float64]  # scores of all other boxes
 
 
-def is_on(boxes_xyxy: Tensor, face_xyxy: Tensor) -> Tensor:
+def is_on(boxes_xyxy: NDArray[np.floating], face_xyxy: NDArray[np.floating]) -> NDArray[np.bool_]:
     """(N,) which boxes (N, 4) count as the face (4,)."""
-    iou, _ = box_overlaps(torch.cat([face_xyxy[None], boxes_xyxy]))
+    iou, _ = box_overlaps(np.concatenate([face_xyxy[None], boxes_xyxy]))
     middle = 0.5 * (face_xyxy[:2] + face_xyxy[2:])
     within = (boxes_xyxy[:, :2] < middle) & (middle < boxes_xyxy[:, 2:])
     return (iou[0, 1:] >= MIN_IOU) & within.all(-1)
@@ -78,12 +76,12 @@ def find(detect: Detect, samples: Sequence[Sample]) -> Found:
         except FileNotFoundError as error:
             raise DataError(str(error)) from None
         camera = photo_camera(image.shape[1], image.shape[0])
-        heads = detect(torch.from_numpy(image), camera)
-        on = is_on(heads.boxes_xyxy.double(), torch.from_numpy(sample.box_xyxy))
+        heads = detect(image, camera)
+        on = is_on(heads.boxes_xyxy.astype(np.float64), sample.box_xyxy)
         scores = heads.scores
         others += scores[~on].tolist()
-        if bool(on.any()):
-            best = int(torch.where(on, scores, -1).argmax())
+        if on.any():
+            best = int(np.where(on, scores, -1).argmax())
             score[i] = scores[best]
             if heads.coarse is not None:
                 R[i] = heads.coarse.T_cam_head[best, :3, :3]
@@ -95,7 +93,7 @@ def median_ms(detect: Detect, samples: Sequence[Sample]) -> float:
     """Time per picture, in the middle of all."""
     times_s = []
     for sample in samples:
-        image = torch.from_numpy(load_image(sample.path))
+        image = load_image(sample.path)
         camera = photo_camera(image.shape[1], image.shape[0])
         begin_s = time.perf_counter()
         detect(image, camera)
@@ -143,7 +141,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--min-face-px', type=float, default=DetectorOptions().min_face_px)
     options = parser.parse_args(args)
     try:
-        detector_options = DetectorOptions(_NOBODY, options.min_face_px)
+        detector_options = DetectorOptions(
+            score_threshold=_NOBODY, min_face_px=options.min_face_px
+        )
         usual = DetectorOptions(min_face_px=options.min_face_px)
         samples = load_samples(options.data)
         found = {

@@ -1,43 +1,14 @@
-"""Faces with a known pose in front of known cameras, drawn at random.
-
-The cameras have asymmetric numbers, so that no half-pixel slip or swapped axis can hide.
-"""
+"""Faces with a known pose, drawn at random."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.types import Keypoints
-
-K = np.array([[711.0, 0.0, 497.3], [0.0, 693.0, 338.1], [0.0, 0.0, 1.0]])
-WIDTH, HEIGHT = 960, 720
-
-DISTORTIONS = {
-    'none': ('plumb_bob', ()),
-    'plumb_bob_4': ('plumb_bob', (-0.28, 0.09, 0.0011, -0.0007)),
-    'plumb_bob_5': ('plumb_bob', (-0.31, 0.12, -0.0009, 0.0013, -0.021)),
-    'rational_8': (
-        'rational_polynomial',
-        (0.41, 0.08, 0.0008, -0.0005, 0.011, 0.73, 0.19, 0.014),
-    ),
-    'thin_prism_12': (
-        'rational_polynomial',
-        (0.38, 0.07, 0.0007, -0.0006, 0.01, 0.7, 0.17, 0.013, 0.0012, -0.0008, -0.0011, 0.0006),
-    ),
-    'equidistant': ('equidistant', (-0.012, 0.021, -0.013, 0.0021)),
-}
-
-
-def make_camera(name: str = 'none') -> Camera:
-    """The camera with one of the DISTORTIONS."""
-    model, dist = DISTORTIONS[name]
-    return Camera.from_K(K, WIDTH, HEIGHT, dist, model)
-
+from face_pose_lab.torch_geometry import se3, so3
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_lab.torch_types import Keypoints
 
 # Head frame (x out of the face, y left, z up) of a face that looks straight into the camera.
 R_CAM_FRONTAL = torch.tensor([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]], dtype=torch.float64)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import chi2
-from torch import Tensor
 
-from face_pose_ros.geometry import so3
+from face_pose_ros.geometry import rotations
+
+Array = NDArray[np.float64]
 
 _COVERAGE = (0.68, 0.95)
 
@@ -32,7 +32,7 @@ class PoseErrors:
         return PoseErrors(**{name: values[mask] for name, values in vars(self).items()})
 
 
-def pose_errors(T_cam_head: Tensor, covariance: Tensor, T_true: Tensor) -> PoseErrors:
+def pose_errors(T_cam_head: Array, covariance: Array, T_true: Array) -> PoseErrors:
     """Compare poses with the truth.
 
     Args:
@@ -40,32 +40,30 @@ def pose_errors(T_cam_head: Tensor, covariance: Tensor, T_true: Tensor) -> PoseE
         covariance: (M, 6, 6) of (dt, omega) with R_true = exp(omega) R and t_true = t + dt.
         T_true: (M, 4, 4).
     """
-    R, t = T_cam_head[:, :3, :3], T_cam_head[:, :3, 3]
     t_true = T_true[:, :3, 3]
-    dt, omega = t_true - t, so3.log(T_true[:, :3, :3] @ R.mT)
-    distance = t_true.norm(dim=-1)
+    error = rotations.difference(T_cam_head, T_true)
+    dt, omega = error[:, :3], error[:, 3:]
+    distance = np.linalg.norm(t_true, axis=-1)
     ray = t_true / distance[:, None]
     along = (ray * dt).sum(-1)
-    across = (dt - along[:, None] * ray).norm(dim=-1)
+    across = np.linalg.norm(dt - along[:, None] * ray, axis=-1)
     cov_t, cov_omega = covariance[:, :3, :3], covariance[:, 3:, 3:]
-    var_along = torch.einsum('mi,mij,mj->m', ray, cov_t, ray)
-    var_across = (_trace(cov_t) - var_along).clamp_min(0)
-    error = torch.cat([dt, omega], -1)[..., None]
-    nees = (error.mT @ torch.linalg.solve(covariance, error)).flatten()
-    fields = (
-        omega.norm(dim=-1).rad2deg(),
-        _trace(cov_omega).sqrt().rad2deg(),
+    var_along = np.einsum('mi,mij,mj->m', ray, cov_t, ray)
+    var_across = (_trace(cov_t) - var_along).clip(min=0)
+    nees = (error * np.linalg.solve(covariance, error[..., None])[..., 0]).sum(-1)
+    return PoseErrors(
+        np.rad2deg(np.linalg.norm(omega, axis=-1)),
+        np.rad2deg(np.sqrt(_trace(cov_omega))),
         1000 * across / distance,
-        1000 * var_across.sqrt() / distance,
+        1000 * np.sqrt(var_across) / distance,
         100 * along / distance,
-        100 * var_along.sqrt() / distance,
+        100 * np.sqrt(var_along) / distance,
         nees,
     )
-    return PoseErrors(*(field.numpy() for field in fields))
 
 
-def _trace(M: Tensor) -> Tensor:
-    return M.diagonal(dim1=-2, dim2=-1).sum(-1)
+def _trace(M: Array) -> Array:
+    return np.trace(M, axis1=-2, axis2=-1)
 
 
 HEADING = (

@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from face_pose_lab.evaluation.data_error import DataError
@@ -37,13 +35,14 @@ from face_pose_lab.synthetic.sampling import (
     view_angles_deg,
 )
 from face_pose_lab.synthetic.scene import Head, HeadRenderer
-from face_pose_ros.geometry import se3
-from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.face_mesh import face_mesh_v2
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_ros.engines.networks import load_networks
+from face_pose_ros.geometry import rotations
 from face_pose_ros.keypoints.predictor import KeypointPredictor
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.types import Faces, Keypoints
+from face_pose_ros.pose.fit import fit_pose
+from face_pose_ros.results import Faces, Keypoints
 from face_pose_ros.weights import load_weights
 
 MIN_PRESENCE = 0.5  # below it a head counts as not found
@@ -61,7 +60,7 @@ class RenderedHeads(ExportFile):
     expression: NDArray[np.float32]  # (N, 57)
     T_cam_head: NDArray[np.float64]  # (N, 4, 4) m
     K: NDArray[np.float64]  # (N, 3, 3) px
-    dist: NDArray[np.float64]  # (N, 12), zero-padded
+    dist: NDArray[np.float64]  # (N, 14), zero-padded
     distortion_model: NDArray[np.str_]  # (N,)
     size: NDArray[np.int64]  # (N, 2) width, height [px]
     roll_yaw_pitch_deg: NDArray[np.float64]  # (N, 3) as seen along the ray to the head
@@ -111,7 +110,7 @@ class RenderedHeads(ExportFile):
 
 def _keypoints(index: int, *arrays: NDArray) -> Keypoints:
     row = slice(index, index + 1)
-    return Keypoints(*(torch.from_numpy(array[row]).double() for array in arrays))
+    return Keypoints(*(array[row].astype(np.float64) for array in arrays))
 
 
 def export(
@@ -145,47 +144,49 @@ def _true_face(facekit: IctFaceKit, head: Head) -> Faces:
     landmarks = xyz_head[facekit.landmark68_vertices]
     anchors = np.stack([landmarks[list(group)].mean(axis=0) for group in _ANCHORS])
     T = head.T_cam_head
-    anchors_uv = head.camera.project(torch.from_numpy(anchors @ T[:3, :3].T + T[:3, 3])).uv
-    box = torch.from_numpy(face_bounds(xyz_head[:FACE_VERTICES], head))
-    return Faces(box[None].float(), torch.ones(1), anchors_uv[None].float())
+    anchors_uv = head.camera.runtime().project(anchors @ T[:3, :3].T + T[:3, 3]).uv
+    bounds = face_bounds(xyz_head[:FACE_VERTICES], head)
+    assert bounds is not None  # the sampler keeps faces that the lens sees in full
+    faces = Faces.of_boxes(bounds)
+    return replace(faces, anchors_uv=anchors_uv[None].astype(np.float32))
 
 
 def _row(
     head: Head, faces: Faces, image: NDArray[np.uint8], predictor: KeypointPredictor
 ) -> dict[str, NDArray]:
     """The fields of `RenderedHeads` that belong to one head."""
-    camera, pixels = head.camera, torch.from_numpy(image)
-    keypoints = predictor.predict(pixels, faces, camera)
-    average, spread = predictor.average(pixels, keypoints, camera, _JITTERS)
-    dist = np.zeros(12)
-    dist[: camera.dist.numel()] = camera.dist.numpy()
+    camera = head.camera.runtime()
+    keypoints = predictor.predict(image, faces, camera)
+    average, spread = predictor.average(image, keypoints, camera, _JITTERS)
+    dist = np.zeros(14)
+    dist[: len(camera.dist)] = camera.dist
     return {
         'identity': head.identity.astype(np.float32),
         'expression': head.expression.astype(np.float32),
         'T_cam_head': head.T_cam_head,
-        'K': camera.K.numpy(),
+        'K': camera.K,
         'dist': dist,
         'distortion_model': np.array(camera.distortion_model),
         'size': np.array([camera.width, camera.height]),
         'roll_yaw_pitch_deg': view_angles_deg(head.T_cam_head),
-        'uv': keypoints.uv[0].numpy(),
-        'cov_uv': keypoints.cov_uv[0].float().numpy(),
-        'presence': keypoints.presence[0].numpy(),
-        'average_uv': average.uv[0].numpy(),
-        'average_cov_uv': average.cov_uv[0].float().numpy(),
-        'average_presence': average.presence[0].numpy(),
-        'spread': spread[0].numpy(),
+        'uv': keypoints.uv[0].astype(np.float32),
+        'cov_uv': keypoints.cov_uv[0].astype(np.float32),
+        'presence': keypoints.presence[0],
+        'average_uv': average.uv[0].astype(np.float32),
+        'average_cov_uv': average.cov_uv[0].astype(np.float32),
+        'average_presence': average.presence[0],
+        'spread': spread[0],
     }
 
 
-def true_keypoints(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> Tensor:
+def true_keypoints(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> NDArray[np.float64]:
     """(468, 2) px: where the mesh points that belong to the face model's keypoints project."""
     weights = load_weights('face_model')
     head = heads.head(index)
     xyz_head = facekit.vertices(head.identity[None], head.expression[None])[0]
-    corners = torch.from_numpy(xyz_head).double()[weights['ict_vertices'].long()]
-    points = (weights['ict_barycentric'].double()[..., None] * corners).sum(-2)
-    return head.camera.project(se3.apply(torch.from_numpy(head.T_cam_head), points)).uv
+    corners = xyz_head.astype(np.float64)[weights['ict_vertices'].astype(np.int64)]
+    points = (weights['ict_barycentric'].astype(np.float64)[..., None] * corners).sum(-2)
+    return head.camera.runtime().project(rotations.apply(head.T_cam_head, points)).uv
 
 
 def noisy_truth(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> Keypoints:
@@ -193,11 +194,10 @@ def noisy_truth(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> Keypoi
     measured = heads.keypoints(index)
     uv = true_keypoints(heads, facekit, index)[None]
     cov_uv = measured.cov_uv[:, : uv.shape[1]]
-    known = cov_uv.isfinite().all(-1).all(-1)
-    L = torch.linalg.cholesky(torch.where(known[..., None, None], cov_uv, torch.eye(2).double()))
-    generator = torch.Generator().manual_seed(index)
-    noise = torch.randn(uv.shape, generator=generator, dtype=uv.dtype)
-    return Keypoints(uv + (L @ noise[..., None]).squeeze(-1), cov_uv, torch.ones(1))
+    known = np.isfinite(cov_uv).all((-1, -2))
+    L = np.linalg.cholesky(np.where(known[..., None, None], cov_uv, np.eye(2)))
+    noise = np.random.default_rng(index).standard_normal(uv.shape)
+    return Keypoints(uv + (L @ noise[..., None])[..., 0], cov_uv, np.ones(1))
 
 
 def known_pupils(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> PoseOptions:
@@ -232,15 +232,13 @@ def score(
     found, poses, covariances = [], [], []
     for i in range(len(heads)):
         of_head = keypoints(i)
-        result = fit_pose(of_head, model, heads.head(i).camera, options(i)).poses
-        found.append(bool(of_head.presence >= MIN_PRESENCE) and not bool(result.failed))
+        result = fit_pose(of_head, model, heads.head(i).camera.runtime(), options(i)).poses
+        found.append(bool(of_head.presence[0] >= MIN_PRESENCE) and not result.failed[0])
         poses.append(result.T_cam_head)
         covariances.append(result.covariance)
     mask = np.array(found)
-    chosen = torch.from_numpy(mask)
-    T_true = torch.from_numpy(heads.T_cam_head)
     return pose_errors(
-        torch.cat(poses)[chosen], torch.cat(covariances)[chosen], T_true[chosen]
+        np.concatenate(poses)[mask], np.concatenate(covariances)[mask], heads.T_cam_head[mask]
     ), mask
 
 
@@ -281,12 +279,9 @@ def main(args: Sequence[str] | None = None) -> None:
             parser.error(str(error))
     else:
         limits = HeadRange(tuple(options.distance), options.yaw)
-        predictor = KeypointPredictor(face_mesh_v2(), _LOOKS)
+        predictor = KeypointPredictor(load_networks('cpu').keypoints.on_crops, _LOOKS)
         renderer = HeadRenderer(facekit, options.hdri)
-        with torch.inference_mode():
-            heads = export(
-                renderer, predictor, limits, options.heads, options.seed, options.pictures
-            )
+        heads = export(renderer, predictor, limits, options.heads, options.seed, options.pictures)
         if options.export:
             heads.save(options.export)
     model = deformable_face()

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.rendered_heads import MIN_PRESENCE, RenderedHeads
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
-from face_pose_ros.pose.refine import fit_pose
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.ros.draw import draw_head
 
 _CELL_PX = 240
@@ -64,11 +63,11 @@ def _cells(
     if loaded is None:
         raise DataError(f'{path}: no such picture; rendered_heads --pictures writes it')
     picture = loaded.astype(np.uint8)
-    camera, keypoints = heads.head(index).camera, heads.keypoints(index)
+    camera, keypoints = heads.head(index).camera.runtime(), heads.keypoints(index)
     drawn = picture.copy()
     poses = fit_pose(keypoints, model, camera).poses
-    if bool(keypoints.presence >= MIN_PRESENCE) and not bool(poses.failed):
-        draw_head(drawn, poses.T_cam_head[0].numpy(), camera, model)
+    if keypoints.presence[0] >= MIN_PRESENCE and not poses.failed[0]:
+        draw_head(drawn, poses.T_cam_head[0], camera, model)
     T = heads.T_cam_head[index]
     return [_around(T, camera, each) for each in (picture, drawn)]
 
@@ -78,8 +77,8 @@ def _around(
 ) -> NDArray[np.uint8]:
     """A square of _CELL_PX about the origin of a head."""
     distance = float(np.linalg.norm(T_cam_head[:3, 3]))
-    scale = _CELL_PX * distance / (_ACROSS_M * float(camera.f[0]))
-    uv = camera.project(torch.from_numpy(T_cam_head[None, :3, 3])).uv[0].numpy()
+    scale = _CELL_PX * distance / (_ACROSS_M * camera.fx)
+    uv = camera.project(T_cam_head[:3, 3]).uv
     A = np.hstack([scale * np.eye(2), (0.5 * (_CELL_PX - 1) - scale * uv)[:, None]])
     return np.asarray(
         cv2.warpAffine(

@@ -1,8 +1,8 @@
 """The fit of Pavlakos et al., "6-DoF Object Pose from Semantic Keypoints" (ICRA 2017).
 
 Alternation of closed-form steps on an object-space error, to compare with the maximum a
-posteriori fit of `refine.fit_pose` on the same keypoints. lab/docs/pavlakos.md has the equations,
-the differences from the authors' code, and what to expect.
+posteriori fit of `face_pose_ros.pose.fit` on the same keypoints. lab/docs/pavlakos.md has the
+equations, the differences from the authors' code, and what to expect.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from face_pose_lab.reference.weak_perspective import (
     remove_mean,
     solve_ridge,
 )
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.geometry.camera import Camera
+from face_pose_lab.torch_geometry import se3, so3
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_lab.torch_types import Keypoints
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.types import Keypoints
 
 _MIN_KEYPOINTS = 6
 _FARTHEST = 1e6  # sizes of the face; keypoints that all lie on one pixel mean infinity
@@ -81,8 +81,7 @@ def fit_pavlakos(
         options: See `PavlakosOptions`.
     """
     options = options or PavlakosOptions()
-    xyz_head = model.xyz_head
-    camera = camera.to(xyz_head.device, torch.float64)
+    xyz_head, modes = torch.from_numpy(model.xyz_head), torch.from_numpy(model.modes)
     uv = keypoints.uv[:, : len(xyz_head)].to(xyz_head)
     sigma = keypoints.sigma_px[:, : len(xyz_head)].to(xyz_head)
 
@@ -94,7 +93,7 @@ def fit_pavlakos(
     weight = torch.where(usable, 1 / torch.where(usable, sigma, 1.0) ** 2, 0.0)
     weight = confidences(torch.where(enough[:, None], weight, 1.0))
 
-    basis = ShapeBasis.normalise(xyz_head, model.modes)
+    basis = ShapeBasis.normalise(xyz_head, modes)
     state = WeakPerspectiveProblem.build(basis, rays, weight, options.shape_weight).alternate(
         options.tolerance, options.max_iterations
     )

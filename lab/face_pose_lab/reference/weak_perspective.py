@@ -12,8 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from face_pose_ros.pose.pnp import PoseStart
-
 _SPECTRAL_WEIGHT = 1.0  # alpha of the relaxation, the authors' value
 _RELAXATION_STEPS = 30  # of ADMM: M to 1e-6 of its size on a face
 _ROTATION_STEPS = 10  # per round; the authors allow their solver as many
@@ -50,6 +48,13 @@ class ShapeBasis(NamedTuple):
         total = weight.sum(-1).clamp_min(_TINY)[:, None, None]
         sums = torch.einsum('nk,ckx->ncx', weight, self.B)
         return torch.einsum('nk,kij->nij', weight, products) - sums @ sums.mT / total
+
+
+class PoseStart(NamedTuple):
+    """Start values of N faces, the more likely one first."""
+
+    R_cam_head: Tensor  # (N, S, 3, 3)
+    t_cam_head: Tensor  # (N, S, 3) m
 
 
 class Alternation(NamedTuple):

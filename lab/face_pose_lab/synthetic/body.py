@@ -18,7 +18,7 @@ from torch import Tensor
 
 from face_pose_lab.synthetic.ict_facekit import IctFaceKit, Part
 from face_pose_lab.synthetic.rasterizer import rasterize
-from face_pose_ros.geometry.camera import Camera
+from face_pose_lab.torch_geometry.camera import Camera
 
 # Lashes are painted: as opaque strips they would be bars.
 _INVISIBLE = (Part.IRIS, Part.LACRIMAL, Part.EYE_BLEND, Part.EYE_OCCLUSION, Part.LASHES)

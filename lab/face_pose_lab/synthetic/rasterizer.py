@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from face_pose_ros.geometry.camera import Camera
+from face_pose_lab.torch_geometry.camera import Camera
 
 # Pixels of one chunk's bounding boxes: bounds the memory to about 100 bytes times this.
 _CHUNK_PX = 1 << 22

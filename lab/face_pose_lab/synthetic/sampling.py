@@ -17,7 +17,7 @@ from face_pose_lab.synthetic.ict_facekit import (
     IctFaceKit,
 )
 from face_pose_lab.synthetic.scene import Head
-from face_pose_ros.geometry.camera import Camera
+from face_pose_lab.torch_geometry.camera import Camera
 
 Array = NDArray[np.float64]
 

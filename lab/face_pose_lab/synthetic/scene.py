@@ -28,9 +28,9 @@ from face_pose_lab.synthetic.shading import (
     smooth_panorama,
     to_srgb,
 )
-from face_pose_ros.geometry import se3
-from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.warp import NODE_SPACING_PX, cell_nodes, interpolate_nodes
+from face_pose_lab.torch_geometry import se3
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_lab.torch_geometry.warp import NODE_SPACING_PX, cell_nodes, interpolate_nodes
 
 _SAMPLES = 2  # per pixel and axis
 # Gloss and Blinn-Phong exponent of each Material, in its order; the skin's gloss is the person's.

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from face_pose_lab.torch_geometry import so3
 from face_pose_lab.training.batches import CropBatch
-from face_pose_ros.geometry import so3
 
 
 @dataclass(frozen=True)

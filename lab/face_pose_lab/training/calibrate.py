@@ -28,6 +28,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.torch_keypoints.heatmaps import CropKeypoints
 from face_pose_lab.training.batches import CropBatch, CropSource
 from face_pose_lab.training.checkpoints import CheckpointError
 from face_pose_lab.training.config import DataOptions
@@ -39,13 +40,14 @@ from face_pose_lab.training.losses import (
     normalised_keypoints,
 )
 from face_pose_lab.training.shards import ShardError, open_shards
-from face_pose_ros.geometry import so3
+from face_pose_ros.geometry import rotations
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.heatmaps import CropKeypoints
-from face_pose_ros.keypoints.hourglass import KeypointCalibration, StackedHourglass
+from face_pose_ros.keypoints.hourglass import KeypointCalibration
+from face_pose_ros.networks.hourglass import StackedHourglass
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.pose.fusion import turn_deg
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
 
 MAX_TURN_DEG = 100.0  # of the heads that are to be present
 _MIRROR = torch.from_numpy(semantic.MIRROR)
@@ -61,13 +63,14 @@ class MeasuredHeads(NamedTuple):
 
     def calibrated(self, calibration: KeypointCalibration) -> MeasuredHeads:
         """With covariances as they will be stated."""
-        cov_uv = calibration.covariance(self.points.cov_uv.double())
+        cov_uv = torch.from_numpy(calibration.covariance(self.points.cov_uv.double().numpy()))
         return MeasuredHeads(self.batch, self.points._replace(cov_uv=cov_uv))
 
 
 def measured(network: StackedHourglass, batch: CropBatch, amp: bool) -> MeasuredHeads:
     """Ask the network, 64 crops at a time."""
-    rows = (turn_deg(batch.T_crop_head) < MAX_TURN_DEG).nonzero()[:, 0]
+    turn = turn_deg(batch.T_crop_head.double().numpy())
+    rows = torch.from_numpy(np.flatnonzero(turn < MAX_TURN_DEG))
     batch = replace(batch, **{name: value[rows] for name, value in vars(batch).items()})
     with torch.no_grad():
         parts = [
@@ -130,12 +133,13 @@ def pose_nees(heads: MeasuredHeads, model: FaceModel, independent_keypoints: flo
     """(B,) squared Mahalanobis distance of the poses' errors, where they could be fitted."""
     batch, points = heads
     options = PoseOptions(visibility=False, independent_keypoints=independent_keypoints)
-    poses = fit_pose(normalised_keypoints(points, batch), model, NORMALISED_CAMERA, options).poses
-    T, T_true = poses.T_cam_head, batch.T_crop_head
-    turned = so3.log(T_true[:, :3, :3] @ T[:, :3, :3].mT)
-    error = torch.cat([T_true[:, :3, 3] - T[:, :3, 3], turned], -1)
-    nees = (error[:, None] @ torch.linalg.solve(poses.covariance, error[..., None])).flatten()
-    return nees[~poses.failed]
+    measured = normalised_keypoints(points, batch).runtime()
+    poses = fit_pose(measured, model, NORMALISED_CAMERA, options).poses
+    fitted = ~poses.failed
+    T_true = batch.T_crop_head.double().numpy()[fitted]
+    error = rotations.difference(poses.T_cam_head[fitted], T_true)
+    nees = error * np.linalg.solve(poses.covariance[fitted], error[..., None])[..., 0]
+    return torch.from_numpy(nees.sum(-1))
 
 
 def fit_independent_keypoints(heads: MeasuredHeads, model: FaceModel) -> float:

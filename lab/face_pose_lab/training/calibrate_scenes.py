@@ -46,24 +46,24 @@ def fit_uncertainty(answers: Answers) -> HeadUncertainty:
     used = answers.score > threshold
     if int(used.sum()) < 50:
         raise DataError(f'{int(used.sum())} heads found, at least 50 needed for covariances')
-    log_size = torch.tensor(_KNOTS_PX, dtype=torch.float64).log()
-    e, sizes = (answers.error / answers.sigma)[used], answers.log_size[used]
-    covariance = (e.mT @ e / len(e)).expand(len(log_size), -1, -1)
-    table_of = HeadUncertainty(torch.zeros(()), log_size, covariance)
-    eye = torch.eye(len(log_size), dtype=torch.float64)[..., None, None].expand(-1, -1, 6, 6)
+    log_size, sizes = np.log(_KNOTS_PX), answers.log_size[used].numpy()
+    e = (answers.error / answers.sigma)[used].numpy()
+    covariance = np.tile(e.T @ e / len(e), (len(log_size), 1, 1))
+    table_of = HeadUncertainty(np.array(0.0), log_size, covariance)
     # How much each knot counts for each head (S, J).
-    share = torch.stack([table_of._replace(covariance=k).normalised(sizes)[:, 0, 0] for k in eye])
-    share = share / share.sum(-1, keepdim=True)
+    knots = np.eye(len(log_size))[..., None, None] * np.ones((6, 6))
+    share = np.stack([table_of._replace(covariance=k).normalised(sizes)[:, 0, 0] for k in knots])
+    share = share / share.sum(-1, keepdims=True)
     for _ in range(_ROUNDS):
         # Until errors whitened by the table have the identity as second moments at every knot.
-        L = torch.linalg.cholesky(table_of.normalised(sizes))
-        white = torch.linalg.solve_triangular(L, e[..., None], upper=False).squeeze(-1)
-        moments = torch.einsum('sj,ja,jb->sab', share, white, white)
-        L = torch.linalg.cholesky(table_of.covariance)
-        table_of = table_of._replace(covariance=L @ moments @ L.mT)
+        L = np.linalg.cholesky(table_of.normalised(sizes))
+        white = np.linalg.solve(L, e[..., None])[..., 0]
+        moments = np.einsum('sj,ja,jb->sab', share, white, white)
+        L = np.linalg.cholesky(table_of.covariance)
+        table_of = table_of._replace(covariance=L @ moments @ L.swapaxes(1, 2))
     least = 1e-4  # a threshold of 0 is that of a network without a false answer
     offset = -math.log(max(threshold, least) / (1 - threshold))
-    return table_of._replace(score_offset=torch.tensor(offset, dtype=torch.float64))
+    return table_of._replace(score_offset=np.array(offset))
 
 
 def above(answers: Answers, threshold: float) -> tuple[float, float]:
@@ -80,10 +80,10 @@ def nees_by_size(answers: Answers, uncertainty: HeadUncertainty) -> dict[str, di
     Also how many lie within what holds 50, 90 and 99 % of chi-square with 6 degrees of freedom.
     """
     found = answers.score > answers.threshold
-    e = (answers.error / answers.sigma)[found][..., None]
-    size = answers.size_px[found]
-    covariance = uncertainty.normalised(answers.log_size[found])
-    nees = (e.mT @ torch.linalg.solve(covariance, e)).flatten()
+    e = (answers.error / answers.sigma)[found].numpy()[..., None]
+    size = answers.size_px[found].numpy()
+    covariance = uncertainty.normalised(answers.log_size[found].numpy())
+    nees = (e.swapaxes(1, 2) @ np.linalg.solve(covariance, e)).ravel()
     low, high = SIZE_BINS_PX[0][0], SIZE_BINS_PX[-1][1]
     bins = {f'{a}-{b}': (size >= a) & (size < b) for a, b in SIZE_BINS_PX}
     bins['all'] = (size >= low) & (size < high)
@@ -92,7 +92,7 @@ def nees_by_size(answers: Answers, uncertainty: HeadUncertainty) -> dict[str, di
         some = nees[these]
         rows[name] = {'found': float(len(some)), 'nees': float(some.mean())}
         for share, bound in zip(_BOUNDS, _CHI2_6, strict=True):
-            within = 100 * (some < bound).double().mean()
+            within = 100 * (some < bound).mean()
             rows[name][f'within_{100 * share:.0f}_percent'] = float(within)
     return rows
 
@@ -125,7 +125,7 @@ def main(args: Sequence[str] | None = None) -> None:
     print(f'score threshold {answers.threshold:.3f}\n{table(rows)}')
     found, false = above(others, answers.threshold)
     print(f'above the threshold: {found:.1%} of the heads, {false:.3f} false ones per picture')
-    np.savez(options.out, **{k: v.numpy() for k, v in uncertainty._asdict().items()})
+    np.savez(options.out, **uncertainty._asdict())
     if options.figures:
         figures = json.loads(options.figures.read_text())
         options.figures.write_text(json.dumps(figures | {'calibration': rows}, indent=1))

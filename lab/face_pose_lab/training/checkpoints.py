@@ -69,7 +69,7 @@ def load_beginning(path: Path) -> Beginning:
         return Beginning(state['average'], {key: state.get(key) for key in keys})
     try:
         content = path.read_bytes()
-        tensors = read_safetensors(content)
+        tensors = {name: torch.tensor(x) for name, x in read_safetensors(content).items()}
     except OSError as error:
         raise CheckpointError(f'{path}: {error.strerror}') from None
     except (ValueError, KeyError, RuntimeError) as error:

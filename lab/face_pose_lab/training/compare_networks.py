@@ -20,19 +20,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
 from face_pose_lab.evaluation.rendered_heads import RenderedHeads
 from face_pose_lab.training.shards import ShardError, open_shards
-from face_pose_ros.estimator import EstimatorOptions, FacePoseEstimator
+from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.faces.single_shot import boxes_of_poses
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.reader import KEYPOINT_NETWORKS
+from face_pose_ros.options import KEYPOINT_NETWORKS, EstimatorOptions, KeypointOptions
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.pose.fusion import turn_deg
 from face_pose_ros.samples import load_image
@@ -50,7 +48,7 @@ class Head(NamedTuple):
 
     picture: NDArray[np.uint8]  # (H, W, 3) RGB
     camera: Camera
-    T_cam_head: Tensor  # (4, 4) float64
+    T_cam_head: NDArray[np.float64]  # (4, 4)
 
 
 def heads_of_scenes(folder: str) -> Iterator[Head]:
@@ -72,7 +70,7 @@ def heads_of_scenes(folder: str) -> Iterator[Head]:
         for i in np.flatnonzero(visible >= _MIN_VISIBLE):
             row = index[i]
             camera = Camera.from_K(K[row], width, height, dist[row])
-            yield Head(np.array(shard.pictures[row]), camera, torch.from_numpy(T[i]).double())
+            yield Head(np.array(shard.pictures[row]), camera, T[i].astype(np.float64))
 
 
 def heads_of_export(file: Path, pictures: Path) -> Iterator[Head]:
@@ -85,7 +83,7 @@ def heads_of_export(file: Path, pictures: Path) -> Iterator[Head]:
     for i in range(len(heads)):
         head = heads.head(i)
         picture = load_image(pictures / f'{i:05d}.png')
-        yield Head(picture, head.camera, torch.from_numpy(head.T_cam_head))
+        yield Head(picture, head.camera.runtime(), head.T_cam_head)
 
 
 class Answers(NamedTuple):
@@ -95,19 +93,21 @@ class Answers(NamedTuple):
     found: NDArray[np.bool_]  # (N,)
 
 
-def answers_of(heads: Sequence[Head], boxes: Tensor, networks: str) -> Answers:
+def answers_of(heads: Sequence[Head], boxes: NDArray[np.float64], networks: str) -> Answers:
     """Estimate the pose in every box (N, 4) px."""
-    estimator = FacePoseEstimator('cpu', EstimatorOptions(keypoints=networks))
+    estimator = FacePoseEstimator(
+        'cpu', EstimatorOptions(keypoints=KeypointOptions(network=networks))
+    )
     found, T, covariance = [], [], []
     for head, box in zip(tqdm(heads, desc=networks, disable=None), boxes, strict=True):
-        faces = estimator.estimate(head.picture, head.camera, box[None].numpy())
+        faces = estimator.estimate(head.picture, head.camera, box[None])
         found.append(bool(faces))
         for face in faces:
-            T.append(torch.from_numpy(face.T_cam_head))
-            covariance.append(torch.from_numpy(face.covariance))
+            T.append(face.T_cam_head)
+            covariance.append(face.covariance)
     mask = np.array(found)
-    true = torch.stack([head.T_cam_head for head in heads])[torch.from_numpy(mask)]
-    return Answers(pose_errors(torch.stack(T), torch.stack(covariance), true), mask)
+    true = np.stack([head.T_cam_head for head in heads])[mask]
+    return Answers(pose_errors(np.stack(T), np.stack(covariance), true), mask)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -157,25 +157,25 @@ def figures_of(heads: int, errors: PoseErrors) -> dict[str, float]:
     }
 
 
-def usable(every: Iterator[Head]) -> tuple[list[Head], Tensor]:
+def usable(every: Iterator[Head]) -> tuple[list[Head], NDArray[np.float64]]:
     """The heads that are large enough and not seen from behind, and their boxes (N, 4) px."""
     face, heads, boxes = deformable_face().xyz_head, [], []
     for head in every:
         (box,) = boxes_of_poses(head.T_cam_head[None], face, head.camera)
         side = float((box[2:] - box[:2]).max())
-        turn = float(turn_deg(head.T_cam_head[None]))
+        turn = float(turn_deg(head.T_cam_head[None])[0])
         if _SIZES_PX[0][0] <= side < _SIZES_PX[-1][1] and turn < _TURNS_DEG[-1][1]:
             heads.append(head)
             boxes.append(box)
     if not heads:
         raise DataError(f'no face of {_SIZES_PX[0][0]} px or more')
-    return heads, torch.stack(boxes)
+    return heads, np.stack(boxes)
 
 
-def bins_of(heads: Sequence[Head], boxes: Tensor) -> dict[str, NDArray[np.bool_]]:
+def bins_of(heads: Sequence[Head], boxes: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
     """Masks (N,) by turn [deg] and by side of the box [px]."""
-    turn = turn_deg(torch.stack([head.T_cam_head for head in heads])).numpy()
-    size = (boxes[:, 2:] - boxes[:, :2]).amax(-1).numpy()
+    turn = turn_deg(np.stack([head.T_cam_head for head in heads]))
+    size = (boxes[:, 2:] - boxes[:, :2]).max(-1)
     bins = {f'{a}-{b}': (turn >= a) & (turn < b) for a, b in _TURNS_DEG}
     return bins | {f'{a}px': (size >= a) & (size < b) for a, b in _SIZES_PX}
 

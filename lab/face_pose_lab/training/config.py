@@ -16,9 +16,9 @@ from face_pose_lab.training.losses import HourglassLossOptions
 from face_pose_lab.training.region_losses import RegionLossOptions
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions
 from face_pose_lab.training.windows import WindowOptions
-from face_pose_ros.faces.region_pose import RegionPoseOptions
-from face_pose_ros.faces.single_shot import SingleShotOptions
-from face_pose_ros.keypoints.hourglass import HourglassOptions
+from face_pose_ros.networks.hourglass import HourglassOptions
+from face_pose_ros.networks.region_pose import RegionPoseOptions
+from face_pose_ros.networks.single_shot import SingleShotOptions
 
 _Options = TypeVar('_Options')
 

@@ -29,9 +29,9 @@ from face_pose_lab.training.scenes import SceneSource
 from face_pose_lab.training.shards import ShardError
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions
 from face_pose_lab.training.tasks import Task, make_task
-from face_pose_ros.faces.region_pose import packaged_region_pose
-from face_pose_ros.faces.single_shot import packaged_single_shot
-from face_pose_ros.keypoints.hourglass import StackedHourglass
+from face_pose_ros.networks.hourglass import StackedHourglass
+from face_pose_ros.networks.region_pose import packaged_region_pose
+from face_pose_ros.networks.single_shot import packaged_single_shot
 
 
 def load_trained(path: Path, data: DataOptions) -> tuple[Task, TrainConfig, dict[str, Any]]:

@@ -8,6 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from face_pose_lab.torch_geometry import so3
+from face_pose_lab.torch_keypoints.heatmaps import CropKeypoints, decode_heatmaps
+from face_pose_lab.torch_keypoints.hourglass import positive_heatmaps
+from face_pose_lab.torch_keypoints.regression import read_regression
 from face_pose_lab.training.augment import resized_crops
 from face_pose_lab.training.batches import CropBatch
 from face_pose_lab.training.config import TrainConfig
@@ -17,12 +21,11 @@ from face_pose_lab.training.losses import (
     normalised_keypoints,
 )
 from face_pose_lab.training.view_angle import yaw_deg
-from face_pose_ros.geometry import so3
-from face_pose_ros.keypoints.heatmaps import CropKeypoints, decode_heatmaps
-from face_pose_ros.keypoints.hourglass import StackedHourglass, positive_heatmaps, regressing
-from face_pose_ros.keypoints.regression import mirror_averaged, read_regression
+from face_pose_ros.networks.hourglass import StackedHourglass, regressing
+from face_pose_ros.networks.regressor import mirror_averaged
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.pose.fit import fit_pose
 
 YAW_BINS_DEG = ((0, 30), (30, 60), (60, 90), (90, 135), (135, 180))
 _FIT = PoseOptions(visibility=False)
@@ -88,9 +91,12 @@ def _errors(points: CropKeypoints, batch: CropBatch, model: FaceModel) -> dict[s
         error[..., None, :] @ torch.linalg.solve(points.cov_uv, error[..., None])
     ).flatten(1)
     inside = inside_crop(batch.uv, size_px)
-    poses = fit_pose(normalised_keypoints(points, batch), model, NORMALISED_CAMERA, _FIT).poses
+    measured = normalised_keypoints(points, batch).runtime()
+    poses = fit_pose(measured, model, NORMALISED_CAMERA, _FIT).poses
     T = batch.T_crop_head
-    angle = so3.angle_between(poses.T_cam_head[:, :3, :3], T[:, :3, :3]).rad2deg()
+    angle = so3.angle_between(
+        torch.from_numpy(poses.T_cam_head)[:, :3, :3], T[:, :3, :3]
+    ).rad2deg()
     return {
         'yaw': yaw_deg(T),
         'rotation': angle,

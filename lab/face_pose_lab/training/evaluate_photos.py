@@ -9,18 +9,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from face_pose_lab.evaluation import metrics
 from face_pose_lab.evaluation.aflw2000 import measured_heads
 from face_pose_lab.evaluation.aflw2000_samples import Sample
 from face_pose_lab.training.evaluate_crops import predict_crops
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import Crops, render_crops
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.heatmaps import CropKeypoints
-from face_pose_ros.keypoints.hourglass import KeypointCalibration, StackedHourglass
+from face_pose_ros.keypoints.hourglass import CropKeypoints, KeypointCalibration
 from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
+from face_pose_ros.networks.hourglass import StackedHourglass
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import photo_camera
 
@@ -35,12 +38,12 @@ def score_aflw2000(
     predictor = predictor_of(network, amp)
     rotations, covariances = [], []
     for sample in samples:
-        image = torch.from_numpy(load_image(sample.path))
+        image = load_image(sample.path)
         camera = photo_camera(image.shape[1], image.shape[0])
         heads = measured_heads(predictor, image, sample, camera)
         poses = fit_pose(heads, model, camera, PoseOptions(visibility=False)).poses
-        rotations.append(poses.T_cam_head[0, :3, :3].numpy())
-        covariances.append(poses.covariance[0, 3:, 3:].numpy())
+        rotations.append(poses.T_cam_head[0, :3, :3])
+        covariances.append(poses.covariance[0, 3:, 3:])
     return metrics.score(
         np.stack(rotations),
         np.stack(covariances),
@@ -50,14 +53,14 @@ def score_aflw2000(
 
 
 def predictor_of(network: StackedHourglass, amp: bool) -> SemanticPredictor:
-    """Asks a network of the standard semantic keypoints in several looks."""
+    """With a network of the standard semantic keypoints, in several crops."""
     device = next(network.parameters()).device
     mirror = torch.from_numpy(semantic.MIRROR)
 
     @torch.no_grad()
-    def points(crops: Tensor) -> CropKeypoints:
-        found = predict_crops(network, crops.to(device), mirror, amp)
-        return CropKeypoints(*(values.cpu() for values in found))
+    def keypoints(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> CropKeypoints:
+        pictures = torch.from_numpy(render_crops(image, crops, camera)).to(device)
+        found = predict_crops(network, pictures, mirror, amp)
+        return CropKeypoints(*(values.double().cpu().numpy() for values in found))
 
-    side = network.options.input_px
-    return SemanticPredictor(points, side, _UNCALIBRATED, _LOOKS)
+    return SemanticPredictor(keypoints, _UNCALIBRATED, _LOOKS, network.options.input_px)

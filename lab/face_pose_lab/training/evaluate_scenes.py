@@ -7,22 +7,27 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from face_pose_lab.torch_faces.single_shot import cells_of_poses
+from face_pose_lab.torch_geometry import camera as torch_camera
 from face_pose_lab.training.scenes import SceneBatch, moved_scenes
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
-from face_pose_ros.faces.head_uncertainty import normalised_errors
+from face_pose_ros.engines.torch_engine import TorchNetwork
+from face_pose_ros.faces.head_uncertainty import log_apparent_size, pose_of_normalised
 from face_pose_ros.faces.nms import box_overlaps
-from face_pose_ros.faces.region_pose import PROPOSED_FROM, SeenAgain, look_again
+from face_pose_ros.faces.region_pose import PROPOSED_FROM, PosedHeads, pose_proposals
 from face_pose_ros.faces.single_shot import (
-    CellPoses,
     PosedFaces,
-    cells_of_poses,
+    cells_of_picture,
     decode_faces,
     head_boxes,
+    middles_of_poses,
 )
-from face_pose_ros.faces.single_shot_levels import cells_of_picture
+from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 
 # Apparent sizes of heads of 0.24 m; those of other sizes are not looked at.
@@ -54,52 +59,52 @@ class Answers(NamedTuple):
 
 
 # Heads of each picture of a batch, its pictures in [0, 1].
-Detect = Callable[[SceneBatch], list[SeenAgain]]
+Detect = Callable[[SceneBatch], list[PosedHeads]]
 
 
-def at_first_look(network: nn.Module, xyz_head: Tensor, amp: bool) -> Detect:
-    """The single-shot network alone, which does not say how sure it is."""
+def at_first_look(network: nn.Module, xyz_head: NDArray[np.float64], amp: bool) -> Detect:
+    """The single-shot network alone, which states no uncertainty."""
 
-    def detect(batch: SceneBatch) -> list[SeenAgain]:
-        proposed = _proposed(network, batch, xyz_head, amp, min_score=0.02)
-        return [
-            SeenAgain(
-                faces.T_cam_head,
-                faces.scores.double().logit(eps=1e-6),
-                torch.ones(len(faces.scores), 6, dtype=torch.float64),
-            )
-            for faces in proposed
-        ]
+    def detect(batch: SceneBatch) -> list[PosedHeads]:
+        with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=amp):
+            each = _proposed(network, batch, xyz_head, min_score=0.02)
+        heads = []
+        for _, faces, _ in each:
+            scores = faces.scores.clip(1e-6, 1 - 1e-6)
+            logits = np.log(scores / (1 - scores))
+            heads.append(PosedHeads(faces.T_cam_head, logits, np.ones((len(scores), 6))))
+        return heads
 
     return detect
 
 
-def at_second_look(network: nn.Module, region_network: nn.Module, xyz_head: Tensor) -> Detect:
+def at_second_look(
+    network: nn.Module, region_network: nn.Module, xyz_head: NDArray[np.float64]
+) -> Detect:
     """The single-shot network and that of its regions, as the detector runs them."""
 
-    def detect(batch: SceneBatch) -> list[SeenAgain]:
-        images = (255 * batch.pictures).round().byte().permute(0, 2, 3, 1)
-        proposed = _proposed(network, batch, xyz_head, amp=False, min_score=PROPOSED_FROM)
-        each = zip(images, proposed, batch.camera_list(), strict=True)
-        return [
-            look_again(region_network, image.contiguous(), faces, camera.to('cpu'))
-            for image, faces, camera in each
-        ]
+    def detect(batch: SceneBatch) -> list[PosedHeads]:
+        regions = TorchNetwork(region_network, str(batch.pictures.device))
+        each = _proposed(network, batch, xyz_head, PROPOSED_FROM)
+        return [pose_proposals(regions, image, faces, camera) for image, faces, camera in each]
 
     return detect
 
 
 def _proposed(
-    network: nn.Module, batch: SceneBatch, xyz_head: Tensor, amp: bool, min_score: float
-) -> list[PosedFaces]:
-    """Faces of each picture, on the CPU."""
-    with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=amp):
-        cells = cells_of_picture(network, batch.pictures)
+    network: nn.Module, batch: SceneBatch, xyz_head: NDArray[np.float64], min_score: float
+) -> list[tuple[NDArray[np.uint8], PosedFaces, Camera]]:
+    """Each picture, its proposals and its camera."""
+    images = (255 * batch.pictures).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+    def in_float32(pictures: Tensor) -> list[Tensor]:
+        return [output.float() for output in network(pictures)]  # numpy has no bfloat16
+
+    cells = TorchNetwork(in_float32, str(batch.pictures.device))
+    cameras = [camera.runtime() for camera in batch.camera_list()]
     return [
-        decode_faces(
-            CellPoses(*(field[i].cpu() for field in cells)), camera.to('cpu'), xyz_head, min_score
-        )
-        for i, camera in enumerate(batch.camera_list())
+        (image, decode_faces(cells_of_picture(cells, image), camera, xyz_head, min_score), camera)
+        for image, camera in zip(map(np.ascontiguousarray, images), cameras, strict=True)
     ]
 
 
@@ -147,37 +152,44 @@ def answers_of(
 
 
 def _match(
-    faces: SeenAgain,
+    faces: PosedHeads,
     batch: SceneBatch,
     mine: Tensor,
-    camera: Camera,
+    camera: torch_camera.Camera,
     options: SingleShotLossOptions,
 ) -> tuple[list[Tensor], Tensor]:
     """All but the last two fields of `Answers` of one picture, and scores of false answers."""
-    T = batch.T_cam_head[mine]
-    cells, visible = cells_of_poses(T, camera)
-    size_px = cells.log_size.exp()
+    cells, visible = cells_of_poses(batch.T_cam_head[mine], camera)
     size = (camera.height, camera.width)
-    wanted = visible & is_wanted(T, cells, batch.visible_fraction[mine], size, options)
-    said, _ = cells_of_poses(faces.T_cam_head, camera)
-    both = torch.cat([head_boxes(cells), head_boxes(said)]).nan_to_num(0, 0, 0)
+    wanted = visible & is_wanted(
+        batch.T_cam_head[mine], cells, batch.visible_fraction[mine], size, options
+    )
+    T, runtime = batch.T_cam_head[mine].double().numpy(), camera.runtime()
+    truth, found = middles_of_poses(T, runtime), middles_of_poses(faces.T_cam_head, runtime)
+    both = np.nan_to_num(np.concatenate([head_boxes(truth), head_boxes(found)]), posinf=0)
     iou = box_overlaps(both)[0][: len(T), len(T) :]
-    score, log_size = T.new_zeros(len(T)), T.new_zeros(len(T))
-    error, sigma = T.new_full((len(T), 6), torch.nan), T.new_ones(len(T), 6)
+    score, log_size = np.zeros(len(T)), np.zeros(len(T))
+    error, sigma = np.full((len(T), 6), np.nan), np.ones((len(T), 6))
     false = []
-    scores = faces.logits.sigmoid()
-    for j in range(len(scores)):
+    for j, answer in enumerate(1 / (1 + np.exp(-faces.logits))):
         fits = (iou[:, j] >= _MIN_IOU) & (score == 0)
-        if bool(fits.any()):
-            head = int(torch.where(fits, iou[:, j], -1.0).argmax())
-            score[head] = scores[j]
-            pair = faces.T_cam_head[j : j + 1], T[head : head + 1]
-            error[head], log_size[head] = (x[0] for x in normalised_errors(*pair, camera))
-            sigma[head] = faces.sigma[j]
-        elif not bool((iou[:, j] >= _MIN_IOU).any()):
-            false.append(scores[j])
-    rows = [field[wanted] for field in (size_px, score, error, log_size, sigma)]
-    return rows, torch.stack(false) if false else scores[:0]
+        if fits.any():
+            head = int(np.where(fits, iou[:, j], -1.0).argmax())
+            score[head], sigma[head] = answer, faces.sigma[j]
+            error[head] = normalised_errors(faces.T_cam_head[j : j + 1], T[head : head + 1])[0]
+            log_size[head] = log_apparent_size(faces.T_cam_head[j : j + 1], runtime)[0]
+        elif not (iou[:, j] >= _MIN_IOU).any():
+            false.append(answer)
+    rows = [np.exp(truth.log_size), score, error, log_size, sigma]
+    return [torch.from_numpy(row)[wanted] for row in rows], torch.tensor(false).double()
+
+
+def normalised_errors(
+    T_cam_head: NDArray[np.float64], T_true: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Errors e (N, 6) of poses (N, 4, 4), as `faces.head_uncertainty` defines them."""
+    error = rotations.difference(T_cam_head, T_true)[..., None]
+    return np.linalg.solve(pose_of_normalised(T_cam_head), error)[..., 0]
 
 
 def _row(answers: Answers, these: Tensor) -> dict[str, float]:

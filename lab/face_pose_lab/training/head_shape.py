@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from face_pose_ros.keypoints import semantic
@@ -35,20 +37,21 @@ def fit_head_shape(xyz_head: Tensor, modes: int) -> dict[str, Tensor]:
     }
 
 
-def face_points() -> Tensor:
+def face_points() -> NDArray[np.float64]:
     """(56, 3) m, points of the mean face whose bounds are its box."""
     return deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
 
 
-def head_model(shape: dict[str, Tensor], device: str = 'cpu') -> FaceModel:
-    """The model that `pose.refine` fits; its keypoints are seen from all sides."""
-    mean = shape['mean'].double().to(device)
+def head_model(shape: dict[str, Tensor]) -> FaceModel:
+    """The model that `pose.fit` fits; its keypoints are seen from all sides."""
+    mean = shape['mean'].double().cpu().numpy()
+    outward = mean - mean.mean(0)
     return FaceModel(
         xyz_head=mean,
-        modes=shape['modes'].double().to(device),
+        modes=shape['modes'].double().cpu().numpy(),
         mode_names=tuple(f'identity_{i + 1}' for i in range(len(shape['modes']))),
         size_per_m=0.0,
         size_sigma_given_pupils=float(shape['size_sigma']),
-        normals=torch.nn.functional.normalize(mean - mean.mean(0), dim=-1),
-        triangles=torch.zeros(0, 3, dtype=torch.int64, device=device),
+        normals=outward / np.linalg.norm(outward, axis=-1, keepdims=True),
+        triangles=np.zeros((0, 3), np.int64),
     )

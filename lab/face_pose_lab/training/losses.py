@@ -8,23 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from face_pose_lab.training.batches import CropBatch
-from face_pose_lab.training.through_solver import rotation_loss
-from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.heatmaps import (
+from face_pose_lab.torch_keypoints.heatmaps import (
     TARGET_SIGMA,
     CropKeypoints,
     decode_heatmaps,
     render_heatmaps,
 )
-from face_pose_ros.keypoints.hourglass import (
-    HourglassOptions,
-    HourglassOutput,
-    positive_heatmaps,
-)
-from face_pose_ros.keypoints.regression import RegressedHead, read_regression
+from face_pose_lab.torch_keypoints.hourglass import positive_heatmaps
+from face_pose_lab.torch_keypoints.regression import RegressedHead, read_regression
+from face_pose_lab.torch_types import Keypoints
+from face_pose_lab.training.batches import CropBatch
+from face_pose_lab.training.through_solver import rotation_loss
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.networks.hourglass import HourglassOptions, HourglassOutput
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.types import Keypoints
 
 # Mahalanobis distance from which a keypoint's error counts linearly: what the network cannot see
 # must not outweigh what it can.
@@ -101,7 +98,7 @@ def hourglass_losses(
                 normalised_keypoints(final, batch)[heads],
                 batch.T_crop_head[heads],
                 model,
-                NORMALISED_CAMERA.to(batch.f.device),
+                NORMALISED_CAMERA,
             )
     return losses
 

@@ -22,6 +22,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.torch_faces.single_shot import cells_of_poses
+from face_pose_lab.torch_geometry import se3
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.training.batches import complete_shards
 from face_pose_lab.training.export import commit_of_code
 from face_pose_lab.training.head_shape import face_points
@@ -34,20 +37,19 @@ from face_pose_lab.training.shards import (
     write_shard,
 )
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
+from face_pose_ros.engines.network import finer
+from face_pose_ros.engines.torch_engine import TorchNetwork
 from face_pose_ros.faces.nms import box_overlaps
-from face_pose_ros.faces.region_pose import regions_of_poses
+from face_pose_ros.faces.region_pose import REGION_PX, regions_of_poses
 from face_pose_ros.faces.single_shot import (
-    CellPoses,
-    cells_of_poses,
+    cells_of_picture,
     decode_faces,
     head_boxes,
-    packaged_single_shot,
+    middles_of_poses,
 )
-from face_pose_ros.faces.single_shot_levels import cells_of_picture
-from face_pose_ros.geometry import se3
-from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import render_crops
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.crop import render_crops
+from face_pose_ros.networks.single_shot import packaged_single_shot
 from face_pose_ros.weights import SHA256
 
 CROP_PX = 128
@@ -74,7 +76,7 @@ def cut_out(
     T_true: Tensor,
     visible: Tensor,
     keypoints: Tensor,
-    face: Tensor,
+    face: NDArray[np.float64],
 ) -> Regions:
     """Regions of the proposals of one picture.
 
@@ -87,32 +89,36 @@ def cut_out(
         keypoints: (J, K, 3) m, of each person, head frame.
         face: (P, 3) m, `xyz_head` of `decode_faces`.
     """
-    picture = image_rgb.permute(2, 0, 1)[None].float() / 255
-    cells = CellPoses(*(field[0] for field in cells_of_picture(network, picture)))
-    T = decode_faces(cells, camera, face, _MIN_SCORE).T_cam_head
+    image, runtime = image_rgb.numpy(), camera.runtime()
+    cells = cells_of_picture(TorchNetwork(network, 'cpu'), image)
+    T = decode_faces(cells, runtime, face, _MIN_SCORE).T_cam_head
     truth, seen = cells_of_poses(T_true, camera)
     size = image_rgb.shape[0], image_rgb.shape[1]
-    wanted = seen & is_wanted(T_true, truth, visible, size, _WANTED)
-    said, _ = cells_of_poses(T, camera)
-    both = torch.cat([head_boxes(truth), head_boxes(said)]).nan_to_num(0, 0, 0)
+    wanted = (seen & is_wanted(T_true, truth, visible, size, _WANTED)).numpy()
+    heads = middles_of_poses(T_true.double().numpy(), runtime), middles_of_poses(T, runtime)
+    both = np.nan_to_num(np.concatenate([head_boxes(middles) for middles in heads]), posinf=0)
     # A column of zeros stands for no head at all.
-    iou = box_overlaps(both)[0][len(truth.uv) :, : len(truth.uv)]
-    iou = torch.cat([iou, iou.new_zeros(len(T), 1)], 1)
-    best, head = iou.max(1)
-    is_true = (best >= _ON) & torch.cat([wanted, wanted.new_zeros(1)])[head]
+    iou = box_overlaps(both)[0][len(wanted) :, : len(wanted)]
+    iou = np.concatenate([iou, np.zeros((len(T), 1))], 1)
+    best, head = iou.max(1), iou.argmax(1)
+    is_true = (best >= _ON) & np.append(wanted, False)[head]
     is_false = best < _BESIDE
-    is_false &= is_false.cumsum(0) <= _MAX_FALSE
-    regions = regions_of_poses(T, CROP_PX)
-    T_crop = torch.full_like(T, torch.nan)
-    T_crop[:, 3] = T.new_tensor([0.0, 0, 0, 1])
-    R = regions.R_cam_crop.mT
-    T_crop[is_true, :3] = R[is_true] @ T_true[head[is_true], :3]
+    is_false &= is_false.cumsum() <= _MAX_FALSE
+    regions = finer(regions_of_poses(T), CROP_PX // REGION_PX)
+    T_crop = np.full_like(T, np.nan)
+    T_crop[:, 3] = 0, 0, 0, 1
+    R = regions.R_cam_crop.swapaxes(1, 2)
+    T_crop[is_true, :3] = R[is_true] @ T_true.double().numpy()[head[is_true], :3]
     xyz_head = keypoints.new_full((len(T), *keypoints.shape[1:]), torch.nan)
     xyz_head[is_true] = keypoints[head[is_true]]
     kept = is_true | is_false
-    pictures = (255 * render_crops(image_rgb, regions, camera)).round().byte()
-    pictures = pictures.permute(0, 2, 3, 1)[kept]
-    return Regions(pictures.numpy(), regions.focal_px[kept], T_crop[kept], xyz_head[kept])
+    pictures = (255 * render_crops(image, regions, runtime)).round().astype(np.uint8)
+    return Regions(
+        pictures.transpose(0, 2, 3, 1)[kept],
+        torch.from_numpy(regions.focal_px[kept]),
+        torch.from_numpy(T_crop[kept]),
+        xyz_head[torch.from_numpy(kept)],
+    )
 
 
 def labels_of(regions: Sequence[Regions]) -> dict[str, Any]:
@@ -136,7 +142,7 @@ def labels_of(regions: Sequence[Regions]) -> dict[str, Any]:
 
 
 def regions_of(
-    network: nn.Module, batch: SceneBatch, keypoints: Tensor, face: Tensor
+    network: nn.Module, batch: SceneBatch, keypoints: Tensor, face: NDArray[np.float64]
 ) -> list[Regions]:
     """Of each picture of a batch; other arguments as in `cut_out`, keypoints of all heads."""
     regions = []

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.training.batches import Batch, complete_shards
 from face_pose_lab.training.shards import Shard
 from face_pose_ros.faces.single_shot import SIZE_MULTIPLE
-from face_pose_ros.geometry.camera import Camera
 
 
 @dataclass(frozen=True)

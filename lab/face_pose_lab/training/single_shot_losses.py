@@ -9,9 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from face_pose_lab.training.scenes import SceneBatch
-from face_pose_lab.training.view_angle import yaw_deg
-from face_pose_ros.faces.single_shot import (
+from face_pose_lab.torch_faces.single_shot import (
     HEAD_CENTRE,
     HEAD_SIZE_M,
     STRIDES,
@@ -21,7 +19,9 @@ from face_pose_ros.faces.single_shot import (
     cells_of_poses,
     stride_of_size,
 )
-from face_pose_ros.geometry import so3
+from face_pose_lab.torch_geometry import so3
+from face_pose_lab.training.scenes import SceneBatch
+from face_pose_lab.training.view_angle import yaw_deg
 
 # A grid next to the one that answers for a size may see the head too, within this factor.
 _SHARED = 1.3

@@ -29,7 +29,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -37,12 +36,13 @@ from face_pose_lab.evaluation import biwi
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.training.shards import write_manifest, write_shard
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import crops_around_boxes, render_crops
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.crop import crops_around_boxes, render_crops
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.pose.fit import fit_pose
+from face_pose_ros.results import Keypoints
 from face_pose_ros.samples import load_image
-from face_pose_ros.types import Keypoints
 from face_pose_ros.virtual_camera import photo_camera
 
 Array = NDArray[np.float64]
@@ -123,7 +123,7 @@ def read_wider(folder: Path, annotations: Path) -> Iterator[Photo]:
         entries = annotations.read_text().split()
     except OSError as error:
         raise DataError(f'{annotations}: {error}') from error
-    mesh = deformable_face().xyz_head.numpy()
+    mesh = deformable_face().xyz_head
     xyz = np.stack([mesh[list(points)].mean(0) for points in _MESH_OF_5])
     for entry in entries:
         path = annotations.parent / entry
@@ -148,7 +148,7 @@ def read_wider(folder: Path, annotations: Path) -> Iterator[Photo]:
 
 def _solve_five(xyz: Array, uv: Array, camera: Camera) -> Array | None:
     """T_cam_head (4, 4) of five points, or None where none lies in front of the camera."""
-    found, rvec, t = cv2.solvePnP(xyz, uv, camera.K.numpy(), np.zeros(4), flags=cv2.SOLVEPNP_SQPNP)
+    found, rvec, t = cv2.solvePnP(xyz, uv, camera.K, np.zeros(4), flags=cv2.SOLVEPNP_SQPNP)
     if not found or t[2] <= 0:
         return None
     T = np.eye(4)
@@ -164,42 +164,42 @@ def crop_labels(face: Points68) -> tuple[NDArray[np.uint8], dict[str, Any]] | No
     image = load_image(face.path)
     camera = photo_camera(image.shape[1], image.shape[0])
     model = deformable_face()
-    known = torch.full((1, len(model.xyz_head), 2), torch.nan, dtype=torch.float64)
-    known[0, list(MESH_OF_68.values())] = torch.from_numpy(face.uv[list(MESH_OF_68)])
+    known = np.full((1, len(model.xyz_head), 2), np.nan)
+    known[0, list(MESH_OF_68.values())] = face.uv[list(MESH_OF_68)]
     sigma = 0.015 * float(np.ptp(face.uv, axis=0).max())
-    cov = (sigma**2 * torch.eye(2, dtype=torch.float64)).expand(*known.shape, 2)
-    measured = Keypoints(known, cov, torch.ones(1))
+    cov = sigma**2 * np.tile(np.eye(2), (*known.shape[:2], 1, 1))
+    measured = Keypoints(known, cov, np.ones(1))
     poses = fit_pose(measured, model, camera, PoseOptions(visibility=False)).poses
-    if bool(poses.failed[0]):
+    if poses.failed[0]:
         return None
     low, high = face.uv.min(0), face.uv.max(0)
     low = np.array([low[0], low[1] - 0.25 * (high[1] - low[1])])  # the 68 end at the brows
-    box = torch.from_numpy(np.concatenate([low, high]))[None]
+    box = np.concatenate([low, high])[None]
     crops = crops_around_boxes(box, None, camera, CROP_PX, _MARGIN)
-    picture = render_crops(torch.from_numpy(image), crops, camera)[0]
+    picture = render_crops(image, crops, camera)[0]
     f, middle = float(crops.focal_px[0]), 0.5 * (CROP_PX - 1)
     R = crops.R_cam_crop[0].T
-    T = torch.eye(4, dtype=torch.float64)
+    T = np.eye(4)
     T[:3, :3] = R @ poses.T_cam_head[0, :3, :3]
     T[:3, 3] = R @ poses.T_cam_head[0, :3, 3]
     rays = camera.unproject(known[0]).rays @ crops.R_cam_crop[0]
     uv = f * rays[:, :2] / rays[:, 2:] + middle
-    uv[known[0].isnan()] = torch.nan
+    uv[np.isnan(known[0])] = np.nan
     mesh = semantic.FACE_MESH_INDEX
     has = mesh >= 0
     xyz = np.full((len(mesh), 3), np.nan, np.float32)
-    xyz[has] = model.points(poses.shape)[0].numpy()[mesh[has]]
+    xyz[has] = model.points(poses.shape)[0][mesh[has]]
     uv_all = np.full((len(mesh), 2), np.nan, np.float32)
-    uv_all[has] = uv.numpy()[mesh[has]]
+    uv_all[has] = uv[mesh[has]]
     labels = {
         'K_crop': np.array([[f, 0, middle], [0, f, middle], [0, 0, 1]]),
-        'T_crop_head': T.numpy(),
+        'T_crop_head': T,
         'uv': uv_all,
         'xyz_head': xyz,
         'visible': np.isfinite(uv_all).all(-1),
         'head_size_px': np.float32(0.24 * f / T[2, 3]),
     }
-    return (255 * picture.permute(1, 2, 0)).round().byte().numpy(), labels
+    return (255 * picture.transpose(1, 2, 0)).round().astype(np.uint8), labels
 
 
 def scene_of(photo: Photo) -> tuple[NDArray[np.uint8], Array, Array]:
@@ -211,7 +211,7 @@ def scene_of(photo: Photo) -> tuple[NDArray[np.uint8], Array, Array]:
     scene = np.zeros((SCENE_PX, SCENE_PX, 3), np.uint8)
     scene[: size[1], : size[0]] = cv2.resize(photo.image, size, interpolation=method)
     camera = photo.camera.resize(*size)
-    return scene, camera.K.numpy(), camera.dist.numpy()[:5]
+    return scene, camera.K, camera.dist[:5]
 
 
 def write_crops(faces: Iterator[Points68], out: Path, name: str) -> None:

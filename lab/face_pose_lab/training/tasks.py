@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from face_pose_lab.evaluation.aflw2000_samples import load_samples
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.torch_faces.region_pose import REGION_PX
 from face_pose_lab.training.augment import move_crops, photometric
 from face_pose_lab.training.batches import CropBatch, Crops, CropSource, epoch_indices
 from face_pose_lab.training.config import TrainConfig
@@ -29,10 +30,10 @@ from face_pose_lab.training.region_losses import region_losses
 from face_pose_lab.training.scenes import SceneBatch, SceneSource
 from face_pose_lab.training.single_shot_losses import single_shot_losses
 from face_pose_lab.training.windows import augment_scenes
-from face_pose_ros.faces.region_pose import REGION_PX, MirrorAveraged, RegionPose
-from face_pose_ros.faces.single_shot import SingleShot, packaged_single_shot
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.hourglass import StackedHourglass
+from face_pose_ros.networks.hourglass import StackedHourglass
+from face_pose_ros.networks.region_pose import MirrorAveraged, RegionPose
+from face_pose_ros.networks.single_shot import SingleShot, packaged_single_shot
 
 _MOVES = 1 << 39  # apart from the seeds of how pictures look
 _SHAPE_PICTURES, _SHAPE_MODES = 4000, 24
@@ -97,8 +98,7 @@ class HourglassTask:
             raise DataError(
                 f'the heads have {count} keypoints, hourglass.keypoints says otherwise'
             )
-        self._model = head_model(self._shape)  # for validation, where the compiled solver is
-        self._model_on_device = head_model(self._shape, config.device)
+        self._model = head_model(self._shape)
 
     def _fit_shape(self) -> dict[str, Tensor]:
         assert self._source is not None
@@ -125,7 +125,7 @@ class HourglassTask:
         pictures = photometric(batch.pictures.float() / 255, self.config.augment, generator)
         with torch.autocast(batch.uv.device.type, torch.bfloat16, enabled=self.config.amp):
             output = network(pictures.contiguous(memory_format=torch.channels_last))
-        options, model = self.config.hourglass_loss, self._model_on_device
+        options, model = self.config.hourglass_loss, self._model
         return hourglass_losses(output, batch, sizes, options, model, step)
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
@@ -156,7 +156,7 @@ class SingleShotTask:
         config: TrainConfig,
         source: SceneSource | None = None,
         validation: dict[str, SceneSource] | None = None,
-        xyz_head: Tensor | None = None,
+        xyz_head: NDArray[np.float64] | None = None,
     ) -> None:
         """Open the data of a configuration, or take what is given.
 
@@ -191,7 +191,7 @@ class SingleShotTask:
         )
         with torch.autocast(batch.f.device.type, torch.bfloat16, enabled=config.amp):
             outputs = network(batch.pictures.contiguous(memory_format=torch.channels_last))
-        calibrated = self._face[::8].float().to(batch.f.device)
+        calibrated = torch.from_numpy(self._face[::8]).float().to(batch.f.device)
         return single_shot_losses(outputs, batch, calibrated, config.single_shot_loss)
 
     def validate(self, network: nn.Module) -> dict[str, dict[str, dict[str, float]]]:
@@ -246,7 +246,7 @@ class RegionTask:
         pictures = photometric(batch.pictures.float() / 255, config.augment, generator)
         with torch.autocast(batch.uv.device.type, torch.bfloat16, enabled=config.amp):
             numbers = network(pictures.contiguous(memory_format=torch.channels_last))
-        calibrated = self._face[::8].float().to(batch.f.device)
+        calibrated = torch.from_numpy(self._face[::8]).float().to(batch.f.device)
         return region_losses(numbers, batch, calibrated, config.region_pose_loss)
 
     def detector(self, network: nn.Module) -> Detect:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from face_pose_lab.torch_faces.single_shot import cells_of_poses
 from face_pose_lab.training.augment import AugmentOptions, photometric
 from face_pose_lab.training.scenes import SceneBatch, moved_scenes
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions, is_wanted
-from face_pose_ros.faces.single_shot import SIZE_MULTIPLE, cells_of_poses
+from face_pose_ros.faces.single_shot import SIZE_MULTIPLE
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from face_pose_lab.evaluation import aflw2000, metrics
 from face_pose_lab.evaluation.aflw2000 import Configuration, Export
 from face_pose_lab.evaluation.aflw2000_samples import load_samples
 from face_pose_lab.evaluation.data_error import DataError
 
-from face_pose_ros.geometry import se3
+from face_pose_ros.geometry import rotations
 from face_pose_ros.pose.face_model import canonical_face, deformable_face, semantic_head
 from face_pose_ros.virtual_camera import photo_camera
 
 # The pictures are for research only: whoever has them says where they lie.
 FOLDER_VARIABLE = 'FACE_POSE_AFLW2000_DIR'
 BESIDE_THE_REPOSITORY = Path(__file__).parents[4] / 'shared' / 'eval' / 'aflw2000'
-BOX = torch.tensor([[430.0, 250.0, 570.0, 400.0]])
 
 
 @pytest.fixture
@@ -44,13 +42,10 @@ def known_export(angles, presence=1.0):
     """Keypoints without noise of faces with these labels."""
     angles = np.asarray(angles, dtype=np.float64)
     count = len(angles)
-    R = torch.from_numpy(metrics.rotation_from_label(angles) @ metrics.R_HEAD_LABEL.T)
-    t = torch.tensor([0.02, -0.03, 0.9], dtype=torch.float64).expand(count, 3)
+    R = metrics.rotation_from_label(angles) @ metrics.R_HEAD_LABEL.T
+    T = rotations.from_rt(R, [0.02, -0.03, 0.9])
     uv, head_uv = (
-        photo_camera(450, 400)
-        .project(se3.apply(se3.from_rt(R, t), model.xyz_head))
-        .uv.numpy()
-        .astype(np.float32)
+        photo_camera(450, 400).project(rotations.apply(T, model.xyz_head)).uv.astype(np.float32)
         for model in (canonical_face(), semantic_head())
     )
     cov_uv = np.broadcast_to(np.eye(2, dtype=np.float32), (*uv.shape, 2)).copy()

@@ -26,7 +26,7 @@ def write_frame(folder, image, camera, T_rgb_head, number=3):
     rows = [*T[:3, :3], [], 1000 * T[:3, 3]]
     (folder / f'{stem.name}_pose.txt').write_text(_lines(rows))
     D = DEPTH_TO_COLOUR
-    rows = [*camera.K.numpy(), [0, 0, 0, 0], *D[:3, :3], 1000 * D[:3, 3]]
+    rows = [*camera.K, [0, 0, 0, 0], *D[:3, :3], 1000 * D[:3, 3]]
     size = f'\n\n{camera.width} {camera.height}'
     (folder / 'rgb.cal').write_text(_lines(rows) + size)
 

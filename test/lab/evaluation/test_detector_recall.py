@@ -3,14 +3,13 @@
 import cv2
 import numpy as np
 import pytest
-import torch
 from face_pose_lab.evaluation.aflw2000_samples import Sample
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.detector_recall import find, is_on, median_ms, recall_lines
 
-from face_pose_ros.types import CoarsePoses, Faces
+from face_pose_ros.results import CoarsePoses, Faces
 
-FACE = torch.tensor([40.0, 50, 60, 70])
+FACE = np.array([40.0, 50, 60, 70])
 
 
 @pytest.mark.parametrize(
@@ -24,13 +23,13 @@ FACE = torch.tensor([40.0, 50, 60, 70])
     ],
 )
 def test_a_box_on_the_face_is_about_as_large_and_holds_its_middle(box, found):
-    assert is_on(torch.tensor([box], dtype=torch.float32), FACE).tolist() == [found]
+    assert is_on(np.array([box], np.float32), FACE).tolist() == [found]
 
 
 def sample(folder, yaw_deg, name='a'):
     path = folder / f'{name}.png'
     cv2.imwrite(str(path), np.zeros((100, 120, 3), np.uint8))
-    return Sample(name, path, np.array([0.0, yaw_deg, 0.0]), FACE.double().numpy())
+    return Sample(name, path, np.array([0.0, yaw_deg, 0.0]), FACE)
 
 
 def says(boxes, scores):
@@ -38,11 +37,11 @@ def says(boxes, scores):
         assert image_rgb.shape == (100, 120, 3)
         assert (camera.width, camera.height) == (120, 100)
         count = len(scores)
-        eye = torch.eye(6, dtype=torch.float64).expand(count, -1, -1)
-        scaled = eye[:, :4, :4] * torch.arange(1.0, count + 1)[:, None, None]
+        eye = np.tile(np.eye(6), (count, 1, 1))
+        scaled = eye[:, :4, :4] * np.arange(1.0, count + 1)[:, None, None]
         coarse = CoarsePoses(scaled, eye)
-        boxes_xyxy = torch.tensor(boxes).view(-1, 4)
-        return Faces(boxes_xyxy, torch.tensor(scores), torch.empty(count), coarse)
+        boxes_xyxy = np.reshape(np.array(boxes, np.float32), (-1, 4))
+        return Faces(boxes_xyxy, np.array(scores), np.zeros((count, 6, 2)), coarse)
 
     return detect
 

@@ -2,14 +2,13 @@
 
 import numpy as np
 import pytest
-import torch
 from face_pose_lab.evaluation import metrics
-from helpers.scene import R_CAM_FRONTAL, observe
+from helpers.heads import R_CAM_FRONTAL, observe
 from scipy.spatial.transform import Rotation
 
-from face_pose_ros.geometry import se3
+from face_pose_ros.geometry import rotations
 from face_pose_ros.pose.face_model import canonical_face
-from face_pose_ros.pose.refine import fit_pose
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.virtual_camera import photo_camera
 
 
@@ -54,7 +53,7 @@ def test_a_perfect_estimate_has_no_error_beyond_a_yaw_of_90_either(rng):
 
 
 def test_a_face_that_looks_into_the_camera_has_no_angles():
-    R = R_CAM_FRONTAL.numpy() @ metrics.R_HEAD_LABEL
+    R = R_CAM_FRONTAL @ metrics.R_HEAD_LABEL
     np.testing.assert_array_equal(R, np.eye(3))
 
 
@@ -74,11 +73,11 @@ def test_signs_of_the_labels(angles, gaze):
 
 def test_a_face_drawn_by_its_label_is_read_as_that_label(rng):
     angles = rng.uniform(-1, 1, (20, 3)) * [40, 80, 60]
-    R = torch.from_numpy(metrics.rotation_from_label(angles) @ metrics.R_HEAD_LABEL.T)
-    T_cam_head = se3.from_rt(R, torch.tensor([0.03, -0.05, 1.1]).double().expand(20, 3))
+    R = metrics.rotation_from_label(angles) @ metrics.R_HEAD_LABEL.T
+    T_cam_head = rotations.from_rt(R, [0.03, -0.05, 1.1])
     camera, model = photo_camera(450, 400), canonical_face()
     poses = fit_pose(observe(model.xyz_head, T_cam_head, camera), model, camera).poses
-    read = metrics.label_from_rotation(poses.T_cam_head[:, :3, :3].numpy() @ metrics.R_HEAD_LABEL)
+    read = metrics.label_from_rotation(poses.T_cam_head[:, :3, :3] @ metrics.R_HEAD_LABEL)
     np.testing.assert_allclose(read, angles, atol=1e-3)
 
 

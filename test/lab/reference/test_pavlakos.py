@@ -16,13 +16,12 @@ from face_pose_lab.reference.weak_perspective import (
     WeakPerspectiveProblem,
     confidences,
 )
+from face_pose_lab.torch_geometry import se3, so3
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_lab.torch_types import Keypoints
 from helpers.asserts import assert_poses_close, rotation_error_deg
-from helpers.cameras import K, make_camera
-from helpers.scene import R_CAM_FRONTAL, isotropic, observe, random_poses, wavy_face
-
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.types import Keypoints
+from helpers.cameras import K, make_torch_camera
+from helpers.scene import R_CAM_FRONTAL, isotropic, observe, points, random_poses, wavy_face
 
 MODES = 3
 QUICK = PavlakosOptions(max_iterations=20)
@@ -49,12 +48,12 @@ def test_procrustes_is_the_rotation_of_the_svd(generator):
 
 
 def test_full_perspective_recovers_pose_and_shape(model, generator):
-    camera = make_camera('plumb_bob_5')
+    camera = make_torch_camera('plumb_bob_5')
     T = random_poses(5, camera, generator, distance_m=(0.2, 0.25), yaw_deg=45)
     c = random_shape(5, generator)
     # The nearer the face, the fewer rounds; half a metre takes five times as many.
     options = PavlakosOptions(shape_weight=1e-7, tolerance=1e-9, max_iterations=700)
-    result = fit_pavlakos(observe(model.points(c), T, camera), model, camera, options)
+    result = fit_pavlakos(observe(points(model, c), T, camera), model, camera, options)
     assert not result.failed.any()
     assert_poses_close(result.T_cam_head, T, max_deg=0.005, max_mm=0.02)
     torch.testing.assert_close(result.shape, c, rtol=0, atol=2e-3)
@@ -62,9 +61,9 @@ def test_full_perspective_recovers_pose_and_shape(model, generator):
 
 def test_the_limit_is_a_stationary_point_of_the_objective(model, generator):
     """With unequal confidences: every step must use them, the shape's as well."""
-    camera = make_camera('plumb_bob_5')
+    camera = make_torch_camera('plumb_bob_5')
     T = random_poses(6, camera, generator, distance_m=(0.2, 0.25), yaw_deg=45)
-    clean = observe(model.points(random_shape(6, generator)), T, camera, 1, 1, generator)
+    clean = observe(points(model, random_shape(6, generator)), T, camera, 1, 1, generator)
     sigma = 0.3 + 3 * torch.rand(clean.uv.shape[:2], generator=generator, dtype=torch.float64)
     keypoints = replace(clean, cov_uv=isotropic(sigma))
     options = PavlakosOptions(shape_weight=0.1, tolerance=0, max_iterations=700)
@@ -73,10 +72,10 @@ def test_the_limit_is_a_stationary_point_of_the_objective(model, generator):
     rays = camera.unproject(keypoints.uv).rays
     weight = sigma**-2
     weight = weight / weight.mean(-1, keepdim=True)
-    unit_m = model.xyz_head.std(0, correction=0).mean()
+    unit_m = points(model).std(0, correction=0).mean()
 
     def cost(omega, dt, dc):
-        xyz = model.points(result.shape + dc) @ (so3.exp(omega) @ result.T_cam_head[:, :3, :3]).mT
+        xyz = points(model, result.shape + dc) @ (so3.exp(omega) @ result.T_cam_head[:, :3, :3]).mT
         xyz = xyz + result.T_cam_head[:, None, :3, 3] + dt[:, None]
         off_ray = torch.linalg.cross(rays, xyz) / unit_m
         data = (weight * off_ray.square().sum(-1)).sum(-1)
@@ -98,7 +97,7 @@ def test_far_faces_are_recovered_through_a_long_lens(perspective, model, generat
     camera = Camera.from_K(K_long, 960, 720)
     T = random_poses(10, camera, generator, distance_m=(900, 1100), yaw_deg=60)
     c = random_shape(10, generator)
-    keypoints = observe(model.points(c), T, camera)
+    keypoints = observe(points(model, c), T, camera)
     options = PavlakosOptions(perspective, shape_weight=1e-7, tolerance=1e-7)
     result = fit_pavlakos(keypoints, model, camera, options)
     assert rotation_error_deg(result.T_cam_head, T).max() < 0.01
@@ -108,22 +107,22 @@ def test_far_faces_are_recovered_through_a_long_lens(perspective, model, generat
 
 def test_faces_beside_and_behind_a_fisheye(model, generator):
     """Rays beyond 90 deg count like any other, and the head comes out where they point."""
-    camera = make_camera('equidistant')
+    camera = make_torch_camera('equidistant')
     angle = torch.linspace(1.2, 2.0, 8, dtype=torch.float64)
     direction = torch.stack([angle.sin(), 0 * angle, angle.cos()], -1)
     turn = so3.exp(torch.stack([0 * angle, angle, 0 * angle], -1))
     T = se3.from_rt(turn @ R_CAM_FRONTAL, 0.3 * direction)
     assert (T[-3:, 2, 3] < 0).all()
-    keypoints = observe(model.xyz_head, T, camera)
+    keypoints = observe(points(model), T, camera)
     result = fit_pavlakos(keypoints, model, camera, PavlakosOptions(max_iterations=200))
     assert not result.failed.any()
     assert_poses_close(result.T_cam_head, T, max_deg=0.1, max_mm=1)
 
 
 def test_heads_are_in_front_of_the_camera(model, generator):
-    camera = make_camera('plumb_bob_5')
+    camera = make_torch_camera('plumb_bob_5')
     T = random_poses(50, camera, generator)
-    keypoints = observe(model.xyz_head, T, camera, noise_px=3, generator=generator)
+    keypoints = observe(points(model), T, camera, noise_px=3, generator=generator)
     result = fit_pavlakos(keypoints, model, camera)
     assert not result.failed.any()
     assert (result.T_cam_head[:, 2, 3] > 0).all()
@@ -143,14 +142,14 @@ def test_a_head_that_comes_out_behind_its_rays_has_failed(model, generator):
     assert result.failed.any()
     assert not result.failed.all()
     rays, seen = camera.unproject(uv)
-    depth = (rays * se3.apply(result.T_cam_head, model.points(result.shape))).sum(-1)
+    depth = (rays * se3.apply(result.T_cam_head, points(model, result.shape))).sum(-1)
     assert ((seen * depth).sum(-1)[~result.failed] > 0).all()
 
 
 def test_no_round_ever_raises_the_cost(model, generator):
-    camera = make_camera('plumb_bob_5')
+    camera = make_torch_camera('plumb_bob_5')
     T = random_poses(50, camera, generator, distance_m=(0.3, 2))
-    xyz_head = model.points(random_shape(50, generator))
+    xyz_head = points(model, random_shape(50, generator))
     keypoints = observe(xyz_head, T, camera, noise_px=2, generator=generator)
     costs = [
         fit_pavlakos(
@@ -164,21 +163,22 @@ def test_no_round_ever_raises_the_cost(model, generator):
 
 
 def test_the_size_of_the_head_is_held(model, generator):
-    camera = make_camera()
+    camera = make_torch_camera()
     T = random_poses(5, camera, generator, distance_m=(0.5, 2))
-    keypoints = observe(model.xyz_head, T, camera, noise_px=2, generator=generator)
+    keypoints = observe(points(model), T, camera, noise_px=2, generator=generator)
     result = fit_pavlakos(keypoints, model, camera, QUICK)
     assert (result.shape[:, 0] == 0).all()
     assert (result.shape[:, 1:] != 0).all()
 
 
 def test_the_order_of_the_keypoints_does_not_matter(model, generator):
-    camera = make_camera('rational_8')
+    camera = make_torch_camera('rational_8')
     T = random_poses(5, camera, generator, distance_m=(0.5, 2))
-    keypoints = observe(model.xyz_head, T, camera, noise_px=1, generator=generator)
+    keypoints = observe(points(model), T, camera, noise_px=1, generator=generator)
     order = torch.randperm(len(model.xyz_head), generator=generator)
     shuffled = replace(keypoints, uv=keypoints.uv[:, order], cov_uv=keypoints.cov_uv[:, order])
-    model_shuffled = replace(model, xyz_head=model.xyz_head[order], modes=model.modes[:, order])
+    rows = order.numpy()
+    model_shuffled = replace(model, xyz_head=model.xyz_head[rows], modes=model.modes[:, rows])
     a = fit_pavlakos(keypoints, model, camera, QUICK)
     b = fit_pavlakos(shuffled, model_shuffled, camera, QUICK)
     torch.testing.assert_close(a.T_cam_head, b.T_cam_head, rtol=0, atol=1e-9)
@@ -187,9 +187,9 @@ def test_the_order_of_the_keypoints_does_not_matter(model, generator):
 
 @pytest.mark.parametrize('elsewhere', [torch.nan, 12.0, -1e9])
 def test_a_keypoint_without_confidence_is_absent(elsewhere, model, generator):
-    camera = make_camera('plumb_bob_5')
+    camera = make_torch_camera('plumb_bob_5')
     T = random_poses(5, camera, generator, distance_m=(0.5, 2))
-    keypoints = observe(model.xyz_head, T, camera, noise_px=1, generator=generator)
+    keypoints = observe(points(model), T, camera, noise_px=1, generator=generator)
     absent = torch.rand(keypoints.uv.shape[:2], generator=generator) < 0.3
     sigma = torch.where(absent, torch.inf, 1.0).double()
     keypoints = replace(keypoints, cov_uv=isotropic(sigma))
@@ -203,9 +203,9 @@ def test_a_keypoint_without_confidence_is_absent(elsewhere, model, generator):
 
 @pytest.mark.parametrize('perspective', ['full', 'weak'])
 def test_one_hopeless_face_leaves_the_others_bit_identical(perspective, model, generator):
-    camera = make_camera('rational_8')
+    camera = make_torch_camera('rational_8')
     T = random_poses(4, camera, generator, distance_m=(0.5, 2))
-    good = observe(model.xyz_head, T, camera, noise_px=1, generator=generator)
+    good = observe(points(model), T, camera, noise_px=1, generator=generator)
     options = PavlakosOptions(perspective, max_iterations=20)
     alone = fit_pavlakos(good, model, camera, options)
     for damage in (torch.nan, 300.0):  # no pixel at all; all keypoints on one pixel
@@ -233,8 +233,8 @@ def test_one_hopeless_face_leaves_the_others_bit_identical(perspective, model, g
     ids=['nan', 'inf', 'no weight', 'nan sigma', 'zero sigma', 'one pixel', 'five keypoints'],
 )
 def test_hopeless_keypoints_fail_without_nan(damage, perspective, model, generator):
-    camera = make_camera()
-    keypoints = observe(model.xyz_head, random_poses(2, camera, generator), camera)
+    camera = make_torch_camera()
+    keypoints = observe(points(model), random_poses(2, camera, generator), camera)
     uv, sigma = damage(keypoints.uv, keypoints.sigma_px)
     keypoints = replace(keypoints, uv=uv, cov_uv=isotropic(sigma))
     options = PavlakosOptions(perspective, max_iterations=20)
@@ -248,7 +248,9 @@ def test_hopeless_keypoints_fail_without_nan(damage, perspective, model, generat
 
 def test_no_step_asks_the_device_for_a_number(model):
     """Tensors without data raise when the host wants to know a value."""
-    basis = ShapeBasis.normalise(model.xyz_head.to('meta'), model.modes.to('meta'))
+    basis = ShapeBasis.normalise(
+        points(model).to('meta'), torch.from_numpy(model.modes).to('meta')
+    )
     rays = torch.empty(7, len(model.xyz_head), 3, dtype=torch.float64, device='meta')
     weight = torch.empty_like(rays[..., 0])
     problem = WeakPerspectiveProblem.build(basis, rays, confidences(weight), shape_weight=1)
@@ -258,14 +260,14 @@ def test_no_step_asks_the_device_for_a_number(model):
 
 
 def test_no_faces_and_no_modes(model, generator):
-    camera = make_camera()
+    camera = make_torch_camera()
     T = random_poses(3, camera, generator, distance_m=(0.5, 2))
-    empty = observe(model.xyz_head, T[:0], camera)
+    empty = observe(points(model), T[:0], camera)
     result = fit_pavlakos(empty, model, camera, QUICK)
     assert result.T_cam_head.shape == (0, 4, 4)
     assert result.shape.shape == (0, 1 + MODES)
     rigid = replace(model, modes=model.modes[:0], mode_names=())
-    result = fit_pavlakos(observe(model.xyz_head, T, camera), rigid, camera, QUICK)
+    result = fit_pavlakos(observe(points(model), T, camera), rigid, camera, QUICK)
     assert result.shape.shape == (3, 1)
     assert rotation_error_deg(result.T_cam_head, T).max() < 0.5
 

@@ -12,16 +12,16 @@ from face_pose_lab.reference.weak_perspective import (
     stiefel_projection,
     weak_perspective_start,
 )
+from face_pose_lab.torch_geometry import se3, so3
 from helpers.asserts import rotation_error_deg
 from helpers.scene import R_CAM_FRONTAL
 
-from face_pose_ros.geometry import se3, so3
 from face_pose_ros.pose.face_model import canonical_face
 
 
 @pytest.fixture(scope='module')
 def xyz_head():
-    return canonical_face().xyz_head
+    return torch.from_numpy(canonical_face().xyz_head)
 
 
 def random(generator, *shape):

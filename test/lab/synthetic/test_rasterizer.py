@@ -6,9 +6,8 @@ import pytest
 import torch
 from face_pose_lab.synthetic import rasterizer
 from face_pose_lab.synthetic.rasterizer import rasterize
-from helpers.cameras import DISTORTIONS, make_camera
-
-from face_pose_ros.geometry.camera import Camera
+from face_pose_lab.torch_geometry.camera import Camera
+from helpers.cameras import TORCH_LENSES, make_torch_camera
 
 torch.manual_seed(0)
 QUAD = torch.tensor([[0, 1, 2], [0, 2, 3]])
@@ -40,9 +39,9 @@ def covered(camera: Camera, fragments: rasterizer.Fragments) -> torch.Tensor:
     return mask
 
 
-@pytest.mark.parametrize('name', DISTORTIONS)
+@pytest.mark.parametrize('name', TORCH_LENSES)
 def test_a_sphere_is_seen_where_its_rays_meet_it(name):
-    camera = make_camera(name).resize(480, 360)
+    camera = make_torch_camera(name).resize(480, 360)
     radius, centre = 0.11, (0.16, -0.09, 0.55)
     xyz, triangles = sphere(radius, centre)
     seen = rasterize(xyz[None], triangles, camera)
@@ -61,9 +60,9 @@ def test_a_sphere_is_seen_where_its_rays_meet_it(name):
     assert (depth - expected)[inner].abs().max() < 2e-4
 
 
-@pytest.mark.parametrize('name', DISTORTIONS)
+@pytest.mark.parametrize('name', TORCH_LENSES)
 def test_interpolated_points_lie_on_the_rays_of_their_pixels(name):
-    camera = make_camera(name).resize(480, 360)
+    camera = make_torch_camera(name).resize(480, 360)
     xyz, triangles = sphere(0.11, (-0.15, 0.12, 0.6))
     seen = rasterize(xyz[None], triangles, camera)
     point = seen.interpolate(xyz, triangles)
@@ -74,7 +73,7 @@ def test_interpolated_points_lie_on_the_rays_of_their_pixels(name):
 
 
 def test_a_large_triangle_is_exact_without_distortion():
-    camera = make_camera('none').resize(320, 240)
+    camera = make_torch_camera('none').resize(320, 240)
     xyz = torch.tensor([[-0.9, -0.2, 0.8], [1.1, -0.6, 3.0], [0.1, 0.9, 1.5]]).double()
     seen = rasterize(xyz[None], torch.tensor([[0, 1, 2]]), camera)
     rays = camera.unproject(pixel_grid(camera)).rays
@@ -87,7 +86,7 @@ def test_a_large_triangle_is_exact_without_distortion():
 
 @pytest.mark.parametrize('order', [[0, 1], [1, 0]])
 def test_the_nearer_of_two_crossing_triangles_wins(order):
-    camera = make_camera('none').resize(320, 240)
+    camera = make_torch_camera('none').resize(320, 240)
     tilted = torch.tensor([[-0.5, -0.4, 0.8], [0.5, -0.4, 1.4], [0.0, 0.5, 1.1]]).double()
     mirrored = tilted * torch.tensor([-1, 1, 1])
     xyz = torch.cat([tilted, mirrored])
@@ -105,7 +104,7 @@ def test_the_nearer_of_two_crossing_triangles_wins(order):
 @pytest.mark.parametrize('samples', [1, 4])
 def test_pixel_centres_have_integer_coordinates(samples):
     """The centroid of a small disc is where the camera projects its middle."""
-    camera = make_camera('none')
+    camera = make_torch_camera('none')
     middle = torch.tensor([0.203, -0.118, 1.3]).double()
     angle = torch.arange(200, dtype=torch.float64) * (2 * math.pi / 200)
     rim = torch.stack([angle.cos(), angle.sin(), 0 * angle], -1) * 0.02
@@ -121,7 +120,7 @@ def test_pixel_centres_have_integer_coordinates(samples):
 
 
 def test_neighbours_leave_no_gap_and_share_no_pixel_twice():
-    camera = make_camera('none').resize(160, 120)
+    camera = make_torch_camera('none').resize(160, 120)
     # A jittered mesh larger than the image, with corners on pixel centres and level edges.
     u, v = torch.meshgrid(torch.arange(-8, 176, 8), torch.arange(-8, 136, 8), indexing='xy')
     uv = torch.stack([u, v], -1).double()
@@ -137,7 +136,7 @@ def test_neighbours_leave_no_gap_and_share_no_pixel_twice():
 
 
 def test_triangles_out_of_the_lens_s_range_are_not_drawn():
-    camera = make_camera('plumb_bob_5').resize(160, 120)
+    camera = make_torch_camera('plumb_bob_5').resize(160, 120)
     front = torch.tensor([[-0.1, -0.1, 1], [0.1, -0.1, 1], [0, 0.1, 1]]).double()
     behind = front * torch.tensor([1, 1, -1])
     beyond = front + torch.tensor([9.0, 0, 0])
@@ -161,7 +160,7 @@ def test_a_fisheye_sees_beyond_90_degrees():
 
 
 def test_images_of_a_batch_are_those_of_single_calls(monkeypatch):
-    camera = make_camera('rational_8').resize(200, 150)
+    camera = make_torch_camera('rational_8').resize(200, 150)
     xyz, triangles = sphere(0.1, (0, 0, 0.6), rows=40)
     views = xyz + torch.tensor([[0.1, 0, 0], [-0.05, 0.07, 0.2], [0, 0, -2]]).double()[:, None]
     batch = rasterize(views, triangles, camera)
@@ -177,6 +176,6 @@ def test_images_of_a_batch_are_those_of_single_calls(monkeypatch):
 
 
 def test_an_edge_on_triangle_covers_nothing():
-    camera = make_camera('none').resize(160, 120)
+    camera = make_torch_camera('none').resize(160, 120)
     xyz = torch.tensor([[0.1, -0.1, 1], [0.2, -0.2, 2], [0.05, -0.05, 0.5]]).double()
     assert len(rasterize(xyz[None], torch.tensor([[0, 1, 2]]), camera).pixel) == 0

@@ -13,12 +13,12 @@ from face_pose_lab.synthetic.sampling import (
 )
 from face_pose_lab.synthetic.scene import Head, HeadRenderer
 from face_pose_lab.synthetic.shading import Light
+from face_pose_lab.torch_geometry.camera import Camera
 from helpers.facekit import load_facekit
 
-from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.face_mesh import face_mesh_v2
+from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.keypoints.predictor import KeypointPredictor
-from face_pose_ros.types import Faces
+from face_pose_ros.results import Faces
 
 # Multi-PIE landmark and Face Mesh keypoint of the same place: corners of eyes and mouth.
 PAIRS = ((36, 33), (39, 133), (42, 362), (45, 263), (48, 61), (54, 291))
@@ -90,20 +90,19 @@ def test_face_mesh_finds_the_features_where_the_truth_has_them(renderer, seed):
     facekit = renderer.facekit
     rng = np.random.default_rng(seed)
     head = random_head(facekit, HeadRange((0.4, 0.7), 25.0, 15.0, 20.0, 640, 480), rng)
-    image = torch.from_numpy(renderer.render(head, rng))
+    image = renderer.render(head, rng)
     xyz_head = facekit.vertices(head.identity[None], head.expression[None])[0]
-    box = torch.from_numpy(face_bounds(xyz_head[:FACE_VERTICES], head))[None]
-    faces = Faces(box, torch.ones(1), torch.full((1, 6, 2), torch.nan))
-    with torch.inference_mode():
-        keypoints = KeypointPredictor(face_mesh_v2(), 2).predict(image, faces, head.camera)
+    faces = Faces.of_boxes(face_bounds(xyz_head[:FACE_VERTICES], head))
+    camera, network = head.camera.runtime(), load_networks('cpu').keypoints.on_crops
+    keypoints = KeypointPredictor(network, 2).predict(image, faces, camera)
     assert keypoints.presence[0] > 0.9
 
     T = head.T_cam_head
     landmarks = xyz_head[facekit.landmark68_vertices] @ T[:3, :3].T + T[:3, 3]
-    uv = head.camera.project(torch.from_numpy(landmarks)).uv
-    px_per_mm = (uv[36:42].mean(0) - uv[42:48].mean(0)).norm() / 63
+    uv = camera.project(landmarks).uv
+    px_per_mm = np.linalg.norm(uv[36:42].mean(0) - uv[42:48].mean(0)) / 63
     ours, theirs = (list(i) for i in zip(*PAIRS, strict=True))
-    error_mm = (keypoints.uv[0, theirs] - uv[ours]).norm(dim=-1) / px_per_mm
+    error_mm = np.linalg.norm(keypoints.uv[0, theirs] - uv[ours], axis=-1) / px_per_mm
     assert error_mm.mean() < 4
     assert error_mm.max() < 8
 

@@ -48,7 +48,7 @@ def readings_module(tool):
 
 @pytest.fixture(scope='module')
 def model():
-    return {name: x.double().numpy() for name, x in load_weights('face_model').items()}
+    return {name: x.astype(np.float64) for name, x in load_weights('face_model').items()}
 
 
 @pytest.fixture(scope='module')
@@ -85,7 +85,7 @@ def test_the_mean_face_is_an_adult_in_metres(model):
 
 
 def test_the_mean_face_stands_upright_as_the_canonical_one_does(model, tool):
-    canonical = load_weights('canonical_face')['xyz_head'].double().numpy()
+    canonical = load_weights('canonical_face')['xyz_head'].astype(np.float64)
     scale, R, _ = tool.similarity(canonical, model['xyz_head'])
     assert 0.97 < scale < 1.05
     turned = np.degrees(np.arccos((np.trace(R) - 1) / 2))

@@ -2,12 +2,11 @@
 
 import numpy as np
 import torch
+from face_pose_lab.torch_geometry import se3, so3
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.training.batches import CropBatch
 from face_pose_lab.training.scenes import SceneBatch
 from helpers.scene import R_CAM_FRONTAL
-
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.geometry.camera import Camera
 
 # Head frame [m]; pairs of mirror partners have one colour.
 POINTS = torch.tensor(

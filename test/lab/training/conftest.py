@@ -5,6 +5,6 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(_two_threads):
+def _one_thread():
     """Networks of a few thousand weights gain nothing from a second one, and wait for it."""
     torch.set_num_threads(1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from face_pose_lab.torch_geometry import se3
 from face_pose_lab.training.augment import (
     AugmentOptions,
     move_crops,
@@ -12,8 +13,6 @@ from face_pose_lab.training.augment import (
 from face_pose_lab.training.batches import CropBatch
 from face_pose_lab.training.scenes import SceneBatch, moved_scenes
 from lab.training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
-
-from face_pose_ros.geometry import se3
 
 GEOMETRY = AugmentOptions(
     roll_deg=20, colour=0, grey=0, gradient=0, blur=0, coarse=0, noise=0, jpeg=0, occlusion=0,

@@ -5,6 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from face_pose_lab.torch_faces.single_shot import STRIDES, cell_centres, cells_of_poses
+from face_pose_lab.torch_geometry import se3, so3
+from face_pose_lab.torch_keypoints.heatmaps import render_heatmaps
 from face_pose_lab.training.evaluate import table
 from face_pose_lab.training.evaluate_crops import evaluate_crops
 from face_pose_lab.training.evaluate_scenes import (
@@ -24,10 +27,8 @@ from helpers.scene import R_CAM_FRONTAL
 from lab.training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 from lab.training.test_train import HOURGLASS, make_config
 
-from face_pose_ros.faces.single_shot import STRIDES, cell_centres, cells_of_poses
-from face_pose_ros.geometry import se3, so3
-from face_pose_ros.keypoints.heatmaps import render_heatmaps
-from face_pose_ros.keypoints.hourglass import HourglassOptions, HourglassOutput, StackedHourglass
+from face_pose_ros.networks.hourglass import HourglassOptions, HourglassOutput, StackedHourglass
+from face_pose_ros.networks.single_shot import SingleShot, SingleShotOptions
 
 
 class OracleHourglass(StackedHourglass):
@@ -123,7 +124,8 @@ class OracleSingleShot(torch.nn.Module):
 
 def test_an_oracle_finds_every_head_of_scenes():
     batches = BlobScenes(6).in_order(3)
-    detect = at_first_look(OracleSingleShot(batches, 1.0), POINTS, amp=False)
+    oracle = OracleSingleShot(BlobScenes(6).in_order(1), 1.0)  # asked picture by picture
+    detect = at_first_look(oracle, POINTS.numpy(), amp=False)
     figures = evaluate_scenes(detect, batches, SingleShotLossOptions(), 'cpu')
     row = figures['all']
     assert (row['heads'], row['recall']) == (12, 1)
@@ -133,9 +135,22 @@ def test_an_oracle_finds_every_head_of_scenes():
     assert row['score_threshold'] == pytest.approx(float(torch.tensor(1.0).sigmoid()), abs=1e-6)
 
 
+@pytest.mark.parametrize('amp', [False, True])
+def test_networks_are_judged_in_either_precision(amp):
+    sizes = SingleShotOptions(channels=(4, 4, 8, 8, 8), blocks=1, neck_channels=8, head_blocks=1)
+    network = SingleShot(sizes).eval()
+    with torch.no_grad():
+        network.head.bias[0] = 1.0  # heads everywhere
+    detect = at_first_look(network, POINTS.numpy(), amp)
+    answers = answers_of(detect, BlobScenes(2).in_order(2), SingleShotLossOptions(), 'cpu')
+    assert answers.pictures == 2
+    assert answers.false_scores.logit().numpy() == pytest.approx(1.0, abs=0.5)
+
+
 def test_false_answers_above_the_true_ones_cost_recall():
     batches = BlobScenes(6).in_order(3)
-    detect = at_first_look(OracleSingleShot(batches, 5.0), POINTS, amp=False)
+    oracle = OracleSingleShot(BlobScenes(6).in_order(1), 5.0)
+    detect = at_first_look(oracle, POINTS.numpy(), amp=False)
     figures = evaluate_scenes(detect, batches, SingleShotLossOptions(), 'cpu')
     assert figures['all']['recall'] == 0
 
@@ -152,8 +167,8 @@ class FindsAll(torch.nn.Module):
 
 def test_both_looks_count():
     batches = BlobScenes(6).in_order(3)
-    first = OracleSingleShot(batches, 5.0)
-    detect = at_second_look(first, FindsAll(), POINTS)
+    first = OracleSingleShot(BlobScenes(6).in_order(1), 5.0)
+    detect = at_second_look(first, FindsAll(), POINTS.numpy())
     answers = answers_of(detect, batches, SingleShotLossOptions(), 'cpu')
     assert answers.score.logit().tolist() == pytest.approx([3 + 2] * 12, abs=1e-2)
     assert answers.false_scores.logit().tolist() == pytest.approx([5 + 2] * 6, abs=1e-2)

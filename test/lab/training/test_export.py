@@ -11,7 +11,7 @@ from face_pose_lab.training.checkpoints import CheckpointError, save_checkpoint
 from face_pose_lab.training.shards import write_manifest, write_shard
 from lab.training.test_train import REGRESSOR, make_config, make_training
 
-from face_pose_ros.keypoints.hourglass import HourglassOptions, StackedHourglass
+from face_pose_ros.networks.hourglass import HourglassOptions, StackedHourglass
 
 safetensors_torch = pytest.importorskip('safetensors.torch', reason='needs safetensors')
 

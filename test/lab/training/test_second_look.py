@@ -6,6 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from face_pose_lab.torch_faces.region_pose import (
+    REGION_PX,
+    read_regions,
+    region_cameras,
+)
+from face_pose_lab.torch_faces.single_shot import CellPoses, cells_of_poses
+from face_pose_lab.torch_geometry import se3
 from face_pose_lab.training import evaluate, proposals
 from face_pose_lab.training.batches import CropSource
 from face_pose_lab.training.config import config_from_dict, config_to_dict
@@ -18,15 +25,8 @@ from lab.training.blobs import COLOURS, MIRROR, POINTS, BlobHeads, BlobScenes, b
 from lab.training.test_evaluate import OracleSingleShot
 from lab.training.test_train import make_config, parameters
 
-from face_pose_ros.faces.region_pose import (
-    REGION_PX,
-    poses_of_regions,
-    read_regions,
-    region_cameras,
-    regions_of_poses,
-)
-from face_pose_ros.faces.single_shot import CellPoses, PosedFaces, cells_of_poses
-from face_pose_ros.geometry import se3
+from face_pose_ros.faces import region_pose
+from face_pose_ros.faces.single_shot import PosedFaces
 from face_pose_ros.keypoints import semantic
 
 TINY = {'channels': [8, 8, 16, 16], 'blocks': [1, 1, 1, 1], 'hidden': 32, 'keypoints': 9}
@@ -52,6 +52,12 @@ def make_training(tmp_path, **changes):
     torch.manual_seed(0)
     task = RegionTask(config, HalfNobody(64, 64), {'blobs': BlobScenes(2)}, MIRROR)
     return Training(config, task)
+
+
+def centred(T):
+    """Poses (N, 4, 4) in the cameras of their regions."""
+    R = torch.from_numpy(region_pose.regions_of_poses(T.numpy()).R_cam_crop)
+    return se3.from_rt(R.mT, torch.zeros(len(T), 3).double()) @ T
 
 
 def perfect_numbers(batch):
@@ -178,8 +184,7 @@ def test_proposals_have_the_poses_of_their_regions():
         assert is_head.tolist().count(False) == 1
         truth = batch.T_cam_head[batch.image_index == i]
         # The oracle proposes the truth, in any order: a region's camera turns it back.
-        around = regions_of_poses(truth, proposals.CROP_PX)
-        turned = se3.from_rt(around.R_cam_crop.mT, torch.zeros(2, 3).double()) @ truth
+        turned = centred(truth)
         ours = torch.stack([T[is_head][j] for j in _matched(T[is_head], turned)])
         assert_poses_close(ours, turned, max_deg=0.01, max_mm=0.5)
         assert regions[i].pictures.shape == (3, 128, 128, 3)
@@ -239,7 +244,7 @@ def test_hits_have_poses_misses_have_none_and_half_hits_are_left_out(visible, mo
     T_true = batch.T_cam_head[:1]
     # Intersections over union of 0.9, 0.33, and none, six times.
     said = beside(T_true[0], [0.05, 0.5, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0])
-    faces = PosedFaces(said, torch.zeros(8, 4), torch.linspace(0.9, 0.1, 8))
+    faces = PosedFaces(said.numpy(), np.zeros((8, 4)), np.linspace(0.9, 0.1, 8))
     monkeypatch.setattr(proposals, 'cells_of_picture', lambda *_: [torch.zeros(1)] * 4)
     monkeypatch.setattr(proposals, 'decode_faces', lambda *_: faces)
     image = batch.pictures[0].permute(1, 2, 0).contiguous()
@@ -330,11 +335,11 @@ def test_proposals_need_scenes(tmp_path, capsys):
 
 def test_what_is_said_of_blobs_is_read_back():
     batch = blob_heads([0, 1, 2], 64)
-    regions = regions_of_poses(batch.T_crop_head)
-    centred = se3.from_rt(regions.R_cam_crop.mT, torch.zeros(3, 3).double()) @ batch.T_crop_head
+    T = batch.T_crop_head
+    regions = region_pose.regions_of_poses(T.numpy())
     middle = torch.full((3, 2), 0.5 * (REGION_PX - 1)).double()
-    seen = replace(batch, T_crop_head=centred, f=regions.focal_px, c=middle)
-    cells, _ = read_regions(perfect_numbers(seen).double())
-    assert_poses_close(
-        poses_of_regions(cells, regions), batch.T_crop_head, max_deg=0.01, max_mm=0.01
-    )
+    focal_px = torch.from_numpy(regions.focal_px)
+    seen = replace(batch, T_crop_head=centred(T), f=focal_px, c=middle)
+    cells = region_pose.read_regions(perfect_numbers(seen).double().numpy()).cells
+    found = region_pose.poses_of_regions(cells, regions)
+    assert_poses_close(torch.from_numpy(found), T, max_deg=0.01, max_mm=0.01)

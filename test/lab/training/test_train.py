@@ -219,7 +219,7 @@ def test_the_single_shot_detector_overfits_one_scene(tmp_path):
     config = config_from_dict(tree, 'test')
     torch.manual_seed(0)
     scenes = BlobScenes(2)
-    task = SingleShotTask(config, scenes, {'blobs': scenes}, POINTS)
+    task = SingleShotTask(config, scenes, {'blobs': scenes}, POINTS.numpy())
     training = Training(config, task)
     for _ in range(150):
         losses = training.run_step()
@@ -259,7 +259,11 @@ def test_photographs_are_validated_on(tmp_path):
     entry = {'pitch_yaw_roll_deg': [1, 2, 3], 'points68_xyz_px': points}
     (tmp_path / 'labels.json').write_text(json.dumps({'one': entry}))
     head = semantic_head()
-    shape = {'mean': head.xyz_head, 'modes': head.modes, 'size_sigma': torch.tensor(0.05)}
+    shape = {
+        'mean': torch.from_numpy(head.xyz_head),
+        'modes': torch.from_numpy(head.modes),
+        'size_sigma': torch.tensor(0.05),
+    }
     config = make_config(
         tmp_path / 'run',
         hourglass=HOURGLASS | {'keypoints': 86},

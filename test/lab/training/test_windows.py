@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from face_pose_lab.torch_faces.single_shot import cells_of_poses
+from face_pose_lab.torch_geometry import se3
 from face_pose_lab.training.augment import AugmentOptions
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions
 from face_pose_lab.training.windows import WindowOptions, augment_scenes
 from lab.training.blobs import POINTS, BlobScenes
-
-from face_pose_ros.faces.single_shot import cells_of_poses
-from face_pose_ros.geometry import se3
 
 PLAIN = AugmentOptions(**(dict.fromkeys(vars(AugmentOptions()), 0.0) | {'flip': 0.5}))
 WANTED = SingleShotLossOptions()

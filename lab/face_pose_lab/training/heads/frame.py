@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry.similarity import similarity
+from face_pose_lab.similarity import similarity
 from face_pose_ros.pose.face_model import deformable_face
 
 Array = NDArray[np.float64]
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 def mean_face() -> Array:
     """(468, 3) m, the mean of the packaged face model."""
-    return deformable_face().xyz_head.numpy()
+    return deformable_face().xyz_head
 
 
 @dataclass(frozen=True)

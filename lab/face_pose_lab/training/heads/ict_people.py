@@ -69,7 +69,7 @@ class IctPeople:
         self._people = People(facekit)
         weights = load_weights('face_model')
         face = SurfacePoints(
-            weights['ict_vertices'].long().numpy(), weights['ict_barycentric'].double().numpy()
+            weights['ict_vertices'].astype(np.int64), weights['ict_barycentric'].astype(np.float64)
         )
         triangles, material = self._body.triangles.numpy(), self._body.material.numpy()
         reference = self._body.xyz.numpy()

@@ -34,7 +34,8 @@ from face_pose_lab.training.heads.mesh import Floats, Material, Part, Person, To
 from face_pose_lab.training.heads.renderer import Loaded, Renderer
 from face_pose_lab.training.heads.staging import Lens, Light, Pose
 from face_pose_lab.training.heads.surface import SurfacePoints, nearest_points
-from face_pose_ros.keypoints.face_mesh import FaceMeshV2, face_mesh_v2, mirror_partners
+from face_pose_ros.keypoints.face_mesh import mirror_partners
+from face_pose_ros.networks.face_mesh import FaceMeshV2, face_mesh_v2
 from face_pose_ros.pose.face_model import deformable_face
 
 Array = NDArray[np.float64]
@@ -98,7 +99,7 @@ def bare_head(model: MakeHuman, head: Floats, skin: str) -> Person:
 
 def read_face(loaded: Loaded, renderer: Renderer, network: FaceMeshV2) -> Array:
     """(468, 3) m, rough frame: where the rays of the network's points meet."""
-    normals = deformable_face().normals.numpy()
+    normals = deformable_face().normals
     harmonics = np.zeros((9, 3), np.float32)
     harmonics[0], harmonics[1] = 2.2, -0.3
     lamp = np.array([0.39, -0.59, -0.71])
@@ -135,7 +136,7 @@ def face_points(model: MakeHuman, assets: Assets, people: int) -> SurfacePoints:
     renderer.add_texture('brows', assets.texture('eyebrows', 'eyebrow006'))
     for name in _SKINS:
         renderer.add_texture(name, assets.texture('skins', name))
-    normals = deformable_face().normals.numpy()
+    normals = deformable_face().normals
     triangles = model.skin.triangles_points
     on_reference = []
     for i, head in enumerate(random_adults(model, people, np.random.default_rng(0))):
@@ -149,7 +150,7 @@ def face_points(model: MakeHuman, assets: Assets, people: int) -> SurfacePoints:
     spread = 1e3 * np.linalg.norm(places - np.median(places, 0), axis=2)
     print(f'spread over people {np.sqrt((spread**2).mean()):.2f} mm rms')
     place = np.median(places, 0)
-    partner = mirror_partners()[: len(place)].numpy()
+    partner = mirror_partners()[: len(place)]
     place = 0.5 * (place + place[partner] * (1, -1, 1))
     reference = rough(model, model.reference, model.reference)
     return nearest_points(place, normals, reference, triangles)[0]

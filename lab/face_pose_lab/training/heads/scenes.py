@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_lab.synthetic.sampling import view_angles_deg
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.training.heads.crops import crop_camera
 from face_pose_lab.training.heads.develop import coarser, develop
 from face_pose_lab.training.heads.light import panorama_level
@@ -30,7 +31,6 @@ from face_pose_lab.training.heads.views import (
     random_torso,
     transformed,
 )
-from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
 
 Array = NDArray[np.float64]

@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 
 pytest.importorskip('moderngl', reason='moderngl is not installed')
 
+from face_pose_lab.similarity import similarity
 from face_pose_lab.synthetic.sampling import R_FACING, attitude, view_angles_deg
 from face_pose_lab.training.heads import crops
 from face_pose_lab.training.heads.frame import mean_face
@@ -17,7 +18,6 @@ from face_pose_lab.training.heads.surface import SurfacePoints
 from face_pose_lab.training.heads.views import facing_pose, look, random_attitude
 from face_pose_lab.training.heads.wardrobe import Wardrobe
 
-from face_pose_ros.geometry.similarity import similarity
 from face_pose_ros.keypoints.semantic import IS_FACE, MIRROR, NAMES
 from face_pose_ros.weights import load_weights
 
@@ -79,7 +79,7 @@ def test_both_families_stand_in_the_frame_of_the_face_model(models):
     mean, rng = mean_face(), np.random.default_rng(0)
     weights = load_weights('face_model')
     on_ict = SurfacePoints(
-        weights['ict_vertices'].long().numpy(), weights['ict_barycentric'].double().numpy()
+        weights['ict_vertices'].astype(np.int64), weights['ict_barycentric'].astype(np.float64)
     )
     heads = models.facekit.vertices(rng.standard_normal((40, 100)), np.zeros((40, 57)))
     faces = {'ict_facekit': [on_ict.of(head) for head in heads], 'makehuman': []}

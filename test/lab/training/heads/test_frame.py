@@ -1,10 +1,9 @@
 """The head frame does not depend on where a mesh stands, how large it is, or in which units."""
 
 import numpy as np
+from face_pose_lab.similarity import similarity
 from face_pose_lab.training.heads.frame import head_frame, mean_face
 from scipy.spatial.transform import Rotation
-
-from face_pose_ros.geometry.similarity import similarity
 
 
 def test_the_frame_of_a_moved_mean_face_is_its_motion(rng):

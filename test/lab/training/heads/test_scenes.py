@@ -7,11 +7,11 @@ import pytest
 pytest.importorskip('moderngl', reason='moderngl is not installed')
 
 from face_pose_lab.synthetic.sampling import R_FACING
+from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.training.heads import scenes
 from face_pose_lab.training.heads.staging import Lens, Pose
 from face_pose_lab.training.heads.views import facing_pose
 
-from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.semantic import IS_FACE
 
 

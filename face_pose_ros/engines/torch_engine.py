@@ -1,0 +1,124 @@
+"""Networks run by torch: on a CPU without OpenVINO, and on GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from face_pose_ros.engines.cuda import GraphedNetwork, HalfPrecision, render_crops
+from face_pose_ros.engines.network import Network, Outputs, Pictures
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import Crops
+from face_pose_ros.networks.blazeface import blazeface_full_range
+from face_pose_ros.networks.face_mesh import face_mesh_v2
+from face_pose_ros.networks.hourglass import packaged_hourglass
+from face_pose_ros.networks.region_pose import packaged_region_pose
+from face_pose_ros.networks.single_shot import packaged_single_shot
+
+_BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    'blazeface_full_range': blazeface_full_range,
+    'face_mesh_v2': face_mesh_v2,
+    'hourglass': packaged_hourglass,
+    'region_pose': packaged_region_pose,
+    'single_shot': packaged_single_shot,
+}
+# Measured in half precision; the others run in float32.
+_HALF = ('blazeface_full_range', 'face_mesh_v2')
+
+
+class TorchNetwork(Network):
+    """A network in torch, on any device."""
+
+    def __init__(self, network: Callable[[Tensor], Any], device: str) -> None:
+        """Take a network.
+
+        Args:
+            network: Pictures (N, 3, H, W) on the device -> a tensor or several, of N rows each.
+            device: 'cpu', 'cuda' or 'cuda:<index>'. On a GPU the network has a stream of its own.
+        """
+        self._network = network
+        self._device = torch.device(device)
+        self._stream = torch.cuda.Stream(device) if self._device.type == 'cuda' else None
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Pictures) -> Outputs:
+        """The outputs for N >= 1 pictures, on the CPU."""
+        if not isinstance(pictures, Tensor):
+            pictures = torch.from_numpy(np.ascontiguousarray(pictures, np.float32))
+        with self._on_stream():
+            outputs = self._network(pictures.to(self._device))
+            outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+            return _downloaded(outputs)
+
+    @torch.inference_mode()
+    def render(
+        self, image: NDArray[np.uint8], crops: Crops, camera: Camera, shrink: int = 1
+    ) -> Pictures:
+        """As `Network.render`; on a GPU, which gets only the part of the image that is shown."""
+        if self._device.type == 'cpu':
+            return super().render(image, crops, camera, shrink)
+        with self._on_stream():
+            return render_crops(image, crops, camera, shrink, self._device)
+
+    def join(self, pictures: Sequence[Pictures]) -> Pictures:
+        """One batch of several."""
+        if isinstance(pictures[0], Tensor):
+            with self._on_stream():
+                return torch.cat(list(pictures))
+        return super().join(pictures)
+
+    def _on_stream(self) -> Any:
+        return torch.cuda.stream(self._stream) if self._stream else nullcontext()
+
+
+def packaged(
+    name: str, device: str, graphs: bool, threads: int, own: Path | str | None = None
+) -> TorchNetwork:
+    """A packaged network.
+
+    Args:
+        name: Of its weights.
+        device: As in `TorchNetwork`.
+        graphs: On a GPU, whether to run it as CUDA graphs, and in half precision if that is as
+            accurate.
+        threads: Of all torch in this process, if the device is the CPU.
+        own: Weights to use instead of the packaged ones.
+
+    Raises:
+        WeightsError: As in `load_weights`.
+    """
+    network: Callable[[Tensor], Any] = _BUILDERS[name](device, own)
+    if device == 'cpu':
+        torch.set_num_threads(threads)
+    elif graphs:
+        network = GraphedNetwork(HalfPrecision(network) if name in _HALF else network)
+    return TorchNetwork(network, device)
+
+
+def _downloaded(outputs: tuple[Tensor, ...]) -> Outputs:
+    """Arrays of tensors of N rows each; from a GPU in one transfer."""
+    if outputs[0].device.type == 'cpu':
+        return tuple(output.numpy() for output in outputs)
+    rows = torch.cat([output.flatten(1).float() for output in outputs], 1).cpu()
+    parts = rows.split([output[0].numel() for output in outputs], 1)
+    return tuple(
+        part.contiguous().view(output.shape).numpy()
+        for part, output in zip(parts, outputs, strict=True)
+    )
+
+
+def allocated_bytes(device: str) -> int:
+    """Memory of a GPU that this process's tensors take."""
+    return int(torch.cuda.memory_allocated(device))
+
+
+def release_memory() -> None:
+    """Give memory of GPUs that is not in use back to other processes."""
+    torch.cuda.empty_cache()

@@ -1,0 +1,596 @@
+"""Square crops seen by a virtual camera, and the exact map of their pixels.
+
+A crop is the picture of a small pinhole camera that shares the real camera's centre, looks at the
+face and is rolled so that the face stands upright. Whatever the real camera does - turn, zoom,
+bend straight lines - the network is shown the same picture of the same head, and each of its
+pixels has an exact ray.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.lens import project, project_with_jacobian, unproject
+from face_pose_ros.geometry.rotations import exp
+
+Array = NDArray[np.float64]
+
+# The lens is exact at nodes so many pixels apart, and linear in between: over a few pixels it is
+# straight to a hundredth of a pixel.
+NODE_SPACING_PX = 8
+# Samples per crop pixel grow with the picture's scale, so that a close face is not aliased.
+MAX_STEP_PX = 1.5
+MAX_SAMPLES = 4  # per pixel and axis
+
+# A jittered crop differs from the one that the keypoints ask for by at most so much.
+_JITTER_SCALE = math.log(1.08)
+_JITTER_ROLL = math.radians(10)
+_JITTER_SHIFT = 0.04  # of the crop's side
+# Inverse powers of the root of x^5 = x + 1: multiples of them fill the unit cube evenly (Roberts
+# 2018, "The unreasonable effectiveness of quasirandom sequences").
+_EVEN_STEPS = 1.1673039782614187 ** -np.arange(1.0, 5.0)
+
+
+class Upright(NamedTuple):
+    """Indices of keypoints that keep a crop upright; of each group the mean counts."""
+
+    eye_right: NDArray[np.int64]  # the person's own right
+    eye_left: NDArray[np.int64]
+    forehead: NDArray[np.int64]  # top of the face's midline
+    chin: NDArray[np.int64]  # its bottom
+
+
+class CarriedBack(NamedTuple):
+    """Keypoints of N faces in the image."""
+
+    uv: Array  # (N, K, 2) px
+    cov_uv: Array  # (N, K, 2, 2) px^2; infinite on the diagonal where the camera does not see
+    J: Array  # (N, 2, 2) px of the image per px of the crop, in its middle
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """Virtual cameras of N square crops; the principal point is the crop's centre."""
+
+    R_cam_crop: Array  # (N, 3, 3); the first column may point left instead: a mirrored picture
+    focal_px: Array  # (N,)
+    valid: NDArray[np.bool_]  # (N,): every ray that the crop was made from exists
+    size_px: int  # side of the crop, a multiple of NODE_SPACING_PX
+
+    def __post_init__(self) -> None:
+        # Compiled code is made for contiguous arrays of one type.
+        for name, dtype in (('R_cam_crop', float), ('focal_px', float), ('valid', bool)):
+            object.__setattr__(self, name, np.array(getattr(self, name), dtype, order='C'))
+
+    def __len__(self) -> int:
+        return len(self.focal_px)
+
+    def rays(self, uv_crop: ArrayLike) -> Array:
+        """Directions (N, P, 3) in the camera frame of crop pixels (N, P, 2); not unit vectors."""
+        middle = 0.5 * (self.size_px - 1)
+        xy = (np.asarray(uv_crop, dtype=np.float64) - middle) / self.focal_px[:, None, None]
+        rays_crop = np.concatenate([xy, np.ones_like(xy[..., :1])], -1)
+        return rays_crop @ self.R_cam_crop.swapaxes(-1, -2)
+
+    def to_image(self, uv_crop: ArrayLike, camera: Camera) -> tuple[Array, NDArray[np.bool_]]:
+        """Image pixels (N, P, 2) of crop pixels (N, P, 2), and whether the camera sees them."""
+        uv, valid, _ = camera.project(self.rays(uv_crop))
+        return uv, valid & self.valid[:, None]
+
+    def jacobian(self, camera: Camera) -> Array:
+        """(N, 2, 2) derivative of the image pixel by the crop pixel, at the centre of the crop."""
+        J = np.empty((len(self), 2, 2))
+        for i in range(len(self)):
+            _jacobian(camera.lens, self.R_cam_crop[i], self.focal_px[i], J[i])
+        return J
+
+    def repeat(self, count: int) -> Crops:
+        """Each crop `count` times in a row."""
+        rows = np.repeat(np.arange(len(self)), count)
+        return Crops(self.R_cam_crop[rows], self.focal_px[rows], self.valid[rows], self.size_px)
+
+
+def crops_around_boxes(
+    boxes_xyxy: ArrayLike,
+    anchors_uv: ArrayLike | None,
+    camera: Camera,
+    size_px: int,
+    margin: float,
+) -> Crops:
+    """Crops around face boxes.
+
+    Args:
+        boxes_xyxy: (N, 4) px.
+        anchors_uv: (N, 6, 2) px as in `Faces`, for the roll; None takes the faces as upright.
+        camera: The camera of the image.
+        size_px: Side of the crops.
+        margin: Side of the crop over the longer side of the box.
+    """
+    boxes = np.array(boxes_xyxy, dtype=np.float64, order='C')
+    has_anchors = anchors_uv is not None
+    anchors = np.array(anchors_uv if has_anchors else np.empty((0, 0, 2)), np.float64, order='C')
+    crops = _unset(len(boxes), size_px)
+    aims = crops.R_cam_crop, crops.focal_px, crops.valid
+    _aim_at_boxes(boxes, anchors, has_anchors, camera.lens, size_px, margin, *aims)
+    return crops
+
+
+def crops_around_keypoints(
+    uv: ArrayLike, upright: Upright, camera: Camera, size_px: int, margin: float
+) -> Crops:
+    """Crops around measured keypoints, for a second crop or the next frame.
+
+    Args:
+        uv: (N, K, 2) px; their bounding square, in the crop's own plane, is enlarged by margin.
+        upright: Which of them keep the crop upright.
+        camera: The camera of the image.
+        size_px: Side of the crops.
+        margin: Side of the crop over the longer side of the bounding box.
+    """
+    points = np.array(uv, dtype=np.float64, order='C')
+    crops = _unset(len(points), size_px)
+    aims = crops.R_cam_crop, crops.focal_px, crops.valid
+    _aim_at_keypoints(points, *upright, camera.lens, size_px, margin, *aims)
+    return crops
+
+
+def jittered(crops: Crops, jitters: int) -> tuple[Crops, NDArray[np.bool_]]:
+    """Crops scaled, rolled and shifted a little, every second one seen in a mirror.
+
+    The draws are the same in every call. A crop and the next one differ from the original by
+    opposite amounts, so that no side is preferred.
+
+    Args:
+        crops: N crops.
+        jitters: J, how many to make of each.
+
+    Returns:
+        The N * J crops, those of a face in a row, and which of the J are mirrored (J,).
+    """
+    half = 2 * (np.arange(1, (jitters + 3) // 2)[:, None] * _EVEN_STEPS % 1) - 1
+    draws = np.stack([half, -half], 1).reshape(-1, 4)[:jitters]
+    draws = np.tile(draws, (len(crops), 1))
+    crops = crops.repeat(jitters)
+    focal_px = crops.focal_px * np.exp(_JITTER_SCALE * draws[:, 0])
+    # Turning the crop's camera by this angle moves its picture by the shift.
+    angle = np.arctan(_JITTER_SHIFT * crops.size_px * draws[:, 1:3] / focal_px[:, None])
+    none = np.zeros_like(focal_px)
+    R = crops.R_cam_crop @ exp(np.stack([-angle[:, 1], angle[:, 0], none], -1))
+    R = R @ exp(np.stack([none, none, _JITTER_ROLL * draws[:, 3]], -1))
+    is_mirrored = np.arange(jitters) % 2 == 1
+    # In a mirror the x axis points the other way.
+    R[np.tile(is_mirrored, len(R) // max(jitters, 1)), :, 0] *= -1
+    return replace(crops, R_cam_crop=R, focal_px=focal_px), is_mirrored
+
+
+def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDArray[np.float32]:
+    """The pictures of the virtual cameras.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, with any strides.
+        crops: N crops.
+        camera: The camera of the image.
+
+    Returns:
+        (N, 3, size, size) float32 RGB in [0, 1]; beyond the image its border is repeated.
+    """
+    size = crops.size_px
+    pictures = np.empty((len(crops), 3, size, size), np.float32)
+    height, width = image.shape[:2]
+    for R, focal_px, picture in zip(crops.R_cam_crop, crops.focal_px, pictures, strict=True):
+        us, vs, step_px, (left, top, right, bottom) = _map_nodes(
+            R, focal_px, camera.lens, size, width, height
+        )
+        few = step_px < MAX_STEP_PX * MAX_SAMPLES  # not so where the crop has no rays: NaN
+        samples = max(math.ceil(step_px / MAX_STEP_PX), 1) if few else MAX_SAMPLES
+        pixels = _packed(image[top:bottom, left:right])
+        _sample(pixels, bottom - top, right - left, us, vs, samples, picture)
+    return pictures
+
+
+def _packed(part: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    """A part (H, W, 3) of an image with four bytes for each pixel, which are loaded at once.
+
+    Its rows are followed by a row and a pixel of any content.
+    """
+    height, width = part.shape[:2]
+    pixels = np.empty((height + 1) * width + 1, np.uint32)
+    rows = pixels[: height * width].view(np.uint8).reshape(height, width, 4)
+    if part.strides[1:] != (3, 1) or part.strides[0] < 0:  # OpenCV takes no such views
+        part = np.ascontiguousarray(part)
+    cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, rows)
+    return pixels
+
+
+def carry_back(
+    uv_crop: ArrayLike, factor: ArrayLike, cov_crop: ArrayLike, crops: Crops, camera: Camera
+) -> CarriedBack:
+    """Keypoints of the crops in the image, with covariances.
+
+    Args:
+        uv_crop: (N, K, 2) px of the crop.
+        factor: (N,) of the covariances.
+        cov_crop: (K, 2, 2) px^2 of the crop.
+        crops: N crops.
+        camera: The camera of the image.
+    """
+    points = np.array(uv_crop, dtype=np.float64, order='C')
+    count, keypoints = points.shape[:2]
+    uv, cov_uv = np.empty((count, keypoints, 2)), np.empty((count, keypoints, 2, 2))
+    J = np.empty((count, 2, 2))
+    _carry_back(
+        points,
+        np.array(factor, dtype=np.float64, order='C'),
+        np.array(cov_crop, dtype=np.float64, order='C'),
+        crops.R_cam_crop,
+        crops.focal_px,
+        crops.valid,
+        camera.lens,
+        crops.size_px,
+        uv,
+        cov_uv,
+        J,
+    )
+    return CarriedBack(uv, cov_uv, J)
+
+
+def _unset(count: int, size_px: int) -> Crops:
+    return Crops(
+        np.empty((count, 3, 3)), np.empty(count), np.empty(count, dtype=np.bool_), size_px
+    )
+
+
+@compiled
+def _aim_at_boxes(boxes, anchors, has_anchors, lens, size_px, margin, R_cam_crop, focal_px, valid):
+    points = 9 if has_anchors else 5
+    uv, rays = np.empty((2, points)), np.empty((3, points))
+    J, seen = np.empty((2, 3, points)), np.empty(points, np.bool_)
+    across, down = np.empty(3), np.empty(3)
+    for i in range(len(boxes)):
+        low_u, low_v, high_u, high_v = boxes[i]
+        side = max(high_u - low_u, high_v - low_v)
+        uv[0, :5], uv[1, :5] = 0.5 * (low_u + high_u), 0.5 * (low_v + high_v)
+        # A quarter of the box: its border may lie outside the lens's range, its middle does not.
+        uv[0, 1] += 0.25 * side
+        uv[0, 2] -= 0.25 * side
+        uv[1, 3] += 0.25 * side
+        uv[1, 4] -= 0.25 * side
+        for k in range(5, points):
+            uv[0, k], uv[1, k] = anchors[i, k - 5]
+        seen[:] = True
+        unproject(lens, uv, rays, J, seen)
+        R = _look_at(rays[:, 0].copy())
+        if has_anchors:
+            for j in range(3):
+                eye_right, eye_left, mouth = rays[j, 5], rays[j, 6], rays[j, 8]
+                across[j], down[j] = eye_left - eye_right, mouth - 0.5 * (eye_left + eye_right)
+            R = _roll(R, across, down)
+        horizontal, vertical = _distance_in_plane(R, rays, 1, 2), _distance_in_plane(R, rays, 3, 4)
+        R_cam_crop[i] = R
+        # Together the two arms of the quarter-box cross have the length of the box's side.
+        focal_px[i] = size_px / (margin * (horizontal + vertical))
+        valid[i] = seen.all()
+
+
+@compiled
+def _aim_at_keypoints(
+    uv, eye_right, eye_left, forehead, chin, lens, size_px, margin, R_cam_crop, focal_px, valid
+):
+    points = uv.shape[1]
+    columns, rays = np.empty((2, points)), np.empty((3, points))
+    J, seen = np.empty((2, 3, points)), np.empty(points, np.bool_)
+    for i in range(len(uv)):
+        for k in range(points):
+            columns[0, k], columns[1, k], seen[k] = uv[i, k, 0], uv[i, k, 1], True
+        unproject(lens, columns, rays, J, seen)
+        across = _mean_ray(rays, eye_left) - _mean_ray(rays, eye_right)
+        down = _mean_ray(rays, chin) - _mean_ray(rays, forehead)
+        middle = np.empty(3)
+        for j in range(3):
+            middle[j] = rays[j].mean()
+        R = _roll(_look_at(middle), across, down)
+        left, top, right, bottom = _bounds(R, rays)
+        middle = R[:, 0] * (0.5 * (left + right)) + R[:, 1] * (0.5 * (top + bottom)) + R[:, 2]
+        R = _roll(_look_at(middle), across, down)
+        left, top, right, bottom = _bounds(R, rays)
+        R_cam_crop[i] = R
+        focal_px[i] = size_px / (margin * max(right - left, bottom - top, 1e-9))
+        valid[i] = seen.all()
+
+
+@compiled
+def _mean_ray(rays, points):
+    mean = np.zeros(3)
+    for k in points:
+        for j in range(3):
+            mean[j] += rays[j, k]
+    return mean / len(points)
+
+
+@compiled
+def _in_plane(R, rays, k):
+    """Ray k of (3, K) in the plane z = 1 of R's frame."""
+    a, b, c = rays[0, k], rays[1, k], rays[2, k]
+    inv_z = 1 / max(R[0, 2] * a + R[1, 2] * b + R[2, 2] * c, 1e-3)
+    x = (R[0, 0] * a + R[1, 0] * b + R[2, 0] * c) * inv_z
+    return x, (R[0, 1] * a + R[1, 1] * b + R[2, 1] * c) * inv_z
+
+
+@compiled
+def _distance_in_plane(R, rays, k, other):
+    x, y = _in_plane(R, rays, k)
+    x_other, y_other = _in_plane(R, rays, other)
+    return math.sqrt((x - x_other) ** 2 + (y - y_other) ** 2)
+
+
+@compiled
+def _bounds(R, rays):
+    """Left, top, right and bottom of rays (3, K) in the plane z = 1 of R's frame."""
+    left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
+    for k in range(rays.shape[1]):
+        x, y = _in_plane(R, rays, k)
+        left, right = min(left, x), max(right, x)
+        top, bottom = min(top, y), max(bottom, y)
+    return left, top, right, bottom
+
+
+@compiled
+def _look_at(ray):
+    """Rotation (3, 3) whose z axis is the ray (3,) and whose x axis lies level."""
+    z = ray / _norm(ray)
+    down = np.zeros(3)
+    # A fisheye may look straight up or down, where any x axis is as level as another.
+    down[2 if abs(z[1]) > 0.999 else 1] = 1
+    x = _cross(down, z)
+    x /= _norm(x)
+    R = np.empty((3, 3))
+    R[:, 0], R[:, 1], R[:, 2] = x, _cross(z, x), z
+    return R
+
+
+@compiled
+def _roll(R, across, down):
+    """R turned about its z axis until the face stands upright.
+
+    Eyes and midline vote together: in profile the eye line vanishes and the midline decides.
+
+    Args:
+        R: (3, 3).
+        across: (3,) from the person's right eye to the left one, camera frame.
+        down: (3,) from the top of the face to its bottom, camera frame.
+    """
+    cos, sin = 0.0, 0.0
+    for j in range(3):
+        cos += R[j, 0] * across[j] + R[j, 1] * down[j]
+        sin += R[j, 1] * across[j] - R[j, 0] * down[j]
+    norm = max(math.sqrt(cos * cos + sin * sin), 1e-12)
+    cos, sin = cos / norm, sin / norm
+    rolled = R.copy()
+    rolled[:, 0] = cos * R[:, 0] + sin * R[:, 1]
+    rolled[:, 1] = cos * R[:, 1] - sin * R[:, 0]
+    return rolled
+
+
+@compiled
+def _cross(a, b):
+    return np.array(
+        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
+    )
+
+
+@compiled
+def _norm(v):
+    return max(math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]), 1e-12)
+
+
+@compiled
+def _jacobian(lens, R, focal_px, J):
+    """D uv / d uv_crop in the middle of the crop into J (2, 2)."""
+    _, _, _, D = project_with_jacobian(lens, R[0, 2], R[1, 2], R[2, 2])
+    for j in range(2):
+        J[0, j] = (D[0] * R[0, j] + D[1] * R[1, j] + D[2] * R[2, j]) / focal_px
+        J[1, j] = (D[3] * R[0, j] + D[4] * R[1, j] + D[5] * R[2, j]) / focal_px
+
+
+@compiled
+def _map_nodes(R, focal_px, lens, size, width, height):
+    """Where nodes of the crop lie in the part of the image that it shows.
+
+    Returns:
+        Their u and v in this part, the largest step between pixels of the crop [px], and the
+        part's left, top, right and bottom.
+    """
+    count = size // NODE_SPACING_PX + 2
+    us, vs = np.empty((count, count)), np.empty((count, count))
+    step, first = NODE_SPACING_PX / focal_px, -0.5 * (size + NODE_SPACING_PX) / focal_px
+    row = np.empty((3, count))
+    for r in range(count):
+        y = first + r * step
+        for i in range(3):
+            for c in range(count):
+                row[i, c] = R[i, 0] * (first + c * step) + (R[i, 1] * y + R[i, 2])
+        project(lens, row)
+        us[r], vs[r] = row[0], row[1]
+    step_sq = 0.0
+    for r in range(count - 1):
+        for c in range(count - 1):
+            du, dv = us[r + 1, c + 1] - us[r, c], vs[r + 1, c + 1] - vs[r, c]
+            step_sq = max(step_sq, du * du + dv * dv)
+    left, top = _within(us.min() - 1, width), _within(vs.min() - 1, height)
+    right, bottom = _within(us.max() + 2, width) + 1, _within(vs.max() + 2, height) + 1
+    for r in range(count):
+        for c in range(count):
+            us[r, c] -= left
+            vs[r, c] -= top
+    return us, vs, math.sqrt(0.5 * step_sq) / NODE_SPACING_PX, (left, top, right, bottom)
+
+
+@compiled
+def _within(position, size):
+    # It may be too large for an integer, or NaN where the crop has no rays.
+    if position >= size:
+        return size - 1
+    return int(position) if position > 0 else 0
+
+
+@compiled
+def _sample(pixels, height, width, us, vs, samples, picture):
+    """Bilinear samples at positions that are bilinear between nodes, averaged for each pixel.
+
+    Beyond the image its border is repeated. `pixels` holds the image's rows and one row and one
+    pixel more, of any content: their share is zero.
+    """
+    size, fine = picture.shape[1], NODE_SPACING_PX * samples
+    count = size * samples
+    # Four arrays, not one of four rows: loops over arrays that may overlap are not vectorised.
+    x_upper, x_lower = np.empty(count + fine, np.float32), np.empty(count + fine, np.float32)
+    y_upper, y_lower = np.empty(count + fine, np.float32), np.empty(count + fine, np.float32)
+    inside = slice(fine // 2, fine // 2 + count)
+    corners, parts = np.empty((4, count), np.uint32), np.empty((2, count), np.float32)
+    places, mixed = np.empty(count, np.int32), np.empty((3, count), np.float32)
+    scale, last_node = np.float32(1 / (255 * samples * samples)), -1
+    for r in range(count):
+        position = (r + 0.5) / fine + 0.5
+        node = int(position)
+        if node != last_node:
+            _line(us[node], samples, x_upper)
+            _line(us[node + 1], samples, x_lower)
+            _line(vs[node], samples, y_upper)
+            _line(vs[node + 1], samples, y_lower)
+            last_node = node
+        part = np.float32(position - node)
+        _split(x_upper[inside], x_lower[inside], part, width - 1, places, parts[0])
+        _split_rows(y_upper[inside], y_lower[inside], part, height - 1, width, places, parts[1])
+        _load(pixels, width, places, corners)
+        for channel in range(3):
+            if samples == 1:
+                _mix(corners, parts, 8 * channel, scale, picture[channel, r])
+                continue
+            if r % samples == 0:
+                mixed[channel] = 0
+            _add_mix(corners, parts, 8 * channel, scale, mixed[channel])
+            if r % samples == samples - 1:
+                _sum_groups(mixed[channel], samples, picture[channel, r // samples])
+
+
+@compiled
+def _line(nodes, samples, positions):
+    """Positions of a row's samples, from one node to the next."""
+    scale, place = 1 / (NODE_SPACING_PX * samples), 0
+    for node in range(len(nodes) - 1):
+        start, step = np.float32(nodes[node]), np.float32(scale * (nodes[node + 1] - nodes[node]))
+        for block in range(samples):
+            offset = np.float32(block * NODE_SPACING_PX) + np.float32(0.5)
+            here = positions[place : place + NODE_SPACING_PX]
+            # A constant number of steps is vectorised.
+            for k in range(NODE_SPACING_PX):
+                here[k] = start + (offset + np.float32(k)) * step
+            place += NODE_SPACING_PX
+
+
+@compiled
+def _split(upper, lower, part, last, places, across):
+    """Column of the pixel to the left of each position, and how far right of it that is."""
+    for k in range(len(places)):
+        x = _clamped(upper[k] + part * (lower[k] - upper[k]), last)
+        left = np.int32(x)
+        places[k], across[k] = left, x - np.float32(left)
+
+
+@compiled
+def _split_rows(upper, lower, part, last, width, places, down):
+    """As `_split`, of rows; the columns become indices of pixels."""
+    for k in range(len(places)):
+        y = _clamped(upper[k] + part * (lower[k] - upper[k]), last)
+        top = np.int32(y)
+        places[k], down[k] = places[k] + top * np.int32(width), y - np.float32(top)
+
+
+@compiled
+def _clamped(position, last):
+    # NaN becomes 0: every position is read.
+    return min(position, np.float32(last)) if position > 0 else np.float32(0)
+
+
+@compiled
+def _load(pixels, width, places, corners):
+    """The four pixels around each position."""
+    a, b, c, d = corners[0], corners[1], corners[2], corners[3]
+    for k in range(len(places)):
+        place = np.uint64(places[k])  # unsigned: no index from the end
+        a[k], b[k] = pixels[place], pixels[place + np.uint64(1)]
+        below = place + np.uint64(width)
+        c[k], d[k] = pixels[below], pixels[below + np.uint64(1)]
+
+
+@compiled
+def _mix(corners, parts, shift, scale, mixed):
+    """Bilinear mixture of one byte of the pixels."""
+    for k in range(len(mixed)):
+        mixed[k] = scale * _mixed(corners, parts, shift, k)
+
+
+@compiled
+def _add_mix(corners, parts, shift, scale, mixed):
+    for k in range(len(mixed)):
+        mixed[k] += scale * _mixed(corners, parts, shift, k)
+
+
+@compiled
+def _mixed(corners, parts, shift, k):
+    upper_left, upper_right = _byte(corners[0, k], shift), _byte(corners[1, k], shift)
+    lower_left, lower_right = _byte(corners[2, k], shift), _byte(corners[3, k], shift)
+    above = upper_left + parts[0, k] * (upper_right - upper_left)
+    under = lower_left + parts[0, k] * (lower_right - lower_left)
+    return above + parts[1, k] * (under - above)
+
+
+@compiled
+def _byte(pixel, shift):
+    return np.float32(np.int32(pixel >> np.uint32(shift) & np.uint32(255)))
+
+
+@compiled
+def _sum_groups(values, size, sums):
+    """Sums of `size` values in a row."""
+    for c in range(len(sums)):
+        total = np.float32(0)
+        for k in range(c * size, (c + 1) * size):
+            total += values[k]
+        sums[c] = total
+
+
+@compiled
+def _carry_back(
+    uv_crop, factor, cov_crop, R_cam_crop, focal_px, valid, lens, size_px, uv, cov_uv, J
+):
+    middle, count = 0.5 * (size_px - 1), uv_crop.shape[1]
+    columns = np.empty((3, count))
+    for i in range(len(uv_crop)):
+        R, inv_focal = R_cam_crop[i], 1 / focal_px[i]
+        for k in range(count):
+            x, y = (uv_crop[i, k, 0] - middle) * inv_focal, (uv_crop[i, k, 1] - middle) * inv_focal
+            for j in range(3):
+                columns[j, k] = R[j, 0] * x + R[j, 1] * y + R[j, 2]
+        project(lens, columns)
+        _jacobian(lens, R, focal_px[i], J[i])
+        a, b, c, d = J[i, 0, 0], J[i, 0, 1], J[i, 1, 0], J[i, 1, 1]
+        for k in range(count):
+            uv[i, k, 0], uv[i, k, 1] = columns[0, k], columns[1, k]
+            cov = cov_uv[i, k]
+            if columns[2, k] > 0 and valid[i]:
+                p, q, r = cov_crop[k, 0, 0], cov_crop[k, 0, 1], cov_crop[k, 1, 1]
+                cov[0, 0] = factor[i] * (a * a * p + 2 * a * b * q + b * b * r)
+                cov[1, 1] = factor[i] * (c * c * p + 2 * c * d * q + d * d * r)
+                cov[0, 1] = cov[1, 0] = factor[i] * (a * c * p + (a * d + b * c) * q + b * d * r)
+            else:
+                cov[0, 0] = cov[1, 1] = np.inf
+                cov[0, 1] = cov[1, 0] = 0

@@ -1,0 +1,280 @@
+"""Rotations and rigid transforms: (3, 3) matrices R, and (4, 4) matrices T.
+
+``T_a_b`` is the pose of b in a: ``p_a = T_a_b @ p_b``. A pose is perturbed on the left in the
+camera frame, R <- exp(omega) R and t <- t + dt; both together are delta = (dt [m], omega [rad]),
+(6,), the order of a ROS covariance. Functions take array-likes with any leading dimensions; those
+named ..._kernel are compiled, for single float64 arrays in compiled code.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.linalg import multiply
+
+Array = NDArray[np.float64]
+
+_SMALL_ANGLE_SQ = 1e-8  # [rad^2] below it the series are exact to double precision
+
+
+def exp(omega: ArrayLike) -> Array:
+    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3) [rad] (Rodrigues' formula).
+
+    >>> exp([0, 0, np.pi / 2]).round(6) + 0
+    array([[ 0., -1.,  0.],
+           [ 1.,  0.,  0.],
+           [ 0.,  0.,  1.]])
+    """
+    vectors = np.array(omega, dtype=np.float64, order='C')
+    return _exp_all(vectors.reshape(-1, 3)).reshape(*vectors.shape, 3)
+
+
+def log(R: ArrayLike) -> Array:
+    """Rotation vectors (..., 3) [rad] of rotation matrices (..., 3, 3), angle in [0, pi].
+
+    >>> log([[0, -1, 0], [1, 0, 0], [0, 0, 1]]).round(6)
+    array([0.      , 0.      , 1.570796])
+    """
+    matrices = np.array(R, dtype=np.float64, order='C')
+    return _log_all(matrices.reshape(-1, 3, 3)).reshape(matrices.shape[:-1])
+
+
+def left_jacobian(omega: ArrayLike) -> Array:
+    """J_l (..., 3, 3) with exp(omega + d) = exp(J_l d) exp(omega) to first order in d.
+
+    Sola, Deray, Atchuthan 2018, "A micro Lie theory", eq. 145.
+
+    Args:
+        omega: (..., 3) [rad].
+    """
+    vectors = np.array(omega, dtype=np.float64, order='C')
+    return _left_jacobian_all(vectors.reshape(-1, 3)).reshape(*vectors.shape, 3)
+
+
+def hat(omega: ArrayLike) -> Array:
+    """Skew-symmetric matrices (..., 3, 3) of omega (..., 3): ``hat(a) @ b == cross(a, b)``."""
+    x, y, z = np.moveaxis(np.asarray(omega, dtype=np.float64), -1, 0)
+    zero = np.zeros_like(x)
+    rows = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
+    return rows.reshape(*x.shape, 3, 3)
+
+
+def to_quat_xyzw(R: ArrayLike) -> Array:
+    """Unit quaternions (..., 4), x, y, z, w with w >= 0, of rotation matrices (..., 3, 3).
+
+    >>> to_quat_xyzw([[1, 0, 0], [0, -1, 0], [0, 0, -1]])
+    array([1., 0., 0., 0.])
+    """
+    matrices = np.array(R, dtype=np.float64, order='C')
+    return _quat_xyzw_all(matrices.reshape(-1, 3, 3)).reshape(*matrices.shape[:-2], 4)
+
+
+def from_quat_xyzw(quat_xyzw: ArrayLike) -> Array:
+    """Rotation matrices (..., 3, 3) of quaternions (..., 4) x, y, z, w of any non-zero length."""
+    quat = np.asarray(quat_xyzw, dtype=np.float64)
+    x, y, z, w = np.moveaxis(quat / np.linalg.norm(quat, axis=-1, keepdims=True), -1, 0)
+    rows = [
+        *(1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+        *(2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+        *(2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+    ]
+    return np.stack(rows, -1).reshape(*quat.shape[:-1], 3, 3)
+
+
+def nearest(M: ArrayLike) -> Array:
+    """Rotations nearest to M (..., 3, 3) in the Frobenius norm (orthogonal Procrustes).
+
+    For a singular M the answer is a rotation, but not unique.
+    """
+    U, _, Vh = np.linalg.svd(np.asarray(M, dtype=np.float64))
+    U[..., 2] *= np.sign(np.linalg.det(U @ Vh))[..., None]
+    return U @ Vh
+
+
+def from_columns(columns: ArrayLike) -> Array:
+    """Rotations (..., 3, 3) of their first two columns, not yet orthonormal (Gram and Schmidt).
+
+    Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019.
+
+    Args:
+        columns: (..., 6), finite; the first column, then the second.
+    """
+    both = np.asarray(columns, dtype=np.float64)
+    x = _unit(both[..., :3])
+    y = both[..., 3:] - (x * both[..., 3:]).sum(-1, keepdims=True) * x
+    y = _unit(y)
+    return np.stack([x, y, np.cross(x, y)], -1)
+
+
+def angle_between(R_a: ArrayLike, R_b: ArrayLike) -> Array:
+    """Angles (...) [rad] in [0, pi] between rotations (..., 3, 3) that are broadcast."""
+    return np.linalg.norm(log(np.swapaxes(np.asarray(R_a), -1, -2) @ np.asarray(R_b)), axis=-1)
+
+
+def from_rt(R: ArrayLike, t: ArrayLike) -> Array:
+    """Transforms (..., 4, 4) of rotations (..., 3, 3) and translations (..., 3)."""
+    R, t = np.asarray(R, dtype=np.float64), np.asarray(t, dtype=np.float64)
+    T = np.zeros((*np.broadcast_shapes(R.shape[:-2], t.shape[:-1]), 4, 4))
+    T[..., :3, :3], T[..., :3, 3], T[..., 3, 3] = R, t, 1
+    return T
+
+
+def inverse(T_a_b: ArrayLike) -> Array:
+    """``T_b_a`` (..., 4, 4), without a general matrix inverse."""
+    T = np.asarray(T_a_b, dtype=np.float64)
+    R_b_a = np.swapaxes(T[..., :3, :3], -1, -2)
+    return from_rt(R_b_a, -(R_b_a @ T[..., :3, 3:])[..., 0])
+
+
+def apply(T_a_b: ArrayLike, xyz_b: ArrayLike) -> Array:
+    """Points (..., P, 3) of frame b in frame a, by transforms (..., 4, 4).
+
+    >>> apply(from_rt(exp([0, 0, np.pi / 2]), [0, 0, 5]), [[1, 0, 0]]).round(6)
+    array([[0., 1., 5.]])
+    """
+    T = np.asarray(T_a_b, dtype=np.float64)
+    return np.asarray(xyz_b) @ np.swapaxes(T[..., :3, :3], -1, -2) + T[..., None, :3, 3]
+
+
+def moved(T: ArrayLike, delta: ArrayLike) -> Array:
+    """The pose (4, 4) perturbed by delta (6,)."""
+    return moved_kernel(np.array(T, dtype=np.float64), np.array(delta, dtype=np.float64))
+
+
+def difference(T_from: ArrayLike, T_to: ArrayLike) -> Array:
+    """The delta (..., 6) with ``T_to = moved(T_from, delta)``; poses (..., 4, 4), broadcast."""
+    T_a, T_b = np.asarray(T_from, dtype=np.float64), np.asarray(T_to, dtype=np.float64)
+    dt = T_b[..., :3, 3] - T_a[..., :3, 3]
+    omega = log(T_b[..., :3, :3] @ np.swapaxes(T_a[..., :3, :3], -1, -2))
+    return np.concatenate([dt, omega], axis=-1)
+
+
+def _unit(vectors: Array) -> Array:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+@compiled
+def exp_kernel(omega):
+    """`exp` of one vector (3,)."""
+    angle_sq = omega[0] ** 2 + omega[1] ** 2 + omega[2] ** 2
+    if angle_sq < _SMALL_ANGLE_SQ:
+        return _series(omega, 1 - angle_sq / 6, 0.5 - angle_sq / 24)
+    angle = math.sqrt(angle_sq)
+    return _series(omega, math.sin(angle) / angle, (1 - math.cos(angle)) / angle_sq)
+
+
+@compiled
+def left_jacobian_kernel(omega):
+    """`left_jacobian` of one vector (3,)."""
+    angle_sq = omega[0] ** 2 + omega[1] ** 2 + omega[2] ** 2
+    if angle_sq < _SMALL_ANGLE_SQ:
+        return _series(omega, 1 / 2, 1 / 6)
+    angle = math.sqrt(angle_sq)
+    first = (1 - math.cos(angle)) / angle_sq
+    return _series(omega, first, (angle - math.sin(angle)) / (angle_sq * angle))
+
+
+@compiled
+def _series(omega, first, second):
+    """I + first hat(omega) + second hat(omega)^2."""
+    x, y, z = omega[0], omega[1], omega[2]
+    A = np.empty((3, 3))
+    A[0, 0] = 1 - second * (y * y + z * z)
+    A[1, 1] = 1 - second * (x * x + z * z)
+    A[2, 2] = 1 - second * (x * x + y * y)
+    A[0, 1], A[1, 0] = second * x * y - first * z, second * x * y + first * z
+    A[0, 2], A[2, 0] = second * x * z + first * y, second * x * z - first * y
+    A[1, 2], A[2, 1] = second * y * z - first * x, second * y * z + first * x
+    return A
+
+
+@compiled
+def rotate_left_kernel(omega, R):
+    """exp(omega) R of a vector (3,) and a rotation (3, 3)."""
+    return multiply(exp_kernel(omega), R)
+
+
+@compiled
+def moved_kernel(T, delta):
+    """`moved` of one pose."""
+    T_moved = T.copy()
+    T_moved[:3, :3] = rotate_left_kernel(delta[3:], T[:3, :3])
+    for i in range(3):
+        T_moved[i, 3] += delta[i]
+    return T_moved
+
+
+@compiled
+def quat_xyzw_kernel(R, quat_xyzw):
+    """`to_quat_xyzw` of one matrix into (4,): the largest element divides (Shepperd's method)."""
+    i = 0
+    for j in range(1, 3):
+        if R[j, j] > R[i, i]:
+            i = j
+    j, k = (i + 1) % 3, (i + 2) % 3
+    trace = R[0, 0] + R[1, 1] + R[2, 2]
+    if trace > R[i, i]:
+        quat_xyzw[0] = R[2, 1] - R[1, 2]
+        quat_xyzw[1] = R[0, 2] - R[2, 0]
+        quat_xyzw[2] = R[1, 0] - R[0, 1]
+        quat_xyzw[3] = 1 + trace
+    else:
+        quat_xyzw[i] = 1 + R[i, i] - R[j, j] - R[k, k]
+        quat_xyzw[j] = R[i, j] + R[j, i]
+        quat_xyzw[k] = R[i, k] + R[k, i]
+        quat_xyzw[3] = R[k, j] - R[j, k]
+    total = 0.0
+    for j in range(4):
+        total += quat_xyzw[j] * quat_xyzw[j]
+    scale = (-1 if quat_xyzw[3] < 0 else 1) / math.sqrt(total)
+    for j in range(4):
+        quat_xyzw[j] *= scale
+
+
+@compiled
+def log_kernel(R, omega):
+    """`log` of one matrix into omega (3,)."""
+    quat_xyzw = np.empty(4)
+    quat_xyzw_kernel(R, quat_xyzw)
+    x, y, z, w = quat_xyzw
+    sine = math.sqrt(x * x + y * y + z * z)  # of half the angle
+    small = sine * sine < 0.25 * _SMALL_ANGLE_SQ
+    # Half the angle over its sine, to its second order.
+    scale = 2 + sine * sine / 3 if small else 2 * math.atan2(sine, w) / sine
+    omega[0], omega[1], omega[2] = scale * x, scale * y, scale * z
+
+
+@compiled
+def _exp_all(omega):
+    R = np.empty((len(omega), 3, 3))
+    for n in range(len(omega)):
+        R[n] = exp_kernel(omega[n])
+    return R
+
+
+@compiled
+def _left_jacobian_all(omega):
+    J = np.empty((len(omega), 3, 3))
+    for n in range(len(omega)):
+        J[n] = left_jacobian_kernel(omega[n])
+    return J
+
+
+@compiled
+def _quat_xyzw_all(R):
+    quat_xyzw = np.empty((len(R), 4))
+    for n in range(len(R)):
+        quat_xyzw_kernel(R[n], quat_xyzw[n])
+    return quat_xyzw
+
+
+@compiled
+def _log_all(R):
+    omega = np.empty((len(R), 3))
+    for n in range(len(R)):
+        log_kernel(R[n], omega[n])
+    return omega

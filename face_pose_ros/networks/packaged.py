@@ -1,0 +1,38 @@
+"""Networks with the packaged weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from face_pose_ros.weights import WeightsError, load_weights
+
+Network = TypeVar('Network', bound=nn.Module)
+
+
+def with_weights(
+    network: Network, name: str, device: torch.device | str, own: Path | str | None = None
+) -> Network:
+    """The network with the tensors of a weights file, for inference only.
+
+    Args:
+        network: With parameters of any values.
+        name: Of the packaged file. Those of our training have other arrays beside `network.*`.
+        device: Where the network shall run.
+        own: A file to read instead.
+
+    Raises:
+        WeightsError: As in `load_weights`; or one's own tensors do not fit.
+    """
+    tensors, prefix = load_weights(name, own), 'network.'
+    state = {key.removeprefix(prefix): x for key, x in tensors.items() if key.startswith(prefix)}
+    try:
+        network.load_state_dict({k: torch.tensor(x) for k, x in (state or tensors).items()})
+    except RuntimeError as error:
+        raise WeightsError(f'{own or name}: {" ".join(str(error).split())}') from error
+    network.requires_grad_(False).eval()
+    # torch's stubs lack this argument. Channels last is 1.5 to 2 times as fast on CPU.
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

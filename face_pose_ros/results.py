@@ -1,0 +1,219 @@
+"""What the stages hand on, as numpy arrays: image -> Faces -> Readings -> HeadPoses -> FacePose.
+
+N is the number of faces (0 is an ordinary answer), K the number of keypoints, C the number of
+shape coefficients. Pixel (0, 0) is the centre of the top-left pixel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp] | NDArray[np.bool_]
+Rows = TypeVar('Rows', bound='_Rows')
+
+
+class _Rows:
+    """Dataclass fields with one row per face: selected, joined and replaced together."""
+
+    def __getitem__(self: Rows, index: Index) -> Rows:
+        """Some of the faces, by a (M,) index or (N,) mask."""
+        return type(self)(*(_of(getattr(self, f.name), index) for f in fields(self)))  # type: ignore[arg-type]
+
+    def join(self: Rows, other: Rows) -> Rows:
+        """The faces of both."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]
+        return type(self)(*(_joined(a, b) for a, b in pairs))
+
+    def replaced(self: Rows, index: Index, other: Rows) -> Rows:
+        """These with the faces of a (M,) index replaced by M others."""
+        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]
+        return type(self)(*(_replaced(a, index, b) for a, b in pairs))
+
+
+def _of(value: Any, index: Index) -> Any:
+    return None if value is None else value[index]
+
+
+def _joined(a: Any, b: Any) -> Any:
+    if isinstance(a, _Rows):
+        return a.join(b)
+    if a is None:
+        return None
+    return np.concatenate([a, b])
+
+
+def _replaced(a: Any, index: Index, b: Any) -> Any:
+    if isinstance(a, _Rows):
+        return a.replaced(index, b)
+    value = np.array(a)
+    value[index] = b
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class CoarsePoses(_Rows):
+    """Poses of N faces by a detector."""
+
+    T_cam_head: Array  # (N, 4, 4) camera optical frame, m
+    covariance: Array  # (N, 6, 6) as in `HeadPoses`
+
+
+@dataclass(frozen=True, eq=False)
+class Faces(_Rows):
+    """Face proposals in one image, most certain first."""
+
+    boxes_xyxy: NDArray[np.float32]  # (N, 4) px, full image
+    scores: NDArray[np.float32]  # (N,) in [0, 1]
+    # (N, 6, 2) px, full image: right eye, left eye, nose tip, mouth centre, right ear, left ear;
+    # right and left are the person's own. NaN: not known.
+    anchors_uv: NDArray[np.float32]
+    coarse: CoarsePoses | None = None  # where the detector gives poses
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def of_boxes(cls, boxes_xyxy: ArrayLike) -> Faces:
+        """Faces whose boxes (N, 4) px are given.
+
+        Raises:
+            ValueError: A box is not finite, or has no area.
+        """
+        boxes = np.asarray(boxes_xyxy, dtype=np.float32).reshape(-1, 4)
+        if not (np.isfinite(boxes).all() and (boxes[:, 2:] > boxes[:, :2]).all()):
+            raise ValueError('boxes_xyxy must be finite with x_min < x_max and y_min < y_max')
+        count = len(boxes)
+        return cls(
+            boxes, np.ones(count, np.float32), np.full((count, 6, 2), np.nan, dtype=np.float32)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Keypoints(_Rows):
+    """Measured 2-D keypoints of N faces in the full image."""
+
+    uv: Array  # (N, K, 2) px
+    cov_uv: Array  # (N, K, 2, 2) px^2; infinite on the diagonal: not measured
+    presence: Array  # (N,) in [0, 1], probability that the crop shows a face
+
+    def __len__(self) -> int:
+        return len(self.presence)
+
+    @classmethod
+    def unmeasured(cls, count: int, points: int) -> Keypoints:
+        """N faces whose K keypoints were not measured."""
+        cov_uv = np.zeros((count, points, 2, 2))
+        cov_uv[..., 0, 0] = cov_uv[..., 1, 1] = np.inf
+        return cls(np.zeros((count, points, 2)), cov_uv, np.zeros(count))
+
+    @property
+    def sigma_px(self) -> Array:
+        """(N, K) px, root mean square of the standard deviations of the two coordinates."""
+        return np.sqrt(0.5 * (self.cov_uv[..., 0, 0] + self.cov_uv[..., 1, 1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Readings(_Rows):
+    """Keypoint measurements of the same N faces by both networks.
+
+    A network that was not run has presence 0 and infinite covariances.
+    """
+
+    mesh: Keypoints  # Face Mesh's 478 points
+    head: Keypoints  # the hourglass's 86 semantic keypoints
+
+    def __len__(self) -> int:
+        return len(self.mesh)
+
+    @property
+    def presence(self) -> Array:
+        """(N,) in [0, 1], of the more certain network."""
+        return np.maximum(self.mesh.presence, self.head.presence)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPoses(_Rows):
+    """6-DoF poses of N heads in the camera's optical frame."""
+
+    T_cam_head: Array  # (N, 4, 4) m
+    # (N, 6, 6): x, y, z [m], rotation about the camera's x, y, z [rad]; over all shapes:
+    # covariance = covariance_given_shape + pose_of_shape @ shape_covariance @ pose_of_shape.T
+    covariance: Array
+    covariance_given_shape: Array  # (N, 6, 6) were the shape known to be as estimated
+    pose_of_shape: Array  # (N, 6, C) how the best pose moves with each shape coefficient
+    shape: Array  # (N, C) coefficients of the face model's modes, in prior standard deviations
+    shape_covariance: Array  # (N, C, C)
+    failed: NDArray[np.bool_]  # (N,) no usable pose for this face
+
+    def __len__(self) -> int:
+        return len(self.failed)
+
+
+class Fit(NamedTuple):
+    """How the pose depends on the shape in the fit to one image, as the tracker needs it."""
+
+    covariance_given_shape: Array  # (6, 6)
+    pose_of_shape: Array  # (6, C)
+    shape_prior_of: str  # id of the person whose known shape was the prior; empty: the population
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FacePose:
+    """The estimate of one face; the arrays are the caller's own.
+
+    Head frame (REP-155): origin at the sellion, x out of the face, y to the person's left, z up.
+    """
+
+    T_cam_head: Array  # (4, 4), camera optical frame, m
+    covariance: Array  # (6, 6): x, y, z [m], rotation about the camera's x, y, z [rad]
+    # Face Mesh's order; of the fitted face where other keypoints were measured, of the mean face
+    # where only the detector sees the head.
+    keypoints_uv: Array  # (478, 2) px
+    keypoints_sigma_px: Array  # (478,); infinite: not measured
+    box_xyxy: Array  # (4,) px, bounds of the keypoints
+    score: float  # in [0, 1], probability that this is a face
+    shape: Array  # (C,) coefficients of the face model, in prior standard deviations
+    shape_covariance: Array  # (C, C)
+    fit: Fit
+    id: str = ''  # stays with a person in `track`; empty in `estimate`
+    number: int = 0  # of the id, counted from 1 in `track`
+
+    @property
+    def position(self) -> Array:
+        """(3,) m, the sellion in the camera's optical frame."""
+        return self.T_cam_head[:3, 3].copy()
+
+    @property
+    def forward(self) -> Array:
+        """(3,) unit vector out of the face, in the camera's optical frame."""
+        return self.T_cam_head[:3, 0].copy()
+
+    @property
+    def distance(self) -> float:
+        """Distance from the camera to the sellion [m]."""
+        return float(np.linalg.norm(self.T_cam_head[:3, 3]))
+
+    @property
+    def sigma(self) -> Array:
+        """(6,) standard deviations: x, y, z [m], rotation about the camera's x, y, z [rad]."""
+        return np.sqrt(np.diagonal(self.covariance))
+
+    def __repr__(self) -> str:
+        def numbers(values: Array, digits: int) -> str:
+            return ', '.join(f'{value:.{digits}f}' for value in values)
+
+        return (
+            f'FacePose(id={self.id!r}, position=({numbers(self.position, 2)}) m, '
+            f'sigma=({numbers(1e3 * self.sigma[:3], 0)}) mm, '
+            f'forward=({numbers(self.forward, 2)}), score={self.score:.2f})'
+        )
+
+
+def bounds_xyxy(uv: Array) -> Array:
+    """Bounding boxes (N, 4) px of keypoints (N, K, 2) px, K >= 1."""
+    return np.concatenate([uv.min(1), uv.max(1)], -1)

@@ -1,0 +1,1 @@
+"""The detectors' decoding in torch, batched and differentiable, for losses."""

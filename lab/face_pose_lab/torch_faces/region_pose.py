@@ -1,0 +1,66 @@
+"""What the numbers of the region network mean, in torch: see `face_pose_ros.faces.region_pose`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+from torch import Tensor
+
+from face_pose_lab.torch_faces.single_shot import CellPoses
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_ros.faces.region_pose import FRONTAL_COLUMNS, NUMBERS, REGION_PX, REGION_SCALE
+
+_MAX_LOG_SIGMA = 4.0
+# Of the normalised errors (`faces.head_uncertainty`), where the network says 0.
+_SIGMA = 0.1
+
+
+class ReadRegions(NamedTuple):
+    """What the numbers of N regions say."""
+
+    cells: CellPoses  # (N, ...) in the regions' pixels
+    sigma: Tensor  # (N, 6) standard deviations of the normalised errors
+
+
+def read_regions(numbers: Tensor) -> ReadRegions:
+    """What numbers (N, 16 or more) say of poses.
+
+    The first 16 are: logit; the middle's u, v from that of the region, in halves of its side;
+    logarithm of the size over REGION_PX / REGION_SCALE; two columns of the rotation less those of
+    a head that looks into the camera; logarithms of sigma over 0.1.
+    """
+    numbers = numbers[..., :NUMBERS]
+    score, uv, log_size, columns, log_sigma = numbers.split([1, 2, 1, 6, 6], -1)
+    uv = 0.5 * (REGION_PX - 1) + 0.5 * REGION_PX * uv
+    cells = CellPoses(
+        score[:, 0],
+        uv,
+        log_size[:, 0] + math.log(REGION_PX / REGION_SCALE),
+        columns + columns.new_tensor(FRONTAL_COLUMNS),
+    )
+    return ReadRegions(cells, _SIGMA * log_sigma.clamp(-_MAX_LOG_SIGMA, _MAX_LOG_SIGMA).exp())
+
+
+def read_keypoints(numbers: Tensor) -> Tensor:
+    """Pixels (N, K, 2) of the keypoints in the regions, of numbers (N, 16 + 2 K)."""
+    places = numbers[:, NUMBERS:].unflatten(1, (-1, 2))
+    return 0.5 * (REGION_PX - 1) + 0.5 * REGION_PX * places
+
+
+_PINHOLE = Camera.from_K([1, 0, 0, 0, 1, 0, 0, 0, 1], REGION_PX, REGION_PX)
+
+
+def region_cameras(focal_px: Tensor, centre_px: Tensor, size_px: int) -> Camera:
+    """Pinhole cameras (N,) of regions, of their focal lengths (N,) and principal points (N, 2)."""
+    count = len(focal_px)
+    return replace(
+        _PINHOLE,
+        f=focal_px[:, None].expand(-1, 2),
+        c=centre_px,
+        dist=_PINHOLE.dist.to(focal_px).expand(count, -1),
+        range_max=_PINHOLE.range_max.to(focal_px).expand(count),
+        width=size_px,
+        height=size_px,
+    )

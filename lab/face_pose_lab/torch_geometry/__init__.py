@@ -1,0 +1,1 @@
+"""Geometry in torch, batched and differentiable, for networks, losses and renderers."""

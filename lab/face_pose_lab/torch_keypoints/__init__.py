@@ -1,0 +1,1 @@
+"""Heatmaps and regression in torch, for losses."""

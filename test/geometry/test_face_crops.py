@@ -1,0 +1,341 @@
+"""Crops by a virtual camera: OpenCV's pictures, exact map, upright, the same when turned."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from helpers.cameras import DISTORTIONS, make_camera
+from helpers.portraits import portrait_view
+
+from face_pose_ros.geometry.crops import (
+    Crops,
+    Upright,
+    carry_back,
+    crops_around_boxes,
+    crops_around_keypoints,
+    jittered,
+    render_crops,
+)
+from face_pose_ros.geometry.rotations import exp, nearest
+from face_pose_ros.virtual_camera import View, look_at, render_view
+
+SIZE = 256
+MIRROR = np.array([-1.0, 1.0, 1.0])
+BOX = np.array([[430.0, 250.0, 570.0, 400.0]])
+UPRIGHT = Upright(*(np.array(index) for index in ([0, 1], [2, 3], [4, 5], [6, 7])))
+
+
+def anchors(box, roll_deg):
+    """Eyes, nose, mouth and ears of a frontal face in a box, turned in the picture."""
+    centre, side = 0.5 * (box[:, :2] + box[:, 2:]), (box[:, 2:] - box[:, :2]).max()
+    layout = [[-0.2, -0.2], [0.2, -0.2], [0, 0], [0, 0.25], [-0.45, -0.1], [0.45, -0.1]]
+    a = np.deg2rad(roll_deg)
+    turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+    return (centre + side * np.array(layout) @ turn.T)[None]
+
+
+def keypoints(camera, rng, side_px):
+    """Keypoints (3, 478, 2) px of three faces, one of them over the image's corner."""
+    middle = np.array([[0.5, 0.5], [0.3, 0.7], [0.98, 0.97]]) * [camera.width, camera.height]
+    return middle[:, None] + side_px * (rng.random((3, 478, 2)) - 0.5)
+
+
+def noise(camera, rng):
+    return rng.integers(0, 256, (camera.height, camera.width, 3), dtype=np.uint8)
+
+
+def one(crops, i):
+    return Crops(*(a[i : i + 1] for a in (crops.R_cam_crop, crops.focal_px, crops.valid)), SIZE)
+
+
+def exact_pictures(image, crops, camera, samples):
+    """`render_crops` by OpenCV, the lens exact at every sample."""
+    fine = (np.arange(crops.size_px * samples) + 0.5) / samples - 0.5
+    grid = np.stack(np.meshgrid(fine, fine), -1).reshape(1, -1, 2)
+    uv, _ = crops.to_image(np.repeat(grid, len(crops), 0), camera)
+    maps = uv.astype(np.float32).reshape(len(crops), len(fine), len(fine), 2)
+    pictures = [
+        cv2.remap(
+            image.astype(np.float32), uv[..., 0], uv[..., 1], cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for uv in maps
+    ]  # fmt: skip
+    side = crops.size_px
+    blocks = np.stack(pictures).reshape(-1, side, samples, side, samples, 3)
+    return blocks.mean((2, 4)).transpose(0, 3, 1, 2) / 255
+
+
+@pytest.mark.parametrize(('side_px', 'samples'), [(60, 1), (150, 1), (240, 2), (480, 4)])
+@pytest.mark.parametrize('name', ['none', 'plumb_bob_5', 'tilted_14', 'equidistant'])
+def test_pictures_are_opencvs(name, side_px, samples, rng):
+    camera = make_camera(name)
+    image = cv2.GaussianBlur(noise(camera, rng), (0, 0), 3)
+    image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)
+    u, v = camera.project([[0.02, -0.03, 1.0]]).uv[0]
+    half = 0.5 * side_px
+    crops = crops_around_boxes([[u - half, v - half, u + half, v + half]], None, camera, SIZE, 1.5)
+    found = render_crops(image, crops, camera)
+    expected = exact_pictures(image, crops, camera, samples)
+    # OpenCV places samples to 1/32 px; a lens bends a little between nodes.
+    assert np.abs(found - expected).max() < 0.02
+    assert np.abs(found - expected).mean() < 0.0015
+
+
+def test_a_pinholes_crop_is_a_homography(rng):
+    camera = make_camera()
+    image = cv2.GaussianBlur(noise(camera, rng), (0, 0), 3)
+    crops = crops_around_boxes(BOX, anchors(BOX, 25), camera, SIZE, 1.5)
+    f, middle = crops.focal_px[0], 0.5 * (SIZE - 1)
+    K_crop = np.array([[f, 0, middle], [0, f, middle], [0, 0, 1]])
+    H = camera.K @ crops.R_cam_crop[0] @ np.linalg.inv(K_crop)
+    expected = cv2.warpPerspective(
+        image.astype(np.float32), H, (SIZE, SIZE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    )
+    found = 255 * render_crops(image, crops, camera)[0].transpose(1, 2, 0)
+    assert np.abs(found - expected).max() < 3
+    assert np.abs(found - expected).mean() < 0.2
+
+
+@pytest.mark.parametrize('side_px', [60, 330])
+def test_any_strides_and_read_only_images_are_taken(side_px, rng):
+    camera = make_camera('plumb_bob_5')
+    image = noise(camera, rng)
+    crops = crops_around_keypoints(keypoints(camera, rng, side_px), UPRIGHT, camera, SIZE, 1.5)
+    expected = render_crops(image, crops, camera)
+    views = {
+        'reversed channels': np.ascontiguousarray(image[..., ::-1])[..., ::-1],
+        'upside down': np.ascontiguousarray(image[::-1])[::-1],
+        'mirrored': np.ascontiguousarray(image[:, ::-1])[:, ::-1],
+        'part of a wider one': np.pad(image, ((3, 2), (5, 7), (0, 0)))[3:-2, 5:-7],
+        'of four channels': np.dstack([image, image[..., :1]])[..., :3],
+        'by columns': np.asfortranarray(image),
+        'read-only': image.copy(),
+    }
+    views['read-only'].flags.writeable = False
+    for name, view in views.items():
+        np.testing.assert_array_equal(render_crops(view, crops, camera), expected, err_msg=name)
+
+
+@pytest.mark.parametrize('name', DISTORTIONS)
+def test_every_crop_pixel_has_its_exact_ray(name, rng):
+    camera = make_camera(name)
+    crops = crops_around_boxes(BOX, anchors(BOX, 25), camera, SIZE, 1.5)
+    uv_crop = SIZE * rng.random((1, 50, 2))
+    uv, valid = crops.to_image(uv_crop, camera)
+    assert valid.all()
+    rays = crops.rays(uv_crop)
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    np.testing.assert_allclose(camera.unproject(uv).rays, rays, atol=1e-9)
+
+
+@pytest.mark.parametrize('name', DISTORTIONS)
+def test_the_rendered_pixel_is_the_mapped_pixel(name):
+    """A picture whose colours are its coordinates says where each crop pixel came from."""
+    camera = make_camera(name)
+    v, u = np.mgrid[: camera.height, : camera.width]
+    # One grey level per pixel around the box's middle: linear, so interpolation is exact.
+    picture = np.stack([u - 400, v - 230, 0 * u], -1).clip(0, 255).astype(np.uint8)
+    crops = crops_around_boxes(BOX, anchors(BOX, 25), camera, SIZE, 1.5)
+    crop = 255 * render_crops(picture, crops, camera)[0]
+    pixels = np.array([[80, 90], [170, 100], [128, 127], [90, 160]])
+    uv = crops.to_image(pixels[None], camera)[0][0]
+    column, row = pixels.T
+    found = crop[:2, row, column].T + np.array([400, 230])
+    np.testing.assert_allclose(found, uv, atol=0.1)
+
+
+@pytest.mark.parametrize('roll_deg', [0, 30, -75, 150])
+def test_crops_stand_upright(roll_deg):
+    camera = make_camera('plumb_bob_5')
+    points = anchors(BOX, roll_deg)
+    crops = crops_around_boxes(BOX, points, camera, SIZE, 1.5)
+    xyz_crop = camera.unproject(points).rays @ crops.R_cam_crop
+    eye_right, eye_left, _, mouth = xyz_crop[0, :4, :2] / xyz_crop[0, :4, 2:]
+    across = eye_left - eye_right
+    assert across[0] > 0
+    assert abs(across[1] / across[0]) < 0.03
+    assert mouth[1] > eye_right[1]
+
+
+def test_the_box_fills_two_thirds_of_the_crop():
+    camera = make_camera()
+    crops = crops_around_boxes(BOX, None, camera, SIZE, 1.5)
+    xyz = camera.unproject([[500.0, 250.0], [500.0, 400.0]]).rays @ crops.R_cam_crop[0]
+    v = crops.focal_px[0] * xyz[:, 1] / xyz[:, 2]
+    assert v[1] - v[0] == pytest.approx(SIZE / 1.5, rel=0.02)
+
+
+@pytest.mark.parametrize('name', ['plumb_bob_5', 'equidistant'])
+def test_crops_around_keypoints_centre_them(name, rng):
+    camera = make_camera(name)
+    uv = [300.0, 500.0] + 120 * rng.random((1, 468, 2))
+    crops = crops_around_keypoints(uv, UPRIGHT, camera, SIZE, margin=1.5)
+    xyz = camera.unproject(uv).rays @ crops.R_cam_crop
+    xy = crops.focal_px[:, None, None] * xyz[..., :2] / xyz[..., 2:]
+    low, high = xy[0].min(0), xy[0].max(0)
+    np.testing.assert_allclose(low + high, 0, atol=2.0)
+    assert (high - low).max() == pytest.approx(SIZE / 1.5, rel=0.02)
+
+
+def test_a_crop_that_needs_rays_beyond_the_lens_is_not_valid():
+    camera = replace(make_camera('plumb_bob_5'), range_max=0.3)
+    boxes = np.concatenate([BOX, BOX + 350])
+    assert crops_around_boxes(boxes, None, camera, SIZE, 1.5).valid.tolist() == [True, False]
+    uv = np.stack([np.tile(box[:2], (8, 1)) for box in boxes]) + 30 * np.eye(8)[:, :2]
+    assert crops_around_keypoints(uv, UPRIGHT, camera, SIZE, 1.5).valid.tolist() == [True, False]
+
+
+def test_a_turned_camera_shows_the_network_the_same_picture():
+    photo, photo_cam = portrait_view()
+    points = anchors(np.array([[172.0, 131.0, 355.0, 334.0]]), 0)
+    rays = photo_cam.unproject(points).rays[0]
+    aim = look_at(rays.mean(0))
+    upright = Upright(np.array([0]), np.array([1]), np.array([0, 1]), np.array([3]))
+    pictures = []
+    for R, name in ((aim, 'none'), (aim @ exp([0.2, -0.25, 0.5]), 'plumb_bob_5')):
+        view = View(R, make_camera(name))
+        uv = view.camera.project(rays @ R).uv
+        crops = crops_around_keypoints(uv[None], upright, view.camera, SIZE, margin=2.0)
+        image = render_view(photo, photo_cam, view)
+        pictures.append(render_crops(image, crops, view.camera)[0])
+    difference = np.abs(pictures[0] - pictures[1]).mean()
+    contrast = np.abs(pictures[0] - pictures[0].mean()).mean()
+    assert difference < 0.1 * contrast
+
+
+def test_jitters_stay_within_their_bounds_and_prefer_no_side():
+    plain = crops_around_boxes(BOX, None, make_camera('plumb_bob_5'), SIZE, 1.5)
+    crops, mirrored = jittered(plain, 64)
+    assert len(crops) == 64
+    assert mirrored.tolist() == 32 * [False, True]
+    R = np.where(mirrored[:, None, None], crops.R_cam_crop * MIRROR, crops.R_cam_crop)
+    np.testing.assert_allclose(nearest(R), R, atol=1e-12)
+    scale = np.log(crops.focal_px / plain.focal_px)
+    turn = plain.R_cam_crop.swapaxes(-1, -2) @ R
+    shift = plain.focal_px * (turn[:, :2, 2] / turn[:, 2:, 2]).T / SIZE
+    roll = np.arctan2(turn[:, 1, 0], turn[:, 0, 0])
+    assert 0.9 * np.log(1.08) < np.abs(scale).max() <= np.log(1.08)
+    # The shift is of the jittered crop's side, which differs by up to 8 %.
+    assert 0.035 < np.abs(shift).max() <= 0.04 * 1.081
+    assert np.deg2rad(9) < np.abs(roll).max() < np.deg2rad(10.1)
+    np.testing.assert_allclose(scale[::2], -scale[1::2])
+    np.testing.assert_allclose(roll[::2], -roll[1::2], atol=2e-3)
+
+
+@pytest.mark.parametrize('jitters', [0, 1, 5])
+def test_every_crop_is_jittered_alike_and_each_time_the_same(jitters):
+    camera = make_camera()
+    boxes = np.repeat(BOX, 2, 0)
+    crops, mirrored = jittered(crops_around_boxes(boxes, None, camera, SIZE, 1.5), jitters)
+    assert (len(crops), len(mirrored)) == (2 * jitters, jitters)
+    np.testing.assert_allclose(crops.R_cam_crop[:jitters], crops.R_cam_crop[jitters:])
+    again, _ = jittered(crops_around_boxes(BOX, None, camera, SIZE, 1.5), jitters)
+    np.testing.assert_array_equal(again.focal_px, crops.focal_px[:jitters])
+
+
+def test_a_mirrored_crop_shows_the_mirrored_picture_and_maps_back():
+    photo, camera = portrait_view()
+    box = np.array([[172.0, 131.0, 355.0, 334.0]])
+    plain = crops_around_boxes(box, None, camera, SIZE, 1.5)
+    flipped = replace(plain, R_cam_crop=plain.R_cam_crop * MIRROR)
+    np.testing.assert_allclose(
+        render_crops(photo, flipped, camera), render_crops(photo, plain, camera)[..., ::-1],
+        atol=1e-3,
+    )  # fmt: skip
+    uv = np.array([[[20.0, 90.0], [200.0, 31.0]]])
+    uv_flipped = np.stack([255 - uv[..., 0], uv[..., 1]], -1)
+    np.testing.assert_allclose(
+        flipped.to_image(uv_flipped, camera)[0], plain.to_image(uv, camera)[0]
+    )
+
+
+@pytest.mark.parametrize('name', DISTORTIONS)
+def test_keypoints_are_carried_back_exactly(name, rng):
+    camera = make_camera(name)
+    crops = crops_around_keypoints(keypoints(camera, rng, 150), UPRIGHT, camera, SIZE, 1.5)
+    # Far beyond the crop's border too, where narrow lenses end.
+    uv_crop = (128 + 900 * rng.normal(size=(3, 478, 2))).astype(np.float32)
+    factor = np.array([0.7, 1.3, 2.9])
+    root = rng.normal(size=(478, 2, 2))
+    cov_crop = root @ root.swapaxes(-1, -2)
+    uv, cov_uv, J = carry_back(uv_crop, factor, cov_crop, crops, camera)
+    expected, seen = crops.to_image(uv_crop, camera)
+    # Points near the plane of the camera, where rounding is magnified without end, aside.
+    near = np.abs(expected).max(-1) < 1e5
+    assert near.mean() > 0.9
+    np.testing.assert_allclose(uv[near], expected[near], rtol=1e-12, atol=1e-8)
+    step = 1e-4
+    middle = np.full((3, 1, 2), 127.5)
+    for i, d in enumerate(step * np.eye(2)):
+        ahead, behind = (
+            crops.to_image(middle + d, camera)[0],
+            crops.to_image(middle - d, camera)[0],
+        )
+        np.testing.assert_allclose(J[:, :, i], (ahead - behind)[:, 0] / (2 * step), atol=1e-7)
+    np.testing.assert_array_equal(crops.jacobian(camera), J)
+    cov = factor[:, None, None, None] * (J[:, None] @ cov_crop @ J[:, None].swapaxes(-1, -2))
+    np.testing.assert_allclose(cov_uv[seen], cov[seen], rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(cov_uv[~seen], np.broadcast_to(
+        np.diag([np.inf, np.inf]), cov_uv[~seen].shape
+    ))  # fmt: skip
+
+
+def test_a_crop_without_rays_carries_back_nothing(rng):
+    camera = make_camera()
+    crops = crops_around_boxes(BOX, None, camera, SIZE, 1.5)
+    crops = replace(crops, valid=np.array([False]))
+    _, cov_uv, _ = carry_back(np.full((1, 2, 2), 99.0), [1], np.ones((2, 2, 2)), crops, camera)
+    assert np.isinf(cov_uv[..., 0, 0]).all()
+
+
+def test_no_faces_no_crops():
+    camera = make_camera()
+    crops = crops_around_boxes(np.zeros((0, 4)), np.zeros((0, 6, 2)), camera, SIZE, 1.5)
+    image = np.zeros((camera.height, camera.width, 3), dtype=np.uint8)
+    assert render_crops(image, crops, camera).shape == (0, 3, SIZE, SIZE)
+    assert crops.jacobian(camera).shape == (0, 2, 2)
+    assert len(jittered(crops, 3)[0]) == 0
+
+
+def test_a_crop_that_leaves_the_picture_repeats_its_border():
+    camera = make_camera()
+    image = np.full((camera.height, camera.width, 3), 200, dtype=np.uint8)
+    crops = crops_around_boxes([[-60.0, -60.0, 40.0, 40.0]], None, camera, SIZE, 1.5)
+    np.testing.assert_allclose(render_crops(image, crops, camera), 200 / 255, rtol=1e-5)
+
+
+def test_a_close_face_is_not_aliased(rng):
+    camera = make_camera()
+    stripes = np.zeros((camera.height, camera.width, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    crops = crops_around_boxes([[130.0, 10.0, 830.0, 710.0]], None, camera, 64, 1.0)
+    picture = render_crops(stripes, crops, camera)
+    assert picture.std() < 0.1
+    assert picture.mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_picture_does_not_depend_on_its_neighbours(rng):
+    photo, camera = portrait_view()
+    uv = keypoints(camera, rng, 100)
+    uv[1] = uv[1].mean(0) + 5 * (uv[1] - uv[1].mean(0))
+    crops = crops_around_keypoints(uv, UPRIGHT, camera, SIZE, 1.5)
+    together = render_crops(photo, crops, camera)
+    for i in range(3):
+        np.testing.assert_array_equal(
+            together[i : i + 1], render_crops(photo, one(crops, i), camera)
+        )
+
+
+@pytest.mark.parametrize('side', ['R_cam_crop', 'focal_px'])
+@pytest.mark.parametrize('value', [np.nan, np.inf, 0.0, 1e-300])
+def test_a_crop_without_rays_is_some_picture(side, value, rng):
+    camera = make_camera('plumb_bob_5')
+    image = noise(camera, rng)
+    crops = crops_around_keypoints(keypoints(camera, rng, 150), UPRIGHT, camera, SIZE, 1.5)
+    broken = getattr(crops, side).copy()
+    broken[1] = value
+    pictures = render_crops(image, replace(crops, **{side: broken}), camera)
+    assert ((pictures >= 0) & (pictures <= 1)).all()
+    np.testing.assert_array_equal(pictures[::2], render_crops(image, crops, camera)[::2])
