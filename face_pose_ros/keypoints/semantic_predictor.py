@@ -39,7 +39,8 @@ def _indices(*names: str) -> NDArray[np.int64]:
     return np.array([semantic.NAMES.index(name) for name in names])
 
 
-_UPRIGHT = Upright(
+# Keep a crop upright: eyes, and the ends of the midline.
+UPRIGHT = Upright(
     eye_right=_indices('eye_outer_right', 'eye_inner_right'),
     eye_left=_indices('eye_outer_left', 'eye_inner_left'),
     forehead=_indices('forehead', 'glabella'),
@@ -108,7 +109,7 @@ class SemanticPredictor:
         """
         if len(uv_face) == 0:
             return Keypoints.unmeasured(0, POINTS)
-        crops = crops_around_keypoints(uv_face, _UPRIGHT, camera, self._size_px, _MARGIN)
+        crops = crops_around_keypoints(uv_face, UPRIGHT, camera, self._size_px, _MARGIN)
         return self._measure(image, crops, camera)
 
     def _measure(self, image: NDArray[np.uint8], crops: Crops, camera: Camera) -> Keypoints:

@@ -10,17 +10,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from face_pose_ros.faces.region_pose import packaged_region_pose
-from face_pose_ros.networks.keypoint_network import (
+from face_pose_lab.keypoint_net.network import (
     KEYPOINTS,
     NUMBERS,
     Convolution,
     KeypointNetwork,
     Residual,
 )
+from face_pose_ros.faces.region_pose import FRONTAL_COLUMNS
+from face_pose_ros.networks.region_pose import packaged_region_pose
 
 _HALF_SIDE = 5.0  # what the region network says in halves of the side, in steps of ours
-_FRONTAL = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
 _SCORE, _COLUMNS, _PLACES = 0, slice(4, 10), 16  # of its numbers
 
 
@@ -64,7 +64,7 @@ def begin_with_region_pose(network: KeypointNetwork) -> None:
         points[:, :2] = _HALF_SIDE * places.unflatten(0, (KEYPOINTS, 2))
         mine[-7] = numbers[_SCORE]
         mine[-6:] = numbers[_COLUMNS]
-    network.last.bias[-6:] += torch.tensor(_FRONTAL)
+    network.last.bias[-6:] += torch.tensor(FRONTAL_COLUMNS)
 
 
 def _average_pixels(first: nn.Module) -> None:

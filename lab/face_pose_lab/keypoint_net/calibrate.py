@@ -24,13 +24,13 @@ import torch
 from torch import Tensor
 
 from face_pose_lab.keypoint_net.examples import rendered
+from face_pose_lab.keypoint_net.network import CROP_PX, read_head
 from face_pose_lab.keypoint_net.predict import Calibration, Network, load_network
 from face_pose_lab.keypoint_net.score_rendered import MeasuredCrops, measured_crops
 from face_pose_lab.keypoint_net.train import as_input
 from face_pose_lab.keypoint_net.views import developed, without_face
 from face_pose_lab.training.calibrate import fit_covariance, fit_presence, nees_of
 from face_pose_lab.training.losses import inside_crop
-from face_pose_ros.networks.keypoint_network import CROP_PX, read_head
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
 from face_pose_ros.pose.fusion import turn_deg
 
@@ -41,9 +41,10 @@ _KEPT = 0.99  # of the squared errors; the others are of heads that were not rec
 def keypoint_errors(heads: MeasuredCrops) -> tuple[Tensor, Tensor]:
     """Errors (M, 2) px of all keypoints inside the crops, and their covariances as it says."""
     said = read_head(heads.numbers.double())
-    inside = inside_crop(heads.uv_true, CROP_PX)
+    uv_true = torch.from_numpy(heads.uv_true)
+    inside = inside_crop(uv_true, CROP_PX)
     cov = said.cholesky @ said.cholesky.mT
-    return (heads.uv_true - said.uv)[inside], cov[inside]
+    return (uv_true - said.uv)[inside], cov[inside]
 
 
 def fit_independent_keypoints(
@@ -82,9 +83,9 @@ def logits_beside_heads(network: Network, folder: Path, count: int) -> Tensor:
 def calibrate(network: Network, folder: Path) -> tuple[Calibration, dict[str, float]]:
     """The calibration, and figures of what it is worth on the other half of the heads."""
     every, model = measured_crops(network, folder), semantic_head()
-    every = every[(turn_deg(every.T_cam_head) < MAX_TURN_DEG).nonzero()[:, 0]]
+    every = every[np.flatnonzero(turn_deg(every.T_cam_head) < MAX_TURN_DEG)]
     half = len(every.numbers) // 2
-    heads, others = every[torch.arange(half)], every[torch.arange(half, 2 * half)]
+    heads, others = every[np.arange(half)], every[np.arange(half, 2 * half)]
     gain, floor, own = fit_covariance(*keypoint_errors(heads))
     empty = logits_beside_heads(network, folder, 2 * half)
     shown = read_head(heads.numbers).presence_logit
@@ -100,7 +101,7 @@ def calibrate(network: Network, folder: Path) -> tuple[Calibration, dict[str, fl
         'keypoint_nees_uncalibrated': own,
         'keypoint_nees': float(nees_of(error, cov).mean()),
         'pose_nees': float(errors.nees.mean()),
-        'heads_present': float(found.double().mean()),
+        'heads_present': float(found.mean()),
         'empty_present': float((empty[half:] > middle).double().mean()),
     }
 

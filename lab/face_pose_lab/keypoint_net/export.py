@@ -20,17 +20,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import torch
 from numpy.typing import NDArray
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 from safetensors.torch import save_file
 
 from face_pose_lab.keypoint_net.examples import Examples, photographs, rendered
+from face_pose_lab.keypoint_net.network import CROP_PX, KeypointNetwork, read_head
 from face_pose_lab.keypoint_net.predict import load_network
 from face_pose_lab.keypoint_net.train import as_input, plain_batches
-from face_pose_ros.networks.keypoint_network import CROP_PX, KeypointNetwork, read_head
+from face_pose_ros.engines.telemetry import no_openvino_telemetry
+
+with no_openvino_telemetry():
+    import openvino as ov
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 NAME = 'keypoint_network'
 _CALIBRATION_CROPS = 300  # of each kind

@@ -30,35 +30,32 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from face_pose_lab.keypoint_net.predict import crops_around_heads, to_crop
 from face_pose_lab.keypoint_net.sources import SOURCES, Photograph, read_photographs
 from face_pose_lab.training.shards import Shard, shard_folder, write_manifest, write_shard
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.faces.detector import FaceDetector
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import Crops, crops_around_boxes, jittered, render_crops
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.crop import (
-    FaceCrops,
-    crops_around_boxes,
-    crops_around_keypoints,
-    jittered,
-    render_crops,
-)
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, mirror_partners
-from face_pose_ros.keypoints.hourglass import PackagedHourglass, read_packaged
+from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, SURFACE_POINTS, mirror_partners
+from face_pose_ros.keypoints.hourglass import INPUT_PX, read_keypoints
 from face_pose_ros.keypoints.predictor import crops_around_face
+from face_pose_ros.keypoints.semantic_predictor import FACE_MESH_INDEX
 from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
-from face_pose_ros.pose.face_model import deformable_face, semantic_head
+from face_pose_ros.options import PoseOptions
+from face_pose_ros.pose.face_model import FaceModel, deformable_face, semantic_head
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.pose.fusion import turn_deg
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.types import Keypoints
+from face_pose_ros.results import Keypoints
 
 PICTURE_PX = 160
 MARGIN = 1.9  # side of the picture over the bounding square of the face's keypoints
 SHARD = 512
+Array = NDArray[np.float64]
+
 _CHIP_PX = 224
 _PADDING_PX = 112
 # The face's bounds in a chip of FairFace, of its side: dlib's box times 1.5 was cut out.
@@ -66,21 +63,7 @@ _CHIP_BOX = (0.14, 0.02, 0.86, 0.90)
 _ASK_HEAD_FROM_DEG = 32.0  # turn as Face Mesh says it
 _SEEN = 0.5  # presence
 _MESH_MARGIN, _HEAD_MARGIN = 1.5, 2.0
-_FACE = torch.from_numpy(semantic.IS_FACE)
-_FACE_MESH_INDEX = torch.from_numpy(semantic.FACE_MESH_INDEX[semantic.IS_FACE])
-_MIRROR = torch.from_numpy(semantic.MIRROR)
-
-
-def _rows(*names: str) -> Tensor:
-    return torch.tensor([semantic.NAMES.index(name) for name in names])
-
-
-_UPRIGHT = (
-    _rows('eye_outer_right', 'eye_inner_right'),
-    _rows('eye_outer_left', 'eye_inner_left'),
-    _rows('forehead', 'glabella'),
-    _rows('chin', 'menton'),
-)
+_KEYPOINTS = len(semantic.NAMES)
 
 
 @dataclass(frozen=True)
@@ -88,9 +71,9 @@ class Placed:
     """A picture with a camera, and roughly where the face is."""
 
     name: str
-    image: Tensor  # (H, W, 3) uint8 RGB
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
     camera: Camera
-    box_xyxy: Tensor  # (4,) px
+    box_xyxy: Array  # (4,) px
 
 
 def guessed_camera(width: int, height: int) -> Camera:
@@ -108,8 +91,7 @@ def placed_chips(photographs: Iterable[Photograph]) -> Iterator[Placed]:
         p = _PADDING_PX
         image = cv2.copyMakeBorder(photograph.rgb, p, p, p, p, cv2.BORDER_REPLICATE)
         camera = guessed_camera(image.shape[1], image.shape[0])
-        box = torch.tensor(_CHIP_BOX, dtype=torch.float64) * _CHIP_PX + p
-        yield Placed(photograph.name, torch.from_numpy(image), camera, box)
+        yield Placed(photograph.name, image, camera, np.array(_CHIP_BOX) * _CHIP_PX + p)
 
 
 def placed_by_detector(
@@ -123,13 +105,11 @@ def placed_by_detector(
         rgb = cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=how)
         p = 64
         rgb = cv2.copyMakeBorder(rgb, p, p, p, p, cv2.BORDER_REPLICATE)
-        image = torch.from_numpy(rgb)
-        faces = detector.detect(image)
+        faces = detector.detect(rgb)
         if not len(faces):
             continue
-        box = max(faces.boxes_xyxy.double(), key=lambda b: float(b[2] - b[0]))
-        camera = guessed_camera(image.shape[1], image.shape[0])
-        yield Placed(photograph.name, image, camera, box)
+        box = max(faces.boxes_xyxy.astype(np.float64), key=lambda b: float(b[2] - b[0]))
+        yield Placed(photograph.name, rgb, guessed_camera(rgb.shape[1], rgb.shape[0]), box)
 
 
 def placed_at_box(name: str, rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float64]) -> Placed:
@@ -137,16 +117,16 @@ def placed_at_box(name: str, rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float6
     camera = guessed_camera(rgb.shape[1], rgb.shape[0])
     left, top, right, bottom = box_xyxy
     # The 68 points end at the brows, the face reaches further up.
-    box = torch.tensor([left, top - 0.24 * (bottom - top), right, bottom], dtype=torch.float64)
-    return Placed(name, torch.from_numpy(rgb), camera, box)
+    box = np.array([left, top - 0.24 * (bottom - top), right, bottom])
+    return Placed(name, rgb, camera, box)
 
 
 @dataclass
 class Reading:
     """What one teacher says of one picture."""
 
-    uv: Tensor  # (K, 2) px of the image
-    cov_uv: Tensor  # (K, 2, 2) px^2
+    uv: Array  # (K, 2) px of the image
+    cov_uv: Array  # (K, 2, 2) px^2
     presence: float
     apart: float
 
@@ -155,8 +135,7 @@ class Teachers:
     """Both networks, and the models that are fitted to what they say."""
 
     def __init__(self) -> None:
-        torch.set_num_threads(1)
-        networks = load_networks('cpu')
+        networks = load_networks('cpu', threads=1)
         self._mesh, self._head = networks.keypoints, networks.hourglass
         self.detector = FaceDetector(networks.detector)
         self._uncertainty = keypoint_uncertainty()
@@ -170,7 +149,7 @@ class Teachers:
         if mesh.presence > _SEEN:
             fitted = self._fit(mesh, self._face, placed.camera, PoseOptions())
         head = None
-        if fitted is None or float(turn_deg(fitted[0][None])) > _ASK_HEAD_FROM_DEG:
+        if fitted is None or turn_deg(fitted[0][None])[0] > _ASK_HEAD_FROM_DEG:
             head = self._by_head(placed, mesh if fitted is not None else None)
         head_fit = None
         if head is not None:
@@ -179,25 +158,22 @@ class Teachers:
         if fitted is None and head_fit is None:
             return None
 
-        mesh_uv = torch.full((len(_FACE), 2), torch.nan, dtype=torch.float64)
-        direct_uv = mesh_uv.clone()
+        mesh_uv = np.full((_KEYPOINTS, 2), np.nan)
+        direct_uv = mesh_uv.copy()
         if fitted is not None:
             T, shape = fitted
             xyz = self._skull.points(shape[None])[0]
-            mesh_uv = placed.camera.project(xyz @ T[:3, :3].T + T[:3, 3])[0]
-            direct_uv[_FACE] = mesh.uv[_FACE_MESH_INDEX]
+            mesh_uv = placed.camera.project(xyz @ T[:3, :3].T + T[:3, 3]).uv
+            direct_uv[semantic.IS_FACE] = mesh.uv[FACE_MESH_INDEX]
         aimed = mesh_uv if head is None else head.uv
-        crop = crops_around_keypoints(
-            aimed[None, _FACE], *_UPRIGHT, placed.camera, PICTURE_PX, MARGIN
-        )
-        if not bool(crop.valid.all()) or not bool(crop.R_cam_crop.isfinite().all()):
+        crop = crops_around_heads(aimed[None], placed.camera, PICTURE_PX, MARGIN)
+        if not crop.valid.all() or not np.isfinite(crop.R_cam_crop).all():
             return None
-        picture = render_crops(placed.image, crop, placed.camera)[0]
         f, c = float(crop.focal_px[0]), 0.5 * (PICTURE_PX - 1)
         nothing = np.full((4, 4), np.nan)
 
-        def pose(fit: tuple[Tensor, Tensor] | None) -> NDArray:
-            return nothing if fit is None else _in_crop(fit[0], crop).numpy()
+        def pose(fit: tuple[Array, Array] | None) -> Array:
+            return nothing if fit is None else _in_crop(fit[0], crop)
 
         labels = {
             'name': np.array(placed.name, dtype='U80'),
@@ -207,88 +183,87 @@ class Teachers:
             'mesh_T': pose(fitted),
             'mesh_presence': np.array(mesh.presence),
             'mesh_apart': np.array(mesh.apart),
-            'head_uv': np.full((len(_FACE), 2), np.nan),
+            'head_uv': np.full((_KEYPOINTS, 2), np.nan),
             'head_T': pose(head_fit),
             'head_apart': np.array(np.nan),
-            'head_sigma': np.full(len(_FACE), np.nan),
+            'head_sigma': np.full(_KEYPOINTS, np.nan),
         }
         if head is not None:
-            _, cov_crop = head.uv, head.cov_uv
-            sigma = cov_crop.diagonal(dim1=-2, dim2=-1).mean(-1).sqrt()
-            scale = f / float(placed.camera.f[0])
+            sigma = np.sqrt(np.diagonal(head.cov_uv, axis1=-2, axis2=-1).mean(-1))
+            scale = f / placed.camera.K[0, 0]
             labels['head_uv'] = _to_crop(head.uv, crop, placed.camera)
             labels['head_apart'] = np.array(head.apart)
-            labels['head_sigma'] = (sigma * scale).numpy()
+            labels['head_sigma'] = sigma * scale
         as_float = {k: v if k == 'name' else v.astype(np.float32) for k, v in labels.items()}
-        pixels = (255 * picture.permute(1, 2, 0)).round().clamp(0, 255).byte().numpy()
-        return pixels, as_float
+        return picture_of(placed.image, crop, placed.camera), as_float
 
     def _by_mesh(self, placed: Placed) -> Reading:
         box = placed.box_xyxy[None]
         crops = crops_around_boxes(box, None, placed.camera, CROP_SIZE_PX, _MESH_MARGIN)
-        points = self._mesh(render_crops(placed.image, crops, placed.camera))
-        if float(points.presence[0]) < 0.1:
-            return Reading(points.uv[0], points.uv[0], 0.0, math.inf)
-        uv, _ = crops.to_image(points.uv.double(), placed.camera)
+        uv_crop, _, presence = self._mesh.on_crops(placed.image, crops, placed.camera)
+        uv, _ = crops.to_image(uv_crop, placed.camera)
+        if presence[0] < 0.1:
+            unknown = np.full((len(uv[0]), 2, 2), np.nan)
+            return Reading(uv[0], unknown, 0.0, math.inf)
         around = crops_around_face(uv, placed.camera)
         crops, mirrored = jittered(around, 2)
-        points = self._mesh(render_crops(placed.image, crops, placed.camera))
-        uv, _ = crops.to_image(points.uv.double(), placed.camera)
-        uv = torch.where(mirrored[:, None, None], uv[:, self._partners], uv)
+        uv_crop, _, presence = self._mesh.on_crops(placed.image, crops, placed.camera)
+        uv, _ = crops.to_image(uv_crop, placed.camera)
+        uv[mirrored] = uv[mirrored][:, self._partners]
         J = around.jacobian(placed.camera)
-        side = CROP_SIZE_PX * float(J[0].det().abs().sqrt()) / _MESH_MARGIN
-        apart = float((uv[0] - uv[1])[:468].norm(dim=-1).mean()) / side
-        cov_uv = J[:, None] @ self._uncertainty.cov_crop @ J[:, None].mT
-        return Reading(uv.mean(0), cov_uv[0], float(points.presence.min()), apart)
+        side = CROP_SIZE_PX * math.sqrt(abs(np.linalg.det(J[0]))) / _MESH_MARGIN
+        apart = np.linalg.norm((uv[0] - uv[1])[:SURFACE_POINTS], axis=-1).mean() / side
+        cov_uv = J[0] @ self._uncertainty.cov_crop @ J[0].T
+        return Reading(uv.mean(0), cov_uv, float(presence.min()), float(apart))
 
     def _by_head(self, placed: Placed, mesh: Reading | None) -> Reading:
-        camera, size_px = placed.camera, PackagedHourglass.OPTIONS.input_px
+        camera = placed.camera
 
-        def around(uv: Tensor) -> FaceCrops:
-            return crops_around_keypoints(
-                uv[:, _FACE].contiguous(), *_UPRIGHT, camera, size_px, _HEAD_MARGIN
-            )
+        def measured(crops: Crops) -> tuple[Array, Array]:
+            (numbers,) = self._head.on_crops(placed.image, crops, camera)
+            uv_crop, cov_crop, _ = read_keypoints(numbers)
+            return crops.to_image(uv_crop, camera)[0], cov_crop
 
         if mesh is not None:
-            uv = torch.zeros(1, len(_FACE), 2, dtype=torch.float64)
-            uv[:, _FACE] = mesh.uv[None, _FACE_MESH_INDEX]
+            uv = np.zeros((1, _KEYPOINTS, 2))
+            uv[:, semantic.IS_FACE] = mesh.uv[FACE_MESH_INDEX]
         else:
             box = placed.box_xyxy[None]
-            crops = crops_around_boxes(box, None, camera, size_px, _HEAD_MARGIN)
-            found = read_packaged(self._head(render_crops(placed.image, crops, camera)))
-            uv, _ = crops.to_image(found.uv.double(), camera)
-        base = around(uv)
+            uv, _ = measured(crops_around_boxes(box, None, camera, INPUT_PX, _HEAD_MARGIN))
+        base = crops_around_heads(uv, camera, INPUT_PX, _HEAD_MARGIN)
         crops, mirrored = jittered(base, 2)
-        found = read_packaged(self._head(render_crops(placed.image, crops, camera)))
-        uv, _ = crops.to_image(found.uv.double(), camera)
-        uv = torch.where(mirrored[:, None, None], uv[:, _MIRROR], uv)
-        J = base.jacobian(camera)
-        side = size_px * float(J[0].det().abs().sqrt()) / _HEAD_MARGIN
-        apart = float((uv[0] - uv[1]).norm(dim=-1).mean()) / side
-        cov_uv = J[:, None] @ found.cov_uv[:1].double() @ J[:, None].mT
-        return Reading(uv.mean(0), cov_uv[0], 1.0, apart)
+        uv, cov_crop = measured(crops)
+        uv[mirrored] = uv[mirrored][:, semantic.MIRROR]
+        J = base.jacobian(camera)[0]
+        side = INPUT_PX * math.sqrt(abs(np.linalg.det(J))) / _HEAD_MARGIN
+        apart = np.linalg.norm(uv[0] - uv[1], axis=-1).mean() / side
+        return Reading(uv.mean(0), J @ cov_crop[0] @ J.T, 1.0, float(apart))
 
     @staticmethod
     def _fit(
-        reading: Reading, model, camera: Camera, options: PoseOptions
-    ) -> tuple[Tensor, Tensor] | None:
+        reading: Reading, model: FaceModel, camera: Camera, options: PoseOptions
+    ) -> tuple[Array, Array] | None:
         """Pose (4, 4) and shape (C,)."""
-        keypoints = Keypoints(reading.uv[None], reading.cov_uv[None], torch.ones(1))
+        keypoints = Keypoints(reading.uv[None], reading.cov_uv[None], np.ones(1))
         poses = fit_pose(keypoints, model, camera, options).poses
-        return None if bool(poses.failed[0]) else (poses.T_cam_head[0], poses.shape[0])
+        return None if poses.failed[0] else (poses.T_cam_head[0], poses.shape[0])
 
 
-def _to_crop(uv: Tensor, crop: FaceCrops, camera: Camera) -> NDArray:
+def picture_of(image: NDArray[np.uint8], crop: Crops, camera: Camera) -> NDArray[np.uint8]:
+    """The picture (S, S, 3) of one crop."""
+    picture = render_crops(image, crop, camera)[0].transpose(1, 2, 0)
+    return np.rint(255 * picture).clip(0, 255).astype(np.uint8)
+
+
+def _to_crop(uv: Array, crop: Crops, camera: Camera) -> Array:
     """Image pixels (K, 2) in the crop; NaN stays NaN."""
-    known = uv.isfinite().all(-1)
-    rays, _ = camera.unproject(torch.where(known[:, None], uv, 0.0)[None])
-    rays = rays[0] @ crop.R_cam_crop[0]
-    found = crop.focal_px[0] * rays[:, :2] / rays[:, 2:] + 0.5 * (crop.size_px - 1)
-    return torch.where(known[:, None], found, torch.nan).numpy()
+    known = np.isfinite(uv).all(-1, keepdims=True)
+    rays, _ = camera.unproject(np.where(known, uv, 0.0))
+    return np.where(known, to_crop(rays[None], crop)[0], np.nan)
 
 
-def _in_crop(T_cam_head: Tensor, crop: FaceCrops) -> Tensor:
-    T = T_cam_head.clone()
+def _in_crop(T_cam_head: Array, crop: Crops) -> Array:
+    T = T_cam_head.copy()
     T[:3] = crop.R_cam_crop[0].T @ T_cam_head[:3]
     return T
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 import torch.nn.functional as F
 from torch import Tensor
 
-from face_pose_ros.geometry import so3
-from face_pose_ros.networks.keypoint_network import CROP_PX, ReadHead, read_head
+from face_pose_lab.keypoint_net.network import CROP_PX, ReadHead, read_head
+from face_pose_lab.torch_geometry import so3
 
 _ROBUST = 3.0  # Mahalanobis distance from which an error counts linearly
 _DROPPED = 0.1  # share of the photographs, the worst, that do not count: their labels are wrong

@@ -8,17 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 
-from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.crop import (
-    FaceCrops,
-    crops_around_faces,
-    crops_around_keypoints,
-    render_crops,
-)
-from face_pose_ros.networks.keypoint_network import (
+from face_pose_lab.keypoint_net.network import (
     CROP_PX,
     MARGIN,
     KeypointNetwork,
@@ -26,24 +20,17 @@ from face_pose_ros.networks.keypoint_network import (
     of_mirrored,
     read_head,
 )
-from face_pose_ros.types import Faces, Keypoints
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import Crops, crops_around_keypoints, render_crops
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.predictor import crops_around_faces
+from face_pose_ros.keypoints.semantic_predictor import UPRIGHT
+from face_pose_ros.results import Faces, Keypoints
 
 Network = Callable[[Tensor], Tensor]  # (N, 3, 128, 128) in [0, 1] -> (N, 437)
-FACE = torch.from_numpy(semantic.IS_FACE)
+Array = NDArray[np.float64]
+Image = NDArray[np.uint8]  # (H, W, 3) RGB
 _MIRROR = torch.from_numpy(semantic.MIRROR)
-
-
-def _rows(*names: str) -> Tensor:
-    return torch.tensor([semantic.NAMES.index(name) for name in names])
-
-
-# Eyes and the ends of the midline, which keep a crop upright: see `crops_around_keypoints`.
-UPRIGHT = (
-    _rows('eye_outer_right', 'eye_inner_right'),
-    _rows('eye_outer_left', 'eye_inner_left'),
-    _rows('forehead', 'glabella'),
-    _rows('chin', 'menton'),
-)
 
 
 @dataclass(frozen=True)
@@ -61,14 +48,14 @@ class Calibration:
         """Of a file of `calibrate`; None: what the network says counts as it stands."""
         return cls() if path is None else cls(*np.load(path)['calibration'].tolist())
 
-    def covariance(self, cholesky: Tensor) -> Tensor:
+    def covariance(self, cholesky: Array) -> Array:
         """(..., 2, 2) px^2 of factors (..., 2, 2) px."""
-        eye = torch.eye(2, dtype=cholesky.dtype)
-        return self.cov_gain * cholesky @ cholesky.mT + self.cov_floor_px2 * eye
+        cov = cholesky @ cholesky.swapaxes(-1, -2)
+        return self.cov_gain * cov + self.cov_floor_px2 * np.eye(2)
 
-    def presence(self, logit: Tensor) -> Tensor:
+    def presence(self, logit: Array) -> Array:
         """(N,) in [0, 1]."""
-        return (self.presence_slope * (logit - self.presence_middle)).sigmoid()
+        return expit(self.presence_slope * (logit - self.presence_middle))
 
 
 @dataclass(frozen=True)
@@ -76,7 +63,7 @@ class Look:
     """What one look at N faces says."""
 
     keypoints: Keypoints  # of the image
-    crops: FaceCrops
+    crops: Crops
     numbers: Tensor  # (N, 437), of the crops
 
 
@@ -97,21 +84,20 @@ class HeadPredictor:
         self._network, self._calibration = network, calibration
         self._looks, self._mirrored = looks, mirrored
 
-    def predict(self, image: Tensor, faces: Faces, camera: Camera, margin: float) -> Look:
+    def predict(self, image: Image, faces: Faces, camera: Camera, margin: float) -> Look:
         """Measure proposed faces of an image (H, W, 3) uint8; margin is that of the first crop."""
         look = self._look(image, crops_around_faces(faces, camera, CROP_PX, margin), camera)
         for _ in range(self._looks - 1):
             look = self.follow(image, look.keypoints.uv, camera)
         return look
 
-    def follow(self, image: Tensor, uv: Tensor, camera: Camera) -> Look:
+    def follow(self, image: Image, uv: Array, camera: Camera) -> Look:
         """Measure faces whose keypoints (N, 86, 2) px were there a moment ago."""
-        crops = crops_around_keypoints(uv[:, FACE].contiguous(), *UPRIGHT, camera, CROP_PX, MARGIN)
-        return self._look(image, crops, camera)
+        return self._look(image, crops_around_heads(uv, camera, CROP_PX, MARGIN), camera)
 
     @torch.no_grad()
-    def _look(self, image: Tensor, crops: FaceCrops, camera: Camera) -> Look:
-        pictures = render_crops(image, crops, camera)
+    def _look(self, image: Image, crops: Crops, camera: Camera) -> Look:
+        pictures = torch.from_numpy(render_crops(image, crops, camera))
         numbers = self._network(pictures)
         if self._mirrored:
             other = of_mirrored(self._network(pictures.flip(-1)), _MIRROR)
@@ -119,21 +105,25 @@ class HeadPredictor:
         return Look(keypoints_of(numbers, crops, camera, self._calibration), crops, numbers)
 
 
+def crops_around_heads(uv: Array, camera: Camera, size_px: int, margin: float) -> Crops:
+    """`crops_around_keypoints` of the faces' bounds, of keypoints (N, 86, 2) px."""
+    return crops_around_keypoints(uv[:, semantic.IS_FACE], UPRIGHT, camera, size_px, margin)
+
+
 def keypoints_of(
-    numbers: Tensor, crops: FaceCrops, camera: Camera, calibration: Calibration
+    numbers: Tensor, crops: Crops, camera: Camera, calibration: Calibration
 ) -> Keypoints:
     """Keypoints of the image, of what the network says (N, 437) of N crops."""
-    said = read_head(numbers)
-    uv, seen = crops.to_image(said.uv.to(camera.f), camera)
+    said = read_head(numbers.double())
+    uv, seen = crops.to_image(said.uv.numpy(), camera)
     J = crops.jacobian(camera)[:, None]
-    cov_uv = J @ calibration.covariance(said.cholesky.to(camera.f)) @ J.mT
-    unseen = torch.diag_embed(torch.full_like(uv, torch.inf))
-    cov_uv = torch.where(seen[..., None, None], cov_uv, unseen)
-    presence = calibration.presence(said.presence_logit)
-    return Keypoints(uv, cov_uv, torch.where(crops.valid, presence, 0.0))
+    cov_uv = J @ calibration.covariance(said.cholesky.numpy()) @ J.swapaxes(-1, -2)
+    cov_uv[~seen] = np.diag([np.inf, np.inf])
+    presence = calibration.presence(said.presence_logit.numpy())
+    return Keypoints(uv, cov_uv, np.where(crops.valid, presence, 0.0))
 
 
-def to_crop(xyz_cam: Tensor, crops: FaceCrops) -> Tensor:
+def to_crop(xyz_cam: Array, crops: Crops) -> Array:
     """Pixels (N, P, 2) of N crops at which their cameras see points (N, P, 3) of the camera."""
     xyz = xyz_cam @ crops.R_cam_crop
     f = crops.focal_px[:, None, None]

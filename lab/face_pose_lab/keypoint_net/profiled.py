@@ -24,10 +24,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 from scipy.spatial.transform import Rotation
-from torch import Tensor
 
 from face_pose_lab.keypoint_net.examples import believed
 from face_pose_lab.synthetic.rasterizer import rasterize
+from face_pose_lab.torch_geometry.camera import torch_camera
 from face_pose_lab.training.shards import (
     Shard,
     open_shards,
@@ -37,9 +37,10 @@ from face_pose_lab.training.shards import (
 )
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints import semantic
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.types import Keypoints
+from face_pose_ros.pose.fit import fit_pose
+from face_pose_ros.results import Keypoints
 
 MAX_SOURCE_TURN_DEG = 25.0  # of the photographs that are turned
 MAX_TURN_DEG = 75.0  # of what comes out
@@ -55,27 +56,27 @@ class Turner:
     def __init__(self) -> None:
         self._face, self._head = deformable_face(), semantic_head()
 
-    def shape_of(self, uv: NDArray, camera: Camera) -> tuple[NDArray, Tensor] | None:
+    def shape_of(self, uv: NDArray, camera: Camera) -> tuple[NDArray, NDArray] | None:
         """Pose (4, 4) and shape (C,) of a head whose model points are at uv (86, 2) px."""
         keypoints = Keypoints(
-            torch.from_numpy(uv).double()[None],
-            0.3 * torch.eye(2, dtype=torch.float64).expand(1, len(uv), 2, 2),
-            torch.ones(1),
+            uv[None],
+            np.broadcast_to(0.3 * np.eye(2), (1, len(uv), 2, 2)),
+            np.ones(1),
         )
         options = PoseOptions(visibility=False, independent_keypoints=60.0)
         poses = fit_pose(keypoints, self._head, camera, options).poses
-        if bool(poses.failed[0]):
+        if poses.failed[0]:
             return None
-        return poses.T_cam_head[0].numpy(), poses.shape[0]
+        return poses.T_cam_head[0], poses.shape[0]
 
     def relief(
-        self, T: NDArray, shape: Tensor, camera: Camera
+        self, T: NDArray, shape: NDArray, camera: Camera
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Points (P, 3) m of the camera and triangles (F, 3) between them."""
-        face = self._face.points(shape[None])[0].numpy()
-        head = self._head.points(shape[None])[0].numpy()
+        face = self._face.points(shape[None])[0]
+        head = self._head.points(shape[None])[0]
         skull = head[~semantic.IS_FACE]
-        normals = self._head.normals.numpy()[~semantic.IS_FACE] @ T[:3, :3].T
+        normals = self._head.normals[~semantic.IS_FACE] @ T[:3, :3].T
         skull_cam = skull @ T[:3, :3].T + T[:3, 3]
         facing = -(normals * skull_cam).sum(1) / np.linalg.norm(skull_cam, axis=1)
         xyz = np.concatenate([face @ T[:3, :3].T + T[:3, 3], skull_cam[facing > _FACING]])
@@ -89,10 +90,9 @@ class Turner:
                 for side in ((along, none), (along, full), (none, along), (full, along))
             ]
         )
-        rays, _ = camera.unproject(torch.from_numpy(border)[None])
-        rays = rays[0].numpy()
+        rays, _ = camera.unproject(border)
         xyz = np.concatenate([xyz, rays / rays[:, 2:] * depth])
-        uv = camera.project(torch.from_numpy(xyz))[0].numpy()
+        uv = camera.project(xyz).uv
         inside = ((uv >= -0.01) & (uv <= last + 0.01)).all(1)
         xyz, uv = xyz[inside], uv[inside]
         return xyz, Delaunay(uv).simplices.astype(np.int64)
@@ -109,11 +109,11 @@ class Turner:
         centre = T[:3, :3] @ _HEAD_CENTRE + T[:3, 3]
         R = turn.as_matrix()
         moved = (xyz - centre) @ R.T + centre
-        seen = rasterize(torch.from_numpy(moved)[None], torch.from_numpy(triangles), camera)
-        before = seen.interpolate(torch.from_numpy(xyz).float(), torch.from_numpy(triangles))
-        where = camera.project(before.double())[0].float()
+        corners = torch.from_numpy(triangles)
+        seen = rasterize(torch.from_numpy(moved)[None], corners, torch_camera(camera))
+        before = seen.interpolate(torch.from_numpy(xyz).float(), corners)
         flat = np.full((camera.height * camera.width, 2), -1, np.float32)
-        flat[seen.pixel.numpy()] = where.numpy()
+        flat[seen.pixel.numpy()] = camera.project(before.numpy()).uv
         maps = flat.reshape(camera.height, camera.width, 2)
         drawn = cv2.remap(picture, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         hole = (maps[..., 0] < 0).astype(np.uint8)
@@ -122,8 +122,8 @@ class Turner:
         T_new = T.copy()
         T_new[:3, :3] = R @ T[:3, :3]
         T_new[:3, 3] = R @ (T[:3, 3] - centre) + centre
-        points = self._head.points(shape[None])[0].numpy() @ T_new[:3, :3].T + T_new[:3, 3]
-        return drawn, camera.project(torch.from_numpy(points))[0].numpy(), T_new
+        points = self._head.points(shape[None])[0] @ T_new[:3, :3].T + T_new[:3, 3]
+        return drawn, camera.project(points).uv, T_new
 
 
 def random_turn(rng: np.random.Generator) -> Rotation:

@@ -14,18 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from face_pose_lab.evaluation import metrics
 from face_pose_lab.evaluation.aflw2000_samples import Sample, load_samples
+from face_pose_lab.keypoint_net.network import read_head
 from face_pose_lab.keypoint_net.predict import Calibration, HeadPredictor, Look, load_network
-from face_pose_ros.geometry import so3
+from face_pose_lab.torch_geometry import so3
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.networks.keypoint_network import read_head
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import semantic_head
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
+from face_pose_ros.pose.fit import fit_pose
+from face_pose_ros.results import Faces, Keypoints
 from face_pose_ros.samples import load_image
-from face_pose_ros.types import Faces, Keypoints
 from face_pose_ros.virtual_camera import photo_camera
 
 _BROWS_RISE = 0.12  # of the box: the face reaches further up than the 68 points
@@ -39,15 +40,14 @@ def look_at(predictor: HeadPredictor, sample: Sample) -> tuple[Look, Camera]:
     camera = photo_camera(image.shape[1], image.shape[0])
     left, top, right, bottom = sample.box_xyxy
     rise = _BROWS_RISE * (bottom - top)
-    box = torch.tensor([[left, top - rise, right, bottom - rise]], dtype=torch.float64)
-    faces = Faces(box, torch.ones(1), torch.full((1, 6, 2), torch.nan))
-    return predictor.predict(torch.from_numpy(image), faces, camera, _FIRST_MARGIN), camera
+    faces = Faces.of_boxes([left, top - rise, right, bottom - rise])
+    return predictor.predict(image, faces, camera, _FIRST_MARGIN), camera
 
 
-def rotations_said(looks: Sequence[Look]) -> Tensor:
+def rotations_said(looks: Sequence[Look]) -> NDArray[np.float64]:
     """(N, 3, 3) R_cam_head that the network itself says."""
     R = so3.from_columns(read_head(torch.cat([look.numbers for look in looks])).columns)
-    return torch.cat([look.crops.R_cam_crop for look in looks]) @ R.double()
+    return np.concatenate([look.crops.R_cam_crop for look in looks]) @ R.double().numpy()
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -65,23 +65,23 @@ def main(args: Sequence[str] | None = None) -> None:
     looks, cameras = zip(*(look_at(predictor, sample) for sample in samples), strict=True)
     keypoints = Keypoints(
         *(
-            torch.cat([getattr(look.keypoints, name) for look in looks])
+            np.concatenate([getattr(look.keypoints, name) for look in looks])
             for name in ('uv', 'cov_uv', 'presence')
         )
     )
     fit = PoseOptions(visibility=False, independent_keypoints=calibration.independent_keypoints)
     poses = fit_pose(keypoints, semantic_head(), cameras[0], fit).poses
-    answered = ((keypoints.presence > _SEEN) & ~poses.failed).numpy()
+    answered = (keypoints.presence > _SEEN) & ~poses.failed
     labels = np.stack([s.pitch_yaw_roll_deg for s in samples])
-    covariance = poses.covariance[:, 3:, 3:].numpy()
+    covariance = poses.covariance[:, 3:, 3:]
     tables = {
-        'fit': metrics.score(poses.T_cam_head[:, :3, :3].numpy(), covariance, answered, labels),
+        'fit': metrics.score(poses.T_cam_head[:, :3, :3], covariance, answered, labels),
         'rotation that the network says': metrics.score(
-            rotations_said(looks).numpy(), covariance, answered, labels
+            rotations_said(looks), covariance, answered, labels
         ),
     }
     print(metrics.text(tables))
-    errors = metrics.aligned_errors_deg(poses.T_cam_head[:, :3, :3].numpy(), answered, labels)
+    errors = metrics.aligned_errors_deg(poses.T_cam_head[:, :3, :3], answered, labels)
     for name, mask in metrics.yaw_bins(labels[:, 1]).items():
         tail = np.nanpercentile(errors[mask], 95)
         print(f'{name}: 95th percentile of the aligned error {tail:.1f} deg')

@@ -33,11 +33,14 @@ from face_pose_lab.keypoint_net.predict import (
 from face_pose_lab.training.compare_networks import bins_of, heads_of_export, usable
 from face_pose_lab.training.shards import open_shards
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.crop import FaceCrops
+from face_pose_ros.geometry.crops import Crops
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
+from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.pose.fusion import turn_deg
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.types import Faces, HeadPoses, Keypoints
+from face_pose_ros.results import Faces, HeadPoses, Keypoints
+
+Array = NDArray[np.float64]
 
 _TURNS_DEG = ((0, 15), (15, 30), (30, 60), (60, 90), (0, 60), (0, 90))
 _FIRST_MARGIN = 1.7  # side of the first crop over that of a box around all of the face
@@ -62,24 +65,23 @@ class MeasuredCrops:
     """What the network says of N rendered heads, and the truth."""
 
     numbers: Tensor  # (N, 437)
-    crops: FaceCrops  # of the cameras of the rendered pictures
-    uv_true: Tensor  # (N, K, 2) px of the crops
-    T_cam_head: Tensor  # (N, 4, 4) m
+    crops: Crops  # of the cameras of the rendered pictures
+    uv_true: Array  # (N, K, 2) px of the crops
+    T_cam_head: Array  # (N, 4, 4) m
 
-    def __getitem__(self, rows: Tensor) -> MeasuredCrops:
-        crops = FaceCrops(
-            self.crops.R_cam_crop[rows],
-            self.crops.focal_px[rows],
-            self.crops.size_px,
-            self.crops.valid[rows],
-        )
-        return MeasuredCrops(self.numbers[rows], crops, self.uv_true[rows], self.T_cam_head[rows])
+    def __getitem__(self, rows: NDArray[np.intp]) -> MeasuredCrops:
+        of = self.crops
+        crops = Crops(of.R_cam_crop[rows], of.focal_px[rows], of.valid[rows], of.size_px)
+        numbers = self.numbers[torch.from_numpy(rows)]
+        return MeasuredCrops(numbers, crops, self.uv_true[rows], self.T_cam_head[rows])
 
     def keypoints(self, calibration: Calibration) -> Keypoints:
         """Through UNIT_CAMERA."""
         return keypoints_of(self.numbers, self.crops, UNIT_CAMERA, calibration)
 
-    def pose_errors(self, calibration: Calibration, head: FaceModel) -> tuple[PoseErrors, Tensor]:
+    def pose_errors(
+        self, calibration: Calibration, head: FaceModel
+    ) -> tuple[PoseErrors, NDArray[np.bool_]]:
         """Errors of the heads that are found, and which these are (N,)."""
         keypoints = self.keypoints(calibration)
         poses = fit(keypoints, UNIT_CAMERA, calibration, head)
@@ -97,20 +99,20 @@ def measured_crops(network: Network, folder: Path) -> MeasuredCrops:
     for shard in open_shards(folder):
         labels = shard.labels
         for i, picture in enumerate(shard.pictures):
-            image = torch.from_numpy(np.array(picture))
+            image = np.array(picture)
             camera = Camera.from_K(labels['K_crop'][i], image.shape[1], image.shape[0])
-            uv = torch.from_numpy(labels['uv'][i]).double()[None]
+            uv = labels['uv'][i].astype(np.float64)[None]
             looks.append(predictor.follow(image, uv, camera))
-        T.append(torch.from_numpy(labels['T_crop_head']).double())
-        xyz.append(torch.from_numpy(labels['xyz_head']).double())
-    crops = FaceCrops(
-        torch.cat([look.crops.R_cam_crop for look in looks]),
-        torch.cat([look.crops.focal_px for look in looks]),
+        T.append(labels['T_crop_head'].astype(np.float64))
+        xyz.append(labels['xyz_head'].astype(np.float64))
+    crops = Crops(
+        np.concatenate([look.crops.R_cam_crop for look in looks]),
+        np.concatenate([look.crops.focal_px for look in looks]),
+        np.concatenate([look.crops.valid for look in looks]),
         looks[0].crops.size_px,
-        torch.cat([look.crops.valid for look in looks]),
     )
-    T_all = torch.cat(T)
-    xyz_cam = torch.cat(xyz) @ T_all[:, :3, :3].mT + T_all[:, None, :3, 3]
+    T_all = np.concatenate(T)
+    xyz_cam = np.concatenate(xyz) @ T_all[:, :3, :3].swapaxes(1, 2) + T_all[:, None, :3, 3]
     numbers = torch.cat([look.numbers for look in looks])
     return MeasuredCrops(numbers, crops, to_crop(xyz_cam, crops), T_all)
 
@@ -136,26 +138,24 @@ def main(args: Sequence[str] | None = None) -> None:
     model = semantic_head()
     if options.crops:
         heads = measured_crops(network, options.crops)
-        turn = turn_deg(heads.T_cam_head).numpy()
+        turn = turn_deg(heads.T_cam_head)
         bins = {f'{a}-{b}': (turn >= a) & (turn < b) for a, b in _TURNS_DEG}
         errors, found = heads.pose_errors(calibration, model)
-        print_table(errors, found.numpy(), bins)
+        print_table(errors, found, bins)
         return
     every, boxes = usable(heads_of_export(options.heads, options.pictures))
     predictor = HeadPredictor(network, calibration, looks=2)
     T, covariance, seen = [], [], []
     for head, box in zip(every, boxes, strict=True):
-        faces = Faces(box[None], torch.ones(1), torch.full((1, 6, 2), torch.nan))
-        picture = torch.from_numpy(head.picture)
-        look = predictor.predict(picture, faces, head.camera, _FIRST_MARGIN)
+        look = predictor.predict(head.picture, Faces.of_boxes(box), head.camera, _FIRST_MARGIN)
         poses = fit(look.keypoints, head.camera, calibration, model)
-        seen.append(bool(look.keypoints.presence > 0.5) and not bool(poses.failed))
+        seen.append(bool(look.keypoints.presence[0] > 0.5 and not poses.failed[0]))
         if seen[-1]:
             T.append(poses.T_cam_head)
             covariance.append(poses.covariance)
     is_found = np.array(seen)
-    truth = torch.stack([head.T_cam_head for head in every])[torch.from_numpy(is_found)]
-    errors = pose_errors(torch.cat(T), torch.cat(covariance), truth)
+    truth = np.stack([head.T_cam_head for head in every])[is_found]
+    errors = pose_errors(np.concatenate(T), np.concatenate(covariance), truth)
     print_table(errors, is_found, bins_of(every, boxes))
 
 

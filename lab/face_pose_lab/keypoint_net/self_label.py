@@ -28,14 +28,15 @@ from face_pose_lab.keypoint_net.label_photographs import (
     PICTURE_PX,
     SHARD,
     Placed,
+    picture_of,
     placed_by_detector,
     placed_chips,
 )
+from face_pose_lab.keypoint_net.network import CROP_PX, MARGIN, KeypointNetwork
 from face_pose_lab.keypoint_net.predict import (
-    FACE,
-    UPRIGHT,
     Calibration,
     HeadPredictor,
+    crops_around_heads,
     keypoints_of,
     load_network,
     to_crop,
@@ -44,17 +45,16 @@ from face_pose_lab.keypoint_net.sources import SOURCES, read_photographs
 from face_pose_lab.training.shards import Shard, shard_folder, write_manifest, write_shard
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.faces.detector import FaceDetector
+from face_pose_ros.geometry.crops import jittered, render_crops
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.crop import crops_around_keypoints, jittered, render_crops
-from face_pose_ros.networks.keypoint_network import CROP_PX, MARGIN, KeypointNetwork
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import semantic_head
-from face_pose_ros.pose.refine import PoseOptions, fit_pose
-from face_pose_ros.types import Faces, Keypoints
+from face_pose_ros.pose.fit import fit_pose
+from face_pose_ros.results import Faces, Keypoints
 
 _LOOKS = 6
 _FIRST_MARGIN = 1.6  # of the box of the whole face
 _SEEN = 0.5
-_MIRROR = torch.from_numpy(semantic.MIRROR)
 
 
 class Student:
@@ -69,47 +69,43 @@ class Student:
     def label(self, placed: Placed) -> tuple[NDArray[np.uint8], dict[str, NDArray]] | None:
         """The picture and its labels, or None where nothing is seen."""
         camera = placed.camera
-        faces = Faces(placed.box_xyxy[None], torch.ones(1), torch.full((1, 6, 2), torch.nan))
+        faces = Faces.of_boxes(placed.box_xyxy)
         first = self._predictor.predict(placed.image, faces, camera, _FIRST_MARGIN).keypoints
-        if float(first.presence) < _SEEN:
+        if first.presence[0] < _SEEN:
             return None
-        around = crops_around_keypoints(
-            first.uv[:, FACE].contiguous(), *UPRIGHT, camera, CROP_PX, MARGIN
-        )
+        around = crops_around_heads(first.uv, camera, CROP_PX, MARGIN)
         crops, mirrored = jittered(around, _LOOKS)
-        numbers = self._network(render_crops(placed.image, crops, camera))
+        numbers = self._network(torch.from_numpy(render_crops(placed.image, crops, camera)))
         said = keypoints_of(numbers, crops, camera, self._calibration)
-        if float(said.presence.min()) < _SEEN:
+        if said.presence.min() < _SEEN:
             return None
         # A mirrored crop's axes already are mirrored, but right and left are not.
-        uv = torch.where(mirrored[:, None, None], said.uv[:, _MIRROR], said.uv)
-        cov = torch.where(mirrored[:, None, None, None], said.cov_uv[:, _MIRROR], said.cov_uv)
+        uv, cov = said.uv.copy(), said.cov_uv.copy()
+        uv[mirrored] = uv[mirrored][:, semantic.MIRROR]
+        cov[mirrored] = cov[mirrored][:, semantic.MIRROR]
         mean = uv.mean(0)
-        side = CROP_PX / MARGIN * float(around.jacobian(camera)[0].det().abs().sqrt())
-        apart = float((uv - mean).norm(dim=-1).mean()) / side
+        side = CROP_PX / MARGIN * math.sqrt(abs(np.linalg.det(around.jacobian(camera)[0])))
+        apart = np.linalg.norm(uv - mean, axis=-1).mean() / side
         options = PoseOptions(
             visibility=False, independent_keypoints=self._calibration.independent_keypoints
         )
-        keypoints = Keypoints(mean[None], cov.mean(0)[None], torch.ones(1))
+        keypoints = Keypoints(mean[None], cov.mean(0)[None], np.ones(1))
         poses = fit_pose(keypoints, self._head, camera, options).poses
-        if bool(poses.failed[0]):
+        if poses.failed[0]:
             return None
-        crop = crops_around_keypoints(
-            mean[None, FACE].contiguous(), *UPRIGHT, camera, PICTURE_PX, PICTURE_MARGIN
-        )
-        picture = render_crops(placed.image, crop, camera)[0]
+        crop = crops_around_heads(mean[None], camera, PICTURE_PX, PICTURE_MARGIN)
         rays, _ = camera.unproject(mean[None])
-        T = poses.T_cam_head[0].clone()
+        T = poses.T_cam_head[0].copy()
         T[:3] = crop.R_cam_crop[0].T @ T[:3]
         f, c = float(crop.focal_px[0]), 0.5 * (PICTURE_PX - 1)
         return (
-            (255 * picture.permute(1, 2, 0)).round().clamp(0, 255).byte().numpy(),
+            picture_of(placed.image, crop, camera),
             {
                 'name': np.array(placed.name, dtype='U80'),
-                'uv': to_crop(rays, crop)[0].numpy().astype(np.float32),
-                'T_crop_head': T.numpy().astype(np.float32),
+                'uv': to_crop(rays, crop)[0].astype(np.float32),
+                'T_crop_head': T.astype(np.float32),
                 'K_crop': np.array([[f, 0, c], [0, f, c], [0, 0, 1]], np.float32),
-                'presence': np.array(float(said.presence.min()), np.float32),
+                'presence': np.array(said.presence.min(), np.float32),
                 'apart': np.array(apart, np.float32),
             },
         )

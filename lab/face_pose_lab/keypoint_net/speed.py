@@ -11,14 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import torch
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
+from face_pose_lab.keypoint_net.network import CROP_PX
+from face_pose_ros.engines.telemetry import no_openvino_telemetry
 from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX as FACE_MESH_PX
-from face_pose_ros.keypoints.face_mesh import face_mesh_v2
-from face_pose_ros.networks.keypoint_network import CROP_PX
+from face_pose_ros.networks.face_mesh import face_mesh_v2
+
+with no_openvino_telemetry():
+    import openvino as ov
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 
 def face_mesh() -> ov.Model:

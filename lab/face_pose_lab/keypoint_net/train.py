@@ -33,6 +33,12 @@ from torch import Tensor
 from face_pose_lab.keypoint_net.begin import begin_with_region_pose
 from face_pose_lab.keypoint_net.examples import Examples, photographs, rendered
 from face_pose_lab.keypoint_net.losses import Batch, LossOptions, distances, losses
+from face_pose_lab.keypoint_net.network import (
+    CROP_PX,
+    KEYPOINTS,
+    KeypointNetwork,
+    read_head,
+)
 from face_pose_lab.keypoint_net.views import (
     Move,
     as_chip,
@@ -41,13 +47,7 @@ from face_pose_lab.keypoint_net.views import (
     random_move,
     without_face,
 )
-from face_pose_ros.geometry import so3
-from face_pose_ros.networks.keypoint_network import (
-    CROP_PX,
-    KEYPOINTS,
-    KeypointNetwork,
-    read_head,
-)
+from face_pose_lab.torch_geometry import so3
 
 _CHIPS = {False: 0.3, True: 0.1}  # share of rendered crops and of photographs
 _TURNED_SHARE = 0.125  # of the heads of a batch: profiled photographs

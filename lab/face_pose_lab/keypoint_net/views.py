@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_lab.keypoint_net.network import CROP_PX, MARGIN
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.networks.keypoint_network import CROP_PX, MARGIN
 
 Picture = NDArray[np.uint8]
 Rng = np.random.Generator

@@ -28,7 +28,7 @@ def pose(yaw_deg: float) -> NDArray:
 
 
 def places(T: NDArray) -> NDArray:
-    xyz = semantic_head().xyz_head.numpy() @ T[:3, :3].T + T[:3, 3]
+    xyz = semantic_head().xyz_head @ T[:3, :3].T + T[:3, 3]
     return FOCAL_PX * xyz[:, :2] / xyz[:, 2:] + 0.5 * (SIDE_PX - 1)
 
 

@@ -16,12 +16,7 @@ from face_pose_lab.keypoint_net.losses import (
     negative_log_likelihood,
     rotation_distance,
 )
-from torch import Tensor, nn
-
-from face_pose_ros.faces.region_pose import packaged_region_pose, read_keypoints
-from face_pose_ros.geometry import so3
-from face_pose_ros.keypoints import semantic
-from face_pose_ros.networks.keypoint_network import (
+from face_pose_lab.keypoint_net.network import (
     CROP_PX,
     KEYPOINTS,
     KeypointNetwork,
@@ -30,6 +25,12 @@ from face_pose_ros.networks.keypoint_network import (
     of_mirrored,
     read_head,
 )
+from face_pose_lab.torch_faces.region_pose import read_keypoints
+from face_pose_lab.torch_geometry import so3
+from torch import Tensor, nn
+
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.networks.region_pose import packaged_region_pose
 
 MIRROR = torch.from_numpy(semantic.MIRROR)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-import torch
 from face_pose_lab.keypoint_net.profiled import Turner
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -24,16 +23,16 @@ def turner() -> Turner:
     return Turner()
 
 
-def head() -> tuple[NDArray, torch.Tensor, NDArray]:
+def head() -> tuple[NDArray, NDArray, NDArray]:
     """Pose, shape and keypoints (86, 2) px of somebody."""
     model = semantic_head()
-    shape = torch.zeros(len(model.shape_names), dtype=torch.float64)
-    shape[1:4] = torch.tensor([0.8, -0.6, 0.5])
+    shape = np.zeros(len(model.shape_names))
+    shape[1:4] = (0.8, -0.6, 0.5)
     T = np.eye(4)
     T[:3, :3] = Rotation.from_euler('yx', [9, -6], degrees=True).as_matrix() @ FACING
     T[:3, 3] = (0.003, 0.002, 0.92)
-    points = model.points(shape[None])[0].numpy() @ T[:3, :3].T + T[:3, 3]
-    return T, shape, CAMERA.project(torch.from_numpy(points))[0].numpy()
+    points = model.points(shape[None])[0] @ T[:3, :3].T + T[:3, 3]
+    return T, shape, CAMERA.project(points).uv
 
 
 def marked(uv: NDArray, name: str) -> NDArray[np.uint8]:

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from face_pose_lab.keypoint_net.network import CROP_PX, MARGIN
 from face_pose_lab.keypoint_net.views import Move, moved, upright_square
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.networks.keypoint_network import CROP_PX, MARGIN
 from face_pose_ros.pose.face_model import semantic_head
 
 SIDE_PX, FOCAL_PX = 160, 410.0
@@ -34,7 +34,7 @@ def head(yaw_deg: float = 25.0, roll_deg: float = 14.0) -> tuple[np.ndarray, np.
 
 
 def projected(T: np.ndarray, focal_px: float, middle: float) -> np.ndarray:
-    xyz = semantic_head().xyz_head.numpy() @ T[:3, :3].T + T[:3, 3]
+    xyz = semantic_head().xyz_head @ T[:3, :3].T + T[:3, 3]
     return focal_px * xyz[:, :2] / xyz[:, 2:] + middle
 
 
@@ -78,7 +78,7 @@ def test_rotation_is_that_of_a_camera_that_looks_at_the_crops_middle(move: Move)
     assert np.linalg.det(R) == pytest.approx(1.0)
     # The head of that rotation, on the axis where the crop shows it, looks as the crop says: only
     # the perspective of a shifted camera differs from that of a turned one, by the shift's square.
-    xyz = semantic_head().xyz_head.numpy() @ R.T
+    xyz = semantic_head().xyz_head @ R.T
     expected = found[semantic.IS_FACE] - found[semantic.IS_FACE].mean(0)
     xyz_face = xyz[semantic.IS_FACE] - xyz[semantic.IS_FACE].mean(0)
     scale = (expected * xyz_face[:, :2]).sum() / (xyz_face[:, :2] ** 2).sum()

@@ -7,7 +7,7 @@ thin grids of high resolution: CPUs compute this shape at full speed in float32,
 alike. Batch normalisation is folded into the layers before it by `fused`, so that inference knows
 convolutions, ReLU and two matrices only.
 
-The crop's convention is that of keypoints/crop.py: a virtual pinhole camera looks at the middle of
+The crop is one of `face_pose_ros.geometry.crops`: a virtual pinhole camera looks at the middle of
 the face and is rolled until the face stands upright. Its side is MARGIN times the longer side of
 the bounds of the face's keypoints (`semantic.IS_FACE`). RGB in [0, 1], (N, 3, 128, 128); pixel
 (0, 0) is the centre of the top-left pixel.
