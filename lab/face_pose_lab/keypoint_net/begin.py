@@ -7,6 +7,8 @@ three channels, so that the network starts by seeing the head at half its resolu
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -28,10 +30,11 @@ _SCORE, _COLUMNS, _PLACES = 0, slice(4, 10), 16  # of its numbers
 def begin_with_region_pose(network: KeypointNetwork) -> None:
     """Fill the weights of a new network of the default sizes."""
     region = packaged_region_pose().network
-    first, *stages = _stages(network)
-    _average_pixels(first[0])
-    theirs = list(region.features)
-    for number, (halving, *residuals) in enumerate(stages):
+    (first, _), *stages = _stages(network)
+    _average_pixels(first)
+    # Convolution, norm, ReLU of each stage, then its blocks, whose layers are their `body`.
+    theirs: list[Any] = list(region.features)
+    for number, (halving, residuals) in enumerate(stages):
         convolution, norm, _ = theirs[:3]
         theirs = theirs[3:]
         if number == 0:
@@ -51,8 +54,10 @@ def begin_with_region_pose(network: KeypointNetwork) -> None:
                 for part, at in ((residual.first, 0), (residual.second, 3)):
                     part.convolution.weight.copy_(body[at].weight)
                     _copy_norm(part.norm, body[at + 1])
-    network.all_cells.weight.copy_(region.all_cells[0].weight)
-    _copy_norm(network.norm, region.all_cells[1])
+    linear, norm, _ = region.all_cells
+    assert isinstance(linear, nn.Linear)
+    network.all_cells.weight.copy_(linear.weight)
+    _copy_norm(network.norm, norm)
     assert region.keypoints is not None
     for mine, places, numbers in (
         (network.last.weight, region.keypoints.weight, region.last.weight),
@@ -67,29 +72,29 @@ def begin_with_region_pose(network: KeypointNetwork) -> None:
     network.last.bias[-6:] += torch.tensor(FRONTAL_COLUMNS)
 
 
-def _average_pixels(first: nn.Module) -> None:
+def _average_pixels(first: Convolution) -> None:
     """Three channels show the picture at half its resolution: at least in the first batches."""
-    assert isinstance(first, Convolution)
     assert isinstance(first.norm, nn.BatchNorm2d)
     first.convolution.weight[:3] = 0
     for channel in range(3):
         first.convolution.weight[channel, channel, 1:3, 1:3] = 0.25
     # As batch normalisation will find them: colours of mean 0.45 and deviation 0.28.
-    first.norm.weight[:3] = first.norm.running_var[:3].fill_(0.28**2).sqrt()
-    first.norm.bias[:3] = first.norm.running_mean[:3].fill_(0.45)
+    first.norm.weight[:3] = first.norm.get_buffer('running_var')[:3].fill_(0.28**2).sqrt()
+    first.norm.bias[:3] = first.norm.get_buffer('running_mean')[:3].fill_(0.45)
 
 
 def _copy_norm(mine: nn.Module, theirs: nn.Module, shift: Tensor | float = 0.0) -> None:
     mine.load_state_dict(theirs.state_dict())
-    mine.running_mean += shift  # type: ignore[operator]
+    mine.get_buffer('running_mean').add_(shift)
 
 
-def _stages(network: KeypointNetwork) -> list[list[nn.Module]]:
-    """Each begins with the convolution that halves the grid."""
-    stages: list[list[nn.Module]] = []
+def _stages(network: KeypointNetwork) -> list[tuple[Convolution, list[Residual]]]:
+    """Of each stage the convolution that halves the grid, and what follows."""
+    stages: list[tuple[Convolution, list[Residual]]] = []
     for module in network.stages:
         if isinstance(module, Residual):
-            stages[-1].append(module)
+            stages[-1][1].append(module)
         else:
-            stages.append([module])
+            assert isinstance(module, Convolution)
+            stages.append((module, []))
     return stages

@@ -100,7 +100,8 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, required=True, help='folder to write to')
     options = parser.parse_args(args)
     options.out.mkdir(parents=True, exist_ok=True)
-    network = load_network(options.state).to(memory_format=torch.contiguous_format)
+    network = load_network(options.state)
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     calibration = np.load(options.calibration)['calibration']
     tensors = {
         name: value.half() if value.ndim > 1 else value.float()

@@ -27,6 +27,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ Array = NDArray[np.float64]
 _CHIP_PX = 224
 _PADDING_PX = 112
 # The face's bounds in a chip of FairFace, of its side: dlib's box times 1.5 was cut out.
-_CHIP_BOX = (0.14, 0.02, 0.86, 0.90)
+_CHIP_BOX: Array = np.array([0.14, 0.02, 0.86, 0.90])
 _ASK_HEAD_FROM_DEG = 32.0  # turn as Face Mesh says it
 _SEEN = 0.5  # presence
 _MESH_MARGIN, _HEAD_MARGIN = 1.5, 2.0
@@ -83,15 +84,20 @@ def guessed_camera(width: int, height: int) -> Camera:
     return Camera.from_K(K, width, height)
 
 
+def _padded(rgb: NDArray[Any], by_px: int) -> NDArray[np.uint8]:
+    """With its border repeated."""
+    return np.pad(rgb, ((by_px, by_px), (by_px, by_px), (0, 0)), mode='edge')
+
+
 def placed_chips(photographs: Iterable[Photograph]) -> Iterator[Placed]:
     """FairFace's chips, padded: the face is in the middle, and the roll is removed."""
     for photograph in photographs:
         if photograph.rgb.shape[:2] != (_CHIP_PX, _CHIP_PX):
             continue
         p = _PADDING_PX
-        image = cv2.copyMakeBorder(photograph.rgb, p, p, p, p, cv2.BORDER_REPLICATE)
+        image = _padded(photograph.rgb, p)
         camera = guessed_camera(image.shape[1], image.shape[0])
-        yield Placed(photograph.name, image, camera, np.array(_CHIP_BOX) * _CHIP_PX + p)
+        yield Placed(photograph.name, image, camera, _CHIP_PX * _CHIP_BOX + p)
 
 
 def placed_by_detector(
@@ -99,12 +105,10 @@ def placed_by_detector(
 ) -> Iterator[Placed]:
     """Portraits: of the faces that are found, the largest."""
     for photograph in photographs:
-        rgb = photograph.rgb
-        factor = 512 / max(rgb.shape[:2])
+        factor = 512 / max(photograph.rgb.shape[:2])
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-        rgb = cv2.resize(rgb, None, fx=factor, fy=factor, interpolation=how)
-        p = 64
-        rgb = cv2.copyMakeBorder(rgb, p, p, p, p, cv2.BORDER_REPLICATE)
+        resized = cv2.resize(photograph.rgb, None, fx=factor, fy=factor, interpolation=how)
+        rgb = _padded(resized, 64)
         faces = detector.detect(rgb)
         if not len(faces):
             continue

@@ -134,4 +134,4 @@ def load_network(path: Path) -> KeypointNetwork:
     """The averaged weights of a training's state, for inference."""
     network = KeypointNetwork()
     network.load_state_dict(torch.load(path, weights_only=True)['average'])
-    return fused(network.eval()).to(memory_format=torch.channels_last)
+    return fused(network.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

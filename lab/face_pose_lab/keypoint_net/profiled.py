@@ -115,10 +115,16 @@ class Turner:
         flat = np.full((camera.height * camera.width, 2), -1, np.float32)
         flat[seen.pixel.numpy()] = camera.project(before.numpy()).uv
         maps = flat.reshape(camera.height, camera.width, 2)
-        drawn = cv2.remap(picture, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.remap(
+            picture,
+            maps[..., 0],
+            maps[..., 1],
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         hole = (maps[..., 0] < 0).astype(np.uint8)
         behind = cv2.GaussianBlur(picture, (0, 0), 6)
-        drawn = np.where(hole[..., None] > 0, behind, drawn)
+        drawn = np.where(hole[..., None] > 0, behind, warped).astype(np.uint8)
         T_new = T.copy()
         T_new[:3, :3] = R @ T[:3, :3]
         T_new[:3, 3] = R @ (T[:3, 3] - centre) + centre

@@ -32,10 +32,11 @@ from face_pose_lab.keypoint_net.label_photographs import (
     placed_by_detector,
     placed_chips,
 )
-from face_pose_lab.keypoint_net.network import CROP_PX, MARGIN, KeypointNetwork
+from face_pose_lab.keypoint_net.network import CROP_PX, MARGIN
 from face_pose_lab.keypoint_net.predict import (
     Calibration,
     HeadPredictor,
+    Network,
     crops_around_heads,
     keypoints_of,
     load_network,
@@ -60,7 +61,7 @@ _SEEN = 0.5
 class Student:
     """The network that labels."""
 
-    def __init__(self, network: KeypointNetwork, calibration: Calibration) -> None:
+    def __init__(self, network: Network, calibration: Calibration) -> None:
         self._network, self._calibration = network, calibration
         self._predictor = HeadPredictor(network, calibration, looks=1)
         self._head = semantic_head()

@@ -18,7 +18,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +107,7 @@ def sources_of(drawn: Examples, real: Examples, turned: Examples | None) -> list
     ]
 
 
-class Batches(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+class Batches(torch.utils.data.IterableDataset):
     """Batches from a step on, the steps shared among workers."""
 
     def __init__(self, sources: Sequence[Source], options: Options, first: int) -> None:
@@ -233,7 +233,7 @@ def save(state: dict[str, Any], path: Path) -> None:
 def train(
     out: Path,
     sources: Sequence[Source],
-    validation: dict[str, Sequence[Batch]],
+    validation: Mapping[str, Sequence[Batch]],
     options: Options,
     state: dict[str, Any] | None,
     workers: int,
@@ -371,7 +371,7 @@ def main(args: Sequence[str] | None = None) -> None:
     path = last if last.is_file() else chosen.resume
     state = torch.load(path, weights_only=True) if path else None
     decay_from = state['step'] if state else 0
-    if last.is_file() and chosen.decay:
+    if state and last.is_file() and chosen.decay:
         decay_from = state['options']['decay_from']
     options = Options(
         lr=chosen.lr,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from face_pose_lab.keypoint_net.network import CROP_PX, MARGIN
 from face_pose_ros.keypoints import semantic
 
-Picture = NDArray[np.uint8]
+Picture = NDArray[Any]  # uint8; more than OpenCV's annotations promise
 Rng = np.random.Generator
 
 _MIDDLE = 0.5 * (CROP_PX - 1)
@@ -221,7 +222,7 @@ def _blurred(crop: Picture, rng: Rng) -> Picture:
     angle, half = rng.uniform(0, math.pi), 0.5 * (length - 1)
     across = half * np.array([math.cos(angle), math.sin(angle)])
     a, b = (tuple(int(v) for v in np.rint(half + s * across)) for s in (-1, 1))
-    cv2.line(kernel, a, b, 1.0)
+    cv2.line(kernel, a, b, (1.0,))
     return cv2.filter2D(crop, -1, kernel / kernel.sum())
 
 
@@ -234,10 +235,10 @@ def _hidden(crop: Picture, other: Picture, rng: Rng) -> Picture:
         half = tuple(int(v) for v in rng.integers(6, 34, 2))
         angle = float(rng.uniform(0, 180))
         if rng.random() < 0.5:
-            cv2.ellipse(mask, middle, half, angle, 0, 360, 1, -1)
+            cv2.ellipse(mask, middle, half, angle, 0, 360, (1,), -1)
         else:
             corners = cv2.boxPoints((middle, (2 * half[0], 2 * half[1]), angle))
-            cv2.fillConvexPoly(mask, corners.astype(np.int32), 1)
+            cv2.fillConvexPoly(mask, corners.astype(np.int32), (1,))
         what = other if rng.random() < 0.4 else rng.integers(0, 256, 3).astype(np.uint8)
         np.copyto(crop, what, where=mask[..., None] > 0)
     return crop

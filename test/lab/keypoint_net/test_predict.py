@@ -1,0 +1,154 @@
+"""What the network says of crops, carried to the image and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from face_pose_lab.keypoint_net.label_photographs import Teachers, placed_at_box
+from face_pose_lab.keypoint_net.network import CROP_PX, KEYPOINTS, MARGIN
+from face_pose_lab.keypoint_net.predict import (
+    Calibration,
+    HeadPredictor,
+    crops_around_heads,
+    keypoints_of,
+    to_crop,
+)
+from face_pose_lab.keypoint_net.score_rendered import MeasuredCrops, fit
+from face_pose_lab.keypoint_net.self_label import Student
+from torch import Tensor
+
+from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.pose.face_model import semantic_head
+from face_pose_ros.results import Faces
+from face_pose_ros.samples import load_portraits
+
+CAMERA = Camera.from_K([610, 0, 322, 0, 605, 236, 0, 0, 1], 640, 480, [-0.25, 0.02, 1e-3, -2e-3])
+# A head 0.8 m away, turned by 20 deg, to the left of the camera's axis.
+T_CAM_HEAD = np.array(
+    [[-0.342, 0.940, 0, -0.11], [0, 0, -1, 0.06], [-0.940, -0.342, 0, 0.8], [0, 0, 0, 1]]
+)
+_UV = slice(0, 2)
+
+
+def heads_keypoints() -> np.ndarray:
+    xyz = semantic_head().xyz_head @ T_CAM_HEAD[:3, :3].T + T_CAM_HEAD[:3, 3]
+    return CAMERA.project(xyz).uv[None]
+
+
+def numbers_of(uv_crop: np.ndarray) -> Tensor:
+    """(N, 437) that say keypoints (N, K, 2) px of the crop, sure that a head is there."""
+    numbers = torch.zeros(len(uv_crop), 5 * KEYPOINTS + 7)
+    points = numbers[:, :-7].unflatten(1, (KEYPOINTS, 5))
+    points[..., _UV] = torch.from_numpy((uv_crop - 0.5 * (CROP_PX - 1)) / (0.1 * CROP_PX)).float()
+    points[..., 4] = 0.5
+    numbers[:, -7] = 8.0
+    return numbers
+
+
+def test_keypoints_come_back_to_the_pixels_that_the_crop_shows() -> None:
+    uv = heads_keypoints()
+    crops = crops_around_heads(uv, CAMERA, CROP_PX, MARGIN)
+    uv_crop = to_crop(CAMERA.unproject(uv).rays, crops)
+    face = uv_crop[0, semantic.IS_FACE]
+    assert np.ptp(face, axis=0).max() == pytest.approx(CROP_PX / MARGIN, rel=1e-3)
+    found = keypoints_of(numbers_of(uv_crop), crops, CAMERA, Calibration())
+    np.testing.assert_allclose(found.uv, uv, atol=1e-3)
+    assert found.presence[0] > 0.99
+
+
+def test_covariances_are_those_of_the_image_and_calibrated() -> None:
+    crops = crops_around_heads(heads_keypoints(), CAMERA, CROP_PX, MARGIN)
+    middle = np.full((1, KEYPOINTS, 2), 0.5 * (CROP_PX - 1))
+    calibration = Calibration(cov_gain=1.5, cov_floor_px2=0.4)
+    found = keypoints_of(numbers_of(middle), crops, CAMERA, calibration)
+    steps = np.array([[[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]]]) + middle[:, :4]
+    ends = crops.to_image(steps, CAMERA)[0][0]
+    J = np.column_stack([ends[0] - ends[1], ends[2] - ends[3]])
+    L = 2 * np.array([[1.0, 0.0], [0.5, 1.0]])  # px of the crop
+    expected = J @ (1.5 * L @ L.T + 0.4 * np.eye(2)) @ J.T
+    np.testing.assert_allclose(found.cov_uv[0, 7], expected, rtol=1e-4)
+
+
+def test_a_keypoint_that_the_camera_does_not_see_is_not_measured() -> None:
+    crops = crops_around_heads(heads_keypoints(), CAMERA, CROP_PX, MARGIN)
+    uv_crop = np.full((1, KEYPOINTS, 2), 60.0)
+    uv_crop[0, 3] = (9000.0, 60.0)
+    found = keypoints_of(numbers_of(uv_crop), crops, CAMERA, Calibration())
+    assert np.isinf(np.diagonal(found.cov_uv[0, 3])).all()
+    assert np.isfinite(found.cov_uv[0, 4]).all()
+
+
+def test_looks_follow_the_keypoints_and_the_mirror_image_is_averaged() -> None:
+    shown: list[tuple[int, ...]] = []
+
+    def network(pictures: Tensor) -> Tensor:
+        shown.append(tuple(pictures.shape))
+        numbers = torch.zeros(len(pictures), 5 * KEYPOINTS + 7)
+        numbers[:, 0:-7:5] = torch.linspace(-3, 3, KEYPOINTS)
+        numbers[:, 1:-7:5] = torch.linspace(-2, 4, KEYPOINTS)
+        return numbers
+
+    image = np.zeros((480, 640, 3), np.uint8)
+    predictor = HeadPredictor(network, Calibration(), looks=3, mirrored=True)
+    look = predictor.predict(image, Faces.of_boxes([200, 150, 300, 260]), CAMERA, 1.6)
+    assert shown == [(1, 3, CROP_PX, CROP_PX)] * 6
+    # The mean with the mirror image is its own mirror image.
+    points = look.numbers[0, :-7].unflatten(0, (KEYPOINTS, 5))
+    torch.testing.assert_close(points[semantic.MIRROR, 0], -points[:, 0])
+
+
+def test_poses_of_exact_crops_are_the_truth() -> None:
+    uv = heads_keypoints()
+    crops = crops_around_heads(uv, CAMERA, CROP_PX, MARGIN)
+    uv_crop = to_crop(CAMERA.unproject(uv).rays, crops)
+    poses = fit(
+        keypoints_of(numbers_of(uv_crop), crops, CAMERA, Calibration()),
+        CAMERA,
+        Calibration(),
+        semantic_head(),
+    )
+    np.testing.assert_allclose(poses.T_cam_head[0], T_CAM_HEAD, atol=2e-3)
+    heads = MeasuredCrops(numbers_of(uv_crop), crops, uv_crop, T_CAM_HEAD[None])
+    errors, found = heads[np.array([0, 0])].pose_errors(Calibration(), semantic_head())
+    assert found.tolist() == [True, True]
+    assert errors.rotation_deg.max() < 0.2
+
+
+@pytest.fixture(scope='module')
+def labelled() -> dict[str, np.ndarray]:
+    """What the teachers say of a sample picture."""
+    image = load_portraits()['astronaut']
+    teachers = Teachers()
+    (box,) = teachers.detector.detect(image).boxes_xyxy.astype(np.float64)
+    label = teachers.label(placed_at_box('astronaut', image, box))
+    assert label is not None
+    assert label[0].shape == (160, 160, 3)
+    return label[1]
+
+
+def test_both_readings_of_a_portrait_agree(labelled: dict[str, np.ndarray]) -> None:
+    assert labelled['mesh_presence'] > 0.9
+    assert labelled['mesh_apart'] < 0.035
+    face = labelled['mesh_uv'][semantic.IS_FACE]
+    assert np.ptp(face, axis=0).max() == pytest.approx(160 / 1.9, rel=0.05)
+    off = labelled['mesh_direct_uv'][semantic.IS_FACE] - face
+    assert np.linalg.norm(off, axis=1).mean() < 3
+    # Keypoints of the fitted pose and model, in the crop's own camera.
+    T, K = labelled['mesh_T'].astype(float), labelled['K_crop'].astype(float)
+    nose = T[:3, 3] / T[2, 3]
+    sellion = (K @ nose)[:2]
+    root = labelled['mesh_uv'][semantic.NAMES.index('nasal_root')]
+    assert np.linalg.norm(sellion - root) < 6
+
+
+def test_a_network_without_knowledge_labels_nothing() -> None:
+    def network(pictures: Tensor) -> Tensor:
+        numbers = torch.zeros(len(pictures), 5 * KEYPOINTS + 7)
+        numbers[:, -7] = -4.0
+        return numbers
+
+    image = load_portraits()['astronaut']
+    placed = placed_at_box('a', image, np.array([180.0, 80.0, 280.0, 200.0]))
+    assert Student(network, Calibration()).label(placed) is None
