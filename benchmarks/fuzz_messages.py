@@ -20,7 +20,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 from tqdm import tqdm
 
-from face_pose_ros.ros.parameters import SPECS, parameters_of
+from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.samples import load_portraits
 
@@ -128,7 +128,7 @@ def run(messages: int, seed: int, progress: bool = False) -> Counter[str]:
         How often frames ended in what: 'answered', the reason of a FrameError, or what must not
         be: 'crashed', 'hung', 'not finite'.
     """
-    parameters = parameters_of({spec.name: spec.default for spec in SPECS})
+    parameters = Parameters()
     pipeline = FramePipeline(parameters, '/image', '/camera_info', lambda cause, text: None)
     fuzz, ends = Fuzz(seed), Counter[str]()
     for _ in tqdm(range(messages), disable=not progress):

@@ -1,7 +1,7 @@
 """How long is it from the start of a process to its first pose?
 
 python benchmarks/startup.py           # with warm caches
-python benchmarks/startup.py --cold    # compiling and converting all anew, too: a minute or two
+python benchmarks/startup.py --cold    # compiling all anew, too
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class HeadPoses(_Rows):
 
     T_cam_head: Array  # (N, 4, 4) m
     # (N, 6, 6): x, y, z [m], rotation about the camera's x, y, z [rad]; over all shapes:
-    # covariance = covariance_given_shape + pose_of_shape @ shape_covariance @ pose_of_shape.mT
+    # covariance = covariance_given_shape + pose_of_shape @ shape_covariance @ pose_of_shape.T
     covariance: Array
     covariance_given_shape: Array  # (N, 6, 6) were the shape known to be as estimated
     pose_of_shape: Array  # (N, 6, C) how the best pose moves with each shape coefficient

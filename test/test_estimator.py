@@ -1,8 +1,10 @@
 """The whole estimator on real photographs."""
 
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -331,6 +333,15 @@ def test_warming_up_fits_a_pose_so_that_the_first_face_waits_for_no_compiler(mon
     monkeypatch.setattr('face_pose_ros.pose.fusion.fit_pose', fit)
     FacePoseEstimator().warm_up()
     assert [bool(result.poses.failed) for result in fits] == [False]
+
+
+@pytest.mark.parametrize(
+    'libc', [SimpleNamespace(), SimpleNamespace(malloc_trim=lambda pad: None)]
+)
+def test_warming_up_works_with_any_libc(monkeypatch, libc):
+    estimator = FacePoseEstimator('cpu')
+    monkeypatch.setattr(ctypes, 'CDLL', lambda name: libc)
+    estimator.warm_up()
 
 
 def panned(phase: float) -> tuple[np.ndarray, Camera]:

@@ -348,7 +348,7 @@ def install(tests: bool = False) -> None:
 
 
 def _warm_up(packages_key: str) -> None:
-    """Fills the caches that the first start would fill, which would take it a minute or two."""
+    """Fills the caches that the first start would fill."""
     python = (ROOT / 'face_pose_ros').rglob('*.py')
     sources = [path for path in python if b'geometry.jit import' in path.read_bytes()]
     key, stamp = fingerprint(sorted(sources), packages_key), OVERLAY / 'compiled.stamp'

@@ -142,7 +142,7 @@ def _base() -> Path | None:
     if base is None:
         logging.getLogger(__name__).warning(
             'No folder to keep compiled code in, so that every start compiles it again, which '
-            'takes about a minute: set NUMBA_CACHE_DIR to a folder that this user can write to '
+            'takes tens of seconds: set NUMBA_CACHE_DIR to a folder that this user can write to '
             f'(neither {_INSTALLED} nor a cache or temporary folder of its own can be used)'
         )
     return base

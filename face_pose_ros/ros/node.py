@@ -126,8 +126,7 @@ class PoseNode(LifecycleNode):
         """Load the networks, run them once, advertise the outputs."""
         self._state = 'loading the networks'
         self.get_logger().info(
-            'loading the networks; the first start after an installation compiles for one to two '
-            'minutes, once'
+            'loading the networks; the first start after an installation compiles once'
         )
         try:
             self.pipeline = FramePipeline(

@@ -114,7 +114,7 @@ def test_with_nothing_writable_it_stays_in_memory_and_says_so_in_one_line(packag
     assert found == ['1.75', 'memory']
     (line,) = said.splitlines()
     assert 'NUMBA_CACHE_DIR' in line
-    assert 'about a minute' in line
+    assert 'tens of seconds' in line
 
 
 def test_other_users_of_numba_keep_their_folder():

@@ -19,6 +19,7 @@ def make_face(
     camera: Camera,
     T_cam_head: np.ndarray,
     face_id: str = 'f00001',
+    number: int = 1,
     shape: np.ndarray | None = None,
     covariance: np.ndarray | None = None,
 ) -> FacePose:
@@ -42,5 +43,5 @@ def make_face(
         shape_covariance=np.eye(count),
         fit=Fit(covariance, np.zeros((6, count)), ''),
         id=face_id,
-        number=int(face_id[-5:]),
+        number=number,
     )

@@ -423,10 +423,7 @@ def test_the_config_file_gives_the_defaults():
     ('tree', 'message'),
     [
         ({'/**': {'ros__parameters': {'detector.min_face': 30.0}}}, 'did you mean detector.min_f'),
-        (
-            {'face_pose': {'ros__parameters': {'detector': {'min_face_px': 3.0}}}},
-            r'3\.0 is not in \[16, ',
-        ),
+        ({'face_pose': {'ros__parameters': {'detector': {'min_face_px': 3.0}}}}, r'3\.0.* \[16'),
         ({'face_pose': {'ros__parameters': {'detector': {'min_face_px': 'big'}}}}, 'a float'),
         ({'face_pose': {'ros__parameters': {'image_transport': 'zip'}}}, 'zip'),
         ({'other': {'ros__parameters': {'device': 'cpu'}}}, 'expected a parameter file'),

@@ -169,7 +169,7 @@ def test_a_guess_is_published_and_warned_of(watcher, folder, capfd):
     # More than there are, so it has begun again.
     watcher.ros.wait_for(lambda: len(watcher.images) > 8)
     camera = camera_from_info(watcher.infos[0])
-    np.testing.assert_allclose(camera.f, 0.5 * WIDTH / np.tan(np.deg2rad(30)))
+    np.testing.assert_allclose([camera.fx, camera.fy], 0.5 * WIDTH / np.tan(np.deg2rad(30)))
     assert not camera.dist.any()
     assert watcher.images[0].header.frame_id == 'eye'
     assert 'a guess from parameter horizontal_fov_deg: 60 deg' in capfd.readouterr().err
@@ -299,7 +299,7 @@ def test_a_bad_start_is_one_line_and_status_1(run, folder, calibration, paramete
     [
         ('image_width', 97, r'is for 97 x 64 px, expected 96 x 64 px as source'),
         ('camera_matrix', matrix(3, 3, [0.0] * 9), 'K[0] is 0: the camera is not calibrated'),
-        ('distortion_model', 'magic', "distortion_model 'magic' is not one of"),
+        ('distortion_model', 'magic', "distortion_model 'magic' is not known"),
     ],
 )
 def test_a_calibration_that_is_not_that_of_the_pictures(

@@ -96,7 +96,7 @@ PROGRAMS = [sys.executable, '-m', 'face_pose_ros.ros.programs']
 
 
 def no_compiled_code(tmp_path):
-    """A cache folder without compiled functions: the node compiles for a minute."""
+    """A cache folder without compiled functions: the node compiles for long."""
     return {'NUMBA_CACHE_DIR': str(tmp_path)}
 
 

@@ -26,10 +26,10 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.ros import view
 from face_pose_ros.ros.conversions import camera_info_msg, pose_array_msg
 from face_pose_ros.ros.draw import AXIS_M, face_points
 from face_pose_ros.ros.markers import ELLIPSOID_SIGMA, LIFETIME_S, NAMESPACES, face_markers
+from face_pose_ros.ros.view.main import ViewNode
 from face_pose_ros.ros.view.scene import Scene
 
 K = [[80.0, 0.0, 50.25], [0.0, 82.0, 29.5], [0.0, 0.0, 1.0]]
@@ -37,7 +37,7 @@ CAMERA = Camera.from_K(K, 96, 64)
 COVARIANCE = np.diag([1e-6, 4e-6, 9e-4, 1e-3, 1e-3, 1e-3])
 SHAPE = np.linspace(-1.5, 2, len(MODEL.shape_names))
 FACE = make_face(
-    CAMERA, head_pose((0.1, -0.2, 1.5), (0.3, -0.4, 0.2)), 'f00042', SHAPE, COVARIANCE
+    CAMERA, head_pose((0.1, -0.2, 1.5), (0.3, -0.4, 0.2)), 'f00042', 42, SHAPE, COVARIANCE
 )
 GREY = np.full((64, 96, 3), 96, np.uint8)
 NS = 1_000_000_000
@@ -153,7 +153,7 @@ def test_the_mesh_is_the_face_at_its_pose(scene, recording):
 
     mesh = recording.one('faces/42/mesh', rr.Mesh3D)
     points = in_camera(recording, 'faces/42/mesh', values(mesh.vertex_positions))
-    expected = face_points(MODEL, SHAPE)[MODEL.triangles.numpy().ravel()]
+    expected = face_points(MODEL, SHAPE)[MODEL.triangles.ravel()]
     np.testing.assert_allclose(points, expected_in_camera(expected), atol=1e-6)
     normals = values(mesh.vertex_normals)
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
@@ -192,7 +192,7 @@ def test_the_label_names_id_and_distance(scene, recording):
 
 
 def at(x: float, face_id: str):
-    return make_face(CAMERA, head_pose((x, 0.0, 1.0)), face_id)
+    return make_face(CAMERA, head_pose((x, 0.0, 1.0)), face_id, int(face_id[-5:]))
 
 
 def test_a_trajectory_per_id_reaches_back_five_seconds(scene, recording):
@@ -236,7 +236,7 @@ def test_a_face_not_seen_again_vanishes_when_its_markers_expire(scene, recording
 
 def test_a_face_that_is_forgotten_vanishes_at_once(scene, recording):
     scene.log_markers(markers(10 * NS, at(0.0, 'f00001')))
-    scene.log_markers(markers(10 * NS + 5, gone=['f00001']))
+    scene.log_markers(markers(10 * NS + 5, gone=[1]))
 
     assert [ns for ns, _ in recording.of('faces/1', rr.Clear)] == [10 * NS + 5]
 
@@ -255,7 +255,7 @@ def test_the_node_records_the_images_that_are_answered(ros, tmp_path, monkeypatc
     output = tmp_path / 'new' / 'scene.rrd'
     parameters = {'output': str(output), 'image_transport': transport}
     node = ros.add(
-        view.ViewNode(
+        ViewNode(
             context=ros.context,
             use_global_arguments=False,
             parameter_overrides=[Parameter(k, value=v) for k, v in parameters.items()],
