@@ -62,7 +62,7 @@ def test_gradcheck(name, kernel, rng):
         return t, so3.log(R @ T[:, :3, :3].mT), shape
 
     inputs = [torch.from_numpy(x).requires_grad_() for x in (found.uv, found.cov_uv)]
-    # The minimum is found to about 1e-8: a step below a thousandth of a pixel divides that up.
+    # The minimum is found to about 1e-8: a step below a thousandth of a pixel would divide that.
     assert torch.autograd.gradcheck(solve, inputs, eps=1e-3, atol=1e-4, rtol=1e-4, fast_mode=True)
 
 
