@@ -40,9 +40,9 @@ MOST_REGIONS = 64  # of one image, whatever it shows
 # R_box_head of a face that looks into the camera: an untrained network's answer.
 FRONTAL_COLUMNS = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
 NUMBERS = 16  # score, u, v, log size, two columns of the rotation, six logarithms of sigma
-_MAX_LOG_SIGMA = 4.0
+MAX_LOG_SIGMA = 4.0
 # Of the normalised errors (`faces.head_uncertainty`), where the network says 0.
-_SIGMA = 0.1
+SIGMA = 0.1
 _CENTRED_FROM = -1.4  # logit, as trained, of what is worth another region around it: 0.2
 _SUPERSAMPLED = 2  # rendered finer, as in training: a large head would be aliased
 
@@ -89,8 +89,8 @@ def read_regions(numbers: NDArray[np.floating]) -> ReadRegions:
         numbers[:, 3] + math.log(REGION_PX / REGION_SCALE),
         numbers[:, 4:10] + np.array(FRONTAL_COLUMNS),
     )
-    log_sigma = numbers[:, 10:].clip(-_MAX_LOG_SIGMA, _MAX_LOG_SIGMA)
-    return ReadRegions(cells, _SIGMA * np.exp(log_sigma))
+    log_sigma = numbers[:, 10:].clip(-MAX_LOG_SIGMA, MAX_LOG_SIGMA)
+    return ReadRegions(cells, SIGMA * np.exp(log_sigma))
 
 
 def regions_of_poses(T_cam_head: Array) -> Crops:

@@ -133,7 +133,7 @@ def posterior_cost(
     p = points @ R.mT + t[:, None]
     r = (A @ p[..., None])[..., 0] / (rays * p).sum(-1, keepdim=True)
     s = torch.where(measured, (r * r).sum(-1), 0.0)
-    rho = robust.KERNELS[options.kernel](s, options.kernel_scale).rho
+    rho = robust.KERNELS[options.kernel](s, options.kernel_scale)
     count = measured.sum(-1).clamp_min(1).to(uv)  # an integer would make it float32
     share = (options.independent_keypoints / count).clamp_max(1.0)
     prior = default_shape_prior(model, options)

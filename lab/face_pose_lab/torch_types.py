@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from face_pose_ros import results
@@ -37,19 +36,3 @@ class Keypoints:
     def sigma_px(self) -> Tensor:
         """(N, K) px, root mean square of the standard deviations of the two coordinates."""
         return (0.5 * self.cov_uv.diagonal(dim1=-2, dim2=-1).sum(-1)).sqrt()
-
-    def replaced(self, index: Tensor, other: Keypoints) -> Keypoints:
-        """These with the faces of a (M,) index replaced by M others."""
-        return Keypoints(
-            self.uv.index_copy(0, index, other.uv),
-            self.cov_uv.index_copy(0, index, other.cov_uv),
-            self.presence.index_copy(0, index, other.presence),
-        )
-
-    def join(self, other: Keypoints) -> Keypoints:
-        """The faces of both."""
-        return Keypoints(
-            torch.cat([self.uv, other.uv]),
-            torch.cat([self.cov_uv, other.cov_uv]),
-            torch.cat([self.presence, other.presence]),
-        )

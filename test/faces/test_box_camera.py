@@ -63,3 +63,19 @@ def test_near_the_ray_the_image_is_the_boxs_picture_stretched_but_not_turned(len
     moved = camera.project(beside).uv - camera.project(rays).uv
     ratio = np.linalg.norm(moved, axis=-1) / step / pixels_per_radian(camera, rays)
     assert ((ratio > 0.75) & (ratio < 1.34)).all()
+
+
+@pytest.mark.parametrize(('angle_deg', 'error_deg'), [(5, 2.5), (15, 7.4), (30, 13.9)])
+def test_the_shear_of_img2pose_turns_half_as_far_as_the_ray(angle_deg, error_deg):
+    angle, f, cx, cy = np.deg2rad(angle_deg), 900.0, 497.3, 338.1
+    K_image = np.array([[f, 0, cx], [0, f, cy], [0, 0, 1]])
+    K_box = K_image + np.array([[0, 0, f * np.tan(angle)], [0, 0, 0], [0, 0, 0]])
+    shear = np.linalg.solve(K_image, K_box)
+    U, _, Vt = np.linalg.svd(shear)
+    exact = box_rotation(np.array([np.sin(angle), 0, np.cos(angle)]))
+    error = np.rad2deg(rotations.angle_between(exact, U @ Vt))
+    assert error == pytest.approx(np.rad2deg(angle - np.arctan(np.tan(angle) / 2)), abs=1e-6)
+    assert error == pytest.approx(error_deg, abs=0.1)
+    # A point on the axis lies on the same ray, further away by the cosine.
+    t = shear @ [0, 0, 1.5]
+    np.testing.assert_allclose(t / np.linalg.norm(t), exact[:, 2], atol=1e-9)

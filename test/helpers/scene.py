@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from face_pose_lab.evaluation.draws import R_CAM_FRONTAL, isotropic, observe, random_poses
+from face_pose_lab.evaluation.draws import R_CAM_FRONTAL, random_poses
+from face_pose_lab.torch_geometry import se3
+from face_pose_lab.torch_geometry.camera import Camera
+from face_pose_lab.torch_types import Keypoints
 
 from face_pose_ros.pose.face_model import FaceModel, canonical_face
 
@@ -27,3 +30,33 @@ def points(model: FaceModel, shape: torch.Tensor | None = None) -> torch.Tensor:
         return xyz_head
     deviation = torch.einsum('nm,mkx->nkx', shape[:, 1:], torch.from_numpy(model.modes))
     return (1 + model.size_sigma * shape[:, :1, None]) * (xyz_head + deviation)
+
+
+def observe(
+    xyz_head: torch.Tensor,
+    T_cam_head: torch.Tensor,
+    camera: Camera,
+    noise_px: float = 0.0,
+    sigma_px: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Keypoints:
+    """Keypoints of faces at known poses, with Gaussian noise.
+
+    Args:
+        xyz_head: (K, 3) or (N, K, 3) m.
+        T_cam_head: (N, 4, 4).
+        camera: Who sees them.
+        noise_px: Standard deviation of the noise.
+        sigma_px: Standard deviation that the keypoints claim.
+        generator: Of the noise.
+    """
+    uv = camera.project(se3.apply(T_cam_head, xyz_head)).uv
+    if noise_px:
+        uv = uv + noise_px * torch.randn(uv.shape, generator=generator, dtype=uv.dtype)
+    sigma = torch.full_like(uv[..., 0], sigma_px)
+    return Keypoints(uv, isotropic(sigma), torch.ones(len(uv)))
+
+
+def isotropic(sigma_px: torch.Tensor) -> torch.Tensor:
+    """Covariances (..., 2, 2) of standard deviations (...) that are the same in u and v."""
+    return torch.diag_embed((sigma_px**2)[..., None].expand(*sigma_px.shape, 2))

@@ -8,7 +8,6 @@ import torch
 
 from face_pose_lab.torch_geometry import se3, so3
 from face_pose_lab.torch_geometry.camera import Camera
-from face_pose_lab.torch_types import Keypoints
 
 # Head frame (x out of the face, y left, z up) of a face that looks straight into the camera.
 R_CAM_FRONTAL = torch.tensor([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]], dtype=torch.float64)
@@ -40,33 +39,3 @@ def random_poses(
         @ R_CAM_FRONTAL
     )
     return se3.from_rt(R, t)
-
-
-def observe(
-    xyz_head: torch.Tensor,
-    T_cam_head: torch.Tensor,
-    camera: Camera,
-    noise_px: float = 0.0,
-    sigma_px: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> Keypoints:
-    """Keypoints of faces at known poses, with Gaussian noise.
-
-    Args:
-        xyz_head: (K, 3) or (N, K, 3) m.
-        T_cam_head: (N, 4, 4).
-        camera: Who sees them.
-        noise_px: Standard deviation of the noise.
-        sigma_px: Standard deviation that the keypoints claim.
-        generator: Of the noise.
-    """
-    uv = camera.project(se3.apply(T_cam_head, xyz_head)).uv
-    if noise_px:
-        uv = uv + noise_px * torch.randn(uv.shape, generator=generator, dtype=uv.dtype)
-    sigma = torch.full_like(uv[..., 0], sigma_px)
-    return Keypoints(uv, isotropic(sigma), torch.ones(len(uv)))
-
-
-def isotropic(sigma_px: torch.Tensor) -> torch.Tensor:
-    """Covariances (..., 2, 2) of standard deviations (...) that are the same in u and v."""
-    return torch.diag_embed((sigma_px**2)[..., None].expand(*sigma_px.shape, 2))

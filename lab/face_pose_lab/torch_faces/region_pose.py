@@ -10,11 +10,14 @@ from torch import Tensor
 
 from face_pose_lab.torch_faces.single_shot import CellPoses
 from face_pose_lab.torch_geometry.camera import Camera
-from face_pose_ros.faces.region_pose import FRONTAL_COLUMNS, NUMBERS, REGION_PX, REGION_SCALE
-
-_MAX_LOG_SIGMA = 4.0
-# Of the normalised errors (`faces.head_uncertainty`), where the network says 0.
-_SIGMA = 0.1
+from face_pose_ros.faces.region_pose import (
+    FRONTAL_COLUMNS,
+    MAX_LOG_SIGMA,
+    NUMBERS,
+    REGION_PX,
+    REGION_SCALE,
+    SIGMA,
+)
 
 
 class ReadRegions(NamedTuple):
@@ -40,7 +43,7 @@ def read_regions(numbers: Tensor) -> ReadRegions:
         log_size[:, 0] + math.log(REGION_PX / REGION_SCALE),
         columns + columns.new_tensor(FRONTAL_COLUMNS),
     )
-    return ReadRegions(cells, _SIGMA * log_sigma.clamp(-_MAX_LOG_SIGMA, _MAX_LOG_SIGMA).exp())
+    return ReadRegions(cells, SIGMA * log_sigma.clamp(-MAX_LOG_SIGMA, MAX_LOG_SIGMA).exp())
 
 
 def read_keypoints(numbers: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from face_pose_lab.torch_geometry import se3, so3
 from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_ros.faces.single_shot import HEAD_CENTRE, HEAD_SIZE_M, STRIDES
 
-# A stride looks for heads of 2 to 5 of its cells; the last one for all that are larger.
-_SIZE_LIMITS_PX = (0.0, 48.0, 112.0, float('inf'))
+# A stride answers for heads of 2 to 7 of its cells; the last one for all that are larger.
+_SIZE_LIMITS_PX = (48.0, 112.0)
 
 
 class CellPoses(NamedTuple):
@@ -77,5 +77,5 @@ def cells_of_poses(T_cam_head: Tensor, camera: Camera) -> tuple[CellPoses, Tenso
 
 def stride_of_size(size_px: Tensor) -> Tensor:
     """Index among STRIDES of the grid that answers for heads of these sizes [px]."""
-    limits = size_px.new_tensor(_SIZE_LIMITS_PX[1:-1])
+    limits = size_px.new_tensor(_SIZE_LIMITS_PX)
     return torch.bucketize(size_px.contiguous(), limits)

@@ -19,19 +19,6 @@ def from_rt(R: Tensor, t: Tensor) -> Tensor:
     return torch.cat([top, bottom.expand(*top.shape[:-2], 1, 4)], dim=-2)
 
 
-def inverse(T_a_b: Tensor) -> Tensor:
-    """``T_b_a``, without a general matrix inverse.
-
-    Args:
-        T_a_b: (..., 4, 4).
-
-    Returns:
-        (..., 4, 4).
-    """
-    R_b_a = T_a_b[..., :3, :3].mT
-    return from_rt(R_b_a, -(R_b_a @ T_a_b[..., :3, 3:]).squeeze(-1))
-
-
 def apply(T_a_b: Tensor, xyz_b: Tensor) -> Tensor:
     """Points of frame b in frame a.
 

@@ -1,4 +1,4 @@
-"""Rotations: exponential, logarithm, quaternions, nearest rotation. Batched, differentiable.
+"""Rotations: exponential, logarithm, quaternions, columns. Batched, differentiable.
 
 Near the identity every function switches to its Taylor series behind a double ``where``: the
 argument of the unused branch is replaced before the division, so gradients stay finite.
@@ -117,21 +117,6 @@ def from_quat_xyzw(quat_xyzw: Tensor) -> Tensor:
     ).unflatten(-1, (3, 3))
 
 
-def nearest(M: Tensor) -> Tensor:
-    """Rotation nearest to M in the Frobenius norm (orthogonal Procrustes).
-
-    Args:
-        M: (..., 3, 3), finite. For a singular M the answer is a rotation, but not unique.
-
-    Returns:
-        (..., 3, 3) rotation matrices.
-    """
-    U, _, Vh = torch.linalg.svd(M)
-    sign = torch.linalg.det(U @ Vh)
-    D = torch.stack([torch.ones_like(sign), torch.ones_like(sign), sign], -1)
-    return (U * D[..., None, :]) @ Vh
-
-
 def from_columns(columns: Tensor) -> Tensor:
     """Rotations of their first two columns, not yet orthonormal, by Gram and Schmidt.
 
@@ -160,24 +145,3 @@ def angle_between(R_a: Tensor, R_b: Tensor) -> Tensor:
         (...,) angle [rad] in [0, pi].
     """
     return log(R_a.mT @ R_b).norm(dim=-1)
-
-
-def left_jacobian_inverse(omega: Tensor) -> Tensor:
-    """J_l^-1, with log(exp(d) exp(omega)) = omega + J_l^-1 d to first order in d.
-
-    Sola, Deray, Atchuthan 2018, "A micro Lie theory", eq. 146.
-
-    Args:
-        omega: (..., 3) axis times angle [rad], angle below 2 pi.
-
-    Returns:
-        (..., 3, 3).
-    """
-    angle_sq = (omega * omega).sum(-1)
-    small = angle_sq < _SMALL_ANGLE_SQ
-    safe_sq = torch.where(small, torch.ones_like(angle_sq), angle_sq)
-    half = 0.5 * safe_sq.sqrt()
-    factor = torch.where(small, 1 / 12 + angle_sq / 720, (1 - half / half.tan()) / safe_sq)
-    K = hat(omega)
-    eye = torch.eye(3, dtype=omega.dtype, device=omega.device)
-    return eye - 0.5 * K + factor[..., None, None] * (K @ K)

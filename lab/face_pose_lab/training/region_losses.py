@@ -9,18 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from face_pose_lab.torch_faces.region_pose import (
-    REGION_PX,
     ReadRegions,
     read_keypoints,
     read_regions,
     region_cameras,
 )
-from face_pose_lab.torch_faces.single_shot import HEAD_CENTRE, CellPoses, cells_of_poses
+from face_pose_lab.torch_faces.single_shot import CellPoses, cells_of_poses
 from face_pose_lab.torch_geometry import so3
 from face_pose_lab.training.batches import CropBatch
 from face_pose_lab.training.losses import mean_distance
 from face_pose_lab.training.single_shot_losses import calibrated_points, pose_terms
 from face_pose_lab.training.view_angle import yaw_deg
+from face_pose_ros.faces.region_pose import REGION_PX
+from face_pose_ros.faces.single_shot import HEAD_CENTRE
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from face_pose_lab.torch_faces.single_shot import (
-    HEAD_CENTRE,
-    HEAD_SIZE_M,
-    STRIDES,
     CellPoses,
     cell_centres,
     cell_poses,
@@ -22,6 +19,7 @@ from face_pose_lab.torch_faces.single_shot import (
 from face_pose_lab.torch_geometry import so3
 from face_pose_lab.training.scenes import SceneBatch
 from face_pose_lab.training.view_angle import yaw_deg
+from face_pose_ros.faces.single_shot import HEAD_CENTRE, HEAD_SIZE_M, STRIDES
 
 # A grid next to the one that answers for a size may see the head too, within this factor.
 _SHARED = 1.3

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from face_pose_lab.evaluation.aflw2000_samples import load_samples
 from face_pose_lab.evaluation.data_error import DataError
-from face_pose_lab.torch_faces.region_pose import REGION_PX
 from face_pose_lab.training.augment import move_crops, photometric
 from face_pose_lab.training.batches import CropBatch, Crops, CropSource, epoch_indices
 from face_pose_lab.training.config import TrainConfig
@@ -30,6 +29,7 @@ from face_pose_lab.training.region_losses import region_losses
 from face_pose_lab.training.scenes import SceneBatch, SceneSource
 from face_pose_lab.training.single_shot_losses import single_shot_losses
 from face_pose_lab.training.windows import augment_scenes
+from face_pose_ros.faces.region_pose import REGION_PX
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.networks.hourglass import StackedHourglass
 from face_pose_ros.networks.region_pose import MirrorAveraged, RegionPose

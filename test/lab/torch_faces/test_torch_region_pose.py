@@ -8,8 +8,6 @@ import pytest
 import torch
 from face_pose_lab.evaluation.draws import R_CAM_FRONTAL, random_poses
 from face_pose_lab.torch_faces.region_pose import (
-    REGION_PX,
-    REGION_SCALE,
     read_keypoints,
     read_regions,
     region_cameras,
@@ -19,7 +17,7 @@ from face_pose_lab.torch_geometry import se3, so3
 from helpers.cameras import make_torch_camera
 
 from face_pose_ros.faces import region_pose as runtime
-from face_pose_ros.faces.region_pose import FRONTAL_COLUMNS
+from face_pose_ros.faces.region_pose import FRONTAL_COLUMNS, REGION_PX, REGION_SCALE
 from face_pose_ros.networks.region_pose import (
     MirrorAveraged,
     RegionPose,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from face_pose_lab.torch_faces.single_shot import STRIDES, cell_centres, cells_of_poses
+from face_pose_lab.torch_faces.single_shot import cell_centres, cells_of_poses
 from face_pose_lab.torch_geometry import se3, so3
 from face_pose_lab.torch_keypoints.heatmaps import render_heatmaps
 from face_pose_lab.training.evaluate import table
@@ -27,6 +27,7 @@ from helpers.scene import R_CAM_FRONTAL
 from lab.training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 from lab.training.test_train import HOURGLASS, make_config
 
+from face_pose_ros.faces.single_shot import STRIDES
 from face_pose_ros.networks.hourglass import HourglassOptions, HourglassOutput, StackedHourglass
 from face_pose_ros.networks.single_shot import SingleShot, SingleShotOptions
 

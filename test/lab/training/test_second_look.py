@@ -6,11 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from face_pose_lab.torch_faces.region_pose import (
-    REGION_PX,
-    read_regions,
-    region_cameras,
-)
+from face_pose_lab.torch_faces.region_pose import read_regions, region_cameras
 from face_pose_lab.torch_faces.single_shot import CellPoses, cells_of_poses
 from face_pose_lab.torch_geometry import se3
 from face_pose_lab.training import evaluate, proposals
@@ -26,6 +22,7 @@ from lab.training.test_evaluate import OracleSingleShot
 from lab.training.test_train import make_config, parameters
 
 from face_pose_ros.faces import region_pose
+from face_pose_ros.faces.region_pose import REGION_PX
 from face_pose_ros.faces.single_shot import PosedFaces
 from face_pose_ros.keypoints import semantic
 

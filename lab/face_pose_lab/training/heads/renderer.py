@@ -120,10 +120,6 @@ class Renderer:
         texture.repeat_x, texture.repeat_y = repeat, repeat
         self._textures[name] = texture
 
-    def has_texture(self, name: str) -> bool:
-        """Whether a texture of that name is known."""
-        return name in self._textures
-
     @contextlib.contextmanager
     def load(self, person: Person) -> Iterator[Loaded]:
         """A person's meshes on the GPU, for as long as the context lasts."""
