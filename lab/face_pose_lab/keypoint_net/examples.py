@@ -106,14 +106,6 @@ def rendered(folders: Sequence[Path]) -> Examples:
     return Examples.of(shards, [np.arange(len(each)) for each in labels], Labels.join(labels))
 
 
-def self_labelled(folders: Sequence[Path]) -> Examples:
-    """Photographs of `self_label` on which the network's looks agree."""
-    shards = [shard for folder in folders for shard in open_shards(folder)]
-    rows = [np.flatnonzero(shard.labels['apart'] < _SELF_APART) for shard in shards]
-    labels = [_exact(s.labels)[r] for s, r in zip(shards, rows, strict=True)]
-    return Examples.of(shards, rows, Labels.join(labels))
-
-
 def _exact(said: dict[str, NDArray]) -> Labels:
     """Labels of a shard that are taken as they stand."""
     return Labels(
@@ -125,16 +117,26 @@ def _exact(said: dict[str, NDArray]) -> Labels:
 
 
 def photographs(folders: Sequence[Path], left_out: frozenset[str] = frozenset()) -> Examples:
-    """Photographs whose teachers agree; names in `left_out` are not among them."""
+    """Photographs of `label_photographs` whose teachers agree, or of `self_label`.
+
+    Names in `left_out` are not among them.
+    """
     shards, rows, labels = [], [], []
     for folder in folders:
         for shard in open_shards(folder):
-            chosen, of_chosen = believed(shard.labels)
+            by_itself = 'apart' in shard.labels
+            chosen, of_chosen = (agreed if by_itself else believed)(shard.labels)
             known = ~np.isin(shard.labels['name'][chosen], list(left_out))
             shards.append(shard)
             rows.append(chosen[known])
             labels.append(Labels(*(getattr(of_chosen, f.name)[known] for f in fields(Labels))))
     return Examples.of(shards, rows, Labels.join(labels))
+
+
+def agreed(said: dict[str, NDArray]) -> tuple[NDArray[np.int64], Labels]:
+    """Which pictures of a shard of `self_label` have a label, and these labels."""
+    chosen = np.flatnonzero(said['apart'] < _SELF_APART)
+    return chosen, _exact(said)[chosen]
 
 
 def believed(said: dict[str, NDArray]) -> tuple[NDArray[np.int64], Labels]:

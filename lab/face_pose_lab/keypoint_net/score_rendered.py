@@ -31,6 +31,7 @@ from face_pose_lab.keypoint_net.predict import (
     to_crop,
 )
 from face_pose_lab.training.compare_networks import bins_of, heads_of_export, usable
+from face_pose_lab.training.losses import NORMALISED_CAMERA
 from face_pose_lab.training.shards import open_shards
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import Crops
@@ -56,10 +57,6 @@ def fit(
     return fit_pose(keypoints, head, camera, options).poses
 
 
-# A camera whose pixels are (x / z, y / z): what all rendered crops are seen through at once.
-UNIT_CAMERA = Camera.from_K([1, 0, 0, 0, 1, 0, 0, 0, 1], width=2, height=2)
-
-
 @dataclass(frozen=True)
 class MeasuredCrops:
     """What the network says of N rendered heads, and the truth."""
@@ -76,15 +73,15 @@ class MeasuredCrops:
         return MeasuredCrops(numbers, crops, self.uv_true[rows], self.T_cam_head[rows])
 
     def keypoints(self, calibration: Calibration) -> Keypoints:
-        """Through UNIT_CAMERA."""
-        return keypoints_of(self.numbers, self.crops, UNIT_CAMERA, calibration)
+        """Through NORMALISED_CAMERA."""
+        return keypoints_of(self.numbers, self.crops, NORMALISED_CAMERA, calibration)
 
     def pose_errors(
         self, calibration: Calibration, head: FaceModel
     ) -> tuple[PoseErrors, NDArray[np.bool_]]:
         """Errors of the heads that are found, and which these are (N,)."""
         keypoints = self.keypoints(calibration)
-        poses = fit(keypoints, UNIT_CAMERA, calibration, head)
+        poses = fit(keypoints, NORMALISED_CAMERA, calibration, head)
         found = ~poses.failed & (keypoints.presence > 0.5)
         errors = pose_errors(
             poses.T_cam_head[found], poses.covariance[found], self.T_cam_head[found]

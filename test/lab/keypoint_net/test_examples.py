@@ -135,6 +135,24 @@ def test_left_out_names_are_left_out(tmp_path: Path) -> None:
     assert int(found.part(2, 4).picture(1)[0, 0, 0]) == 4
 
 
+def test_what_the_network_labelled_counts_where_its_crops_agree(tmp_path: Path) -> None:
+    poses = np.stack([pose(yaw) for yaw in (-20.0, 5.0, 70.0)])
+    labels = {
+        'name': np.array(['0.jpg', '1.jpg', '2.jpg']),
+        'uv': np.stack([places(T) for T in poses]),
+        'T_crop_head': poses,
+        'K_crop': np.repeat(said(0.0)['K_crop'], 3, 0),
+        'apart': np.array([0.01, 0.2, 0.02]),
+    }
+    write_manifest(tmp_path, {'kind': 'own'})
+    write_shard(shard_folder(tmp_path, 0), np.zeros((3, SIDE_PX, SIDE_PX, 3), np.uint8), labels)
+    found = photographs([tmp_path])
+    assert found.names.tolist() == ['0.jpg', '2.jpg']
+    np.testing.assert_allclose(found.labels.uv[1], places(poses[2]), atol=1e-3)
+    np.testing.assert_allclose(found.labels.R_crop_head[1], poses[2, :3, :3], atol=1e-6)
+    assert (found.labels.weight == 1).all()
+
+
 def test_batches_are_half_photographs_and_repeat(tmp_path: Path) -> None:
     write_photographs(tmp_path / 'a', 8)
     write_rendered(tmp_path / 'b', 8)
