@@ -22,8 +22,7 @@ from face_pose_ros.ros.conversions import camera_info_msg
 
 pytestmark = pytest.mark.dds
 
-RECOVERY_S = 2.0
-RELOAD_S = 6.0  # the networks are loaded again, also on a busy machine
+RECOVERY_S = 6.0  # 1 s, and more for a busy machine
 
 
 class Watched(Robot):
@@ -145,7 +144,7 @@ def test_the_device_fails_and_comes_back(robot, monkeypatch):
 
     # What is on the device is gone for good: only a new estimator can answer.
     monkeypatch.setattr(lost, 'track', fail)
-    robot.answered_within(RELOAD_S)
+    robot.answered_within(RECOVERY_S)
     assert robot.node.pipeline.estimator is not lost
     # The failed frames took longer than a face is remembered; its id is not given away again.
     assert 'f00001' not in robot.node.pipeline.estimator.tracker.ids
