@@ -1,7 +1,7 @@
 """How many images of a camera are answered over DDS, and how late, by a node of its own process?
 
     python benchmarks/dds.py                        # latency at 10, 30 and 60 Hz, then throughput
-    python benchmarks/dds.py --rates 30 --node -p keypoints.jitters:=16     # a node that is slow
+    python benchmarks/dds.py --rates 30 --node -p threads:=1               # a node that is slow
 
 1280 x 720 bgr8 from one process, poses from another, with the Fast DDS profile of config/. The
 throughput is the highest rate of the camera at which less than 5 % of the images stay unanswered,

@@ -20,9 +20,9 @@ from face_pose_ros import FacePoseEstimator
 from face_pose_ros.engines.networks import Networks, load_networks
 from face_pose_ros.faces.blazeface import SIZE_MULTIPLE
 from face_pose_ros.faces.detector import DetectorOptions, level_sizes
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
+from face_pose_ros.keypoints.network_output import INPUT_PX
 from face_pose_ros.networks.blazeface import blazeface_full_range
-from face_pose_ros.networks.face_mesh import face_mesh_v2
+from face_pose_ros.networks.keypoint_network import packaged_keypoint_network
 
 FACES = (1, 16, 64)
 WIDTH, HEIGHT = SIZES['1080p']
@@ -67,19 +67,19 @@ def detector_pictures() -> list[Tensor]:
 
 
 def crops(count: int) -> Tensor:
-    """As many pictures as Face Mesh is shown of so many faces."""
-    return torch.zeros(count, 3, CROP_SIZE_PX, CROP_SIZE_PX)
+    """As many pictures as the keypoint network is shown of so many faces."""
+    return torch.zeros(count, 3, INPUT_PX, INPUT_PX)
 
 
 @cache
 def work() -> dict[str, Work]:
     """Of detection in a 1080p image, and of a look at some faces."""
-    detector, mesh = blazeface_full_range(), face_mesh_v2()
+    detector, keypoints = blazeface_full_range(), packaged_keypoint_network()
     levels = [work_of(detector, picture) for picture in detector_pictures()]
     weights = sum(p.numel() for p in detector.parameters())
     flops, numbers = (sum(column) for column in zip(*levels, strict=True))
-    one = work_of(mesh, crops(1))
-    of_face = work_of(mesh, crops(2)).numbers - one.numbers
+    one = work_of(keypoints, crops(1))
+    of_face = work_of(keypoints, crops(2)).numbers - one.numbers
     looks = {
         f'keypoints, {n}': Work(n * one.flops, one.numbers + (n - 1) * of_face) for n in FACES
     }

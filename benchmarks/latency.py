@@ -30,6 +30,7 @@ from face_pose_ros import Camera, FacePoseEstimator
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.keypoints.semantic import IS_FACE
+from face_pose_ros.pose.face_model import semantic_head
 from face_pose_ros.pose.fit import fit_pose
 
 WIDTH, HEIGHT, FOCAL_PX = 1280, 720, 900.0
@@ -116,16 +117,13 @@ def stages(device: str, runs: int) -> dict[str, dict[str, float]]:
     image, camera = make_image(), camera_of(WIDTH, HEIGHT)
     estimator = FacePoseEstimator(device)
     faces = estimator.detector.deferred(image, camera)()
-    mesh, head = estimator.keypoints.mesh, estimator.keypoints.head
-    assert mesh is not None
-    assert head is not None
-    keypoints = mesh.predict(image, faces, camera)
-    of_head = head.predict(image, faces, camera).uv[:, IS_FACE]
+    predictor = estimator.keypoints
+    keypoints = predictor.predict(image, faces, camera)
+    of_face, model = keypoints.uv[:, IS_FACE], semantic_head()
     calls: dict[str, Callable[[], object]] = {
         'detect': lambda: estimator.detector.deferred(image, camera)(),
-        'keypoints, one look': lambda: mesh.follow(image, keypoints.uv, camera),
-        'hourglass, one look': lambda: head.follow(image, of_head, camera),
-        'pose': lambda: fit_pose(keypoints, estimator.model, camera),
+        'keypoints, one look': lambda: predictor.follow(image, of_face, camera),
+        'pose': lambda: fit_pose(keypoints, model, camera),
         'estimate (no memory)': lambda: estimator.estimate(image, camera),
     }
     results = {name: time_ms(call, runs) for name, call in calls.items()}

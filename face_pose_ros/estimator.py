@@ -17,17 +17,17 @@ from face_pose_ros.faces.nms import box_overlaps, suppress
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector
 from face_pose_ros.geometry import linalg
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
-from face_pose_ros.keypoints.hourglass import packaged_calibration
-from face_pose_ros.keypoints.predictor import KeypointPredictor, crops_around_faces
-from face_pose_ros.keypoints.reader import KeypointReader
-from face_pose_ros.keypoints.semantic_predictor import packaged_predictor
+from face_pose_ros.keypoints.network_output import INPUT_PX, packaged_calibration
+from face_pose_ros.keypoints.predictor import (
+    FACE_MESH_INDEX,
+    KeypointPredictor,
+    crops_around_faces,
+)
 from face_pose_ros.options import EstimatorOptions
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
-from face_pose_ros.pose.fit import ShapePrior, default_shape_prior
-from face_pose_ros.pose.fusion import fit_readings, share_of_head, turn_deg
-from face_pose_ros.reported import bounds_of_readings, coarse_poses, face_poses
-from face_pose_ros.results import FacePose, Faces, Keypoints, Readings
+from face_pose_ros.pose.fit import ShapePrior, default_shape_prior, fit_pose
+from face_pose_ros.reported import bounds_of_faces, coarse_poses, face_poses
+from face_pose_ros.results import FacePose, Faces, Keypoints
 from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker
 
@@ -35,7 +35,7 @@ from face_pose_ros.tracking.tracker import Tracker
 # every face is followed.
 _FOLLOW_S = 0.21
 
-# In a smaller face a keypoint network may see none, where the detector does.
+# In a smaller face the keypoint network may see none, where the detector does.
 _KEYPOINTS_FROM_PX = 40.0
 
 
@@ -71,8 +71,8 @@ class FacePoseEstimator:
             networks: To share with other estimators, instead of those of `device`.
             threads: CPU threads of one inference and of a fit of several faces; None: all cores.
             weights: Files of your own instead of packaged ones, by the packaged file's name:
-                {'hourglass': 'mine.safetensors'}. Their checksums are logged. With `networks`:
-                the files that these were loaded from.
+                {'keypoint_network': 'mine.safetensors'}. Their checksums are logged. With
+                `networks`: the files that these were loaded from.
 
         Raises:
             ValueError: There is no such device, or the detector asked for is not in `networks`.
@@ -90,10 +90,10 @@ class FacePoseEstimator:
         self._threads = threads
         self.model = deformable_face()
         self._head_model = semantic_head()
-        self._calibration = packaged_calibration(self._weights.get('hourglass'))
+        self._calibration = packaged_calibration(self._weights.get('keypoint_network'))
         self.faces_without_rays = 0  # proposed where the lens has no direction, and dropped
         self.detector = self._detector()
-        self.keypoints = self._reader()
+        self.keypoints = self._predictor()
         self._ahead = DetectionAhead()
         self.tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
 
@@ -101,8 +101,7 @@ class FacePoseEstimator:
         options = self.options
         return (
             f'FacePoseEstimator(device={str(self.device)!r}, '
-            f'detector={options.detector.network!r}, keypoints={options.keypoints.network!r}, '
-            f'tracks={len(self.tracker.ids)})'
+            f'detector={options.detector.network!r}, tracks={len(self.tracker.ids)})'
         )
 
     def warm_up(self) -> None:
@@ -115,13 +114,11 @@ class FacePoseEstimator:
         self.estimate(image, camera, [[64, 64, 192, 192]])
         # A black image has no face to fit; the mean face half a metre ahead is one.
         R = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
-        uv, _, _ = camera.project(self.model.xyz_head @ R.T + [0, 0, 0.5])
+        uv, _, _ = camera.project(self._head_model.xyz_head @ R.T + [0, 0, 0.5])
         cov_uv = np.tile(np.eye(2), (1, len(uv), 1, 1))
-        readings = Readings(
-            Keypoints(uv[None], cov_uv, np.ones(1)), self.keypoints.nothing(1).head
-        )
+        keypoints = Keypoints(uv[None], cov_uv, np.ones(1))
         tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
-        faces = self._solve(readings, camera, [''])
+        faces = self._solve(keypoints, camera, [''])
         for stamp_s in (0.0, 0.1):
             tracker.update(2 * faces, stamp_s)
         # Loading has freed much that glibc keeps: about 25 MB go back. Others lack the function.
@@ -133,7 +130,7 @@ class FacePoseEstimator:
         self.settle()
         self.options = options
         self.detector = self._detector()
-        self.keypoints = self._reader()
+        self.keypoints = self._predictor()
         self.tracker.configure(options.tracking, self._population())
 
     def settle(self) -> None:
@@ -161,9 +158,9 @@ class FacePoseEstimator:
         faces = self._detect(image, camera) if given is None else given
         self._count_without_rays(faces, camera)
         found = self.keypoints.predict(image, faces, camera)
-        readings, prior_of = self._each_once(found, [''] * len(found))
+        keypoints, prior_of = self._each_once(found, [''] * len(found))
         coarse = self._coarse(faces, found, camera)
-        return self._solve(readings, camera, prior_of) + coarse
+        return self._solve(keypoints, camera, prior_of) + coarse
 
     def track(self, image: NDArray[np.uint8], camera: Camera, stamp_s: float) -> list[FacePose]:
         """Faces of the next image of a stream, with ids that stay with each person.
@@ -186,19 +183,18 @@ class FacePoseEstimator:
             self.settle()  # what was detected ahead lies in the other camera's pixels
         self.tracker.advance(stamp_s)
         known = self.tracker.known_faces(_FOLLOW_S)
-        share = share_of_head(turn_deg(known.T_cam_head))
-        readings = self.keypoints.follow(image, known.keypoints_uv, share, camera)
-        readings, prior_of = self._each_once(readings, known.ids)
-        proposed = self._proposed(image, camera, stamp_s, is_urgent=len(readings) == 0)
-        unknown = None if proposed is None else self._unknown(proposed, readings)
+        keypoints = self.keypoints.follow(image, known.keypoints_uv[:, FACE_MESH_INDEX], camera)
+        keypoints, prior_of = self._each_once(keypoints, known.ids)
+        proposed = self._proposed(image, camera, stamp_s, is_urgent=len(keypoints) == 0)
+        unknown = None if proposed is None else self._unknown(proposed, keypoints)
         coarse: list[FacePose] = []
         if unknown is not None and len(unknown):
             self._count_without_rays(unknown, camera)
             found = self.keypoints.predict(image, unknown, camera)
             priors = [*prior_of, *[''] * len(found)]
-            readings, prior_of = self._each_once(readings.join(found), priors)
+            keypoints, prior_of = self._each_once(keypoints.join(found), priors)
             coarse = self._coarse(unknown, found, camera)
-        solved = self._solve(readings, camera, prior_of)
+        solved = self._solve(keypoints, camera, prior_of)
         faces = self.tracker.update(solved + coarse, stamp_s)
         self._look_ahead(image, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
         return faces
@@ -212,16 +208,10 @@ class FacePoseEstimator:
         uncertainty = packaged_uncertainty(self._weights.get('region_pose'))
         return SingleShotDetector(*networks.single_shot, self.model.xyz_head, uncertainty, options)
 
-    def _reader(self) -> KeypointReader:
-        options, networks = self.options.keypoints, self._networks
-        mesh, head = None, None
-        if options.network != 'hourglass':
-            mesh = KeypointPredictor(networks.keypoints.on_crops, options.looks, options.jitters)
-        if options.network != 'face_mesh':
-            head = packaged_predictor(
-                networks.hourglass, options.looks, self._weights.get('hourglass')
-            )
-        return KeypointReader(mesh, head)
+    def _predictor(self) -> KeypointPredictor:
+        return KeypointPredictor(
+            self._networks.keypoints, self._calibration, self.options.keypoints.looks
+        )
 
     def _population(self) -> Shape:
         """The prior of an unknown person's shape, for the tracker."""
@@ -232,7 +222,7 @@ class FacePoseEstimator:
         return self.detector.deferred(image, camera)()
 
     def _count_without_rays(self, faces: Faces, camera: Camera) -> None:
-        crops = crops_around_faces(faces, camera, CROP_SIZE_PX, 1.0)
+        crops = crops_around_faces(faces, camera, INPUT_PX, 1.0)
         self.faces_without_rays += int(np.count_nonzero(~crops.valid))
 
     def _proposed(
@@ -255,30 +245,27 @@ class FacePoseEstimator:
             self._ahead.begin(self.detector.deferred(image, camera), self.tracker, stamp_s)
 
     def _solve(
-        self, readings: Readings, camera: Camera, prior_of: Sequence[str]
+        self, keypoints: Keypoints, camera: Camera, prior_of: Sequence[str]
     ) -> list[FacePose]:
         """The faces whose pose can be found, each with the shape known of the named person."""
-        if len(readings) == 0:
+        if len(keypoints) == 0:
             return []
         priors = [self.tracker.shape_of(person) for person in prior_of]
         shape_prior = ShapePrior(
             np.array([prior.mean for prior in priors]),
             linalg.inverse(np.array([prior.covariance for prior in priors])),
         )
-        fitted = fit_readings(
-            readings,
-            self.model,
+        poses = fit_pose(
+            keypoints,
             self._head_model,
             camera,
             self.options.pose,
-            self._calibration.independent_keypoints,
-            self.options.keypoints.min_presence,
-            shape_prior,
-            self._threads,
-        )
-        return face_poses(readings, fitted, self.model, camera, prior_of)
+            shape_prior=shape_prior,
+            threads=self._threads,
+        ).poses
+        return face_poses(keypoints, poses, self.model, camera, prior_of)
 
-    def _coarse(self, faces: Faces, found: Readings, camera: Camera) -> list[FacePose]:
+    def _coarse(self, faces: Faces, found: Keypoints, camera: Camera) -> list[FacePose]:
         """The faces that are too small for keypoints, with the detector's poses."""
         if faces.coarse is None:
             return []
@@ -287,28 +274,28 @@ class FacePoseEstimator:
         small = (side < _KEYPOINTS_FROM_PX) & absent
         return coarse_poses(faces[small], self.model, camera, self._population())
 
-    def _unknown(self, faces: Faces, readings: Readings) -> Faces:
+    def _unknown(self, faces: Faces, keypoints: Keypoints) -> Faces:
         """The proposed faces whose middle lies within no face that is measured already."""
-        if len(faces) == 0 or len(readings) == 0:
+        if len(faces) == 0 or len(keypoints) == 0:
             return faces
         middle = 0.5 * (faces.boxes_xyxy[:, :2] + faces.boxes_xyxy[:, 2:])
-        bounds = bounds_of_readings(readings)
+        bounds = bounds_of_faces(keypoints)
         within = (middle[:, None] > bounds[:, :2]) & (middle[:, None] < bounds[:, 2:])
         return faces[~within.all(-1).any(-1)]
 
     def _each_once(
-        self, readings: Readings, prior_of: Sequence[str]
-    ) -> tuple[Readings, list[str]]:
+        self, keypoints: Keypoints, prior_of: Sequence[str]
+    ) -> tuple[Keypoints, list[str]]:
         """Real faces only, each once, most certain first, and the ids that belong to them."""
-        presence, options = readings.presence, self.options.keypoints
+        presence, options = keypoints.presence, self.options.keypoints
         order = np.argsort(-presence, kind='stable')
         order = order[presence[order] >= options.min_presence]
         if len(order) > 1:
-            iou, _ = box_overlaps(bounds_of_readings(readings[order]))
+            iou, _ = box_overlaps(bounds_of_faces(keypoints[order]))
             order = order[suppress(iou > options.max_duplicate_iou)]
-        if len(order) == len(readings) == 1:
-            return readings, list(prior_of)
-        return readings[order], [prior_of[i] for i in order]
+        if len(order) == len(keypoints) == 1:
+            return keypoints, list(prior_of)
+        return keypoints[order], [prior_of[i] for i in order]
 
 
 def _checked_image(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:

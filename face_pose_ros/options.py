@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeVar
 Options = TypeVar('Options')
 
 DETECTORS = ('blazeface', 'single_shot')
-KEYPOINT_NETWORKS = ('auto', 'face_mesh', 'hourglass')
 KERNELS = ('none', 'huber', 'cauchy', 'geman_mcclure')
 
 
@@ -131,19 +130,11 @@ class DetectorOptions(Checked):
 class KeypointOptions(Checked):
     """How the keypoints of a face are measured."""
 
-    network: str = option(
-        'auto',
-        'keypoint network; auto: Face Mesh from the front, hourglass from the side',
-        choices=KEYPOINT_NETWORKS,
-    )
     min_presence: float = option(
         0.5, 'least probability that a crop shows a face', low=0.01, high=0.99
     )
     looks: int = option(
-        2, 'most crops per new face, each centred by the one before', low=1, high=4
-    )
-    jitters: int = option(
-        0, 'jittered crops averaged per face and image, for precision; 0: none', low=0, high=32
+        3, 'most crops per new face; one that was far off is taken again', low=1, high=4
     )
     max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
 
@@ -160,13 +151,15 @@ class PoseOptions(Checked):
         low=0.1,
         high=100,
     )
-    visibility: bool = True  # keypoints on the far side of the head lose weight
+    # Keypoints on the far side of the head lose weight: for those that are stated to be equally
+    # certain from every side. The keypoint network says itself how well it sees each.
+    visibility: bool = False
     max_iterations: int = 30
     step_tolerance: float = 1e-6
     cost_tolerance: float = 1e-4
-    # How many independent keypoints the dense ones are worth: their errors are correlated, so the
-    # information of all of them is scaled down to that of this many.
-    independent_keypoints: float = 6.0
+    # How many independent keypoints all of them are worth: their errors are correlated, so the
+    # information is scaled down to that of this many. As measured of the packaged network.
+    independent_keypoints: float = 2.42
     interpupillary_mm: float = option(
         63.0,
         "interpupillary distance, the scale of all distances: an adult's, or a person's own",

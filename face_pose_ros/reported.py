@@ -1,8 +1,9 @@
-"""What is reported of each face: measurements and fitted poses -> FacePose."""
+"""What is reported of each face: keypoints and fitted poses -> FacePose."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,27 +11,23 @@ from numpy.typing import NDArray
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.face_mesh import EYELIDS
+from face_pose_ros.keypoints.predictor import FACE_MESH_INDEX
 from face_pose_ros.keypoints.semantic import IS_FACE
-from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.pose.fusion import FittedReadings
-from face_pose_ros.results import FacePose, Faces, Fit, Keypoints, Readings, bounds_xyxy
+from face_pose_ros.pose.face_model import FaceModel, deformable_face
+from face_pose_ros.results import FacePose, Faces, Fit, HeadPoses, Keypoints, bounds_xyxy
 from face_pose_ros.tracking.shape_memory import Shape
 
 Array = NDArray[np.float64]
 
 
-def bounds_of_readings(readings: Readings) -> Array:
-    """Bounding boxes (N, 4) px of the faces, by the network that is more certain of each."""
-    of_mesh = bounds_xyxy(readings.mesh.uv)
-    by_head = readings.head.presence > readings.mesh.presence
-    if not by_head.any():
-        return of_mesh
-    return np.where(by_head[:, None], bounds_xyxy(readings.head.uv[:, IS_FACE]), of_mesh)
+def bounds_of_faces(keypoints: Keypoints) -> Array:
+    """Bounding boxes (N, 4) px of the semantic keypoints of N faces, without ears and skull."""
+    return bounds_xyxy(keypoints.uv[:, IS_FACE])
 
 
 def face_poses(
-    readings: Readings,
-    fitted: FittedReadings,
+    keypoints: Keypoints,
+    poses: HeadPoses,
     model: FaceModel,
     camera: Camera,
     prior_of: Sequence[str],
@@ -38,28 +35,29 @@ def face_poses(
     """The faces whose pose could be found.
 
     Args:
-        readings: N faces.
-        fitted: Their poses.
-        model: Of Face Mesh's points.
-        camera: The camera in whose pixels the readings are.
+        keypoints: Semantic ones of N faces.
+        poses: Fitted to them.
+        model: Of Face Mesh's points, with the same shape coefficients.
+        camera: The camera in whose pixels the keypoints are.
         prior_of: N ids, see `Fit.shape_prior_of`.
     """
-    keypoints, poses = _reported_keypoints(readings, fitted, model, camera), fitted.poses
-    boxes, sigma_px = bounds_xyxy(keypoints.uv), keypoints.sigma_px
+    rows = np.flatnonzero(~poses.failed)
+    xyz_head = model.points(poses.shape[rows])
+    uv = _with_irises(camera.project(rotations.apply(poses.T_cam_head[rows], xyz_head)).uv)
+    boxes, sigma_px = bounds_xyxy(uv), keypoints.sigma_px[rows][:, _nearest_keypoints()]
     return [
         FacePose(
             T_cam_head=poses.T_cam_head[i],
             covariance=poses.covariance[i],
-            keypoints_uv=keypoints.uv[i],
-            keypoints_sigma_px=sigma_px[i],
-            box_xyxy=boxes[i],
+            keypoints_uv=uv[row],
+            keypoints_sigma_px=sigma_px[row],
+            box_xyxy=boxes[row],
             score=float(keypoints.presence[i]),
             shape=poses.shape[i],
             shape_covariance=poses.shape_covariance[i],
             fit=Fit(poses.covariance_given_shape[i], poses.pose_of_shape[i], prior_of[i]),
         )
-        for i in range(len(poses))
-        if not poses.failed[i]
+        for row, i in enumerate(rows)
     ]
 
 
@@ -101,19 +99,10 @@ def _with_irises(uv: Array) -> Array:
     return np.concatenate([uv, *irises], 1)
 
 
-def _reported_keypoints(
-    readings: Readings, fitted: FittedReadings, model: FaceModel, camera: Camera
-) -> Keypoints:
-    """Face Mesh's points of N faces: as measured, or of the fitted face.
-
-    The hourglass's keypoints are fewer: where it has the greater weight, the fitted face is
-    projected, as uncertain as the measured points are on average.
-    """
-    rows = np.flatnonzero(fitted.head_share > 0.5)
-    if len(rows) == 0:
-        return readings.mesh
-    poses, head = fitted.poses[rows], readings.head[rows]
-    xyz_cam = rotations.apply(poses.T_cam_head, model.points(poses.shape))
-    uv = _with_irises(camera.project(xyz_cam).uv)
-    cov_uv = np.repeat(head.cov_uv.mean(1, keepdims=True), uv.shape[1], axis=1)
-    return readings.mesh.replaced(rows, Keypoints(uv, cov_uv, head.presence))
+@cache
+def _nearest_keypoints() -> NDArray[np.intp]:
+    """(478,) which face keypoint of the mean face is the nearest to each of Face Mesh's points."""
+    xyz_head = deformable_face().xyz_head
+    irises = [np.repeat(xyz_head[list(eye)].mean(0, keepdims=True), 5, axis=0) for eye in EYELIDS]
+    off = np.concatenate([xyz_head, *irises])[:, None] - xyz_head[FACE_MESH_INDEX]
+    return np.linalg.norm(off, axis=-1).argmin(1)

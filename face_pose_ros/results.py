@@ -1,4 +1,4 @@
-"""What the stages hand on, as numpy arrays: image -> Faces -> Readings -> HeadPoses -> FacePose.
+"""What the stages hand on, as numpy arrays: image -> Faces -> Keypoints -> HeadPoses -> FacePose.
 
 N is the number of faces (0 is an ordinary answer), K the number of keypoints, C the number of
 shape coefficients. Pixel (0, 0) is the centre of the top-left pixel.
@@ -118,25 +118,6 @@ class Keypoints(_Rows):
 
 
 @dataclass(frozen=True, eq=False)
-class Readings(_Rows):
-    """Keypoint measurements of the same N faces by both networks.
-
-    A network that was not run has presence 0 and infinite covariances.
-    """
-
-    mesh: Keypoints  # Face Mesh's 478 points
-    head: Keypoints  # the hourglass's 86 semantic keypoints
-
-    def __len__(self) -> int:
-        return len(self.mesh)
-
-    @property
-    def presence(self) -> Array:
-        """(N,) in [0, 1], of the more certain network."""
-        return np.maximum(self.mesh.presence, self.head.presence)
-
-
-@dataclass(frozen=True, eq=False)
 class HeadPoses(_Rows):
     """6-DoF poses of N heads in the camera's optical frame."""
 
@@ -171,10 +152,10 @@ class FacePose:
 
     T_cam_head: Array  # (4, 4), camera optical frame, m
     covariance: Array  # (6, 6): x, y, z [m], rotation about the camera's x, y, z [rad]
-    # Face Mesh's order; of the fitted face where other keypoints were measured, of the mean face
-    # where only the detector sees the head.
+    # Face Mesh's order: of the fitted face, or of the mean face where only the detector sees it.
     keypoints_uv: Array  # (478, 2) px
-    keypoints_sigma_px: Array  # (478,); infinite: not measured
+    # (478,) of the nearest keypoint that was measured; infinite: none was
+    keypoints_sigma_px: Array
     box_xyxy: Array  # (4,) px, bounds of the keypoints
     score: float  # in [0, 1], probability that this is a face
     shape: Array  # (C,) coefficients of the face model, in prior standard deviations

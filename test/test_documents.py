@@ -164,7 +164,9 @@ def test_what_a_document_names_exists(name):
 
 def test_all_kinds_of_documents_are_read():
     some = {'README.md', 'CHANGELOG.rst', 'NOTICE', 'findings/README.md', 'docs/tuning.md'}
-    assert some | {'lab/docs/training.md', 'face_pose_ros/weights/hourglass.md'} <= set(DOCUMENTS)
+    assert some | {'lab/docs/training.md', 'face_pose_ros/weights/keypoint_network.md'} <= set(
+        DOCUMENTS
+    )
 
 
 @pytest.mark.parametrize(

@@ -130,17 +130,15 @@ def test_a_stated_interpupillary_distance_moves_the_head_along_its_ray():
 
 def test_own_weights_are_believed_as_their_own_calibration_says(tmp_path):
     safetensors = pytest.importorskip('safetensors.numpy', reason='needs safetensors')
-    tensors = {key: x.copy() for key, x in load_weights('hourglass').items()}
+    tensors = {key: x.copy() for key, x in load_weights('keypoint_network').items()}
     tensors['calibration'][:2] *= 9  # of the covariances
     safetensors.save_file(tensors, tmp_path / 'own.safetensors')
     rgb, camera = portrait_view()
-    options = EstimatorOptions(keypoints=KeypointOptions(network='hourglass'))
-    (usual,) = FacePoseEstimator('cpu', options).estimate(rgb, camera)
-    weights = {'hourglass': tmp_path / 'own.safetensors'}
-    (doubted,) = FacePoseEstimator('cpu', options, weights=weights).estimate(rgb, camera)
-    measured = np.isfinite(usual.keypoints_sigma_px)
-    assert measured.sum() > 50
-    ratio = doubted.keypoints_sigma_px[measured] / usual.keypoints_sigma_px[measured]
+    (usual,) = FacePoseEstimator('cpu').estimate(rgb, camera)
+    weights = {'keypoint_network': tmp_path / 'own.safetensors'}
+    (doubted,) = FacePoseEstimator('cpu', weights=weights).estimate(rgb, camera)
+    assert np.isfinite(usual.keypoints_sigma_px).all()
+    ratio = doubted.keypoints_sigma_px / usual.keypoints_sigma_px
     np.testing.assert_allclose(ratio, 3, rtol=1e-5)
 
 
@@ -178,25 +176,13 @@ def test_after_warming_up_nothing_is_left_to_compile_for_one_face_or_two():
     assert run.stdout.split() == ['True', '0', "['f00001',", "'f00002']"], run.stderr
 
 
-def test_jittered_crops_agree_with_one_look_and_cost_no_face():
-    rgb, camera = portrait_view()
-    (single,) = FacePoseEstimator().estimate(rgb, camera)
-    (average,) = FacePoseEstimator(
-        options=EstimatorOptions(keypoints=KeypointOptions(jitters=4))
-    ).estimate(rgb, camera)
-    off_px = np.linalg.norm(average.keypoints_uv - single.keypoints_uv, axis=1)
-    assert 0 < off_px.mean() < 2.0
-    # Looks at an easy face agree: the mean is more certain than one look.
-    assert (average.keypoints_sigma_px < single.keypoints_sigma_px).all()
-
-
 def test_other_options_count_from_the_next_image():
     rgb, camera = portrait_view()
     estimator = FacePoseEstimator()
     (before,) = estimator.track(rgb, camera, 0.0)
     known = PoseOptions(interpupillary_mm=70.0, interpupillary_sigma_mm=0.5)
     estimator.configure(
-        EstimatorOptions(pose=known, keypoints=KeypointOptions(jitters=2, min_presence=0.4))
+        EstimatorOptions(pose=known, keypoints=KeypointOptions(looks=1, min_presence=0.4))
     )
     (after,) = estimator.estimate(rgb, camera)
     (expected,) = FacePoseEstimator(options=estimator.options).estimate(rgb, camera)
@@ -330,7 +316,7 @@ def test_warming_up_fits_a_pose_so_that_the_first_face_waits_for_no_compiler(mon
         fits.append(fit_pose(*args, **kwargs))
         return fits[-1]
 
-    monkeypatch.setattr('face_pose_ros.pose.fusion.fit_pose', fit)
+    monkeypatch.setattr('face_pose_ros.estimator.fit_pose', fit)
     FacePoseEstimator().warm_up()
     assert [bool(result.poses.failed) for result in fits] == [False]
 

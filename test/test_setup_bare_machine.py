@@ -218,7 +218,7 @@ def test_installed_package_is_complete():
 
     kinds = ('*.py', '*.safetensors', '*.xml', '*.md', '*.jpg', 'py.typed')
     package_files = files(source, *kinds)
-    assert package_files >= {'weights/hourglass.xml', 'samples/astronaut.jpg', 'py.typed'}
+    assert package_files >= {'weights/keypoint_network.xml', 'samples/astronaut.jpg', 'py.typed'}
     assert package_files <= files(installed, *kinds)
     for folder in ('config', 'launch'):
         wanted = files(setup.ROOT / folder, '*.py', '*.yaml', '*.xml', '*.rviz')

@@ -86,20 +86,21 @@ def capture_on_cuda(network: Any, pictures: Tensor) -> Graph:
 class HalfPrecision(nn.Module):
     """A network in float16, but for its heads; pictures and outputs are float32.
 
-    The heads, layers named `*_head`, end in pixels up to 256, where float16 counts in eighths.
+    What ends in pixels, matrices and layers named `*_head`, stays in float32: float16 counts
+    pixels from 128 on in eighths.
     """
 
     def __init__(self, network: Any) -> None:
-        """Copy a network that takes pictures and returns a tuple of tensors."""
+        """Copy a network that takes pictures and returns a tensor or a tuple of tensors."""
         super().__init__()
         self.network = deepcopy(network).half()
         for name, layer in self.network.named_children():
-            if name.endswith('_head'):
+            if name.endswith('_head') or isinstance(layer, nn.Linear):
                 layer.float().register_forward_pre_hook(_in_float)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, pictures: Tensor) -> Any:
         """As the network does, (N, 3, H, W) float32 to float32."""
-        return tuple(self.network(pictures.half()))
+        return self.network(pictures.half())
 
 
 def _in_float(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:

@@ -41,9 +41,7 @@ class Networks(NamedTuple):
     device: str  # 'cpu', 'cuda' or 'cuda:<index>'
     # (N, 3, H, W) RGB in [-1, 1] -> logits (N, C), regressions (N, C, 16)
     detector: Network
-    # (N, 3, 256, 256) RGB in [0, 1] -> uv (N, 478, 2) and z (N, 478) px of the crop, presence (N,)
-    keypoints: Network
-    hourglass: Network  # (N, 3, 128, 128) RGB in [0, 1] -> one output (N, 436)
+    keypoints: Network  # (N, 3, 128, 128) RGB in [0, 1] -> one output (N, 437)
     single_shot: SingleShotNetworks | None = None  # see `load_single_shot`
 
 
@@ -52,6 +50,7 @@ def load_networks(
     engine: str = 'auto',
     threads: int | None = None,
     weights: Weights | None = None,
+    precision: str | None = None,
 ) -> Networks:
     """Load all networks but those of the single-shot detector.
 
@@ -61,15 +60,17 @@ def load_networks(
         engine: One of ENGINES.
         threads: CPU threads of one call; None: one for each core.
         weights: Files to use instead of packaged ones, by the packaged file's name.
+        precision: 'f32'; None: on a CPU bfloat16 where it has that, on a GPU float16, for the
+            networks that are as accurate in it.
 
     Raises:
-        ValueError: There is no such device, engine, or name of weights.
+        ValueError: There is no such device, engine, precision or name of weights.
         ImportError: The engine asked for is not installed, or none is.
         WeightsError: A weights file is missing, truncated or altered; or one's own is of another
             network.
     """
-    names = ('blazeface_full_range', 'face_mesh_v2', 'hourglass')
-    return Networks(*_load(names, device, engine, threads, weights))
+    names = ('blazeface_full_range', 'keypoint_network')
+    return Networks(*_load(names, device, engine, threads, weights, precision))
 
 
 def load_single_shot(
@@ -89,27 +90,38 @@ def _load(
     engine: str,
     threads: int | None,
     weights: Weights | None,
+    precision: str | None = None,
 ) -> tuple:
     """The device, and the networks of these names."""
     if engine not in ENGINES:
         raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
+    if precision not in (None, 'f32'):
+        raise ValueError(f"precision '{precision}' is not f32")
     device, own = chosen_device(device), weights or {}
     for name in own:
         if name not in GRAPHS_SHA256:
             raise ValueError(f"weights of '{name}', expected {', '.join(GRAPHS_SHA256)}")
-    make = _maker(device, engine, threads or core_count())
+    make = _maker(device, engine, threads or core_count(), precision)
     # They are compiled side by side.
     with ThreadPoolExecutor(len(names)) as executor:
         return device, *executor.map(lambda name: make(name, own=own.get(name)), names)
 
 
-def _maker(device: str, engine: str, threads: int) -> Callable[..., Network]:
+def _maker(
+    device: str, engine: str, threads: int, precision: str | None
+) -> Callable[..., Network]:
     if device == 'cpu' and engine != 'torch':
         openvino = import_module(_OPENVINO) if engine == 'openvino' else _openvino_if_installed()
         if openvino is not None:
-            return partial(openvino.OpenVinoNetwork, threads=threads)
+            return partial(openvino.OpenVinoNetwork, threads=threads, precision=precision)
     packaged = import_module(_TORCH).packaged
-    return partial(packaged, device=device, graphs=engine == 'auto', threads=threads)
+    return partial(
+        packaged,
+        device=device,
+        graphs=engine == 'auto',
+        half=precision is None,
+        threads=threads,
+    )
 
 
 @cache

@@ -58,7 +58,6 @@ class SharedNetworks:
         self._damaged = False
         self._detector = _Batched(self, lambda networks: networks.detector)
         self._keypoints = _Batched(self, lambda networks: networks.keypoints)
-        self._hourglass = _Batched(self, lambda networks: networks.hourglass)
         self._single_shot = SingleShotNetworks(
             _Batched(self, lambda networks: _single_shot(networks).cells),
             _Batched(self, lambda networks: _single_shot(networks).regions),
@@ -95,7 +94,6 @@ class SharedNetworks:
                 self._networks.device,
                 self._detector,
                 self._keypoints,
-                self._hourglass,
                 self._single_shot if single_shot else None,
             )
 

@@ -17,20 +17,18 @@ from face_pose_ros.engines.network import Network, Outputs, Pictures
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import Crops
 from face_pose_ros.networks.blazeface import blazeface_full_range
-from face_pose_ros.networks.face_mesh import face_mesh_v2
-from face_pose_ros.networks.hourglass import packaged_hourglass
+from face_pose_ros.networks.keypoint_network import packaged_keypoint_network
 from face_pose_ros.networks.region_pose import packaged_region_pose
 from face_pose_ros.networks.single_shot import packaged_single_shot
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     'blazeface_full_range': blazeface_full_range,
-    'face_mesh_v2': face_mesh_v2,
-    'hourglass': packaged_hourglass,
+    'keypoint_network': packaged_keypoint_network,
     'region_pose': packaged_region_pose,
     'single_shot': packaged_single_shot,
 }
 # Measured in half precision; the others run in float32.
-_HALF = ('blazeface_full_range', 'face_mesh_v2')
+_HALF = ('blazeface_full_range', 'keypoint_network')
 
 
 class TorchNetwork(Network):
@@ -79,17 +77,22 @@ class TorchNetwork(Network):
 
 
 def packaged(
-    name: str, device: str, graphs: bool, threads: int, own: Path | str | None = None
+    name: str,
+    device: str,
+    graphs: bool,
+    threads: int,
+    own: Path | str | None = None,
+    half: bool = True,
 ) -> TorchNetwork:
     """A packaged network.
 
     Args:
         name: Of its weights.
         device: As in `TorchNetwork`.
-        graphs: On a GPU, whether to run it as CUDA graphs, and in half precision if that is as
-            accurate.
+        graphs: On a GPU, whether to run it as CUDA graphs.
         threads: Of all torch in this process, if the device is the CPU.
         own: Weights to use instead of the packaged ones.
+        half: With graphs, whether to run it in half precision if that is as accurate.
 
     Raises:
         WeightsError: As in `load_weights`.
@@ -98,7 +101,7 @@ def packaged(
     if device == 'cpu':
         torch.set_num_threads(threads)
     elif graphs:
-        network = GraphedNetwork(HalfPrecision(network) if name in _HALF else network)
+        network = GraphedNetwork(HalfPrecision(network) if half and name in _HALF else network)
     return TorchNetwork(network, device)
 
 

@@ -9,7 +9,7 @@ pixels has an exact ray.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.jit import compiled
 from face_pose_ros.geometry.lens import project, project_with_jacobian, unproject
-from face_pose_ros.geometry.rotations import exp
 
 Array = NDArray[np.float64]
 
@@ -30,14 +29,6 @@ NODE_SPACING_PX = 8
 MAX_STEP_PX = 1.5
 MAX_SAMPLES = 4  # per pixel and axis
 
-# A jittered crop differs from the one that the keypoints ask for by at most so much.
-_JITTER_SCALE = math.log(1.08)
-_JITTER_ROLL = math.radians(10)
-_JITTER_SHIFT = 0.04  # of the crop's side
-# Inverse powers of the root of x^5 = x + 1: multiples of them fill the unit cube evenly (Roberts
-# 2018, "The unreasonable effectiveness of quasirandom sequences").
-_EVEN_STEPS = 1.1673039782614187 ** -np.arange(1.0, 5.0)
-
 
 class Upright(NamedTuple):
     """Indices of keypoints that keep a crop upright; of each group the mean counts."""
@@ -46,14 +37,6 @@ class Upright(NamedTuple):
     eye_left: NDArray[np.int64]
     forehead: NDArray[np.int64]  # top of the face's midline
     chin: NDArray[np.int64]  # its bottom
-
-
-class CarriedBack(NamedTuple):
-    """Keypoints of N faces in the image."""
-
-    uv: Array  # (N, K, 2) px
-    cov_uv: Array  # (N, K, 2, 2) px^2; infinite on the diagonal where the camera does not see
-    J: Array  # (N, 2, 2) px of the image per px of the crop, in its middle
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,13 +72,12 @@ class Crops:
         """(N, 2, 2) derivative of the image pixel by the crop pixel, at the centre of the crop."""
         J = np.empty((len(self), 2, 2))
         for i in range(len(self)):
-            _jacobian(camera.lens, self.R_cam_crop[i], self.focal_px[i], J[i])
+            crop_jacobian(camera.lens, self.R_cam_crop[i], self.focal_px[i], J[i])
         return J
 
-    def repeat(self, count: int) -> Crops:
-        """Each crop `count` times in a row."""
-        rows = np.repeat(np.arange(len(self)), count)
-        return Crops(self.R_cam_crop[rows], self.focal_px[rows], self.valid[rows], self.size_px)
+    def __getitem__(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Crops:
+        """Some of the crops, by a (M,) index or (N,) mask."""
+        return Crops(self.R_cam_crop[index], self.focal_px[index], self.valid[index], self.size_px)
 
 
 def crops_around_boxes(
@@ -142,35 +124,6 @@ def crops_around_keypoints(
     return crops
 
 
-def jittered(crops: Crops, jitters: int) -> tuple[Crops, NDArray[np.bool_]]:
-    """Crops scaled, rolled and shifted a little, every second one seen in a mirror.
-
-    The draws are the same in every call. A crop and the next one differ from the original by
-    opposite amounts, so that no side is preferred.
-
-    Args:
-        crops: N crops.
-        jitters: J, how many to make of each.
-
-    Returns:
-        The N * J crops, those of a face in a row, and which of the J are mirrored (J,).
-    """
-    half = 2 * (np.arange(1, (jitters + 3) // 2)[:, None] * _EVEN_STEPS % 1) - 1
-    draws = np.stack([half, -half], 1).reshape(-1, 4)[:jitters]
-    draws = np.tile(draws, (len(crops), 1))
-    crops = crops.repeat(jitters)
-    focal_px = crops.focal_px * np.exp(_JITTER_SCALE * draws[:, 0])
-    # Turning the crop's camera by this angle moves its picture by the shift.
-    angle = np.arctan(_JITTER_SHIFT * crops.size_px * draws[:, 1:3] / focal_px[:, None])
-    none = np.zeros_like(focal_px)
-    R = crops.R_cam_crop @ exp(np.stack([-angle[:, 1], angle[:, 0], none], -1))
-    R = R @ exp(np.stack([none, none, _JITTER_ROLL * draws[:, 3]], -1))
-    is_mirrored = np.arange(jitters) % 2 == 1
-    # In a mirror the x axis points the other way.
-    R[np.tile(is_mirrored, len(R) // max(jitters, 1)), :, 0] *= -1
-    return replace(crops, R_cam_crop=R, focal_px=focal_px), is_mirrored
-
-
 def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDArray[np.float32]:
     """The pictures of the virtual cameras.
 
@@ -208,38 +161,6 @@ def _packed(part: NDArray[np.uint8]) -> NDArray[np.uint32]:
         part = np.ascontiguousarray(part)
     cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, rows)
     return pixels
-
-
-def carry_back(
-    uv_crop: ArrayLike, factor: ArrayLike, cov_crop: ArrayLike, crops: Crops, camera: Camera
-) -> CarriedBack:
-    """Keypoints of the crops in the image, with covariances.
-
-    Args:
-        uv_crop: (N, K, 2) px of the crop.
-        factor: (N,) of the covariances.
-        cov_crop: (K, 2, 2) px^2 of the crop.
-        crops: N crops.
-        camera: The camera of the image.
-    """
-    points = np.array(uv_crop, dtype=np.float64, order='C')
-    count, keypoints = points.shape[:2]
-    uv, cov_uv = np.empty((count, keypoints, 2)), np.empty((count, keypoints, 2, 2))
-    J = np.empty((count, 2, 2))
-    _carry_back(
-        points,
-        np.array(factor, dtype=np.float64, order='C'),
-        np.array(cov_crop, dtype=np.float64, order='C'),
-        crops.R_cam_crop,
-        crops.focal_px,
-        crops.valid,
-        camera.lens,
-        crops.size_px,
-        uv,
-        cov_uv,
-        J,
-    )
-    return CarriedBack(uv, cov_uv, J)
 
 
 def _unset(count: int, size_px: int) -> Crops:
@@ -392,7 +313,7 @@ def _norm(v):
 
 
 @compiled
-def _jacobian(lens, R, focal_px, J):
+def crop_jacobian(lens, R, focal_px, J):
     """D uv / d uv_crop in the middle of the crop into J (2, 2)."""
     _, _, _, D = project_with_jacobian(lens, R[0, 2], R[1, 2], R[2, 2])
     for j in range(2):
@@ -566,31 +487,3 @@ def _sum_groups(values, size, sums):
         for k in range(c * size, (c + 1) * size):
             total += values[k]
         sums[c] = total
-
-
-@compiled
-def _carry_back(
-    uv_crop, factor, cov_crop, R_cam_crop, focal_px, valid, lens, size_px, uv, cov_uv, J
-):
-    middle, count = 0.5 * (size_px - 1), uv_crop.shape[1]
-    columns = np.empty((3, count))
-    for i in range(len(uv_crop)):
-        R, inv_focal = R_cam_crop[i], 1 / focal_px[i]
-        for k in range(count):
-            x, y = (uv_crop[i, k, 0] - middle) * inv_focal, (uv_crop[i, k, 1] - middle) * inv_focal
-            for j in range(3):
-                columns[j, k] = R[j, 0] * x + R[j, 1] * y + R[j, 2]
-        project(lens, columns)
-        _jacobian(lens, R, focal_px[i], J[i])
-        a, b, c, d = J[i, 0, 0], J[i, 0, 1], J[i, 1, 0], J[i, 1, 1]
-        for k in range(count):
-            uv[i, k, 0], uv[i, k, 1] = columns[0, k], columns[1, k]
-            cov = cov_uv[i, k]
-            if columns[2, k] > 0 and valid[i]:
-                p, q, r = cov_crop[k, 0, 0], cov_crop[k, 0, 1], cov_crop[k, 1, 1]
-                cov[0, 0] = factor[i] * (a * a * p + 2 * a * b * q + b * b * r)
-                cov[1, 1] = factor[i] * (c * c * p + 2 * c * d * q + d * d * r)
-                cov[0, 1] = cov[1, 0] = factor[i] * (a * c * p + (a * d + b * c) * q + b * d * r)
-            else:
-                cov[0, 0] = cov[1, 1] = np.inf
-                cov[0, 1] = cov[1, 0] = 0

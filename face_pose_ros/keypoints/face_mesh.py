@@ -1,23 +1,7 @@
-"""Face Mesh V2's 478 points: which is what; the network itself is in `networks.face_mesh`."""
+"""Face Mesh's 478 points, in whose order faces are reported: which is what."""
 
-from __future__ import annotations
-
-import numpy as np
-from numpy.typing import NDArray
-
-from face_pose_ros.weights import load_weights
-
-CROP_SIZE_PX = 256
 POINTS = 478
 # The irises behind the 468 points of the face's surface turn with the gaze, not with the head.
 SURFACE_POINTS = 468
 # Corners and lids of the right and the left eye; 468 to 472 and 473 to 477 are their irises.
 EYELIDS = ((33, 133, 159, 145), (263, 362, 386, 374))
-# Mirror partners of points 468 to 477: centre of the right iris and its four sides, then the left.
-_IRIS_PARTNERS = (473, 476, 475, 474, 477, 468, 471, 470, 469, 472)
-
-
-def mirror_partners() -> NDArray[np.int64]:
-    """(478,) which point of a face in a mirror is which of the face itself."""
-    surface = load_weights('face_model')['mirror'].astype(np.int64)
-    return np.concatenate([surface, _IRIS_PARTNERS])

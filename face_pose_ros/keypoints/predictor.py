@@ -1,188 +1,132 @@
-"""Image + Faces -> Keypoints in full-image pixels, with Face Mesh V2."""
+"""Image and Faces -> Keypoints in full-image pixels, with the keypoint network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros.engines.network import Network
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import (
     Crops,
     Upright,
-    carry_back,
     crops_around_boxes,
     crops_around_keypoints,
-    jittered,
 )
-from face_pose_ros.keypoints.face_mesh import (
-    CROP_SIZE_PX,
-    EYELIDS,
-    POINTS,
-    SURFACE_POINTS,
-    mirror_partners,
+from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.network_output import (
+    INPUT_PX,
+    KEYPOINTS,
+    MARGIN,
+    Calibration,
+    read_keypoints,
 )
-from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
 from face_pose_ros.results import Faces, Keypoints
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
 
-# Side of the crop over the side of the face's box, as the network was trained.
-_MARGIN = 1.5
-# Mean move of the keypoints, of the crop's side, below which another crop gains nothing.
-_SETTLED = 0.01
-# Move in the last crop beyond which the crop never caught up with the face.
-_LOST = 0.02
-# Mean move of the keypoints, of the face's size, beyond which it has to settle: a crop that began
-# so far off may show a part of the face, where the keypoints creep on to a wrong place.
-_FAR = 0.25
-
-# Keypoints that keep the crop upright: rings of both eyes, and the ends of the midline.
-_UPRIGHT = Upright(*map(np.array, (*EYELIDS, (10, 151), (152, 175))))
+FACE_MESH_INDEX = semantic.FACE_MESH_INDEX[semantic.IS_FACE]
+_FIRST_MARGIN = 1.6  # side of a new face's first crop over that of its box
+# A crop is far off whose side, middle or roll differs by more than this from what the keypoints
+# found in it ask for: the network is less precise there, and may see a part of the head.
+_FAR_SCALE, _FAR_SHIFT, _FAR_ROLL = math.log(1.25), 0.08, math.radians(15)
+# Standard deviation of a face's keypoints, of its size, from which a followed face is taken to be
+# covered by something: of 300 photographs no clear face had more than 0.03.
+_COVERED = 0.05
 
 
-# A network, whichever engine runs it: its outputs for crops of an image.
-CropNetwork = Callable[[Image, Crops, Camera], tuple[NDArray[np.float32], ...]]
+def _indices(*names: str) -> NDArray[np.int64]:
+    """Among the face keypoints, which come first."""
+    return np.array([semantic.NAMES.index(name) for name in names])
+
+
+_UPRIGHT = Upright(
+    eye_right=_indices('eye_outer_right', 'eye_inner_right'),
+    eye_left=_indices('eye_outer_left', 'eye_inner_left'),
+    forehead=_indices('forehead', 'glabella'),
+    chin=_indices('chin', 'menton'),
+)
 
 
 class KeypointPredictor:
-    """Face Mesh V2 on upright crops.
+    """The keypoint network on upright crops.
 
-    The first crop follows the detector's box, whose scale and centre are rough; a further one
-    follows the keypoints of the one before, and shows the network what it was trained on. A face
-    that is where it was in the image before needs one crop only. The mean over several jittered
-    crops is more precise than the last one, and their spread tells of its error.
+    The first crop of a new face follows the detector's box, whose scale, centre and roll are
+    rough; that of a known one its keypoints of a moment ago. Where the keypoints found say that a
+    crop was far off, another one follows them.
     """
 
-    def __init__(self, network: CropNetwork, looks: int, jitters: int = 0) -> None:
+    def __init__(self, network: Network, calibration: Calibration, looks: int) -> None:
         """Take the network and how many crops to give it.
 
         Args:
-            network: Face Mesh: outputs uv (N, 478, 2) px of the crop, z, presence (N,).
+            network: (N, 3, 128, 128) RGB in [0, 1] -> one output, see `network_output`.
+            calibration: What its numbers are worth.
             looks: Most crops of a new face, 1 or more.
-            jitters: Crops to average for each face after that; 0 takes the last one.
         """
         self.network = network
         self.looks = looks
-        self.jitters = jitters
-        self._uncertainty = keypoint_uncertainty()
-        self._mirror_partners = mirror_partners()
+        self._calibration = calibration
 
-    def predict(self, image: Image, faces: Faces, camera: Camera) -> Keypoints:
+    def predict(
+        self, image: Image, faces: Faces, camera: Camera, margin: float = _FIRST_MARGIN
+    ) -> Keypoints:
         """Measure the keypoints of proposed faces, in one batch per crop.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             faces: N faces; if any lacks its anchors (NaN), all are taken as upright.
             camera: The image's camera.
+            margin: Side of the first crop over that of the box.
 
         Returns:
-            Keypoints of the N faces; presence 0 where the lens has no ray for a crop.
+            Semantic keypoints of the N faces; presence 0 where the lens has no ray for a crop.
         """
         if len(faces) == 0:
-            return Keypoints.unmeasured(0, POINTS)
-        crops = crops_around_faces(faces, camera, CROP_SIZE_PX, _MARGIN)
-        keypoints, _ = self._measure(image, crops, camera)
-        if self.looks > 1:
-            keypoints = self._follow(image, keypoints.uv, camera, self.looks - 1)[0]
-        return self._averaged(image, keypoints, camera)
+            return Keypoints.unmeasured(0, KEYPOINTS)
+        crops = crops_around_faces(faces, camera, INPUT_PX, margin)
+        return self._measure(image, crops, camera, self.looks)[0]
 
-    def follow(self, image: Image, uv: Array, camera: Camera) -> Keypoints:
+    def follow(self, image: Image, uv_face: Array, camera: Camera) -> Keypoints:
         """Measure keypoints where faces were a moment ago.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            uv: (N, 478, 2) px, keypoints in the image before.
+            uv_face: (N, 56, 2) px, the keypoints of the face, in the order of FACE_MESH_INDEX.
             camera: The image's camera.
 
         Returns:
-            As in `predict`; presence 0 too where a face moved too far to be measured well, in
-            one crop more than a new face gets: it costs less than detecting the face again.
+            As in `predict`; presence 0 too where no crop caught up with a face, with one crop
+            more than a new face gets (it costs less than detecting the face again), and where
+            something covers it.
         """
-        if len(uv) == 0:
-            return Keypoints.unmeasured(0, POINTS)
-        keypoints, moved = self._follow(image, uv, camera, self.looks + 1)
-        way_px = np.linalg.norm(keypoints.uv - uv, axis=-1).mean(-1)
-        is_far = way_px > _FAR * np.ptp(uv, axis=1).max(-1)
-        found = moved < np.where(is_far, _SETTLED, _LOST)
-        keypoints = self._averaged(image, keypoints, camera)
-        return replace(keypoints, presence=np.where(found, keypoints.presence, 0.0))
+        if len(uv_face) == 0:
+            return Keypoints.unmeasured(0, KEYPOINTS)
+        crops = crops_around_heads(uv_face, camera)
+        keypoints, far_off = self._measure(image, crops, camera, self.looks + 1)
+        face = keypoints.uv[:, semantic.IS_FACE]
+        sigma_px = np.median(keypoints.sigma_px[:, semantic.IS_FACE], axis=1)
+        covered = sigma_px > _COVERED * np.ptp(face, axis=1).max(-1)
+        return replace(keypoints, presence=np.where(far_off | covered, 0.0, keypoints.presence))
 
-    def _follow(
-        self, image: Image, uv: Array, camera: Camera, looks: int
-    ) -> tuple[Keypoints, Array]:
-        """Crop again until each face stays where the crop expected it, at most `looks` times.
-
-        Returns:
-            The keypoints, and how far they moved in the last crop (N,), of the crop's side.
-        """
-        keypoints, side_px = self._measure(image, crops_around_face(uv, camera), camera)
-        moved = np.linalg.norm(keypoints.uv - uv, axis=-1).mean(-1) / side_px
-        again = np.flatnonzero(moved >= _SETTLED)
+    def _measure(
+        self, image: Image, crops: Crops, camera: Camera, looks: int
+    ) -> tuple[Keypoints, NDArray[np.bool_]]:
+        """Keypoints found in at most `looks` crops of each face, and whose last was far off."""
+        (numbers,) = self.network.on_crops(image, crops, camera)
+        keypoints = read_keypoints(numbers, crops, camera, self._calibration)
+        wanted = crops_around_heads(keypoints.uv[:, semantic.IS_FACE], camera)
+        far_off = are_far_off(crops, wanted)
+        again = np.flatnonzero(far_off)
         if looks > 1 and len(again):
-            closer, moved_again = self._follow(image, keypoints.uv[again], camera, looks - 1)
+            closer, far_off[again] = self._measure(image, wanted[again], camera, looks - 1)
             keypoints = keypoints.replaced(again, closer)
-            moved[again] = moved_again
-        return keypoints, moved
-
-    def _averaged(self, image: Image, keypoints: Keypoints, camera: Camera) -> Keypoints:
-        if self.jitters == 0 or len(keypoints) == 0:
-            return keypoints
-        return self.average(image, keypoints, camera, self.jitters)[0]
-
-    def average(
-        self, image: Image, keypoints: Keypoints, camera: Camera, jitters: int
-    ) -> tuple[Keypoints, Array]:
-        """Mean of the keypoints in jittered crops, weighted by their presences.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            keypoints: Of N faces, in one crop.
-            camera: As in `predict`.
-            jitters: J, crops per face, 1 or more.
-
-        Returns:
-            The keypoints, with the second highest presence of all crops; and the spread (N,)
-            px^2 of the crop: how far the crops are from their mean, the variance of a coordinate
-            averaged over the keypoints, for those of a difficult face err together.
-        """
-        around = crops_around_face(keypoints.uv, camera)
-        crops, is_mirrored = jittered(around, jitters)
-        measured, _ = self._measure(image, crops, camera)
-        uv = measured.uv.reshape(-1, jitters, POINTS, 2)
-        uv = np.where(is_mirrored[:, None, None], uv[:, :, self._mirror_partners], uv)
-        presence = measured.presence.reshape(-1, jitters)
-        # Crops without a face count too where no other has one: the mean must exist.
-        weight = (presence + 1e-3)[..., None, None]
-        mean = (weight * uv).sum(1) / weight.sum(1)
-        J = around.jacobian(camera)[:, None]
-        residual = (uv - mean[:, None])[:, :, :SURFACE_POINTS]
-        off = np.linalg.solve(J, residual.swapaxes(-1, -2))
-        spread = (off**2).mean((1, 2, 3))
-        cov_uv = J @ self._uncertainty.of_average(spread) @ J.swapaxes(-1, -2)
-        unseen = np.isinf(keypoints.cov_uv).any((-1, -2))
-        presences = np.concatenate([keypoints.presence[:, None], presence], 1)
-        return Keypoints(
-            uv=mean,
-            cov_uv=np.where(unseen[..., None, None], keypoints.cov_uv, cov_uv),
-            presence=np.sort(presences, 1)[:, -2],
-        ), spread
-
-    def _measure(self, image: Image, crops: Crops, camera: Camera) -> tuple[Keypoints, Array]:
-        """Keypoints in the image, and the side (N,) px that each crop has there."""
-        uv_crop, _, presence = self.network(image, crops, camera)
-        uncertainty = self._uncertainty
-        uv, cov_uv, J = carry_back(
-            uv_crop, uncertainty.factor_of_crop(uv_crop), uncertainty.cov_crop, crops, camera
-        )
-        area = np.abs(J[:, 0, 0] * J[:, 1, 1] - J[:, 0, 1] * J[:, 1, 0])
-        certain = np.where(crops.valid, presence.astype(np.float64), 0.0)
-        # Of a crop that is not valid: any but zero.
-        side_px = CROP_SIZE_PX * np.sqrt(np.where(crops.valid, area, 1.0))
-        return Keypoints(uv, cov_uv, certain), side_px
+        return keypoints, far_off
 
 
 def crops_around_faces(faces: Faces, camera: Camera, size_px: int, margin: float) -> Crops:
@@ -191,6 +135,38 @@ def crops_around_faces(faces: Faces, camera: Camera, size_px: int, margin: float
     return crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, size_px, margin)
 
 
-def crops_around_face(uv: Array, camera: Camera) -> Crops:
-    """The crops that show N faces to the network, from their keypoints (N, 478, 2) px."""
-    return crops_around_keypoints(uv[:, :SURFACE_POINTS], _UPRIGHT, camera, CROP_SIZE_PX, _MARGIN)
+def crops_around_heads(
+    uv_face: Array, camera: Camera, size_px: int = INPUT_PX, margin: float = MARGIN
+) -> Crops:
+    """`crops_around_keypoints` of the keypoints (N, 56, 2) px of faces."""
+    return crops_around_keypoints(uv_face, _UPRIGHT, camera, size_px, margin)
+
+
+def are_far_off(crops: Crops, wanted: Crops) -> NDArray[np.bool_]:
+    """(N,) whether crops show another part of the image than those wanted instead."""
+    far_off = np.empty(len(crops), np.bool_)
+    _compare(
+        crops.R_cam_crop,
+        crops.focal_px,
+        wanted.R_cam_crop,
+        wanted.focal_px,
+        crops.size_px,
+        far_off,
+    )
+    return far_off
+
+
+@compiled
+def _compare(R_cam_crop, focal_px, R_cam_wanted, focal_wanted_px, size_px, far_off):
+    for i in range(len(far_off)):
+        A, B = R_cam_crop[i], R_cam_wanted[i]
+        x, y, z, cos, sin = 0.0, 0.0, 0.0, 0.0, 0.0
+        for j in range(3):
+            x, y, z = x + A[j, 0] * B[j, 2], y + A[j, 1] * B[j, 2], z + A[j, 2] * B[j, 2]
+            cos, sin = cos + A[j, 0] * B[j, 0], sin + A[j, 1] * B[j, 0]
+        shift = focal_px[i] * math.sqrt(x * x + y * y) / (size_px * max(z, 1e-3))
+        scale = abs(math.log(focal_px[i] / focal_wanted_px[i]))
+        roll = abs(math.atan2(sin, cos))
+        # Of what is not a number too: no ray leads to the keypoints.
+        near = shift < _FAR_SHIFT and scale < _FAR_SCALE and roll < _FAR_ROLL
+        far_off[i] = not near

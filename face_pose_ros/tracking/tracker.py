@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from face_pose_ros.geometry import linalg
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.keypoints.face_mesh import POINTS
 from face_pose_ros.options import TrackingOptions
 from face_pose_ros.results import FacePose
 from face_pose_ros.tracking.association import associate
@@ -25,8 +26,7 @@ class KnownFaces(NamedTuple):
     """M faces seen a moment ago."""
 
     ids: tuple[str, ...]
-    keypoints_uv: Array  # (M, K, 2) px, where they should be by now
-    T_cam_head: Array  # (M, 4, 4) likewise
+    keypoints_uv: Array  # (M, 478, 2) px, where they should be by now
 
 
 _MIN_INTERVAL_S = 1e-3  # between images, or stamps are wrong
@@ -119,11 +119,10 @@ class Tracker:
             if person.seen_s >= self.stamp_s - max_age_s and np.isfinite(person.keypoints_uv).all()
         ]
         if not recent:
-            return KnownFaces((), np.zeros((0, 0, 2)), np.zeros((0, 4, 4)))
+            return KnownFaces((), np.zeros((0, POINTS, 2)))
         return KnownFaces(
             tuple(person.id for person in recent),
             np.array([person.keypoints_at(self.stamp_s) for person in recent]),
-            np.array([person.filter.predict(self.stamp_s).T_cam_head for person in recent]),
         )
 
     def look_through(self, camera: Camera) -> bool:

@@ -25,10 +25,8 @@ Tensors = dict[str, NDArray[Any]]
 SHA256 = {
     'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
-    'face_mesh_v2': '61649ae36b34ef60b0cc41ac3b586633b063f5df92513d359b5bf90626cdb0f2',
-    'keypoint_uncertainty': 'bdf2cfddda7c36bdf82f4c48e56e0aa364e134f5aba097f19940f083e246c5ed',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
-    'hourglass': 'dd9017b1766748c59c67e8fa4347f764ba17e5ad582cd70e84b6374b15b59c84',
+    'keypoint_network': '5326c561c4fbb0366035da2d74a41c088d6f5927f37bce8db751c9a5bd1b6c06',
     'region_pose': '7a163a2e644dd76ef1647d833999ec1776db4e30e201208aeea6d66aa2d3c7a5',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
     'single_shot': '664a42bb39d6ba5ef321d9deb28cc70c1b4c70f0397db0c4a6619252bd2c6972',
@@ -37,8 +35,7 @@ SHA256 = {
 # Sums of the graphs, as `python -m face_pose_lab.package_networks` prints them.
 GRAPHS_SHA256 = {
     'blazeface_full_range': '463cecc8101ea7998cc189b99fb7697331bbc54064f62706e9af95d981ecdfbe',
-    'face_mesh_v2': '8790d06485cf36420e85ee724244815d7059706a754f7a5aa68dfc1ffeaeaaa0',
-    'hourglass': '80d069cc4aee7430ae012e72110bb1b48253ca9b398ce9d37050cfc570d82098',
+    'keypoint_network': '7635ad277d812c8ec4e0b735f0bc355c84a7abcdc5688c88847596c500c1bb54',
     'region_pose': '25cebdbf449ae1d430d1190d1b558f1b3cfa7d60f13bce4774990bdc44fd20a2',
     'single_shot': '2de7a7d2f701d4253c545cbe40dc826b568061ad90dad1a0c7124a589020a06c',
 }
@@ -72,7 +69,7 @@ def load_weights(name: str, own: Path | str | None = None) -> Tensors:
     if name not in SHA256:
         raise ValueError(f'unknown weights {name!r}, expected one of {sorted(SHA256)}')
     if own is None:
-        return read_safetensors(_pinned(FOLDER / f'{name}.safetensors', SHA256[name]))
+        return read_safetensors(read_pinned(FOLDER / f'{name}.safetensors', SHA256[name]))
     content = _read(Path(own), '')
     try:
         tensors = read_safetensors(content)
@@ -96,11 +93,11 @@ def read_graph(name: str, own: Path | str | None = None) -> tuple[bytes, bytes]:
         WeightsError: As in `load_weights`, of the graph too; or a tensor of one's own weights has
             another shape.
     """
-    graph = _pinned(FOLDER / f'{name}.xml', GRAPHS_SHA256[name])
+    graph = read_pinned(FOLDER / f'{name}.xml', GRAPHS_SHA256[name])
     further = base64.b64decode(graph.rpartition(b'<!--')[2].rpartition(b'-->')[0])
     packaged = FOLDER / f'{name}.safetensors'
     if own is None:
-        content = _pinned(packaged, SHA256[name])
+        content = read_pinned(packaged, SHA256[name])
         return graph, b''.join([memoryview(content)[8 + _header_length(content) :], further])
     tensors = load_weights(name, own)
     entries = header_of(_read(packaged, ''))
@@ -167,7 +164,12 @@ def _like(tensors: Tensors, key: str, entry: dict[str, Any], own: Path | str) ->
     return tensors[key].astype(_DTYPES[entry['dtype']]).tobytes()
 
 
-def _pinned(path: Path, expected: str) -> bytes:
+def read_pinned(path: Path, expected: str) -> bytes:
+    """The content of a packaged file.
+
+    Raises:
+        WeightsError: It cannot be read, or has another sha256 than expected.
+    """
     again = 'by python -m face_pose_lab.package_networks'
     if path.suffix == '.safetensors':
         again = f'as {path.stem}.md says'

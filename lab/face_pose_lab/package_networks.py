@@ -28,11 +28,9 @@ from torch import nn
 from face_pose_ros.engines.telemetry import no_openvino_telemetry
 from face_pose_ros.faces.blazeface import SIZE_MULTIPLE
 from face_pose_ros.faces.region_pose import REGION_PX
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX
-from face_pose_ros.keypoints.hourglass import INPUT_PX
+from face_pose_ros.keypoints.network_output import INPUT_PX
 from face_pose_ros.networks.blazeface import BlazeFaceFullRange
-from face_pose_ros.networks.face_mesh import FaceMeshV2
-from face_pose_ros.networks.hourglass import PackagedHourglass
+from face_pose_ros.networks.keypoint_network import KeypointNetwork, fused
 from face_pose_ros.networks.region_pose import PACKAGED as REGION_POSE
 from face_pose_ros.networks.region_pose import MirrorAveraged, RegionPose
 from face_pose_ros.networks.single_shot import PACKAGED as SINGLE_SHOT
@@ -60,8 +58,7 @@ class Packaged(NamedTuple):
 
 PACKAGED = {
     'blazeface_full_range': Packaged(BlazeFaceFullRange, 6 * SIZE_MULTIPLE, any_size=True),
-    'face_mesh_v2': Packaged(FaceMeshV2, CROP_SIZE_PX),
-    'hourglass': Packaged(PackagedHourglass, INPUT_PX),
+    'keypoint_network': Packaged(lambda: fused(KeypointNetwork().eval()), INPUT_PX),
     'region_pose': Packaged(lambda: MirrorAveraged(RegionPose(REGION_POSE)), REGION_PX),
     'single_shot': Packaged(lambda: SingleShot(SINGLE_SHOT), 6 * SIZE_MULTIPLE, any_size=True),
 }

@@ -1,4 +1,4 @@
-"""Make the files in face_pose_ros/weights/ from Google's published model files.
+"""Make packaged weights, and those of a teacher, from Google's published model files.
 
     python lab/tools/convert_weights.py --task face_landmarker.task \
         --full-range face_detection_full_range.tflite
@@ -28,10 +28,13 @@ import safetensors.numpy
 from torch import Tensor, nn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY))
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / 'lab')]
+
+from face_pose_lab.face_mesh.network import FaceMeshV2  # noqa: E402
+from face_pose_lab.weights import FOLDER as TEACHERS  # noqa: E402
 
 from face_pose_ros.networks.blazeface import BlazeFaceFullRange  # noqa: E402
-from face_pose_ros.networks.face_mesh import FaceMeshV2  # noqa: E402
+from face_pose_ros.weights import FOLDER as PACKAGED  # noqa: E402
 
 TASK_SHA256 = '64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff'
 FULL_RANGE_SHA256 = '99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3'
@@ -180,7 +183,7 @@ def main() -> None:
     parser.add_argument(
         '--full-range', type=Path, required=True, help='face_detection_full_range.tflite'
     )
-    parser.add_argument('--out', type=Path, default=REPOSITORY / 'face_pose_ros' / 'weights')
+    parser.add_argument('--out', type=Path, help='one folder for all files')
     args = parser.parse_args()
 
     full_range = read_pinned(args.full_range, FULL_RANGE_SHA256)
@@ -191,10 +194,12 @@ def main() -> None:
         'canonical_face': convert_canonical_face(geometry),
         'face_mesh_v2': convert_mesh(mesh),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
     for name, tensors in files.items():
         content = safetensors.numpy.save(tensors)
-        (args.out / f'{name}.safetensors').write_bytes(content)
+        folder = args.out or (TEACHERS if name == 'face_mesh_v2' else PACKAGED)
+        (folder / f'{name}.safetensors').write_bytes(content)
         print(f"'{name}': '{hashlib.sha256(content).hexdigest()}',  # {len(content)} bytes")
 
 

@@ -1,4 +1,4 @@
-"""Fit face_pose_ros/weights/keypoint_uncertainty.safetensors: how wrong Face Mesh's keypoints are.
+"""Fit face_pose_lab/weights/keypoint_uncertainty.safetensors: how wrong Face Mesh's keypoints are.
 
     python -m face_pose_lab.evaluation.rendered_heads ... --export heads.npz
     python lab/tools/fit_keypoint_uncertainty.py --facekit ict_facekit.npz --heads heads.npz
@@ -31,11 +31,12 @@ from face_pose_lab.evaluation.rendered_heads import (  # noqa: E402
     RenderedHeads,
     true_keypoints,
 )
+from face_pose_lab.face_mesh.points import mirror_partners  # noqa: E402
+from face_pose_lab.face_mesh.predictor import crops_around_face  # noqa: E402
+from face_pose_lab.face_mesh.uncertainty import apparent_turn  # noqa: E402
 from face_pose_lab.synthetic.ict_facekit import IctFaceKit  # noqa: E402
+from face_pose_lab.weights import FOLDER as WEIGHTS  # noqa: E402
 
-from face_pose_ros.keypoints.face_mesh import mirror_partners  # noqa: E402
-from face_pose_ros.keypoints.predictor import crops_around_face  # noqa: E402
-from face_pose_ros.keypoints.uncertainty import apparent_turn  # noqa: E402
 from face_pose_ros.pose.face_model import FaceModel, deformable_face  # noqa: E402
 
 Array = NDArray[np.float64]
@@ -100,7 +101,7 @@ def main() -> None:
     )
     parser.add_argument('--facekit', type=Path, required=True, help='.npz of ICT-FaceKit')
     parser.add_argument('--heads', type=Path, required=True, help='.npz of rendered_heads')
-    parser.add_argument('--out', type=Path, default=REPOSITORY / 'face_pose_ros' / 'weights')
+    parser.add_argument('--out', type=Path, default=WEIGHTS)
     args = parser.parse_args()
     facekit, face = IctFaceKit(args.facekit), deformable_face()
     heads = RenderedHeads.load(args.heads)

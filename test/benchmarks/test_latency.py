@@ -11,7 +11,7 @@ from device_path import Work, work, work_of
 from torch import nn
 
 from face_pose_ros.engines.networks import load_networks
-from face_pose_ros.networks.face_mesh import face_mesh_v2
+from face_pose_ros.networks.keypoint_network import packaged_keypoint_network
 
 
 class TwoConvolutions(nn.Module):
@@ -38,7 +38,7 @@ def test_the_slower_of_memory_and_arithmetic_counts():
 
 
 def test_work_of_many_faces_is_that_of_a_batch():
-    batch = work_of(face_mesh_v2(), device_path.crops(16))
+    batch = work_of(packaged_keypoint_network(), device_path.crops(16))
     assert work()['keypoints, 16'] == batch
 
 
@@ -69,7 +69,7 @@ def test_without_a_gpu_work_is_printed_and_that_there_is_none(capsys, tmp_path):
     assert capsys.readouterr().out.endswith('No GPU is at hand: its times were not taken.\n')
     row = json.loads((tmp_path / 'gpu.json').read_text())['results']['keypoints, 64']
     assert row['least_ms'] == pytest.approx(row['mb'] / 1000)  # memory is the slower one here
-    assert row['gflop'] > 10
+    assert row['gflop'] > 5
     with pytest.raises(SystemExit):
         latency.main(['--gpu', '1000'])
     assert 'takes no number or two, got 1' in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from engines.conftest import places_px
 from helpers.portraits import portrait_view
 
 from face_pose_ros import FacePoseEstimator
@@ -13,7 +14,7 @@ from face_pose_ros.engines.torch_engine import TorchNetwork, packaged
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.crops import Crops, crops_around_boxes
 from face_pose_ros.networks.blazeface import blazeface_full_range
-from face_pose_ros.networks.face_mesh import face_mesh_v2
+from face_pose_ros.networks.keypoint_network import packaged_keypoint_network
 
 
 def double(pictures):
@@ -66,7 +67,7 @@ def test_a_crop_without_rays_shows_something():
 
 
 def test_tensors_of_several_calls_are_joined_and_run_like_arrays(crops):
-    network = TorchNetwork(face_mesh_v2(), 'cpu')
+    network = TorchNetwork(packaged_keypoint_network(), 'cpu')
     joined = network.join([torch.from_numpy(crops[:1]), torch.from_numpy(crops[1:])])
     assert isinstance(joined, torch.Tensor)
     for found, expected in zip(network(joined), network(crops), strict=True):
@@ -82,20 +83,21 @@ def exact():
 def half(exact):
     return exact._replace(
         detector=TorchNetwork(HalfPrecision(blazeface_full_range()), 'cpu'),
-        keypoints=TorchNetwork(HalfPrecision(face_mesh_v2()), 'cpu'),
+        keypoints=TorchNetwork(HalfPrecision(packaged_keypoint_network()), 'cpu'),
     )
 
 
 def test_keypoints_in_half_precision_stay_within_a_tenth_of_a_pixel(exact, half, crops):
     expected, found = exact.keypoints(crops), half.keypoints(crops)
-    assert np.linalg.norm(found[0] - expected[0], axis=-1).max() < 0.1
-    np.testing.assert_allclose(found[2], expected[2], rtol=0, atol=1e-3)
+    off_px = np.linalg.norm(places_px(found[0]) - places_px(expected[0]), axis=-1)
+    assert off_px.max() < 0.1
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=0.03)
     assert {output.dtype for output in found} == {np.dtype(np.float32)}
     assert not np.array_equal(found[0], expected[0])  # something was rounded
 
 
 def test_half_precision_is_that_of_a_copy():
-    network = face_mesh_v2()
+    network = packaged_keypoint_network()
     HalfPrecision(network)
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
@@ -111,7 +113,7 @@ def test_proposals_in_half_precision_stay_within_a_tenth_of_a_pixel(exact, half,
 
 
 def test_crops_of_any_brightness_have_finite_keypoints_in_half_precision(half):
-    pictures = np.stack([np.full((3, 256, 256), value, np.float32) for value in (0.0, 1.0)])
+    pictures = np.stack([np.full((3, 128, 128), value, np.float32) for value in (0.0, 1.0)])
     pictures[1, :, ::2] = 0
     assert all(np.isfinite(output).all() for output in half.keypoints(pictures))
 
@@ -138,8 +140,8 @@ def test_poses_on_a_gpu_are_those_of_the_cpu(name):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
 def test_crops_stay_on_a_gpu():
     rgb, camera = portrait_view()
-    crops = crops_around_boxes(np.array([[200.0, 60, 330, 190]]), None, camera, 256, 1.5)
-    network = packaged('face_mesh_v2', 'cuda', graphs=True, threads=1)
+    crops = crops_around_boxes(np.array([[200.0, 60, 330, 190]]), None, camera, 128, 1.5)
+    network = packaged('keypoint_network', 'cuda', graphs=True, threads=1)
     pictures = network.render(rgb, crops, camera)
     assert pictures.device.type == 'cuda'
     assert isinstance(network(pictures)[0], np.ndarray)

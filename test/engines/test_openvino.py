@@ -13,7 +13,7 @@ import openvino as ov
 from face_pose_lab import package_networks
 
 from face_pose_ros.engines.openvino import OpenVinoNetwork
-from face_pose_ros.networks.hourglass import packaged_hourglass
+from face_pose_ros.networks.keypoint_network import packaged_keypoint_network
 from face_pose_ros.weights import FOLDER, WeightsError, read_graph
 
 PINNED = ('2026.4.1', '2.13.0')  # OpenVINO and torch that made the graphs
@@ -72,26 +72,28 @@ def test_packaging_makes_exactly_the_packaged_graphs(name):
 
 
 def test_own_weights_run_too_and_are_those_of_torch(tmp_path, rng):
-    own = own_hourglass(tmp_path, lambda key, x: x * (1.01 if x.ndim > 1 else 1))
+    own = own_network(tmp_path, lambda key, x: x * (1.01 if x.ndim > 1 else 1))
     crop = rng.random((1, 3, 128, 128), dtype=np.float32)
-    (found,) = OpenVinoNetwork('hourglass', 1, own)(crop)
+    (found,) = OpenVinoNetwork('keypoint_network', 1, own, 'f32')(crop)
     with torch.inference_mode():
-        expected = packaged_hourglass(own=own)(torch.from_numpy(crop)).numpy()
-        packaged = packaged_hourglass()(torch.from_numpy(crop)).numpy()
+        expected = packaged_keypoint_network(own=own)(torch.from_numpy(crop)).numpy()
+        packaged = packaged_keypoint_network()(torch.from_numpy(crop)).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert abs(found - packaged).max() > 1e-3
 
 
 def test_own_weights_of_another_network_are_refused(tmp_path):
-    own = own_hourglass(tmp_path, lambda key, x: x[:3] if key == 'network.stem.0.weight' else x)
-    message = r'own\.safetensors: tensor network\.stem\.0\.weight is of shape \(3, 3, 6, 6\)'
+    own = own_network(
+        tmp_path, lambda key, x: x[:3] if key == 'network.stages.0.convolution.weight' else x
+    )
+    message = r'own\.safetensors: tensor .*0\.convolution\.weight is of shape \(3, 3, 4, 4\)'
     with pytest.raises(WeightsError, match=message):
-        OpenVinoNetwork('hourglass', 1, own)
-    with pytest.raises(WeightsError, match=r'own\.safetensors.*stem\.0\.weight'):
-        packaged_hourglass(own=own)
+        OpenVinoNetwork('keypoint_network', 1, own)
+    with pytest.raises(WeightsError, match=r'own\.safetensors.*stages\.0\.convolution\.weight'):
+        packaged_keypoint_network(own=own)
 
 
-def own_hourglass(folder, change):
+def own_network(folder, change):
     """A file of changed weights, laid out otherwise than the packaged one."""
     if importlib.util.find_spec('safetensors') is None:
         pytest.skip('needs safetensors')
@@ -99,7 +101,7 @@ def own_hourglass(folder, change):
 
     from face_pose_ros.weights import load_weights
 
-    tensors = load_weights('hourglass').items()
+    tensors = load_weights('keypoint_network').items()
     path = folder / 'own.safetensors'
     save_file({key: np.array(change(key, x), np.float32, order='C') for key, x in tensors}, path)
     return path

@@ -11,13 +11,11 @@ from helpers.portraits import portrait_view
 from face_pose_ros.geometry.crops import (
     Crops,
     Upright,
-    carry_back,
     crops_around_boxes,
     crops_around_keypoints,
-    jittered,
     render_crops,
 )
-from face_pose_ros.geometry.rotations import exp, nearest
+from face_pose_ros.geometry.rotations import exp
 from face_pose_ros.virtual_camera import View, look_at, render_view
 
 SIZE = 256
@@ -205,36 +203,6 @@ def test_a_turned_camera_shows_the_network_the_same_picture():
     assert difference < 0.1 * contrast
 
 
-def test_jitters_stay_within_their_bounds_and_prefer_no_side():
-    plain = crops_around_boxes(BOX, None, make_camera('plumb_bob_5'), SIZE, 1.5)
-    crops, mirrored = jittered(plain, 64)
-    assert len(crops) == 64
-    assert mirrored.tolist() == 32 * [False, True]
-    R = np.where(mirrored[:, None, None], crops.R_cam_crop * MIRROR, crops.R_cam_crop)
-    np.testing.assert_allclose(nearest(R), R, atol=1e-12)
-    scale = np.log(crops.focal_px / plain.focal_px)
-    turn = plain.R_cam_crop.swapaxes(-1, -2) @ R
-    shift = plain.focal_px * (turn[:, :2, 2] / turn[:, 2:, 2]).T / SIZE
-    roll = np.arctan2(turn[:, 1, 0], turn[:, 0, 0])
-    assert 0.9 * np.log(1.08) < np.abs(scale).max() <= np.log(1.08)
-    # The shift is of the jittered crop's side, which differs by up to 8 %.
-    assert 0.035 < np.abs(shift).max() <= 0.04 * 1.081
-    assert np.deg2rad(9) < np.abs(roll).max() < np.deg2rad(10.1)
-    np.testing.assert_allclose(scale[::2], -scale[1::2])
-    np.testing.assert_allclose(roll[::2], -roll[1::2], atol=2e-3)
-
-
-@pytest.mark.parametrize('jitters', [0, 1, 5])
-def test_every_crop_is_jittered_alike_and_each_time_the_same(jitters):
-    camera = make_camera()
-    boxes = np.repeat(BOX, 2, 0)
-    crops, mirrored = jittered(crops_around_boxes(boxes, None, camera, SIZE, 1.5), jitters)
-    assert (len(crops), len(mirrored)) == (2 * jitters, jitters)
-    np.testing.assert_allclose(crops.R_cam_crop[:jitters], crops.R_cam_crop[jitters:])
-    again, _ = jittered(crops_around_boxes(BOX, None, camera, SIZE, 1.5), jitters)
-    np.testing.assert_array_equal(again.focal_px, crops.focal_px[:jitters])
-
-
 def test_a_mirrored_crop_shows_the_mirrored_picture_and_maps_back():
     photo, camera = portrait_view()
     box = np.array([[172.0, 131.0, 355.0, 334.0]])
@@ -251,52 +219,12 @@ def test_a_mirrored_crop_shows_the_mirrored_picture_and_maps_back():
     )
 
 
-@pytest.mark.parametrize('name', DISTORTIONS)
-def test_keypoints_are_carried_back_exactly(name, rng):
-    camera = make_camera(name)
-    crops = crops_around_keypoints(keypoints(camera, rng, 150), UPRIGHT, camera, SIZE, 1.5)
-    # Far beyond the crop's border too, where narrow lenses end.
-    uv_crop = (128 + 900 * rng.normal(size=(3, 478, 2))).astype(np.float32)
-    factor = np.array([0.7, 1.3, 2.9])
-    root = rng.normal(size=(478, 2, 2))
-    cov_crop = root @ root.swapaxes(-1, -2)
-    uv, cov_uv, J = carry_back(uv_crop, factor, cov_crop, crops, camera)
-    expected, seen = crops.to_image(uv_crop, camera)
-    # Points near the plane of the camera, where rounding is magnified without end, aside.
-    near = np.abs(expected).max(-1) < 1e5
-    assert near.mean() > 0.9
-    np.testing.assert_allclose(uv[near], expected[near], rtol=1e-12, atol=1e-8)
-    step = 1e-4
-    middle = np.full((3, 1, 2), 127.5)
-    for i, d in enumerate(step * np.eye(2)):
-        ahead, behind = (
-            crops.to_image(middle + d, camera)[0],
-            crops.to_image(middle - d, camera)[0],
-        )
-        np.testing.assert_allclose(J[:, :, i], (ahead - behind)[:, 0] / (2 * step), atol=1e-7)
-    np.testing.assert_array_equal(crops.jacobian(camera), J)
-    cov = factor[:, None, None, None] * (J[:, None] @ cov_crop @ J[:, None].swapaxes(-1, -2))
-    np.testing.assert_allclose(cov_uv[seen], cov[seen], rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(cov_uv[~seen], np.broadcast_to(
-        np.diag([np.inf, np.inf]), cov_uv[~seen].shape
-    ))  # fmt: skip
-
-
-def test_a_crop_without_rays_carries_back_nothing(rng):
-    camera = make_camera()
-    crops = crops_around_boxes(BOX, None, camera, SIZE, 1.5)
-    crops = replace(crops, valid=np.array([False]))
-    _, cov_uv, _ = carry_back(np.full((1, 2, 2), 99.0), [1], np.ones((2, 2, 2)), crops, camera)
-    assert np.isinf(cov_uv[..., 0, 0]).all()
-
-
 def test_no_faces_no_crops():
     camera = make_camera()
     crops = crops_around_boxes(np.zeros((0, 4)), np.zeros((0, 6, 2)), camera, SIZE, 1.5)
     image = np.zeros((camera.height, camera.width, 3), dtype=np.uint8)
     assert render_crops(image, crops, camera).shape == (0, 3, SIZE, SIZE)
     assert crops.jacobian(camera).shape == (0, 2, 2)
-    assert len(jittered(crops, 3)[0]) == 0
 
 
 def test_a_crop_that_leaves_the_picture_repeats_its_border():

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros import FacePoseEstimator
+from face_pose_ros.engines.networks import Networks, load_networks
 from golden.frames import LENSES, frames
 
 FILE = Path(__file__).with_name('frames.npz')
@@ -54,8 +55,13 @@ class Answers(NamedTuple):
         np.savez_compressed(path, **self._asdict())
 
 
-def answers_of_this_build() -> Answers:
-    """Every frame shown to `FacePoseEstimator('cpu')`; a new one for every scene."""
+def answers_of_this_build(networks: Networks | None = None) -> Answers:
+    """Every frame shown to a new estimator for every scene.
+
+    Args:
+        networks: Of the estimators; None: in float32, which every CPU has.
+    """
+    networks = networks or load_networks('cpu', precision='f32')
     checksums, scenes, rows = [], [], []
     estimators: dict[str, FacePoseEstimator] = {}
     cameras = {name: lens.camera() for name, lens in LENSES.items()}
@@ -64,7 +70,7 @@ def answers_of_this_build() -> Answers:
         scenes.append(frame.scene)
         if frame.scene not in estimators:
             estimators.clear()
-            estimators[frame.scene] = FacePoseEstimator('cpu')
+            estimators[frame.scene] = FacePoseEstimator(networks=networks)
         estimator, camera = estimators[frame.scene], cameras[frame.lens]
         if frame.stamp_s is not None:
             faces = estimator.track(frame.image.copy(), camera, frame.stamp_s)

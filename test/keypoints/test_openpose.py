@@ -1,9 +1,10 @@
 """OpenPose's order of the face: on the packaged mean face, and on labelled ICT-FaceKit."""
 
 import numpy as np
+from face_pose_lab.face_mesh.points import mirror_partners
 from helpers.facekit import load_facekit
 
-from face_pose_ros.keypoints.face_mesh import POINTS, mirror_partners
+from face_pose_ros.keypoints.face_mesh import POINTS
 from face_pose_ros.keypoints.openpose import OPENPOSE_70
 from face_pose_ros.pose.face_model import canonical_face, deformable_face
 from face_pose_ros.weights import load_weights

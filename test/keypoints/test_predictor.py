@@ -1,153 +1,139 @@
-"""Face Mesh on crops: followed, averaged, mirrored, and how uncertain its keypoints are."""
-
-from dataclasses import replace
+"""How many crops a face gets, and which faces are lost."""
 
 import numpy as np
 import pytest
-from helpers.cameras import make_camera
-from helpers.heads import R_CAM_FRONTAL
-from helpers.portraits import portrait_view
 
-from face_pose_ros.engines.networks import load_networks
-from face_pose_ros.geometry import rotations
+from face_pose_ros.engines.network import Network
+from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import crops_around_boxes
-from face_pose_ros.keypoints.face_mesh import mirror_partners
-from face_pose_ros.keypoints.predictor import KeypointPredictor
-from face_pose_ros.keypoints.uncertainty import apparent_turn, keypoint_uncertainty
-from face_pose_ros.pose.face_model import deformable_face
+from face_pose_ros.keypoints.network_output import INPUT_PX, KEYPOINTS, Calibration
+from face_pose_ros.keypoints.predictor import (
+    FACE_MESH_INDEX,
+    KeypointPredictor,
+    are_far_off,
+    crops_around_heads,
+)
+from face_pose_ros.keypoints.semantic import IS_FACE
+from face_pose_ros.pose.face_model import semantic_head
 from face_pose_ros.results import Faces
 
-BOX = np.array([[172.0, 131.0, 355.0, 334.0]])
-FACE = Faces.of_boxes(BOX)
+CAMERA = Camera.from_K([5000, 0, 399.5, 0, 4900, 299.5, 0, 0, 1], 800, 600)
+IMAGE = np.full((600, 800, 3), 128, np.uint8)
+# (86, 2) px of an upright face 100 px high, as a long lens sees it, from its middle.
+FACE = semantic_head().xyz_head[:, 1:] * [100, -100] / np.ptp(semantic_head().xyz_head[IS_FACE, 2])
+FACE -= 0.5 * (FACE[IS_FACE].max(0) + FACE[IS_FACE].min(0))
 
 
-class Told:
-    """A network that finds in crop i what it is told to."""
+class Sees(Network):
+    """A network that finds faces where they are, or half-way there from what it is shown."""
 
-    def __init__(self, uv, presence):
-        self.uv, self.presence = uv.astype(np.float32), np.array(presence, np.float32)
+    def __init__(self, *middles, half_way=False, log_sigma=-2.0):
+        self.middles = [np.array(middle, float) for middle in middles]
+        self.half_way, self.log_sigma, self.batches = half_way, log_sigma, []
 
-    def __call__(self, image, crops, camera):
-        count = len(crops)
-        return self.uv[:count], self.uv[:count, :, 0], self.presence[:count]
-
-
-@pytest.fixture(scope='module')
-def network():
-    return load_networks('cpu').keypoints.on_crops
-
-
-def test_mirror_partners_change_sides():
-    partners = mirror_partners()
-    np.testing.assert_array_equal(partners[partners], np.arange(478))
-    # Corners of eyes and mouth, cheeks; the tip of the nose stays.
-    assert partners[[33, 61, 234, 4]].tolist() == [263, 291, 454, 4]
-    # Iris: centre, the side towards the picture's right, above.
-    assert partners[[468, 469, 470]].tolist() == [473, 476, 475]
-
-
-def test_the_mirror_shows_the_same_face(network):
-    """Every point, irises included, is where its partner is in a mirrored picture."""
-    photo, camera = portrait_view()
-    predictor = KeypointPredictor(network, looks=2)
-    once = predictor.predict(photo, FACE, camera)
-    box = BOX * [-1, 1, -1, 1] + [511, 0, 511, 0]
-    flipped = np.ascontiguousarray(photo[:, ::-1])
-    other = predictor.predict(flipped, Faces.of_boxes(box[:, [2, 1, 0, 3]]), camera)
-    back = other.uv[:, mirror_partners()]
-    back[..., 0] = 511 - back[..., 0]
-    off_px = np.linalg.norm((back - once.uv)[0], axis=-1)
-    assert np.median(off_px) < 2
-    assert off_px[468:].max() < 3
-    assert off_px.max() < 8
+    def on_crops(self, image, crops, camera, shrink=1):
+        assert crops.size_px == INPUT_PX
+        self.batches.append(len(crops))
+        numbers = np.zeros((len(crops), 5 * KEYPOINTS + 7), np.float32)
+        for i in range(len(crops)):
+            shown = crops[np.array([i])].to_image([[[63.5, 63.5]]], camera)[0][0, 0]
+            middle = min(self.middles, key=lambda m: np.linalg.norm(m - shown))
+            if self.half_way:
+                middle = 0.5 * (middle + shown)
+            rays = camera.unproject(FACE + middle).rays @ crops.R_cam_crop[i]
+            uv = crops.focal_px[i] * rays[:, :2] / rays[:, 2:]
+            points = numbers[i, :-7].reshape(KEYPOINTS, 5)
+            points[:, :2] = uv / 12.8
+            points[:, 2:4] = self.log_sigma
+        numbers[:, -7] = 9
+        return (numbers,)
 
 
-def test_the_average_of_an_easy_face_is_about_the_single_crop(network):
-    photo, camera = portrait_view()
-    predictor = KeypointPredictor(network, looks=2)
-    once = predictor.predict(photo, FACE, camera)
-    average, spread = predictor.average(photo, once, camera, 8)
-    assert np.linalg.norm(average.uv - once.uv, axis=-1).mean() < 1.5
-    assert 0 < spread[0] < 4
-    assert average.presence[0] > 0.9
+def face_at(u, v):
+    return FACE + np.array([u, v])
 
 
-def test_what_crops_disagree_on_is_the_spread(rng):
-    camera = make_camera()
-    predictor = KeypointPredictor(Told(rng.uniform(0, 200, (4, 478, 2)), [0.9, 0.1, 0.8, 0.7]), 1)
-    image = np.zeros((camera.height, camera.width, 3), np.uint8)
-    once = predictor.predict(image, Faces.of_boxes([[400, 300, 500, 400]]), camera)
-    average, spread = predictor.average(image, once, camera, 4)
-    assert spread[0] > 100
-    # Of 0.9 in the first crop and 0.9, 0.1, 0.8, 0.7 in the others.
-    assert average.presence[0] == pytest.approx(0.9)
-    scale = average.cov_uv[..., 0, 0] / once.cov_uv[..., 0, 0]
-    assert (scale > 10).all()
+def boxes(*middles, side_px=100.0):
+    half = 0.5 * side_px
+    return Faces.of_boxes([[u - half, v - half, u + half, v + half] for u, v in middles])
 
 
-def test_one_crop_alone_is_not_believed():
-    photo, camera = portrait_view()
-    uv = np.full((8, 478, 2), 100.0)
-    uv[..., 1] += np.arange(478) / 5
-    predictor = KeypointPredictor(Told(uv, [0.9] + 7 * [0.2]), looks=1)
-    once = predictor.predict(photo, FACE, camera)
-    predictor.network.presence = np.full(8, 0.2)
-    assert predictor.average(photo, once, camera, 4)[0].presence[0] == pytest.approx(0.2)
+@pytest.mark.parametrize(
+    ('middle', 'side_px', 'batches'),
+    [((400, 300), 95, [1]), ((425, 300), 95, [1, 1]), ((400, 300), 150, [1, 1])],
+)
+def test_a_new_face_gets_another_crop_if_the_box_was_far_off(middle, side_px, batches):
+    network = Sees((400, 300))
+    predictor = KeypointPredictor(network, Calibration(), looks=3)
+    found = predictor.predict(IMAGE, boxes(middle, side_px=side_px), CAMERA)
+    assert network.batches == batches
+    np.testing.assert_allclose(found.uv[0], face_at(400, 300), atol=1e-3)
+    assert found.presence[0] > 0.99
 
 
-@pytest.mark.parametrize('jitters', [1, 4])
-def test_an_estimate_uses_the_average(network, jitters):
-    photo, camera = portrait_view()
-    one = KeypointPredictor(network, looks=2)
-    several = KeypointPredictor(network, looks=2, jitters=jitters)
-    once = one.predict(photo, FACE, camera)
-    average, _ = one.average(photo, once, camera, jitters)
-    np.testing.assert_array_equal(several.predict(photo, FACE, camera).uv, average.uv)
-    followed = several.follow(photo, once.uv, camera)
-    assert np.linalg.norm(followed.uv - average.uv, axis=-1).mean() < 1.0
+def test_a_followed_face_gets_one_crop_and_only_the_one_that_moved_another():
+    network = Sees((200, 300), (600, 250))
+    predictor = KeypointPredictor(network, Calibration(), looks=2)
+    before = np.stack([face_at(203, 300), face_at(570, 250)])[:, IS_FACE]
+    found = predictor.follow(IMAGE, before, CAMERA)
+    assert network.batches == [2, 1]
+    np.testing.assert_allclose(found.uv, [face_at(200, 300), face_at(600, 250)], atol=1e-3)
+    assert (found.presence > 0.99).all()
 
 
-def test_a_covariance_is_that_of_the_crop_in_pixels_of_the_image(network):
-    camera = make_camera()
-    predictor = KeypointPredictor(network, looks=1)
-    image = np.zeros((camera.height, camera.width, 3), np.uint8)
-    anchors = [[[500.0, 320], [500, 380], [460, 350], [420, 350], [0, 0], [0, 0]]]
-    anchors = np.array(anchors, np.float32)  # the face lies on its side
-    faces = replace(Faces.of_boxes([[400, 300, 500, 400]]), anchors_uv=anchors)
-    crops = crops_around_boxes(faces.boxes_xyxy, anchors, camera, 256, 1.5)
-    keypoints = predictor.predict(image, faces, camera)
-    turned = crops.jacobian(camera)[0]
-    assert abs(turned[0, 0]) < 0.1 * abs(turned[0, 1])
-    back = np.linalg.inv(turned)
-    cov = back @ keypoints.cov_uv[0] @ back.T
-    of_front = keypoint_uncertainty().cov_crop
-    growth = cov[0, 0, 0] / of_front[0, 0, 0]
-    assert growth >= 1
-    np.testing.assert_allclose(cov, growth * of_front, rtol=1e-5, atol=1e-5)
+def test_a_face_that_no_crop_catches_up_with_is_lost():
+    network = Sees((700, 300), half_way=True)
+    predictor = KeypointPredictor(network, Calibration(), looks=1)
+    found = predictor.follow(IMAGE, face_at(300, 300)[None, IS_FACE], CAMERA)
+    assert network.batches == [1, 1]
+    assert found.presence.tolist() == [0]
 
 
-def test_the_uncertainty_is_symmetric_and_definite():
-    cov = keypoint_uncertainty().cov_crop
-    assert np.linalg.eigvalsh(cov).min() > 0.1
-    partners = mirror_partners()[:468]
-    flip = np.array([[1.0, -1.0], [-1.0, 1.0]])
-    np.testing.assert_allclose(cov[:468], flip * cov[partners], rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize(('sigma_px', 'presence'), [(3.0, 1.0), (8.0, 0.0)])
+def test_a_followed_face_whose_keypoints_are_uncertain_is_covered(sigma_px, presence):
+    crop_px = sigma_px * INPUT_PX / 150
+    predictor = KeypointPredictor(
+        Sees((400, 300), log_sigma=np.log(crop_px / 2)), Calibration(), looks=2
+    )
+    found = predictor.follow(IMAGE, face_at(400, 300)[None, IS_FACE], CAMERA)
+    assert found.presence[0] == pytest.approx(presence, abs=1e-3)
+    new = predictor.predict(IMAGE, boxes((400, 300)), CAMERA)
+    assert new.presence[0] > 0.99  # it may be a head seen from behind
 
 
-@pytest.mark.parametrize('yaw_deg', [0, 20, 45, 70])
-def test_the_apparent_turn_is_the_sine_of_yaw(yaw_deg):
-    turn = rotations.exp(np.array([0.0, np.deg2rad(yaw_deg), 0.0]))
-    uv = 1000 * (deformable_face().xyz_head @ (turn @ R_CAM_FRONTAL).T)[None, :, :2]
-    assert apparent_turn(uv)[0] == pytest.approx(np.sin(np.deg2rad(yaw_deg)), abs=0.1)
-    assert apparent_turn(-uv)[0] == pytest.approx(apparent_turn(uv)[0])
+def test_with_nothing_to_measure_no_network_runs():
+    network = Sees((400, 300))
+    predictor = KeypointPredictor(network, Calibration(), looks=3)
+    assert len(predictor.predict(IMAGE, Faces.of_boxes([]), CAMERA)) == 0
+    assert len(predictor.follow(IMAGE, np.zeros((0, 56, 2)), CAMERA)) == 0
+    assert network.batches == []
 
 
-def test_uncertainty_grows_with_the_turn_and_with_the_spread():
-    uncertainty = keypoint_uncertainty()
-    cov = uncertainty.of_average(np.array([0.0, 0.5, 5.0]))
-    assert (cov[1:, :, 0, 0] > 1.5 * cov[:-1, :, 0, 0]).all()
-    ahead, aside = np.zeros((2, 478, 2))
-    aside[4, 0], aside[152, 1] = 40, 100  # tip of the nose, chin
-    ahead[152, 1] = 100
-    factor = uncertainty.factor_of_crop(np.stack([ahead, aside]))
-    assert factor[1] > 1.5 * factor[0]
+def test_the_crop_is_one_and_a_half_times_the_face():
+    (focal_px,) = crops_around_heads(face_at(400, 300)[None, IS_FACE], CAMERA).focal_px
+    assert focal_px == pytest.approx(4950 * INPUT_PX / 150, rel=0.02)
+    assert len(FACE_MESH_INDEX) == IS_FACE.sum() == 56
+
+
+@pytest.mark.parametrize(
+    ('shift_px', 'side_px', 'far_off'),
+    [(0, 100, False), (10, 100, False), (14, 100, True), (0, 120, False), (0, 130, True)],
+)
+def test_far_off_is_a_matter_of_place_and_scale(shift_px, side_px, far_off):
+    box = [[350.0, 250, 450, 350]]
+    half = 0.5 * side_px
+    other = [[400 + shift_px - half, 300 - half, 400 + shift_px + half, 300 + half]]
+    crops, wanted = (
+        crops_around_boxes(each, None, CAMERA, INPUT_PX, 1.5) for each in (box, other)
+    )
+    assert are_far_off(crops, wanted).tolist() == [far_off]
+
+
+def test_far_off_is_a_matter_of_roll_too():
+    upright = face_at(400, 300)[None, IS_FACE]
+    for roll_deg, far_off in ((12, False), (18, True), (-18, True)):
+        a = np.deg2rad(roll_deg)
+        R = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
+        rolled = (FACE @ R.T + np.array([400, 300]))[None, IS_FACE]
+        crops = crops_around_heads(upright, CAMERA)
+        assert are_far_off(crops, crops_around_heads(rolled, CAMERA)).tolist() == [far_off]

@@ -1,8 +1,8 @@
 """The keypoints' names, their mirror partners, and what the numbers mean."""
 
 import numpy as np
+from face_pose_lab.face_mesh.points import mirror_partners
 
-from face_pose_ros.keypoints.face_mesh import mirror_partners
 from face_pose_ros.keypoints.semantic import (
     DEFINITIONS,
     FACE_MESH_INDEX,

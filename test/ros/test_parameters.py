@@ -56,7 +56,7 @@ def test_values_reach_the_estimator(ros):
         ros,
         **{
             'detector.min_face_px': 25.0,
-            'keypoints.jitters': 3,
+            'keypoints.looks': 4,
             'pose.interpupillary_mm': 58.0,
             'pose.interpupillary_sigma_mm': 0.4,
             'tracking.lost_after_s': 2.5,
@@ -66,7 +66,7 @@ def test_values_reach_the_estimator(ros):
         },
     ).estimator
     assert estimator.detector.min_face_px == 25.0
-    assert estimator.keypoints.jitters == 3
+    assert estimator.keypoints.looks == 4
     assert estimator.pose.interpupillary_mm == 58.0
     assert estimator.pose.interpupillary_sigma_mm == 0.4
     assert estimator.tracking.lost_after_s == 2.5

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from face_pose_lab import weights as teachers
+from face_pose_lab.weights import FOLDER as TEACHERS
 from helpers.published_models import published_file
 
 from face_pose_ros import weights
-from face_pose_ros.keypoints.hourglass import KeypointCalibration, packaged_calibration
+from face_pose_ros.keypoints.network_output import Calibration, packaged_calibration
+from face_pose_ros.options import PoseOptions
 from face_pose_ros.weights import (
     FOLDER,
     GRAPHS_SHA256,
@@ -41,6 +44,17 @@ def test_no_file_without_a_pin():
     assert {path.stem for path in FOLDER.glob('*.xml')} == set(GRAPHS_SHA256)
 
 
+def test_the_pose_options_have_what_was_measured_of_the_packaged_network():
+    measured = packaged_calibration().independent_keypoints
+    assert PoseOptions().independent_keypoints == pytest.approx(measured, abs=0.006)
+
+
+@pytest.mark.parametrize('name', list(teachers.SHA256))
+def test_the_teachers_weights_load_and_have_a_card_that_names_them(name):
+    assert teachers.load_weights(name)
+    assert teachers.SHA256[name] in (TEACHERS / f'{name}.md').read_text()
+
+
 @pytest.fixture
 def folder(monkeypatch, tmp_path):
     """Where the packaged files are looked for: empty."""
@@ -49,12 +63,12 @@ def folder(monkeypatch, tmp_path):
 
 
 def test_a_missing_file_is_named_with_its_remedy(folder):
-    with pytest.raises(WeightsError, match=r'v2\.safetensors.*face_mesh_v2\.md') as error:
-        load_weights('face_mesh_v2')
-    assert SHA256['face_mesh_v2'] in str(error.value)
-    with pytest.raises(WeightsError, match=r'v2\.xml.*package_networks') as error:
-        read_graph('face_mesh_v2')
-    assert GRAPHS_SHA256['face_mesh_v2'] in str(error.value)
+    with pytest.raises(WeightsError, match=r'network\.safetensors.*keypoint_network\.md') as error:
+        load_weights('keypoint_network')
+    assert SHA256['keypoint_network'] in str(error.value)
+    with pytest.raises(WeightsError, match=r'network\.xml.*package_networks') as error:
+        read_graph('keypoint_network')
+    assert GRAPHS_SHA256['keypoint_network'] in str(error.value)
 
 
 @pytest.mark.parametrize('damage', ['truncated', 'altered'])
@@ -97,10 +111,10 @@ def test_own_weights_are_read_and_their_sum_is_logged_once(tmp_path, caplog):
     )
 
 
-def own_hourglass(folder, **changes):
+def own_network(folder, **changes):
     """The packaged file with other arrays; None: without that array."""
     safetensors = pytest.importorskip('safetensors.numpy', reason='needs safetensors')
-    tensors = {key: x.copy() for key, x in load_weights('hourglass').items()} | changes
+    tensors = {key: x.copy() for key, x in load_weights('keypoint_network').items()} | changes
     path = folder / 'own.safetensors'
     safetensors.save_file({key: x for key, x in tensors.items() if x is not None}, path)
     return path
@@ -108,23 +122,23 @@ def own_hourglass(folder, **changes):
 
 def test_own_weights_bring_their_own_calibration(tmp_path):
     calibration = np.array([3.5, 0.25, 11, 0.5, 7], np.float32)
-    own = own_hourglass(tmp_path, calibration=calibration)
-    assert packaged_calibration(own) == KeypointCalibration(*calibration.tolist())
+    own = own_network(tmp_path, calibration=calibration)
+    assert packaged_calibration(own) == Calibration(*calibration.tolist())
     assert packaged_calibration() != packaged_calibration(own)
 
 
 def test_own_weights_without_a_calibration_take_the_packaged_one_and_it_is_said(tmp_path, caplog):
-    own = own_hourglass(tmp_path, calibration=None)
+    own = own_network(tmp_path, calibration=None)
     with caplog.at_level('INFO'):
         assert packaged_calibration(own) == packaged_calibration()
     assert caplog.messages[1:] == [
-        f'{own} has no calibration, which is taken from the packaged hourglass'
+        f'{own} has no calibration, which is taken from the packaged keypoint_network'
     ]
-    assert read_graph('hourglass', own)
+    assert read_graph('keypoint_network', own)
 
 
 def test_an_own_calibration_of_another_shape_is_refused(tmp_path):
-    own = own_hourglass(tmp_path, calibration=np.ones(4, np.float32))
+    own = own_network(tmp_path, calibration=np.ones(4, np.float32))
     with pytest.raises(WeightsError, match=r'own.*tensor calibration is of shape \(4,\), exp'):
         packaged_calibration(own)
 
@@ -143,7 +157,7 @@ def test_what_is_no_weights_file_is_refused(content, message, tmp_path):
     if content is not None:
         own.write_bytes(content)
     with pytest.raises(WeightsError, match=rf'own\.safetensors: {message}'):
-        load_weights('hourglass', own)
+        load_weights('keypoint_network', own)
 
 
 def test_truncated_own_weights_are_refused(tmp_path):
@@ -154,8 +168,8 @@ def test_truncated_own_weights_are_refused(tmp_path):
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(ValueError, match='face_mesh_v2'):
-        load_weights('face_mesh_v3')
+    with pytest.raises(ValueError, match='keypoint_network'):
+        load_weights('keypoint_net')
 
 
 def test_canonical_face_stands_in_the_head_frame():
@@ -196,9 +210,14 @@ def test_conversion_makes_exactly_the_packaged_files(tmp_path):
     full_range = published_file('face_detection_full_range.tflite')
     command = [sys.executable, CONVERTER, '--out', tmp_path, '--task', task]
     subprocess.run([*command, '--full-range', full_range], check=True)
-    for name in ('blazeface_full_range', 'canonical_face', 'face_mesh_v2'):
+    folders = {
+        'blazeface_full_range': FOLDER,
+        'canonical_face': FOLDER,
+        'face_mesh_v2': TEACHERS,
+    }
+    for name, folder in folders.items():
         made = (tmp_path / f'{name}.safetensors').read_bytes()
-        assert made == (FOLDER / f'{name}.safetensors').read_bytes(), name
+        assert made == (folder / f'{name}.safetensors').read_bytes(), name
 
 
 def test_conversion_refuses_another_source(tmp_path):

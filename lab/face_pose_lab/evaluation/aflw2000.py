@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,23 +28,18 @@ from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.export_file import ExportFile
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.hourglass import packaged_calibration
+from face_pose_ros.keypoints.network_output import packaged_calibration
 from face_pose_ros.keypoints.predictor import KeypointPredictor
-from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor, packaged_predictor
-from face_pose_ros.options import PoseOptions
-from face_pose_ros.pose.face_model import (
-    FaceModel,
-    canonical_face,
-    deformable_face,
-    semantic_head,
-)
-from face_pose_ros.pose.fusion import fit_readings
-from face_pose_ros.results import Faces, Keypoints, Readings
+from face_pose_ros.options import KeypointOptions, PoseOptions
+from face_pose_ros.pose.face_model import FaceModel, semantic_head
+from face_pose_ros.pose.fit import fit_pose
+from face_pose_ros.results import Faces, Keypoints
 from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import photo_camera
 
-_LOOKS = 2
-_BROWS_RISE, _HEAD_MARGIN = 0.12, 2.5
+# The 68 points end at the brows: the face reaches further up by this share of the box, and the
+# first crop is larger than around a box of the whole face.
+_BROWS_RISE, MARGIN = 0.12, 1.9
 MIN_PRESENCE = 0.5  # below it a face counts as not answered
 
 
@@ -56,27 +51,26 @@ class Export(ExportFile):
     image_size: NDArray[np.int64]  # (2,) width, height [px], one for all
     pitch_yaw_roll_deg: NDArray[np.float64]  # (N, 3) labels
     boxes_xyxy: NDArray[np.float64]  # (N, 4) px
-    uv: NDArray[np.float32]  # (N, K, 2) px, in one look
-    cov_uv: NDArray[np.float32]  # (N, K, 2, 2) px^2
+    uv: NDArray[np.float32]  # (N, 86, 2) px
+    cov_uv: NDArray[np.float32]  # (N, 86, 2, 2) px^2
     presence: NDArray[np.float32]  # (N,)
-    average_uv: NDArray[np.float32]  # the same of jittered crops
-    average_cov_uv: NDArray[np.float32]
-    average_presence: NDArray[np.float32]
-    head_uv: NDArray[np.float32]  # (N, 86, 2) px, of the hourglass
-    head_cov_uv: NDArray[np.float32]
-    head_presence: NDArray[np.float32]
+    first_uv: NDArray[np.float32]  # the same of the crop around the box alone
+    first_cov_uv: NDArray[np.float32]
+    first_presence: NDArray[np.float32]
 
 
-def export(folder: Path, jitters: int) -> Export:
-    """Measure the keypoints of every picture, in one look and in jittered crops.
+def export(folder: Path) -> Export:
+    """Measure the keypoints of every picture.
 
     Raises:
         DataError: As `load_samples`, or a picture is missing or differs in size from the others.
     """
     samples = load_samples(folder)
-    networks = load_networks('cpu')
-    mesh = KeypointPredictor(networks.keypoints.on_crops, _LOOKS)
-    head = packaged_predictor(networks.hourglass, _LOOKS)
+    network, calibration = load_networks('cpu').keypoints, packaged_calibration()
+    predictors = {
+        '': KeypointPredictor(network, calibration, KeypointOptions().looks),
+        'first_': KeypointPredictor(network, calibration, 1),
+    }
     pictures, shape = [], None
     for sample in tqdm(samples, desc='pictures', disable=None):
         try:
@@ -86,7 +80,7 @@ def export(folder: Path, jitters: int) -> Export:
         shape = shape or image.shape
         if image.shape != shape:
             raise DataError(f'{sample.path}: size {image.shape[:2]}, of the others {shape[:2]}')
-        pictures.append(_measure(image, sample, mesh, head, jitters))
+        pictures.append(_measure(image, sample, predictors))
     assert shape is not None
     return Export(
         names=np.array([s.name for s in samples]),
@@ -98,102 +92,79 @@ def export(folder: Path, jitters: int) -> Export:
 
 
 def _measure(
-    image: NDArray[np.uint8],
-    sample: Sample,
-    mesh: KeypointPredictor,
-    head: SemanticPredictor,
-    jitters: int,
+    image: NDArray[np.uint8], sample: Sample, predictors: Mapping[str, Predictor]
 ) -> dict[str, NDArray[np.float32]]:
     """The fields of `Export` that belong to one picture."""
     camera = photo_camera(image.shape[1], image.shape[0])
-    look = mesh.predict(image, Faces.of_boxes(sample.box_xyxy), camera)
-    average, _ = mesh.average(image, look, camera, jitters)
-    heads = measured_heads(head, image, sample, camera)
     return {
         prefix + name: value[0].astype(np.float32)
-        for prefix, keypoints in (('', look), ('average_', average), ('head_', heads))
-        for name, value in vars(keypoints).items()
+        for prefix, predictor in predictors.items()
+        for name, value in vars(measured(predictor, image, sample, camera, MARGIN)).items()
     }
 
 
-def measured_heads(
-    predictor: SemanticPredictor, image: NDArray[np.uint8], sample: Sample, camera: Camera
+class Predictor(Protocol):
+    """Measures the keypoints of faces in boxes, see `KeypointPredictor.predict`."""
+
+    def predict(
+        self, image: NDArray[np.uint8], faces: Faces, camera: Camera, margin: float
+    ) -> Keypoints:
+        """Of N faces."""
+
+
+def measured(
+    predictor: Predictor,
+    image: NDArray[np.uint8],
+    sample: Sample,
+    camera: Camera,
+    margin: float,
 ) -> Keypoints:
     """Semantic keypoints of the head whose 68 points have these bounds."""
     left, top, right, bottom = sample.box_xyxy
-    # The bounds end at the brows: the face reaches further up, and is larger.
     rise = _BROWS_RISE * (bottom - top)
     box_xyxy = np.array([left, top - rise, right, bottom - rise])
-    return predictor.predict(image, Faces.of_boxes(box_xyxy), camera, _HEAD_MARGIN)
+    return predictor.predict(image, Faces.of_boxes(box_xyxy), camera, margin)
 
 
-def single(data: Export) -> Readings:
-    """Face Mesh in one look."""
-    return Readings(_keypoints(data.uv, data.cov_uv, data.presence), _unasked(data.head_uv))
+def followed(data: Export) -> Keypoints:
+    """As many looks as the node takes."""
+    return _keypoints(data.uv, data.cov_uv, data.presence)
 
 
-def multi_crop(data: Export) -> Readings:
-    """Face Mesh's mean of jittered crops."""
-    mesh = _keypoints(data.average_uv, data.average_cov_uv, data.average_presence)
-    return Readings(mesh, _unasked(data.head_uv))
-
-
-def hourglass(data: Export) -> Readings:
-    """The hourglass alone."""
-    head = _keypoints(data.head_uv, data.head_cov_uv, data.head_presence)
-    return Readings(_unasked(data.uv), head)
-
-
-def both(data: Export) -> Readings:
-    """What the node has by default."""
-    return Readings(single(data).mesh, hourglass(data).head)
-
-
-def both_multi_crop(data: Export) -> Readings:
-    """What the node has with jitters."""
-    return Readings(multi_crop(data).mesh, hourglass(data).head)
+def first(data: Export) -> Keypoints:
+    """One look at the box."""
+    return _keypoints(data.first_uv, data.first_cov_uv, data.first_presence)
 
 
 def _keypoints(*arrays: NDArray[np.float32]) -> Keypoints:
     return Keypoints(*(array.astype(np.float64) for array in arrays))
 
 
-def _unasked(uv: NDArray[np.float32]) -> Keypoints:
-    """Of a network that was not asked, but for the shape."""
-    count, points, _ = uv.shape
-    return Keypoints.unmeasured(count, points)
-
-
-_EVERY_KEYPOINT = PoseOptions(visibility=False)
-
-
 @dataclass(frozen=True)
 class Configuration:
     """How a row of the ablation gets from keypoints to poses."""
 
-    readings: Callable[[Export], Readings] = single
-    model: Callable[[], FaceModel] = canonical_face
-    options: PoseOptions = _EVERY_KEYPOINT
+    keypoints: Callable[[Export], Keypoints] = followed
+    model: Callable[[], FaceModel] = semantic_head
+    options: PoseOptions = field(default_factory=PoseOptions)
 
 
-def identity_face() -> FaceModel:
-    """The deformable face without its expressions."""
-    return deformable_face().keep('size', 'identity')
+def rigid_head() -> FaceModel:
+    """The mean head, of any size."""
+    return semantic_head().keep('size')
+
+
+def identity_head() -> FaceModel:
+    """The deformable head without its expressions."""
+    return semantic_head().keep('size', 'identity')
 
 
 CONFIGURATIONS = {
-    'rigid': Configuration(),
-    'visibility': Configuration(options=PoseOptions()),
-    'identity': Configuration(model=identity_face),
-    'shape': Configuration(model=deformable_face),
-    'shape, visibility (face_mesh)': Configuration(model=deformable_face, options=PoseOptions()),
-    'rigid, multi-crop': Configuration(multi_crop),
-    'identity, multi-crop': Configuration(multi_crop, identity_face),
-    'shape, multi-crop': Configuration(multi_crop, deformable_face),
-    'all': Configuration(multi_crop, deformable_face, PoseOptions()),
-    'hourglass': Configuration(hourglass, deformable_face, PoseOptions()),
-    'auto': Configuration(both, deformable_face, PoseOptions()),
-    'auto, multi-crop': Configuration(both_multi_crop, deformable_face, PoseOptions()),
+    'default': Configuration(),
+    'one look': Configuration(first),
+    'without expressions': Configuration(model=identity_head),
+    'rigid': Configuration(model=rigid_head),
+    'no robust kernel': Configuration(options=PoseOptions(kernel='none')),
 }
 
 
@@ -208,17 +179,9 @@ class Estimates(NamedTuple):
 def estimates(data: Export, configuration: Configuration) -> Estimates:
     """Fit every face."""
     camera = photo_camera(*(int(side) for side in data.image_size))
-    readings, model = configuration.readings(data), configuration.model()
-    poses = fit_readings(
-        readings,
-        model,
-        semantic_head(),
-        camera,
-        configuration.options,
-        packaged_calibration().independent_keypoints,
-        MIN_PRESENCE,
-    ).poses
-    answered = (readings.presence >= MIN_PRESENCE) & ~poses.failed
+    keypoints = configuration.keypoints(data)
+    poses = fit_pose(keypoints, configuration.model(), camera, configuration.options).poses
+    answered = (keypoints.presence >= MIN_PRESENCE) & ~poses.failed
     return Estimates(poses.T_cam_head[:, :3, :3], poses.covariance[:, 3:, 3:], answered)
 
 
@@ -228,7 +191,7 @@ def score(data: Export, configuration: Configuration) -> list[metrics.Row]:
 
 
 # Configurations beside each other in the plot.
-_PLOTTED = ('shape, visibility (face_mesh)', 'hourglass', 'auto')
+_PLOTTED = ('default', 'one look', 'rigid')
 _PLOT_BINS_DEG = np.arange(0, 100, 10)
 
 
@@ -261,18 +224,15 @@ def main(args: Sequence[str] | None = None) -> None:
     step = steps.add_parser('export', help='measure the keypoints of every picture')
     step.add_argument('--data', type=Path, required=True, help='folder of pictures and labels')
     step.add_argument('--out', type=Path, required=True, help='.npz file to write')
-    step.add_argument('--jitters', type=int, default=8, help='crops per picture')
     step = steps.add_parser('score', help='fit poses and print the errors')
     step.add_argument('file', type=Path, help='.npz file of export')
     step.add_argument('--table', action='store_true', help='print Markdown, a line per bin')
     step.add_argument('--json', type=Path, help='file to write the figures to')
     step.add_argument('--plot', type=Path, help='picture to draw: errors over yaw')
     options = parser.parse_args(args)
-    if options.step == 'export' and options.jitters < 1:
-        parser.error(f'--jitters must be at least 1, got {options.jitters}')
     try:
         if options.step == 'export':
-            export(options.data, options.jitters).save(options.out)
+            export(options.data).save(options.out)
             return
         data = Export.load(options.file)
     except DataError as error:

@@ -31,7 +31,6 @@ from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.export_file import ExportFile
 from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.options import KEYPOINT_NETWORKS, EstimatorOptions, KeypointOptions
 from face_pose_ros.samples import load_image
 
 Array = NDArray[np.float64]
@@ -173,7 +172,6 @@ def main(args: Sequence[str] | None = None) -> None:
     step = steps.add_parser('export', help='estimate the pose in every frame')
     step.add_argument('--data', type=Path, required=True, help='folder of the sequences')
     step.add_argument('--out', type=Path, required=True, help='.npz file to write')
-    step.add_argument('--keypoints', choices=KEYPOINT_NETWORKS, default='auto')
     step.add_argument('--device', default='cpu')
     step = steps.add_parser('score', help='print the errors')
     step.add_argument('file', type=Path, help='.npz file of export')
@@ -181,8 +179,7 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     try:
         if options.step == 'export':
-            networks = EstimatorOptions(keypoints=KeypointOptions(network=options.keypoints))
-            export(options.data, FacePoseEstimator(options.device, networks)).save(options.out)
+            export(options.data, FacePoseEstimator(options.device)).save(options.out)
             return
         rows, positions = score(Export.load(options.file))
     except DataError as error:

@@ -66,6 +66,13 @@ def _trace(M: Array) -> Array:
     return np.trace(M, axis1=-2, axis2=-1)
 
 
+def turn_deg(T_cam_head: Array) -> Array:
+    """(N,) [deg] between where the heads (N, 4, 4) point and the directions to the camera."""
+    x, to_camera = T_cam_head[:, :3, 0], -T_cam_head[:, :3, 3]
+    across = np.linalg.norm(np.cross(x, to_camera), axis=-1)
+    return np.rad2deg(np.arctan2(across, (x * to_camera).sum(-1)))
+
+
 HEADING = (
     f'{"|yaw|":<9}{"heads":>6}{"found":>7}'
     f'{"rotation [deg]":>24}{"lateral [mm/m]":>18}{"depth [%]":>22}{"NEES":>7}'

@@ -4,12 +4,13 @@
     python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --score heads.npz
 
 Heads of ICT-FaceKit (see synthetic/ict_facekit.py for the file) are drawn through random lenses.
-The keypoint network is given the box and the anchors of the projected face, and two looks.
-Keypoints and truth go into one file, from which poses are fitted and scored again in seconds.
+The keypoint network is given the box and the anchors of the projected face, and so is Face Mesh,
+by whose points the face model and its uncertainty are fitted (lab/tools). Keypoints and truth go
+into one file, from which poses are fitted and scored again in seconds.
 
-Four tables: with the network's keypoints, in one look and as the mean of jittered crops; with the
-true keypoints of the same heads plus independent normal noise of the covariance that is stated for
-the network's; and with these where the distance of the person's pupils is known.
+Five tables: with the keypoint network; with Face Mesh, in one look and as the mean of jittered
+crops; with the true points of the same heads plus independent normal noise of the covariance that
+is stated for Face Mesh's; and with these where the distance of the person's pupils is known.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from tqdm import tqdm
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.export_file import ExportFile
 from face_pose_lab.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
+from face_pose_lab.face_mesh.network import face_mesh_v2
+from face_pose_lab.face_mesh.predictor import FIT as FACE_MESH_FIT
+from face_pose_lab.face_mesh.predictor import FaceMeshPredictor
 from face_pose_lab.synthetic.ict_facekit import FACE_VERTICES, IctFaceKit, eye_centres
 from face_pose_lab.synthetic.sampling import (
     HeadRange,
@@ -37,10 +41,12 @@ from face_pose_lab.synthetic.sampling import (
 from face_pose_lab.synthetic.scene import Head, HeadRenderer
 from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_ros.engines.networks import load_networks
+from face_pose_ros.engines.torch_engine import TorchNetwork
 from face_pose_ros.geometry import rotations
+from face_pose_ros.keypoints.network_output import packaged_calibration
 from face_pose_ros.keypoints.predictor import KeypointPredictor
-from face_pose_ros.options import PoseOptions
-from face_pose_ros.pose.face_model import FaceModel, deformable_face
+from face_pose_ros.options import KeypointOptions, PoseOptions
+from face_pose_ros.pose.face_model import FaceModel, deformable_face, semantic_head
 from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.results import Faces, Keypoints
 from face_pose_ros.weights import load_weights
@@ -64,13 +70,16 @@ class RenderedHeads(ExportFile):
     distortion_model: NDArray[np.str_]  # (N,)
     size: NDArray[np.int64]  # (N, 2) width, height [px]
     roll_yaw_pitch_deg: NDArray[np.float64]  # (N, 3) as seen along the ray to the head
-    uv: NDArray[np.float64]  # (N, 478, 2) px, in one look
+    head_uv: NDArray[np.float64]  # (N, 86, 2) px, of the keypoint network
+    head_cov_uv: NDArray[np.float32]  # (N, 86, 2, 2) px^2
+    head_presence: NDArray[np.float32]  # (N,)
+    uv: NDArray[np.float64]  # (N, 478, 2) px, of Face Mesh in one look
     cov_uv: NDArray[np.float32]  # (N, 478, 2, 2) px^2
     presence: NDArray[np.float32]  # (N,)
     average_uv: NDArray[np.float64]  # the same of jittered crops
     average_cov_uv: NDArray[np.float32]
     average_presence: NDArray[np.float32]
-    spread: NDArray[np.float64]  # (N,) px^2, see `KeypointPredictor.average`
+    spread: NDArray[np.float64]  # (N,) px^2, see `FaceMeshPredictor.average`
     # (68, 3) m, landmarks of the mean head: tells a file made with another head frame
     mean_landmarks: NDArray[np.float32]
 
@@ -91,8 +100,12 @@ class RenderedHeads(ExportFile):
         )
 
     def keypoints(self, index: int) -> Keypoints:
-        """The network's keypoints of one head, in one look."""
+        """Face Mesh's points of one head, in one look."""
         return _keypoints(index, self.uv, self.cov_uv, self.presence)
+
+    def head_keypoints(self, index: int) -> Keypoints:
+        """The keypoint network's of one head."""
+        return _keypoints(index, self.head_uv, self.head_cov_uv, self.head_presence)
 
     def averaged_keypoints(self, index: int) -> Keypoints:
         """The same of jittered crops."""
@@ -116,6 +129,7 @@ def _keypoints(index: int, *arrays: NDArray) -> Keypoints:
 def export(
     renderer: HeadRenderer,
     predictor: KeypointPredictor,
+    mesh: FaceMeshPredictor,
     limits: HeadRange,
     count: int,
     seed: int,
@@ -129,7 +143,7 @@ def export(
         image = renderer.render(head, rng)
         if pictures is not None:
             cv2.imwrite(str(pictures / f'{i:05d}.png'), image[..., ::-1])
-        rows.append(_row(head, _true_face(renderer.facekit, head), image, predictor))
+        rows.append(_row(head, _true_face(renderer.facekit, head), image, predictor, mesh))
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return RenderedHeads(**columns, mean_landmarks=_mean_landmarks(renderer.facekit))
 
@@ -152,12 +166,17 @@ def _true_face(facekit: IctFaceKit, head: Head) -> Faces:
 
 
 def _row(
-    head: Head, faces: Faces, image: NDArray[np.uint8], predictor: KeypointPredictor
+    head: Head,
+    faces: Faces,
+    image: NDArray[np.uint8],
+    predictor: KeypointPredictor,
+    mesh: FaceMeshPredictor,
 ) -> dict[str, NDArray]:
     """The fields of `RenderedHeads` that belong to one head."""
     camera = head.camera.runtime()
-    keypoints = predictor.predict(image, faces, camera)
-    average, spread = predictor.average(image, keypoints, camera, _JITTERS)
+    found = predictor.predict(image, faces, camera)
+    keypoints = mesh.predict(image, faces, camera)
+    average, spread = mesh.average(image, keypoints, camera, _JITTERS)
     dist = np.zeros(14)
     dist[: len(camera.dist)] = camera.dist
     return {
@@ -169,6 +188,9 @@ def _row(
         'distortion_model': np.array(camera.distortion_model),
         'size': np.array([camera.width, camera.height]),
         'roll_yaw_pitch_deg': view_angles_deg(head.T_cam_head),
+        'head_uv': found.uv[0].astype(np.float32),
+        'head_cov_uv': found.cov_uv[0].astype(np.float32),
+        'head_presence': found.presence[0],
         'uv': keypoints.uv[0].astype(np.float32),
         'cov_uv': keypoints.cov_uv[0].astype(np.float32),
         'presence': keypoints.presence[0],
@@ -190,7 +212,7 @@ def true_keypoints(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> NDA
 
 
 def noisy_truth(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> Keypoints:
-    """True keypoints of one head, plus normal noise of the network's stated covariance."""
+    """True points of one head, plus normal noise of the covariance stated for Face Mesh's."""
     measured = heads.keypoints(index)
     uv = true_keypoints(heads, facekit, index)[None]
     cov_uv = measured.cov_uv[:, : uv.shape[1]]
@@ -206,6 +228,7 @@ def known_pupils(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> PoseO
     neutral = facekit.vertices(head.identity[None], np.zeros((1, len(head.expression))))
     left, right = eye_centres(neutral)[0]
     return PoseOptions(
+        visibility=True,
         independent_keypoints=len(load_weights('face_model')['xyz_head']),
         interpupillary_mm=1e3 * float(np.linalg.norm(left - right)),
         interpupillary_sigma_mm=0.5,
@@ -216,7 +239,7 @@ def score(
     heads: RenderedHeads,
     keypoints: Callable[[int], Keypoints],
     model: FaceModel,
-    options: Callable[[int], PoseOptions] = lambda _: PoseOptions(),
+    options: Callable[[int], PoseOptions] = lambda _: FACE_MESH_FIT,
 ) -> tuple[PoseErrors, NDArray[np.bool_]]:
     """Fit all heads.
 
@@ -279,20 +302,32 @@ def main(args: Sequence[str] | None = None) -> None:
             parser.error(str(error))
     else:
         limits = HeadRange(tuple(options.distance), options.yaw)
-        predictor = KeypointPredictor(load_networks('cpu').keypoints.on_crops, _LOOKS)
-        renderer = HeadRenderer(facekit, options.hdri)
-        heads = export(renderer, predictor, limits, options.heads, options.seed, options.pictures)
+        network = load_networks('cpu').keypoints
+        predictor = KeypointPredictor(network, packaged_calibration(), KeypointOptions().looks)
+        mesh = FaceMeshPredictor(TorchNetwork(face_mesh_v2(), 'cpu').on_crops, _LOOKS)
+        heads = export(
+            HeadRenderer(facekit, options.hdri),
+            predictor,
+            mesh,
+            limits,
+            options.heads,
+            options.seed,
+            options.pictures,
+        )
         if options.export:
             heads.save(options.export)
     model = deformable_face()
-    print('keypoints of the network')
+    print('keypoint network')
+    own = score(heads, heads.head_keypoints, semantic_head(), lambda _: PoseOptions())
+    print(table(heads, *own))
+    print('Face Mesh')
     print(table(heads, *score(heads, heads.keypoints, model)))
-    print('keypoints of the network, mean of jittered crops')
+    print('Face Mesh, mean of jittered crops')
     print(table(heads, *score(heads, heads.averaged_keypoints, model)))
-    print('true keypoints + noise')
+    print('true points + noise')
     noisy = [noisy_truth(heads, facekit, i) for i in range(len(heads))]
     print(table(heads, *score(heads, noisy.__getitem__, model)))
-    print("the same, every keypoint counted as independent, the pupils' distance known")
+    print("the same, every point counted as independent, the pupils' distance known")
     print(
         table(
             heads,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.rendered_heads import MIN_PRESENCE, RenderedHeads
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.pose.face_model import FaceModel, deformable_face
+from face_pose_ros.pose.face_model import FaceModel, deformable_face, semantic_head
 from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.ros.draw import draw_head
 
@@ -36,7 +36,7 @@ def draw_sheet(heads: RenderedHeads, pictures: Path, model: FaceModel, path: Pat
     Args:
         heads: With the network's keypoints, in one look.
         pictures: Folder of their pictures, as `rendered_heads.export` writes them.
-        model: Is fitted to the keypoints; its mean face is drawn.
+        model: Its mean face is drawn.
         path: File to write.
 
     Raises:
@@ -63,9 +63,9 @@ def _cells(
     if loaded is None:
         raise DataError(f'{path}: no such picture; rendered_heads --pictures writes it')
     picture = loaded.astype(np.uint8)
-    camera, keypoints = heads.head(index).camera.runtime(), heads.keypoints(index)
+    camera, keypoints = heads.head(index).camera.runtime(), heads.head_keypoints(index)
     drawn = picture.copy()
-    poses = fit_pose(keypoints, model, camera).poses
+    poses = fit_pose(keypoints, semantic_head(), camera).poses
     if keypoints.presence[0] >= MIN_PRESENCE and not poses.failed[0]:
         draw_head(drawn, poses.T_cam_head[0], camera, model)
     T = heads.T_cam_head[index]

@@ -12,14 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from face_pose_lab.keypoint_net.network import (
-    KEYPOINTS,
-    NUMBERS,
-    Convolution,
-    KeypointNetwork,
-    Residual,
-)
 from face_pose_ros.faces.region_pose import FRONTAL_COLUMNS
+from face_pose_ros.keypoints.network_output import FURTHER, KEYPOINTS, NUMBERS
+from face_pose_ros.networks.keypoint_network import Convolution, KeypointNetwork, Residual
 from face_pose_ros.networks.region_pose import packaged_region_pose
 
 _HALF_SIDE = 5.0  # what the region network says in halves of the side, in steps of ours
@@ -65,9 +60,9 @@ def begin_with_region_pose(network: KeypointNetwork) -> None:
     ):
         assert places.shape[0] == 2 * KEYPOINTS
         assert region.last.out_features == _PLACES
-        points = mine[:-7].unflatten(0, (KEYPOINTS, NUMBERS))
+        points = mine[:-FURTHER].unflatten(0, (KEYPOINTS, NUMBERS))
         points[:, :2] = _HALF_SIDE * places.unflatten(0, (KEYPOINTS, 2))
-        mine[-7] = numbers[_SCORE]
+        mine[-FURTHER] = numbers[_SCORE]
         mine[-6:] = numbers[_COLUMNS]
     network.last.bias[-6:] += torch.tensor(FRONTAL_COLUMNS)
 

@@ -23,16 +23,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from face_pose_lab.evaluation.pose_errors import turn_deg
 from face_pose_lab.keypoint_net.examples import rendered
-from face_pose_lab.keypoint_net.network import CROP_PX, read_head
-from face_pose_lab.keypoint_net.predict import Calibration, Network, load_network
+from face_pose_lab.keypoint_net.predict import Network, load_network
+from face_pose_lab.keypoint_net.read_head import read_head
 from face_pose_lab.keypoint_net.score_rendered import MeasuredCrops, measured_crops
 from face_pose_lab.keypoint_net.train import as_input
 from face_pose_lab.keypoint_net.views import developed, without_face
 from face_pose_lab.training.calibrate import fit_covariance, fit_presence, nees_of
 from face_pose_lab.training.losses import inside_crop
+from face_pose_ros.keypoints.network_output import INPUT_PX, Calibration
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
-from face_pose_ros.pose.fusion import turn_deg
 
 MAX_TURN_DEG = 100.0  # of the heads that are to be present
 _KEPT = 0.99  # of the squared errors; the others are of heads that were not recognised
@@ -42,7 +43,7 @@ def keypoint_errors(heads: MeasuredCrops) -> tuple[Tensor, Tensor]:
     """Errors (M, 2) px of all keypoints inside the crops, and their covariances as it says."""
     said = read_head(heads.numbers.double())
     uv_true = torch.from_numpy(heads.uv_true)
-    inside = inside_crop(uv_true, CROP_PX)
+    inside = inside_crop(uv_true, INPUT_PX)
     cov = said.cholesky @ said.cholesky.mT
     return (uv_true - said.uv)[inside], cov[inside]
 

@@ -33,23 +33,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_lab.keypoint_net.predict import crops_around_heads, to_crop
+from face_pose_lab.evaluation.pose_errors import turn_deg
+from face_pose_lab.face_mesh.network import face_mesh_v2
+from face_pose_lab.face_mesh.points import CROP_SIZE_PX, mirror_partners
+from face_pose_lab.face_mesh.predictor import FIT, crops_around_face
+from face_pose_lab.face_mesh.uncertainty import keypoint_uncertainty
+from face_pose_lab.hourglass.network import packaged_hourglass
+from face_pose_lab.hourglass.numbers import INPUT_PX, read_keypoints
+from face_pose_lab.jittered import jittered
+from face_pose_lab.keypoint_net.predict import to_crop
 from face_pose_lab.keypoint_net.sources import SOURCES, Photograph, read_photographs
 from face_pose_lab.training.shards import Shard, shard_folder, write_manifest, write_shard
 from face_pose_ros.engines.networks import load_networks
+from face_pose_ros.engines.torch_engine import TorchNetwork
 from face_pose_ros.faces.detector import FaceDetector
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.crops import Crops, crops_around_boxes, jittered, render_crops
+from face_pose_ros.geometry.crops import Crops, crops_around_boxes, render_crops
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, SURFACE_POINTS, mirror_partners
-from face_pose_ros.keypoints.hourglass import INPUT_PX, read_keypoints
-from face_pose_ros.keypoints.predictor import crops_around_face
-from face_pose_ros.keypoints.semantic_predictor import FACE_MESH_INDEX
-from face_pose_ros.keypoints.uncertainty import keypoint_uncertainty
+from face_pose_ros.keypoints.face_mesh import SURFACE_POINTS
+from face_pose_ros.keypoints.predictor import FACE_MESH_INDEX, crops_around_heads
 from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, deformable_face, semantic_head
 from face_pose_ros.pose.fit import fit_pose
-from face_pose_ros.pose.fusion import turn_deg
 from face_pose_ros.results import Keypoints
 
 PICTURE_PX = 160
@@ -139,9 +144,9 @@ class Teachers:
     """Both networks, and the models that are fitted to what they say."""
 
     def __init__(self) -> None:
-        networks = load_networks('cpu', threads=1)
-        self._mesh, self._head = networks.keypoints, networks.hourglass
-        self.detector = FaceDetector(networks.detector)
+        self._mesh = TorchNetwork(face_mesh_v2(), 'cpu')
+        self._head = TorchNetwork(packaged_hourglass(), 'cpu')
+        self.detector = FaceDetector(load_networks('cpu', threads=1).detector)
         self._uncertainty = keypoint_uncertainty()
         self._face, self._skull = deformable_face(), semantic_head()
         self._partners = mirror_partners()
@@ -151,13 +156,13 @@ class Teachers:
         mesh = self._by_mesh(placed)
         fitted = None
         if mesh.presence > _SEEN:
-            fitted = self._fit(mesh, self._face, placed.camera, PoseOptions())
+            fitted = self._fit(mesh, self._face, placed.camera, FIT)
         head = None
         if fitted is None or turn_deg(fitted[0][None])[0] > _ASK_HEAD_FROM_DEG:
             head = self._by_head(placed, mesh if fitted is not None else None)
         head_fit = None
         if head is not None:
-            options = PoseOptions(visibility=False)
+            options = PoseOptions(independent_keypoints=6.0)
             head_fit = self._fit(head, self._skull, placed.camera, options)
         if fitted is None and head_fit is None:
             return None
@@ -170,7 +175,7 @@ class Teachers:
             mesh_uv = placed.camera.project(xyz @ T[:3, :3].T + T[:3, 3]).uv
             direct_uv[semantic.IS_FACE] = mesh.uv[FACE_MESH_INDEX]
         aimed = mesh_uv if head is None else head.uv
-        crop = crops_around_heads(aimed[None], placed.camera, PICTURE_PX, MARGIN)
+        crop = crops_around_heads(aimed[None, semantic.IS_FACE], placed.camera, PICTURE_PX, MARGIN)
         if not crop.valid.all() or not np.isfinite(crop.R_cam_crop).all():
             return None
         f, c = float(crop.focal_px[0]), 0.5 * (PICTURE_PX - 1)
@@ -234,7 +239,7 @@ class Teachers:
         else:
             box = placed.box_xyxy[None]
             uv, _ = measured(crops_around_boxes(box, None, camera, INPUT_PX, _HEAD_MARGIN))
-        base = crops_around_heads(uv, camera, INPUT_PX, _HEAD_MARGIN)
+        base = crops_around_heads(uv[:, semantic.IS_FACE], camera, INPUT_PX, _HEAD_MARGIN)
         crops, mirrored = jittered(base, 2)
         uv, cov_crop = measured(crops)
         uv[mirrored] = uv[mirrored][:, semantic.MIRROR]

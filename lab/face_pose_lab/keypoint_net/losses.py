@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 import torch.nn.functional as F
 from torch import Tensor
 
-from face_pose_lab.keypoint_net.network import CROP_PX, ReadHead, read_head
+from face_pose_lab.keypoint_net.read_head import ReadHead, read_head
 from face_pose_lab.torch_geometry import so3
+from face_pose_ros.keypoints.network_output import INPUT_PX
 
 _ROBUST = 3.0  # Mahalanobis distance from which an error counts linearly
 _DROPPED = 0.1  # share of the photographs, the worst, that do not count: their labels are wrong
@@ -75,7 +76,7 @@ def _but_the_worst(error: Tensor) -> Tensor:
 
 def distances(said: ReadHead, uv: Tensor) -> Tensor:
     """(B, K) of keypoints from where they are, over half the crop's side."""
-    away = (said.uv - uv) / (0.5 * CROP_PX)
+    away = (said.uv - uv) / (0.5 * INPUT_PX)
     return (away.square().sum(-1) + 1e-6).sqrt()  # differentiable where it is 0
 
 

@@ -21,24 +21,31 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from face_pose_lab.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
+from face_pose_lab.evaluation.heads_in_pictures import bins_of, heads_of_export, usable
+from face_pose_lab.evaluation.pose_errors import (
+    HEADING,
+    PoseErrors,
+    pose_errors,
+    table_row,
+    turn_deg,
+)
 from face_pose_lab.keypoint_net.predict import (
-    Calibration,
-    HeadPredictor,
     Network,
-    keypoints_of,
+    load_calibration,
     load_network,
+    predictor_of,
     to_crop,
 )
-from face_pose_lab.training.compare_networks import bins_of, heads_of_export, usable
 from face_pose_lab.training.losses import NORMALISED_CAMERA
 from face_pose_lab.training.shards import open_shards
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.crops import Crops
+from face_pose_ros.geometry.crops import Crops, render_crops
+from face_pose_ros.keypoints.network_output import INPUT_PX, Calibration, read_keypoints
+from face_pose_ros.keypoints.predictor import crops_around_heads
+from face_pose_ros.keypoints.semantic import IS_FACE
 from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
 from face_pose_ros.pose.fit import fit_pose
-from face_pose_ros.pose.fusion import turn_deg
 from face_pose_ros.results import Faces, HeadPoses, Keypoints
 
 Array = NDArray[np.float64]
@@ -51,9 +58,7 @@ def fit(
     keypoints: Keypoints, camera: Camera, calibration: Calibration, head: FaceModel
 ) -> HeadPoses:
     """As the product fits them."""
-    options = PoseOptions(
-        visibility=False, independent_keypoints=calibration.independent_keypoints
-    )
+    options = PoseOptions(independent_keypoints=calibration.independent_keypoints)
     return fit_pose(keypoints, head, camera, options).poses
 
 
@@ -67,14 +72,12 @@ class MeasuredCrops:
     T_cam_head: Array  # (N, 4, 4) m
 
     def __getitem__(self, rows: NDArray[np.intp]) -> MeasuredCrops:
-        of = self.crops
-        crops = Crops(of.R_cam_crop[rows], of.focal_px[rows], of.valid[rows], of.size_px)
         numbers = self.numbers[torch.from_numpy(rows)]
-        return MeasuredCrops(numbers, crops, self.uv_true[rows], self.T_cam_head[rows])
+        return MeasuredCrops(numbers, self.crops[rows], self.uv_true[rows], self.T_cam_head[rows])
 
     def keypoints(self, calibration: Calibration) -> Keypoints:
         """Through NORMALISED_CAMERA."""
-        return keypoints_of(self.numbers, self.crops, NORMALISED_CAMERA, calibration)
+        return read_keypoints(self.numbers.numpy(), self.crops, NORMALISED_CAMERA, calibration)
 
     def pose_errors(
         self, calibration: Calibration, head: FaceModel
@@ -89,29 +92,30 @@ class MeasuredCrops:
         return errors, found
 
 
+@torch.no_grad()
 def measured_crops(network: Network, folder: Path) -> MeasuredCrops:
     """Each picture is a whole image of its own camera, in which a follower knows the keypoints."""
-    predictor = HeadPredictor(network, Calibration(), looks=1)
-    looks, xyz, T = [], [], []
+    numbers, every, xyz, T = [], [], [], []
     for shard in open_shards(folder):
         labels = shard.labels
         for i, picture in enumerate(shard.pictures):
             image = np.array(picture)
             camera = Camera.from_K(labels['K_crop'][i], image.shape[1], image.shape[0])
             uv = labels['uv'][i].astype(np.float64)[None]
-            looks.append(predictor.follow(image, uv, camera))
+            every.append(crops_around_heads(uv[:, IS_FACE], camera))
+            pictures = torch.from_numpy(render_crops(image, every[-1], camera))
+            numbers.append(network(pictures))
         T.append(labels['T_crop_head'].astype(np.float64))
         xyz.append(labels['xyz_head'].astype(np.float64))
     crops = Crops(
-        np.concatenate([look.crops.R_cam_crop for look in looks]),
-        np.concatenate([look.crops.focal_px for look in looks]),
-        np.concatenate([look.crops.valid for look in looks]),
-        looks[0].crops.size_px,
+        np.concatenate([one.R_cam_crop for one in every]),
+        np.concatenate([one.focal_px for one in every]),
+        np.concatenate([one.valid for one in every]),
+        INPUT_PX,
     )
     T_all = np.concatenate(T)
     xyz_cam = np.concatenate(xyz) @ T_all[:, :3, :3].swapaxes(1, 2) + T_all[:, None, :3, 3]
-    numbers = torch.cat([look.numbers for look in looks])
-    return MeasuredCrops(numbers, crops, to_crop(xyz_cam, crops), T_all)
+    return MeasuredCrops(torch.cat(numbers), crops, to_crop(xyz_cam, crops), T_all)
 
 
 def print_table(errors: PoseErrors, found: NDArray[np.bool_], bins: dict[str, NDArray]) -> None:
@@ -131,7 +135,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--pictures', type=Path, help='folder of the pictures of these heads')
     parser.add_argument('--calibration', type=Path, help='.npz file of `calibrate`')
     options = parser.parse_args(args)
-    network, calibration = load_network(options.state), Calibration.load(options.calibration)
+    network, calibration = load_network(options.state), load_calibration(options.calibration)
     model = semantic_head()
     if options.crops:
         heads = measured_crops(network, options.crops)
@@ -141,12 +145,12 @@ def main(args: Sequence[str] | None = None) -> None:
         print_table(errors, found, bins)
         return
     every, boxes = usable(heads_of_export(options.heads, options.pictures))
-    predictor = HeadPredictor(network, calibration, looks=2)
+    predictor = predictor_of(network, calibration, looks=2)
     T, covariance, seen = [], [], []
     for head, box in zip(every, boxes, strict=True):
-        look = predictor.predict(head.picture, Faces.of_boxes(box), head.camera, _FIRST_MARGIN)
-        poses = fit(look.keypoints, head.camera, calibration, model)
-        seen.append(bool(look.keypoints.presence[0] > 0.5 and not poses.failed[0]))
+        found = predictor.predict(head.picture, Faces.of_boxes(box), head.camera, _FIRST_MARGIN)
+        poses = fit(found, head.camera, calibration, model)
+        seen.append(bool(found.presence[0] > 0.5 and not poses.failed[0]))
         if seen[-1]:
             T.append(poses.T_cam_head)
             covariance.append(poses.covariance)

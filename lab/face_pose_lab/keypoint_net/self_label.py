@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from face_pose_lab.jittered import jittered
 from face_pose_lab.keypoint_net.label_photographs import (
     MARGIN as PICTURE_MARGIN,
 )
@@ -32,22 +33,26 @@ from face_pose_lab.keypoint_net.label_photographs import (
     placed_by_detector,
     placed_chips,
 )
-from face_pose_lab.keypoint_net.network import CROP_PX, MARGIN
 from face_pose_lab.keypoint_net.predict import (
-    Calibration,
-    HeadPredictor,
     Network,
-    crops_around_heads,
-    keypoints_of,
+    load_calibration,
     load_network,
+    predictor_of,
     to_crop,
 )
 from face_pose_lab.keypoint_net.sources import SOURCES, read_photographs
 from face_pose_lab.training.shards import Shard, shard_folder, write_manifest, write_shard
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.faces.detector import FaceDetector
-from face_pose_ros.geometry.crops import jittered, render_crops
+from face_pose_ros.geometry.crops import render_crops
 from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.network_output import (
+    INPUT_PX,
+    MARGIN,
+    Calibration,
+    read_keypoints,
+)
+from face_pose_ros.keypoints.predictor import crops_around_heads
 from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import semantic_head
 from face_pose_ros.pose.fit import fit_pose
@@ -63,7 +68,7 @@ class Student:
 
     def __init__(self, network: Network, calibration: Calibration) -> None:
         self._network, self._calibration = network, calibration
-        self._predictor = HeadPredictor(network, calibration, looks=1)
+        self._predictor = predictor_of(network, calibration, looks=1)
         self._head = semantic_head()
 
     @torch.no_grad()
@@ -71,13 +76,13 @@ class Student:
         """The picture and its labels, or None where nothing is seen."""
         camera = placed.camera
         faces = Faces.of_boxes(placed.box_xyxy)
-        first = self._predictor.predict(placed.image, faces, camera, _FIRST_MARGIN).keypoints
+        first = self._predictor.predict(placed.image, faces, camera, _FIRST_MARGIN)
         if first.presence[0] < _SEEN:
             return None
-        around = crops_around_heads(first.uv, camera, CROP_PX, MARGIN)
+        around = crops_around_heads(first.uv[:, semantic.IS_FACE], camera)
         crops, mirrored = jittered(around, _LOOKS)
         numbers = self._network(torch.from_numpy(render_crops(placed.image, crops, camera)))
-        said = keypoints_of(numbers, crops, camera, self._calibration)
+        said = read_keypoints(numbers.numpy(), crops, camera, self._calibration)
         if said.presence.min() < _SEEN:
             return None
         # A mirrored crop's axes already are mirrored, but right and left are not.
@@ -85,16 +90,15 @@ class Student:
         uv[mirrored] = uv[mirrored][:, semantic.MIRROR]
         cov[mirrored] = cov[mirrored][:, semantic.MIRROR]
         mean = uv.mean(0)
-        side = CROP_PX / MARGIN * math.sqrt(abs(np.linalg.det(around.jacobian(camera)[0])))
+        side = INPUT_PX / MARGIN * math.sqrt(abs(np.linalg.det(around.jacobian(camera)[0])))
         apart = np.linalg.norm(uv - mean, axis=-1).mean() / side
-        options = PoseOptions(
-            visibility=False, independent_keypoints=self._calibration.independent_keypoints
-        )
+        options = PoseOptions(independent_keypoints=self._calibration.independent_keypoints)
         keypoints = Keypoints(mean[None], cov.mean(0)[None], np.ones(1))
         poses = fit_pose(keypoints, self._head, camera, options).poses
         if poses.failed[0]:
             return None
-        crop = crops_around_heads(mean[None], camera, PICTURE_PX, PICTURE_MARGIN)
+        face = mean[None, semantic.IS_FACE]
+        crop = crops_around_heads(face, camera, PICTURE_PX, PICTURE_MARGIN)
         rays, _ = camera.unproject(mean[None])
         T = poses.T_cam_head[0].copy()
         T[:3] = crop.R_cam_crop[0].T @ T[:3]
@@ -125,7 +129,7 @@ def main(args: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     paths = SOURCES[options.source](options.repository)
     order = np.random.default_rng(0).permutation(len(paths))  # that of label_photographs
-    student = Student(load_network(options.state), Calibration.load(options.calibration))
+    student = Student(load_network(options.state), load_calibration(options.calibration))
     detector = FaceDetector(load_networks('cpu').detector)
     write_manifest(options.out, {'source': options.source, 'state': options.state.name})
     for number in range(options.first, math.ceil(len(paths) / SHARD)):

@@ -1,6 +1,6 @@
 """How long one pass takes beside Face Mesh V2, interleaved in one process.
 
-python -m face_pose_lab.keypoint_net.speed EXPORT --threads 1
+python -m face_pose_lab.keypoint_net.speed --threads 1
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from face_pose_lab.keypoint_net.network import CROP_PX
+from face_pose_lab.face_mesh.network import face_mesh_v2
+from face_pose_lab.face_mesh.points import CROP_SIZE_PX as FACE_MESH_PX
 from face_pose_ros.engines.telemetry import no_openvino_telemetry
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX as FACE_MESH_PX
-from face_pose_ros.networks.face_mesh import face_mesh_v2
+from face_pose_ros.weights import read_graph
 
 with no_openvino_telemetry():
     import openvino as ov
@@ -38,27 +37,19 @@ def face_mesh() -> ov.Model:
 def main(args: Sequence[str] | None = None) -> None:
     """Print medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('export', type=Path, help='folder that `export` wrote')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=300)
     options = parser.parse_args(args)
     core = ov.Core()
 
-    def own(name: str) -> ov.Model:
-        model = core.read_model(options.export / name)
-        model.reshape([1, 3, CROP_PX, CROP_PX])
-        return model
-
-    plain, whole = own('keypoint_network.xml'), own('keypoint_network_int8.xml')
+    own = core.read_model(*read_graph('keypoint_network'))
     mesh = face_mesh()
     requests = {}
     for name, model, precision in (
         ('Face Mesh V2, f32', mesh, 'f32'),
         ('Face Mesh V2, bf16', mesh, 'bf16'),
-        ('f32', plain, 'f32'),
-        ('bf16', plain, 'bf16'),
-        ('int8, rest f32', whole, 'f32'),
-        ('int8, rest bf16', whole, 'bf16'),
+        ('keypoint network, f32', own, 'f32'),
+        ('keypoint network, bf16', own, 'bf16'),
     ):
         properties = {
             'INFERENCE_NUM_THREADS': options.threads,
@@ -81,7 +72,7 @@ def main(args: Sequence[str] | None = None) -> None:
     first = np.percentile(times['Face Mesh V2, f32'][20:], (10, 50))
     for name, values in times.items():
         fast, middle = np.percentile(values[20:], (10, 50))
-        print(f'{name:<20}{fast:8.2f}{middle:8.2f}{first[0] / fast:8.1f}{first[1] / middle:8.1f}')
+        print(f'{name:<24}{fast:8.2f}{middle:8.2f}{first[0] / fast:8.1f}{first[1] / middle:8.1f}')
 
 
 if __name__ == '__main__':

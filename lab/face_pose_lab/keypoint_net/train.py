@@ -33,12 +33,7 @@ from torch import Tensor
 from face_pose_lab.keypoint_net.begin import begin_with_region_pose
 from face_pose_lab.keypoint_net.examples import Examples, photographs, rendered
 from face_pose_lab.keypoint_net.losses import Batch, LossOptions, distances, losses
-from face_pose_lab.keypoint_net.network import (
-    CROP_PX,
-    KEYPOINTS,
-    KeypointNetwork,
-    read_head,
-)
+from face_pose_lab.keypoint_net.read_head import read_head
 from face_pose_lab.keypoint_net.views import (
     Move,
     as_chip,
@@ -48,6 +43,8 @@ from face_pose_lab.keypoint_net.views import (
     without_face,
 )
 from face_pose_lab.torch_geometry import so3
+from face_pose_ros.keypoints.network_output import INPUT_PX, KEYPOINTS
+from face_pose_ros.networks.keypoint_network import KeypointNetwork
 
 _CHIPS = {False: 0.3, True: 0.1}  # share of rendered crops and of photographs
 _TURNED_SHARE = 0.125  # of the heads of a batch: profiled photographs
@@ -197,7 +194,10 @@ def validate(network: KeypointNetwork, batches: Sequence[Batch]) -> dict[str, fl
     for batch in batches:
         said = read_head(network(as_input(batch.pictures)))
         away.append(
-            0.5 * CROP_PX * (batch.weight * distances(said, batch.uv)).sum(1) / batch.weight.sum(1)
+            0.5
+            * INPUT_PX
+            * (batch.weight * distances(said, batch.uv)).sum(1)
+            / batch.weight.sum(1)
         )
         R = so3.from_columns(said.columns)
         angle.append(so3.angle_between(R.double(), batch.R_crop_head.double()).rad2deg())

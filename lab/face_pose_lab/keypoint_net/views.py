@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_lab.keypoint_net.network import CROP_PX, MARGIN
 from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.network_output import INPUT_PX, MARGIN
 
 Picture = NDArray[Any]  # uint8; more than OpenCV's annotations promise
 Rng = np.random.Generator
 
-_MIDDLE = 0.5 * (CROP_PX - 1)
+_MIDDLE = 0.5 * (INPUT_PX - 1)
 _EYES = tuple(
     [semantic.NAMES.index(f'{corner}_{side}') for corner in ('eye_outer', 'eye_inner')]
     for side in ('right', 'left')
@@ -87,14 +87,14 @@ def moved(
         R = _MIRRORED_CAMERA @ R @ _MIRRORED_HEAD
     roll, middle, side = upright_square(uv)
     angle = move.roll - roll
-    A = CROP_PX / (MARGIN * side) * math.exp(move.log_scale) * _turn(angle)
-    offset = _MIDDLE + CROP_PX * np.array(move.shift) - A @ middle
+    A = INPUT_PX / (MARGIN * side) * math.exp(move.log_scale) * _turn(angle)
+    offset = _MIDDLE + INPUT_PX * np.array(move.shift) - A @ middle
     # The picture itself is not flipped: that happens on the way.
     of_picture = offset + A @ (old_middle * (1 - mirrored), 0.0)
     crop = cv2.warpAffine(
         picture,
         np.column_stack([A * (mirrored, 1.0), of_picture]),
-        (CROP_PX, CROP_PX),
+        (INPUT_PX, INPUT_PX),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
@@ -129,11 +129,11 @@ def without_face(picture: Picture, uv: NDArray, rng: Rng) -> Picture:
         away, scale = rng.uniform(0, 0.3) * side, rng.uniform(2.5, 5) / (MARGIN * side)
     direction = rng.uniform(0, 2 * math.pi)
     middle = middle + away * np.array([math.cos(direction), math.sin(direction)])
-    A = CROP_PX * scale * _turn(rng.uniform(-math.pi, math.pi))
+    A = INPUT_PX * scale * _turn(rng.uniform(-math.pi, math.pi))
     return cv2.warpAffine(
         picture,
         np.column_stack([A, _MIDDLE - A @ middle]),
-        (CROP_PX, CROP_PX),
+        (INPUT_PX, INPUT_PX),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REFLECT_101,
     )
@@ -142,14 +142,14 @@ def without_face(picture: Picture, uv: NDArray, rng: Rng) -> Picture:
 def as_chip(crop: Picture, uv: NDArray, rng: Rng) -> Picture:
     """Cut as tightly as the chips of FairFace; beyond, the last pixels are repeated."""
     low, high = uv[semantic.IS_FACE].min(0), uv[semantic.IS_FACE].max(0)
-    middle = 0.5 * (low + high) + rng.normal(0, 0.04, 2) * CROP_PX
+    middle = 0.5 * (low + high) + rng.normal(0, 0.04, 2) * INPUT_PX
     half = 0.5 * (high - low).max() * rng.uniform(1.05, 1.4)
-    left, top = np.clip(np.rint(middle - half), 0, CROP_PX - 20).astype(int)
-    right, bottom = np.clip(np.rint(middle + half), 20, CROP_PX).astype(int)
+    left, top = np.clip(np.rint(middle - half), 0, INPUT_PX - 20).astype(int)
+    right, bottom = np.clip(np.rint(middle + half), 20, INPUT_PX).astype(int)
     right, bottom = max(right, left + 8), max(bottom, top + 8)
     how = cv2.BORDER_REPLICATE if rng.random() < 0.75 else cv2.BORDER_CONSTANT
     return cv2.copyMakeBorder(
-        crop[top:bottom, left:right], top, CROP_PX - bottom, left, CROP_PX - right, how
+        crop[top:bottom, left:right], top, INPUT_PX - bottom, left, INPUT_PX - right, how
     )
 
 
@@ -178,7 +178,7 @@ def developed(crop: Picture, other: Picture, rng: Rng) -> Picture:
         side = int(np.exp(rng.uniform(np.log(22), np.log(110))))
         small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
         how = cv2.INTER_LINEAR if rng.random() < 0.7 else cv2.INTER_CUBIC
-        crop = cv2.resize(small, (CROP_PX, CROP_PX), interpolation=how)
+        crop = cv2.resize(small, (INPUT_PX, INPUT_PX), interpolation=how)
     if rng.random() < 0.4:
         first = rng.integers(len(_NOISE) - crop.size)
         grain = _NOISE[first : first + crop.size].reshape(crop.shape)
@@ -206,7 +206,7 @@ def _toned(crop: Picture, rng: Rng) -> Picture:
 def _shaded(crop: Picture, rng: Rng) -> Picture:
     """Light that falls off across the picture."""
     angle, slope = rng.uniform(0, 2 * math.pi), rng.normal(0, 0.6)
-    line = np.linspace(-1, 1, CROP_PX, dtype=np.float32)
+    line = np.linspace(-1, 1, INPUT_PX, dtype=np.float32)
     along = line * math.cos(angle) + line[:, None] * math.sin(angle)
     if rng.random() < 0.3:
         along = np.tanh(along * rng.uniform(2, 12))
@@ -231,7 +231,7 @@ def _hidden(crop: Picture, other: Picture, rng: Rng) -> Picture:
     crop = crop.copy()
     for _ in range(rng.integers(1, 3)):
         mask = np.zeros(crop.shape[:2], np.uint8)
-        middle = tuple(int(v) for v in rng.integers(0, CROP_PX, 2))
+        middle = tuple(int(v) for v in rng.integers(0, INPUT_PX, 2))
         half = tuple(int(v) for v in rng.integers(6, 34, 2))
         angle = float(rng.uniform(0, 180))
         if rng.random() < 0.5:

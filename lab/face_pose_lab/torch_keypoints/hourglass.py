@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from face_pose_lab.hourglass.network import HourglassOptions
 from face_pose_lab.torch_keypoints.heatmaps import TARGET_SIGMA
-from face_pose_ros.networks.hourglass import HourglassOptions
 
 
 def positive_heatmaps(maps: Tensor, options: HourglassOptions) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a regressor says (`face_pose_ros.networks.regressor`), as differentiable tensors."""
+"""What a regressor says (`face_pose_lab.hourglass.regressor`), as differentiable tensors."""
 
 from __future__ import annotations
 

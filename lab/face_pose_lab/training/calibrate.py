@@ -28,6 +28,9 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.evaluation.pose_errors import turn_deg
+from face_pose_lab.hourglass.network import StackedHourglass
+from face_pose_lab.hourglass.numbers import KeypointCalibration
 from face_pose_lab.torch_keypoints.heatmaps import CropKeypoints
 from face_pose_lab.training.batches import CropBatch, CropSource
 from face_pose_lab.training.checkpoints import CheckpointError
@@ -42,12 +45,9 @@ from face_pose_lab.training.losses import (
 from face_pose_lab.training.shards import ShardError, open_shards
 from face_pose_ros.geometry import rotations
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.hourglass import KeypointCalibration
-from face_pose_ros.networks.hourglass import StackedHourglass
 from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
 from face_pose_ros.pose.fit import fit_pose
-from face_pose_ros.pose.fusion import turn_deg
 
 MAX_TURN_DEG = 100.0  # of the heads that are to be present
 _MIRROR = torch.from_numpy(semantic.MIRROR)

@@ -11,12 +11,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 
+from face_pose_lab.hourglass.network import HourglassOptions
 from face_pose_lab.training.augment import AugmentOptions
 from face_pose_lab.training.losses import HourglassLossOptions
 from face_pose_lab.training.region_losses import RegionLossOptions
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions
 from face_pose_lab.training.windows import WindowOptions
-from face_pose_ros.networks.hourglass import HourglassOptions
 from face_pose_ros.networks.region_pose import RegionPoseOptions
 from face_pose_ros.networks.single_shot import SingleShotOptions
 

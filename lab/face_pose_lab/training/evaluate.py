@@ -20,6 +20,7 @@ import torch
 from face_pose_lab.evaluation import metrics
 from face_pose_lab.evaluation.aflw2000_samples import load_samples
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.hourglass.network import StackedHourglass
 from face_pose_lab.training.checkpoints import CheckpointError, as_exported, load_checkpoint
 from face_pose_lab.training.config import ConfigError, DataOptions, TrainConfig, config_from_dict
 from face_pose_lab.training.evaluate_photos import score_aflw2000
@@ -29,7 +30,6 @@ from face_pose_lab.training.scenes import SceneSource
 from face_pose_lab.training.shards import ShardError
 from face_pose_lab.training.single_shot_losses import SingleShotLossOptions
 from face_pose_lab.training.tasks import Task, make_task
-from face_pose_ros.networks.hourglass import StackedHourglass
 from face_pose_ros.networks.region_pose import packaged_region_pose
 from face_pose_ros.networks.single_shot import packaged_single_shot
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from face_pose_lab.hourglass.network import StackedHourglass, regressing
+from face_pose_lab.hourglass.regressor import mirror_averaged
 from face_pose_lab.torch_geometry import so3
 from face_pose_lab.torch_keypoints.heatmaps import CropKeypoints, decode_heatmaps
 from face_pose_lab.torch_keypoints.hourglass import positive_heatmaps
@@ -21,14 +23,12 @@ from face_pose_lab.training.losses import (
     normalised_keypoints,
 )
 from face_pose_lab.training.view_angle import yaw_deg
-from face_pose_ros.networks.hourglass import StackedHourglass, regressing
-from face_pose_ros.networks.regressor import mirror_averaged
 from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.fit import fit_pose
 
 YAW_BINS_DEG = ((0, 30), (30, 60), (60, 90), (90, 135), (135, 180))
-_FIT = PoseOptions(visibility=False)
+_FIT = PoseOptions(independent_keypoints=6.0)
 
 
 def predict_crops(

@@ -12,22 +12,22 @@ import torch
 from numpy.typing import NDArray
 
 from face_pose_lab.evaluation import metrics
-from face_pose_lab.evaluation.aflw2000 import measured_heads
+from face_pose_lab.evaluation.aflw2000 import measured
 from face_pose_lab.evaluation.aflw2000_samples import Sample
+from face_pose_lab.hourglass.network import StackedHourglass
+from face_pose_lab.hourglass.numbers import CropKeypoints, KeypointCalibration
+from face_pose_lab.hourglass.predictor import SemanticPredictor
 from face_pose_lab.training.evaluate_crops import predict_crops
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import Crops, render_crops
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.hourglass import CropKeypoints, KeypointCalibration
-from face_pose_ros.keypoints.semantic_predictor import SemanticPredictor
-from face_pose_ros.networks.hourglass import StackedHourglass
 from face_pose_ros.options import PoseOptions
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import photo_camera
 
-_LOOKS = 3
+_LOOKS, _MARGIN = 3, 2.5
 _UNCALIBRATED = KeypointCalibration(1.0, 0.0, 1.0, 0.0, 6.0)
 
 
@@ -40,8 +40,8 @@ def score_aflw2000(
     for sample in samples:
         image = load_image(sample.path)
         camera = photo_camera(image.shape[1], image.shape[0])
-        heads = measured_heads(predictor, image, sample, camera)
-        poses = fit_pose(heads, model, camera, PoseOptions(visibility=False)).poses
+        heads = measured(predictor, image, sample, camera, _MARGIN)
+        poses = fit_pose(heads, model, camera, PoseOptions(independent_keypoints=6.0)).poses
         rotations.append(poses.T_cam_head[0, :3, :3])
         covariances.append(poses.covariance[0, 3:, 3:])
     return metrics.score(

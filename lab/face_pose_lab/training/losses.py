@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from face_pose_lab.hourglass.network import HourglassOptions, HourglassOutput
 from face_pose_lab.torch_keypoints.heatmaps import (
     TARGET_SIGMA,
     CropKeypoints,
@@ -20,7 +21,6 @@ from face_pose_lab.torch_types import Keypoints
 from face_pose_lab.training.batches import CropBatch
 from face_pose_lab.training.through_solver import rotation_loss
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.networks.hourglass import HourglassOptions, HourglassOutput
 from face_pose_ros.pose.face_model import FaceModel
 
 # Mahalanobis distance from which a keypoint's error counts linearly: what the network cannot see

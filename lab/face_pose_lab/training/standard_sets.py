@@ -169,7 +169,7 @@ def crop_labels(face: Points68) -> tuple[NDArray[np.uint8], dict[str, Any]] | No
     sigma = 0.015 * float(np.ptp(face.uv, axis=0).max())
     cov = sigma**2 * np.tile(np.eye(2), (*known.shape[:2], 1, 1))
     measured = Keypoints(known, cov, np.ones(1))
-    poses = fit_pose(measured, model, camera, PoseOptions(visibility=False)).poses
+    poses = fit_pose(measured, model, camera, PoseOptions(independent_keypoints=6.0)).poses
     if poses.failed[0]:
         return None
     low, high = face.uv.min(0), face.uv.max(0)

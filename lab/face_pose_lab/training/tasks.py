@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from face_pose_lab.evaluation.aflw2000_samples import load_samples
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.hourglass.network import StackedHourglass
 from face_pose_lab.training.augment import move_crops, photometric
 from face_pose_lab.training.batches import CropBatch, Crops, CropSource, epoch_indices
 from face_pose_lab.training.config import TrainConfig
@@ -31,7 +32,6 @@ from face_pose_lab.training.single_shot_losses import single_shot_losses
 from face_pose_lab.training.windows import augment_scenes
 from face_pose_ros.faces.region_pose import REGION_PX
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.networks.hourglass import StackedHourglass
 from face_pose_ros.networks.region_pose import MirrorAveraged, RegionPose
 from face_pose_ros.networks.single_shot import SingleShot, packaged_single_shot
 

@@ -1,4 +1,4 @@
-"""The AFLW2000-3D protocol: labels, jittered crops, combined looks, figures of known keypoints."""
+"""The AFLW2000-3D protocol: labels, looks, figures of known keypoints."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from face_pose_lab.evaluation.aflw2000_samples import load_samples
 from face_pose_lab.evaluation.data_error import DataError
 
 from face_pose_ros.geometry import rotations
-from face_pose_ros.pose.face_model import canonical_face, deformable_face, semantic_head
+from face_pose_ros.pose.face_model import semantic_head
 from face_pose_ros.virtual_camera import photo_camera
 
 # The pictures are for research only: whoever has them says where they lie.
@@ -44,10 +44,8 @@ def known_export(angles, presence=1.0):
     count = len(angles)
     R = metrics.rotation_from_label(angles) @ metrics.R_HEAD_LABEL.T
     T = rotations.from_rt(R, [0.02, -0.03, 0.9])
-    uv, head_uv = (
-        photo_camera(450, 400).project(rotations.apply(T, model.xyz_head)).uv.astype(np.float32)
-        for model in (canonical_face(), semantic_head())
-    )
+    uv = photo_camera(450, 400).project(rotations.apply(T, semantic_head().xyz_head)).uv
+    uv = uv.astype(np.float32)
     cov_uv = np.broadcast_to(np.eye(2, dtype=np.float32), (*uv.shape, 2)).copy()
     seen = np.full(count, presence, np.float32)
     return Export(
@@ -58,12 +56,9 @@ def known_export(angles, presence=1.0):
         uv=uv,
         cov_uv=cov_uv,
         presence=seen,
-        average_uv=uv.copy(),
-        average_cov_uv=4 * cov_uv,
-        average_presence=seen.copy(),
-        head_uv=head_uv,
-        head_cov_uv=np.broadcast_to(np.eye(2, dtype=np.float32), (*head_uv.shape, 2)).copy(),
-        head_presence=seen.copy(),
+        first_uv=uv.copy(),
+        first_cov_uv=4 * cov_uv,
+        first_presence=seen.copy(),
     )
 
 
@@ -118,9 +113,6 @@ def test_the_command_says_what_is_missing(tmp_path, capsys):
     write_labels(tmp_path, {'one': entry()})
     picture = tmp_path / 'images' / 'one.jpg'
     assert_refused(capsys, ['export', '--data', tmp_path, '--out', out], f'{picture}: no image')
-    assert_refused(
-        capsys, ['export', '--data', tmp_path, '--out', out, '--jitters', 0], 'at least 1, got 0'
-    )
     assert_refused(capsys, ['score', out], f'{out}: no such file')
     assert not out.exists()
 
@@ -150,15 +142,15 @@ def test_the_export_survives_the_file(tmp_path):
     'configuration',
     [
         Configuration(),
-        Configuration(aflw2000.multi_crop),
-        Configuration(aflw2000.hourglass, deformable_face),
+        Configuration(aflw2000.first),
+        Configuration(model=aflw2000.rigid_head),
     ],
-    ids=['one', 'several', 'hourglass'],
+    ids=['default', 'first', 'rigid'],
 )
 def test_known_keypoints_have_no_error(configuration):
     angles = [[5, 10, -20], [-12, -25, 8], [4, 50, 3], [10, -70, 12], [0, 0, 0]]
     export = known_export(angles)
-    export.presence[4] = export.average_presence[4] = export.head_presence[4] = 0.49
+    export.presence[4] = export.first_presence[4] = 0.49
     rows = {r.name: r for r in aflw2000.score(export, configuration)}
     assert rows['all'].answered == 0.8
     assert rows['0-30'].answered == pytest.approx(2 / 3)
@@ -168,25 +160,15 @@ def test_known_keypoints_have_no_error(configuration):
 
 
 def test_the_command_prints_every_configuration(tmp_path, capsys, monkeypatch):
-    several = Configuration(aflw2000.multi_crop)
-    monkeypatch.setattr(aflw2000, 'CONFIGURATIONS', {'one': Configuration(), 'several': several})
+    first = Configuration(aflw2000.first)
+    monkeypatch.setattr(aflw2000, 'CONFIGURATIONS', {'all': Configuration(), 'first': first})
     known_export([[5, 10, -20], [4, 50, 3]]).save(tmp_path / 'keypoints.npz')
     aflw2000.main(['score', str(tmp_path / 'keypoints.npz')])
     printed = capsys.readouterr().out.splitlines()
-    assert [line for line in printed if line in ('one', 'several')] == ['one', 'several']
+    assert [line for line in printed if line in ('all', 'first')] == ['all', 'first']
     aflw2000.main(['score', str(tmp_path / 'keypoints.npz'), '--table'])
     printed = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith('| several | ') for line in printed) == 4
-
-
-def test_where_face_mesh_sees_nothing_the_hourglass_answers():
-    export = known_export([[5, 10, -20], [4, 80, 3]])
-    export.presence[1] = 0.1
-    (*_, last) = aflw2000.score(export, aflw2000.CONFIGURATIONS['auto'])
-    assert last.answered == 1
-    assert last.geodesic_mean_deg < 1.5  # the canonical face is not quite the deformable one
-    (*_, last) = aflw2000.score(export, Configuration())
-    assert last.answered == 0.5
+    assert sum(line.startswith('| first | ') for line in printed) == 4
 
 
 def test_figures_and_a_plot_are_written(tmp_path, capsys):
@@ -197,7 +179,7 @@ def test_figures_and_a_plot_are_written(tmp_path, capsys):
     capsys.readouterr()
     written = json.loads(figures.read_text())
     assert set(written) == set(aflw2000.CONFIGURATIONS)
-    assert [row['name'] for row in written['auto']] == ['0-30', '30-60', '60-99', 'all']
+    assert [row['name'] for row in written['default']] == ['0-30', '30-60', '60-99', 'all']
     assert picture.read_bytes().startswith(b'\x89PNG')
 
 
@@ -214,11 +196,10 @@ def test_a_few_pictures_go_through(data_folder, tmp_path, capsys):
     write_labels(tmp_path, {name: labels[name] for name in frontal})
     (tmp_path / 'images').symlink_to(data_folder / 'images')
     out = tmp_path / 'keypoints.npz'
-    aflw2000.main(['export', '--data', str(tmp_path), '--out', str(out), '--jitters', '2'])
+    aflw2000.main(['export', '--data', str(tmp_path), '--out', str(out)])
     export = Export.load(out)
     assert list(export.names) == frontal
-    assert export.uv.shape == export.average_uv.shape == (2, 478, 2)
-    assert not np.array_equal(export.uv, export.average_uv)
-    rows = aflw2000.score(export, Configuration(aflw2000.multi_crop))
+    assert export.uv.shape == export.first_uv.shape == (2, 86, 2)
+    rows = aflw2000.score(export, Configuration())
     assert rows[0].answered == 1
     assert rows[0].geodesic_mean_deg < 12

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from face_pose_lab.evaluation.pose_errors import HEADING, pose_errors, table_row
+from face_pose_lab.evaluation.pose_errors import HEADING, pose_errors, table_row, turn_deg
+from helpers.heads import frontal
 
 from face_pose_ros.geometry import rotations
 
@@ -57,3 +58,12 @@ def test_a_row_counts_what_was_not_found():
     assert len(row.split()) == 14
     assert len(row) == len(HEADING.splitlines()[1])
     assert table_row('75-90', 3, errors[np.array([False])]).split() == ['75-90', '3', '0.0']
+
+
+def test_a_head_beside_the_axis_that_looks_at_the_camera_is_not_turned():
+    about_z = np.deg2rad([[0, 0, yaw] for yaw in (0.0, 40.0, -70.0)])
+    R = frontal((0, 0, 0.8))[:3, :3] @ rotations.exp(about_z)
+    T = rotations.from_rt(R, np.tile([0, 0, 0.8], (3, 1)))
+    assert turn_deg(T).tolist() == pytest.approx([0, 40, 70])
+    beside = rotations.from_rt(rotations.exp([0, 0.6, 0]), [0, 0, 0])  # the whole scene about y
+    assert turn_deg(beside @ T).tolist() == pytest.approx([0, 40, 70])

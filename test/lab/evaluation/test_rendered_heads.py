@@ -45,7 +45,7 @@ def made_up(rng) -> RenderedHeads:
         head = Head(np.zeros(100), np.zeros(57), T, torch_camera(camera))
         image = np.zeros((camera.height, camera.width, 3), np.uint8)
         faces = Faces(np.zeros((1, 4)), np.ones(1), uv)
-        rows.append(module._row(head, faces, image, Stub()))
+        rows.append(module._row(head, faces, image, Stub(), Stub()))
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return RenderedHeads(**columns, mean_landmarks=np.zeros((68, 3), np.float32))
 
@@ -98,7 +98,7 @@ def test_heads_below_the_presence_limit_are_not_found(rng):
 def exported():
     renderer, stub = HeadRenderer(load_facekit()), Stub()
     limits = HeadRange((0.5, 0.6), yaw_deg=20, pitch_deg=5, roll_deg=5, width=320, height=240)
-    return module.export(renderer, stub, limits, 2, seed=4), stub
+    return module.export(renderer, stub, Stub(), limits, 2, seed=4), stub
 
 
 def test_export_asks_with_the_face_s_box_and_anchors(exported):

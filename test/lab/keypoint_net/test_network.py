@@ -16,20 +16,14 @@ from face_pose_lab.keypoint_net.losses import (
     negative_log_likelihood,
     rotation_distance,
 )
-from face_pose_lab.keypoint_net.network import (
-    CROP_PX,
-    KEYPOINTS,
-    KeypointNetwork,
-    ReadHead,
-    fused,
-    of_mirrored,
-    read_head,
-)
+from face_pose_lab.keypoint_net.read_head import ReadHead, of_mirrored, read_head
 from face_pose_lab.torch_faces.region_pose import read_keypoints
 from face_pose_lab.torch_geometry import so3
 from torch import Tensor, nn
 
 from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.network_output import INPUT_PX, KEYPOINTS
+from face_pose_ros.networks.keypoint_network import KeypointNetwork, fused
 from face_pose_ros.networks.region_pose import packaged_region_pose
 
 MIRROR = torch.from_numpy(semantic.MIRROR)
@@ -70,13 +64,13 @@ def test_at_most_100_million_multiplications() -> None:
 
     for module in network.modules():
         module.register_forward_hook(count)
-    network(torch.zeros(1, 3, CROP_PX, CROP_PX))
+    network(torch.zeros(1, 3, INPUT_PX, INPUT_PX))
     assert 30e6 < total <= 100e6
 
 
 def test_fused_is_the_same_network() -> None:
     network = lively_network()
-    crops = torch.rand(4, 3, CROP_PX, CROP_PX, generator=torch.Generator().manual_seed(1))
+    crops = torch.rand(4, 3, INPUT_PX, INPUT_PX, generator=torch.Generator().manual_seed(1))
     folded = fused(network)
     assert not any(
         isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in folded.modules()
@@ -105,7 +99,7 @@ def test_mirrored_keypoints_covariances_and_rotations() -> None:
     x = numbers()
     said, other = read_head(x), read_head(of_mirrored(x, MIRROR))
     expected = said.uv[:, MIRROR] * torch.tensor([-1.0, 1.0])
-    expected = expected + torch.tensor([CROP_PX - 1.0, 0.0])
+    expected = expected + torch.tensor([INPUT_PX - 1.0, 0.0])
     torch.testing.assert_close(other.uv, expected)
     flip = torch.diag(torch.tensor([-1.0, 1.0]))
     cov, cov_other = (s.cholesky @ s.cholesky.mT for s in (said, other))
@@ -121,7 +115,7 @@ def true_batch(count: int = 4) -> tuple[Tensor, Batch]:
     x = numbers(count)
     said = read_head(x)
     return x, Batch(
-        pictures=torch.zeros(count, 3, CROP_PX, CROP_PX, dtype=torch.uint8),
+        pictures=torch.zeros(count, 3, INPUT_PX, INPUT_PX, dtype=torch.uint8),
         uv=said.uv,
         weight=torch.ones(count, KEYPOINTS),
         R_crop_head=so3.from_columns(said.columns),
@@ -218,11 +212,11 @@ def test_begins_with_what_the_region_network_knows() -> None:
     network = KeypointNetwork()
     begin_with_region_pose(network)
     network.eval()
-    grey = torch.full((1, 3, CROP_PX, CROP_PX), 0.5)
+    grey = torch.full((1, 3, INPUT_PX, INPUT_PX), 0.5)
     halved = torch.nn.functional.avg_pool2d(grey, 2)
     region = packaged_region_pose().network.eval()
     with torch.no_grad():
-        stem = network.stages[0](torch.rand(2, 3, CROP_PX, CROP_PX))
+        stem = network.stages[0](torch.rand(2, 3, INPUT_PX, INPUT_PX))
         places = read_keypoints(region(halved)).std(1)
         said = read_head(network(grey))
     assert (stem[:, :3] > 0).float().mean() > 0.99

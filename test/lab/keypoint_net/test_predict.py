@@ -6,22 +6,24 @@ import numpy as np
 import pytest
 import torch
 from face_pose_lab.keypoint_net.label_photographs import Teachers, placed_at_box
-from face_pose_lab.keypoint_net.network import CROP_PX, KEYPOINTS, MARGIN
-from face_pose_lab.keypoint_net.predict import (
-    Calibration,
-    HeadPredictor,
-    crops_around_heads,
-    keypoints_of,
-    to_crop,
-)
+from face_pose_lab.keypoint_net.predict import to_crop
 from face_pose_lab.keypoint_net.score_rendered import MeasuredCrops, fit
 from face_pose_lab.keypoint_net.self_label import Student
 from torch import Tensor
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.crops import Crops
 from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.network_output import (
+    INPUT_PX,
+    KEYPOINTS,
+    MARGIN,
+    Calibration,
+    read_keypoints,
+)
+from face_pose_ros.keypoints.predictor import crops_around_heads
 from face_pose_ros.pose.face_model import semantic_head
-from face_pose_ros.results import Faces
+from face_pose_ros.results import Keypoints
 from face_pose_ros.samples import load_portraits
 
 CAMERA = Camera.from_K([610, 0, 322, 0, 605, 236, 0, 0, 1], 640, 480, [-0.25, 0.02, 1e-3, -2e-3])
@@ -37,11 +39,22 @@ def heads_keypoints() -> np.ndarray:
     return CAMERA.project(xyz).uv[None]
 
 
+def crops_of(uv: np.ndarray) -> Crops:
+    """What a follower of keypoints (N, K, 2) px shows."""
+    return crops_around_heads(uv[:, semantic.IS_FACE], CAMERA)
+
+
+def keypoints_of(numbers: Tensor, crops: Crops, calibration: Calibration) -> Keypoints:
+    return read_keypoints(numbers.numpy(), crops, calibration)
+
+
 def numbers_of(uv_crop: np.ndarray) -> Tensor:
     """(N, 437) that say keypoints (N, K, 2) px of the crop, sure that a head is there."""
     numbers = torch.zeros(len(uv_crop), 5 * KEYPOINTS + 7)
     points = numbers[:, :-7].unflatten(1, (KEYPOINTS, 5))
-    points[..., _UV] = torch.from_numpy((uv_crop - 0.5 * (CROP_PX - 1)) / (0.1 * CROP_PX)).float()
+    points[..., _UV] = torch.from_numpy(
+        (uv_crop - 0.5 * (INPUT_PX - 1)) / (0.1 * INPUT_PX)
+    ).float()
     points[..., 4] = 0.5
     numbers[:, -7] = 8.0
     return numbers
@@ -49,20 +62,20 @@ def numbers_of(uv_crop: np.ndarray) -> Tensor:
 
 def test_keypoints_come_back_to_the_pixels_that_the_crop_shows() -> None:
     uv = heads_keypoints()
-    crops = crops_around_heads(uv, CAMERA, CROP_PX, MARGIN)
+    crops = crops_of(uv)
     uv_crop = to_crop(CAMERA.unproject(uv).rays, crops)
     face = uv_crop[0, semantic.IS_FACE]
-    assert np.ptp(face, axis=0).max() == pytest.approx(CROP_PX / MARGIN, rel=1e-3)
-    found = keypoints_of(numbers_of(uv_crop), crops, CAMERA, Calibration())
+    assert np.ptp(face, axis=0).max() == pytest.approx(INPUT_PX / MARGIN, rel=1e-3)
+    found = keypoints_of(numbers_of(uv_crop), crops, Calibration())
     np.testing.assert_allclose(found.uv, uv, atol=1e-3)
     assert found.presence[0] > 0.99
 
 
 def test_covariances_are_those_of_the_image_and_calibrated() -> None:
-    crops = crops_around_heads(heads_keypoints(), CAMERA, CROP_PX, MARGIN)
-    middle = np.full((1, KEYPOINTS, 2), 0.5 * (CROP_PX - 1))
+    crops = crops_of(heads_keypoints())
+    middle = np.full((1, KEYPOINTS, 2), 0.5 * (INPUT_PX - 1))
     calibration = Calibration(cov_gain=1.5, cov_floor_px2=0.4)
-    found = keypoints_of(numbers_of(middle), crops, CAMERA, calibration)
+    found = keypoints_of(numbers_of(middle), crops, calibration)
     steps = np.array([[[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]]]) + middle[:, :4]
     ends = crops.to_image(steps, CAMERA)[0][0]
     J = np.column_stack([ends[0] - ends[1], ends[2] - ends[3]])
@@ -72,39 +85,20 @@ def test_covariances_are_those_of_the_image_and_calibrated() -> None:
 
 
 def test_a_keypoint_that_the_camera_does_not_see_is_not_measured() -> None:
-    crops = crops_around_heads(heads_keypoints(), CAMERA, CROP_PX, MARGIN)
+    crops = crops_of(heads_keypoints())
     uv_crop = np.full((1, KEYPOINTS, 2), 60.0)
     uv_crop[0, 3] = (9000.0, 60.0)
-    found = keypoints_of(numbers_of(uv_crop), crops, CAMERA, Calibration())
+    found = keypoints_of(numbers_of(uv_crop), crops, Calibration())
     assert np.isinf(np.diagonal(found.cov_uv[0, 3])).all()
     assert np.isfinite(found.cov_uv[0, 4]).all()
 
 
-def test_looks_follow_the_keypoints_and_the_mirror_image_is_averaged() -> None:
-    shown: list[tuple[int, ...]] = []
-
-    def network(pictures: Tensor) -> Tensor:
-        shown.append(tuple(pictures.shape))
-        numbers = torch.zeros(len(pictures), 5 * KEYPOINTS + 7)
-        numbers[:, 0:-7:5] = torch.linspace(-3, 3, KEYPOINTS)
-        numbers[:, 1:-7:5] = torch.linspace(-2, 4, KEYPOINTS)
-        return numbers
-
-    image = np.zeros((480, 640, 3), np.uint8)
-    predictor = HeadPredictor(network, Calibration(), looks=3, mirrored=True)
-    look = predictor.predict(image, Faces.of_boxes([200, 150, 300, 260]), CAMERA, 1.6)
-    assert shown == [(1, 3, CROP_PX, CROP_PX)] * 6
-    # The mean with the mirror image is its own mirror image.
-    points = look.numbers[0, :-7].unflatten(0, (KEYPOINTS, 5))
-    torch.testing.assert_close(points[semantic.MIRROR, 0], -points[:, 0])
-
-
 def test_poses_of_exact_crops_are_the_truth() -> None:
     uv = heads_keypoints()
-    crops = crops_around_heads(uv, CAMERA, CROP_PX, MARGIN)
+    crops = crops_of(uv)
     uv_crop = to_crop(CAMERA.unproject(uv).rays, crops)
     poses = fit(
-        keypoints_of(numbers_of(uv_crop), crops, CAMERA, Calibration()),
+        keypoints_of(numbers_of(uv_crop), crops, Calibration()),
         CAMERA,
         Calibration(),
         semantic_head(),

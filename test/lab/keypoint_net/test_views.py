@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from face_pose_lab.keypoint_net.network import CROP_PX, MARGIN
 from face_pose_lab.keypoint_net.views import Move, moved, upright_square
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.network_output import INPUT_PX, MARGIN
 from face_pose_ros.pose.face_model import semantic_head
 
 SIDE_PX, FOCAL_PX = 160, 410.0
@@ -58,7 +58,7 @@ def test_keypoints_follow_the_pixels(move: Move, name: str) -> None:
     shown = semantic.NAMES.index(name)
     crop, found, _ = moved(dotted(uv[shown]), uv, T[:3, :3], FOCAL_PX, move)
     expected = found[semantic.MIRROR[shown] if move.flip else shown]
-    assert crop.shape == (CROP_PX, CROP_PX, 3)
+    assert crop.shape == (INPUT_PX, INPUT_PX, 3)
     np.testing.assert_allclose(centroid(crop), expected, atol=0.1)
 
 
@@ -67,8 +67,8 @@ def test_a_plain_crop_is_upright_centred_and_has_the_margin() -> None:
     _, found, _ = moved(dotted(uv[0]), uv, T[:3, :3], FOCAL_PX, Move())
     roll, middle, side = upright_square(found)
     assert abs(roll) < 1e-6
-    np.testing.assert_allclose(middle, 0.5 * (CROP_PX - 1), atol=1e-6)
-    assert side == pytest.approx(CROP_PX / MARGIN)
+    np.testing.assert_allclose(middle, 0.5 * (INPUT_PX - 1), atol=1e-6)
+    assert side == pytest.approx(INPUT_PX / MARGIN)
 
 
 @pytest.mark.parametrize('move', MOVES.values(), ids=MOVES)
@@ -92,17 +92,17 @@ def test_rotation_of_a_shift_is_exact() -> None:
     move = Move(shift=(0.1, 0.0))
     _, found, R = moved(dotted(uv[0]), uv, T[:3, :3], FOCAL_PX, move)
     roll, middle, side = upright_square(uv)
-    zoom = CROP_PX / (MARGIN * side)
+    zoom = INPUT_PX / (MARGIN * side)
 
     def ray(shift: float) -> np.ndarray:
-        step = np.array([math.cos(roll), math.sin(roll)]) * shift * CROP_PX / zoom
+        step = np.array([math.cos(roll), math.sin(roll)]) * shift * INPUT_PX / zoom
         return np.append((middle - step - 0.5 * (SIDE_PX - 1)) / FOCAL_PX, 1.0)
 
     a, b = ray(0.0), ray(0.1)
     angle = math.acos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     turned = Rotation.from_matrix(R @ R_plain.T).magnitude()
     assert turned == pytest.approx(angle, rel=1e-2)
-    assert found[:, 0].mean() > 0.5 * CROP_PX
+    assert found[:, 0].mean() > 0.5 * INPUT_PX
 
 
 def test_mirrored_head_turns_the_other_way() -> None:

@@ -17,6 +17,8 @@ from face_pose_lab.torch_geometry.camera import Camera
 from helpers.facekit import load_facekit
 
 from face_pose_ros.engines.networks import load_networks
+from face_pose_ros.keypoints import semantic
+from face_pose_ros.keypoints.network_output import packaged_calibration
 from face_pose_ros.keypoints.predictor import KeypointPredictor
 from face_pose_ros.results import Faces
 
@@ -86,15 +88,16 @@ def test_the_silhouette_is_that_of_the_vertices(renderer):
 
 
 @pytest.mark.parametrize('seed', [0, 1, 2])
-def test_face_mesh_finds_the_features_where_the_truth_has_them(renderer, seed):
+def test_the_keypoint_network_finds_the_features_where_the_truth_has_them(renderer, seed):
     facekit = renderer.facekit
     rng = np.random.default_rng(seed)
     head = random_head(facekit, HeadRange((0.4, 0.7), 25.0, 15.0, 20.0, 640, 480), rng)
     image = renderer.render(head, rng)
     xyz_head = facekit.vertices(head.identity[None], head.expression[None])[0]
     faces = Faces.of_boxes(face_bounds(xyz_head[:FACE_VERTICES], head))
-    camera, network = head.camera.runtime(), load_networks('cpu').keypoints.on_crops
-    keypoints = KeypointPredictor(network, 2).predict(image, faces, camera)
+    camera, network = head.camera.runtime(), load_networks('cpu').keypoints
+    predictor = KeypointPredictor(network, packaged_calibration(), 2)
+    keypoints = predictor.predict(image, faces, camera)
     assert keypoints.presence[0] > 0.9
 
     T = head.T_cam_head
@@ -102,7 +105,8 @@ def test_face_mesh_finds_the_features_where_the_truth_has_them(renderer, seed):
     uv = camera.project(landmarks).uv
     px_per_mm = np.linalg.norm(uv[36:42].mean(0) - uv[42:48].mean(0)) / 63
     ours, theirs = (list(i) for i in zip(*PAIRS, strict=True))
-    error_mm = np.linalg.norm(keypoints.uv[0, theirs] - uv[ours], axis=-1) / px_per_mm
+    rows = [semantic.FACE_MESH_INDEX.tolist().index(index) for index in theirs]
+    error_mm = np.linalg.norm(keypoints.uv[0, rows] - uv[ours], axis=-1) / px_per_mm
     assert error_mm.mean() < 4
     assert error_mm.max() < 8
 

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
+from face_pose_lab.hourglass.regressor import KeypointRegressor, of_mirrored
 from face_pose_lab.torch_keypoints.heatmaps import decode_heatmaps, render_heatmaps
 from face_pose_lab.torch_keypoints.regression import read_regression
 from helpers.scene import R_CAM_FRONTAL
-
-from face_pose_ros.networks.regressor import KeypointRegressor, of_mirrored
 
 SIDE = 128
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from face_pose_lab.hourglass.network import HourglassOptions, HourglassOutput, StackedHourglass
 from face_pose_lab.torch_faces.single_shot import cell_centres, cells_of_poses
 from face_pose_lab.torch_geometry import se3, so3
 from face_pose_lab.torch_keypoints.heatmaps import render_heatmaps
@@ -28,7 +29,6 @@ from lab.training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
 from lab.training.test_train import HOURGLASS, make_config
 
 from face_pose_ros.faces.single_shot import STRIDES
-from face_pose_ros.networks.hourglass import HourglassOptions, HourglassOutput, StackedHourglass
 from face_pose_ros.networks.single_shot import SingleShot, SingleShotOptions
 
 

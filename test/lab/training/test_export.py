@@ -6,12 +6,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from face_pose_lab.hourglass.network import HourglassOptions, StackedHourglass
 from face_pose_lab.training import export
 from face_pose_lab.training.checkpoints import CheckpointError, save_checkpoint
 from face_pose_lab.training.shards import write_manifest, write_shard
 from lab.training.test_train import REGRESSOR, make_config, make_training
-
-from face_pose_ros.networks.hourglass import HourglassOptions, StackedHourglass
 
 safetensors_torch = pytest.importorskip('safetensors.torch', reason='needs safetensors')
 

@@ -19,6 +19,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from face_pose_lab.face_mesh.network import FaceMeshV2, face_mesh_v2
+from face_pose_lab.face_mesh.points import mirror_partners
 from face_pose_lab.synthetic.sampling import R_FACING
 from face_pose_lab.training.heads.assets import Assets
 from face_pose_lab.training.heads.frame import head_frame, mean_face
@@ -34,8 +36,6 @@ from face_pose_lab.training.heads.mesh import Floats, Material, Part, Person, To
 from face_pose_lab.training.heads.renderer import Loaded, Renderer
 from face_pose_lab.training.heads.staging import Lens, Light, Pose
 from face_pose_lab.training.heads.surface import SurfacePoints, nearest_points
-from face_pose_ros.keypoints.face_mesh import mirror_partners
-from face_pose_ros.networks.face_mesh import FaceMeshV2, face_mesh_v2
 from face_pose_ros.pose.face_model import deformable_face
 
 Array = NDArray[np.float64]

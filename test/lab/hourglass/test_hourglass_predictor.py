@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from face_pose_lab.hourglass.numbers import INPUT_PX as SIDE
+from face_pose_lab.hourglass.numbers import KeypointCalibration, read_keypoints
+from face_pose_lab.hourglass.predictor import POINTS, SemanticPredictor
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.hourglass import INPUT_PX as SIDE
-from face_pose_ros.keypoints.hourglass import KeypointCalibration, read_keypoints
+from face_pose_ros.keypoints.predictor import FACE_MESH_INDEX
 from face_pose_ros.keypoints.semantic import IS_FACE
-from face_pose_ros.keypoints.semantic_predictor import FACE_MESH_INDEX, POINTS, SemanticPredictor
 from face_pose_ros.results import Faces
 
 CAMERA = Camera.from_K([5000, 0, 399.5, 0, 5000, 299.5, 0, 0, 1], 800, 600)

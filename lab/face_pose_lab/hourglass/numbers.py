@@ -1,18 +1,17 @@
 """What the hourglass's numbers mean: keypoints with covariances, and the presence of a head.
 
-The network itself is in `networks.hourglass`.
+The network itself is in `hourglass.network`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.weights import load_weights
+from face_pose_lab.weights import load_weights
 
 Array = NDArray[np.float64]
 
@@ -52,9 +51,9 @@ class KeypointCalibration:
         return (1 / (1 + np.exp(-logit))).clip(max=_SUREST)
 
 
-def packaged_calibration(own: Path | str | None = None) -> KeypointCalibration:
-    """Of the packaged weights, or of a file of one's own: see `load_weights`."""
-    return KeypointCalibration(*load_weights('hourglass', own)['calibration'].tolist())
+def packaged_calibration() -> KeypointCalibration:
+    """Of the trained weights."""
+    return KeypointCalibration(*load_weights('hourglass')['calibration'].tolist())
 
 
 def read_keypoints(numbers: NDArray[np.floating], size_px: int = INPUT_PX) -> CropKeypoints:

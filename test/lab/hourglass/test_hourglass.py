@@ -4,10 +4,9 @@ import math
 
 import pytest
 import torch
+from face_pose_lab.hourglass.network import HourglassOptions, StackedHourglass
 from face_pose_lab.torch_keypoints.heatmaps import TARGET_SIGMA, decode_heatmaps, render_heatmaps
 from face_pose_lab.torch_keypoints.hourglass import positive_heatmaps
-
-from face_pose_ros.networks.hourglass import HourglassOptions, StackedHourglass
 
 TINY = {'keypoints': 5, 'input_px': 64, 'stem_channels': (8, 16), 'channels': (16, 24, 32)}
 

@@ -7,27 +7,19 @@ thin grids of high resolution: CPUs compute this shape at full speed in float32,
 alike. Batch normalisation is folded into the layers before it by `fused`, so that inference knows
 convolutions, ReLU and two matrices only.
 
-The crop is one of `face_pose_ros.geometry.crops`: a virtual pinhole camera looks at the middle of
-the face and is rolled until the face stands upright. Its side is MARGIN times the longer side of
-the bounds of the face's keypoints (`semantic.IS_FACE`). RGB in [0, 1], (N, 3, 128, 128); pixel
-(0, 0) is the centre of the top-left pixel.
+Crops and numbers are as `keypoints.network_output` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-CROP_PX = 128
-MARGIN = 1.5
-KEYPOINTS = 86
-NUMBERS = 5  # per keypoint: u, v, and three of its covariance
-_STEP = 0.1  # of the crop's side: how far a keypoint moves where the network says 1
-_UNIT = 1 / 64  # of the crop's side: standard deviation where the network says 0
-_MAX_LOG = 3.0  # of a standard deviation over the unit, up or down
+from face_pose_ros.keypoints.network_output import FURTHER, INPUT_PX, KEYPOINTS, NUMBERS
+from face_pose_ros.networks.packaged import with_weights
 
 
 class Convolution(nn.Module):
@@ -65,7 +57,7 @@ class Residual(nn.Module):
 
 
 class KeypointNetwork(nn.Module):
-    """Crops -> numbers (N, 5 K + 7) for `read_head`."""
+    """Crops -> numbers (N, 5 K + 7)."""
 
     def __init__(
         self,
@@ -85,10 +77,10 @@ class KeypointNetwork(nn.Module):
         for c_in, c_out, count in zip((3, *channels), channels, blocks, strict=False):
             stages += [Convolution(c_in, c_out, 2), *(Residual(c_out) for _ in range(count))]
         self.stages = nn.Sequential(*stages)
-        cells = (CROP_PX // 2 ** len(channels)) ** 2
+        cells = (INPUT_PX // 2 ** len(channels)) ** 2
         self.all_cells = nn.Linear(cells * channels[-1], hidden, bias=False)
         self.norm: nn.Module = nn.BatchNorm1d(hidden)
-        self.last = nn.Linear(hidden, NUMBERS * KEYPOINTS + 7)
+        self.last = nn.Linear(hidden, NUMBERS * KEYPOINTS + FURTHER)
         nn.init.normal_(self.last.weight, std=0.01)
         nn.init.zeros_(self.last.bias)
 
@@ -96,39 +88,6 @@ class KeypointNetwork(nn.Module):
         """Map (N, 3, 128, 128) RGB in [0, 1] to (N, 5 K + 7)."""
         cells = self.stages(crop).flatten(1)
         return self.last(self.norm(self.all_cells(cells)).relu())
-
-
-class ReadHead(NamedTuple):
-    """What the network says of N crops."""
-
-    uv: Tensor  # (N, K, 2) px of the crop, also outside of it
-    cholesky: Tensor  # (N, K, 2, 2) px, lower triangles L; the covariance is L L^T
-    presence_logit: Tensor  # (N,)
-    columns: Tensor  # (N, 6): the first two columns of R_crop_head, not yet orthogonal
-
-
-def read_head(numbers: Tensor) -> ReadHead:
-    """What the numbers (N, 5 K + 7) of crops mean."""
-    points = numbers[:, :-7].unflatten(1, (KEYPOINTS, NUMBERS))
-    uv = 0.5 * (CROP_PX - 1) + _STEP * CROP_PX * points[..., :2]
-    a, d = points[..., 2:4].clamp(-_MAX_LOG, _MAX_LOG).exp().unbind(-1)
-    # Any such factor makes a covariance, and every covariance has one.
-    L = torch.stack([a, torch.zeros_like(a), points[..., 4] * d, d], -1).unflatten(-1, (2, 2))
-    return ReadHead(uv, _UNIT * CROP_PX * L, numbers[:, -7], numbers[:, -6:])
-
-
-def of_mirrored(numbers: Tensor, mirror: Tensor) -> Tensor:
-    """What the numbers (N, 5 K + 7) of mirrored crops say of the crops.
-
-    Args:
-        numbers: Of the mirrored crops.
-        mirror: (K,) which keypoint of a mirrored head is which.
-    """
-    points = numbers[:, :-7].unflatten(1, (KEYPOINTS, NUMBERS))[:, mirror]
-    points = torch.cat([-points[..., :1], points[..., 1:4], -points[..., 4:]], -1)
-    # The camera's x and the head's y change sign: of the second column all but the camera's x.
-    presence, x, same, other = numbers[:, -7:].split([1, 1, 3, 2], 1)
-    return torch.cat([points.flatten(1), presence, -x, same, -other], 1)
 
 
 def fused(network: KeypointNetwork) -> KeypointNetwork:
@@ -146,6 +105,17 @@ def fused(network: KeypointNetwork) -> KeypointNetwork:
     copy.all_cells = nn.utils.fuse_linear_bn_eval(copy.all_cells.eval(), copy.norm.eval())
     copy.norm = nn.Identity()
     return copy.requires_grad_(False).eval()
+
+
+def packaged_keypoint_network(
+    device: torch.device | str = 'cpu', own: Path | str | None = None
+) -> KeypointNetwork:
+    """Build the fused network with the packaged weights, or one's own, for inference only.
+
+    Raises:
+        WeightsError: As in `with_weights`.
+    """
+    return with_weights(fused(KeypointNetwork().eval()), 'keypoint_network', device, own)
 
 
 def _sizes(network: KeypointNetwork) -> tuple[list[int], list[int], int]:

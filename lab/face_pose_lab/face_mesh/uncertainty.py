@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.weights import load_weights
+from face_pose_lab.weights import load_weights
 
 Array = NDArray[np.float64]
 

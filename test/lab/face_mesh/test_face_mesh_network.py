@@ -4,10 +4,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from face_pose_lab.face_mesh.network import face_mesh_v2
+from face_pose_lab.face_mesh.points import CROP_SIZE_PX
 from helpers.published_models import published_model, run_litert
 
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, POINTS
-from face_pose_ros.networks.face_mesh import face_mesh_v2
+from face_pose_ros.keypoints.face_mesh import POINTS
 from face_pose_ros.samples import load_portraits
 from face_pose_ros.weights import load_weights
 

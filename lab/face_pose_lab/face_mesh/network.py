@@ -6,15 +6,16 @@ face_landmarker.task, 2023): residual bottlenecks with PReLU at seven resolution
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from face_pose_ros.keypoints.face_mesh import CROP_SIZE_PX, POINTS
-from face_pose_ros.networks.packaged import with_weights
+from face_pose_lab.face_mesh.points import CROP_SIZE_PX
+from face_pose_lab.weights import load_weights
+from face_pose_ros.keypoints.face_mesh import POINTS
+from face_pose_ros.networks.packaged import with_tensors
 
 
 class FaceMeshPoints(NamedTuple):
@@ -106,10 +107,10 @@ class FaceMeshV2(nn.Module):
         return FaceMeshPoints(uv=xyz[..., :2] - 0.5, z=xyz[..., 2], presence=presence)
 
 
-def face_mesh_v2(device: torch.device | str = 'cpu', own: Path | str | None = None) -> FaceMeshV2:
-    """Build the network with the packaged weights, or one's own, for inference only.
+def face_mesh_v2(device: torch.device | str = 'cpu') -> FaceMeshV2:
+    """Build the network with its weights, for inference only.
 
     Raises:
-        WeightsError: As in `with_weights`.
+        WeightsError: As in `load_weights`.
     """
-    return with_weights(FaceMeshV2(), 'face_mesh_v2', device, own)
+    return with_tensors(FaceMeshV2(), load_weights('face_mesh_v2'), device, 'face_mesh_v2')

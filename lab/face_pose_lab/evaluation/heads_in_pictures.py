@@ -1,14 +1,13 @@
-"""Face Mesh, the hourglass, and both, on the same rendered heads, by the turn of the head.
+"""Poses of rendered heads in whole pictures, by the turn of the head and the size of its face.
 
     python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --hdri FOLDER \
         --heads 300 --seed 303 --yaw 100 --pictures PICTURES --export heads.npz
-    python -m face_pose_lab.training.compare_networks --heads heads.npz --pictures PICTURES
-    python -m face_pose_lab.training.compare_networks --scenes FOLDER
+    python -m face_pose_lab.evaluation.heads_in_pictures --heads heads.npz --pictures PICTURES
+    python -m face_pose_lab.evaluation.heads_in_pictures --scenes FOLDER
 
-The first heads are of another renderer than those that the hourglass was trained on: by them
-`pose.fusion.MESH_ONLY_DEG` and `HEAD_ONLY_DEG` were chosen. The scenes are its own renderer's, of
-people, looks and rooms that no network was trained on. Boxes are the true ones: detection is
-another question. `auto` is what the node does.
+The first heads are of another renderer than those that the network was trained on. The scenes are
+its own renderer's, of people, looks and rooms that no network was trained on. Boxes are the true
+ones: detection is another question.
 """
 
 from __future__ import annotations
@@ -17,22 +16,26 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from face_pose_lab.evaluation.data_error import DataError
-from face_pose_lab.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
+from face_pose_lab.evaluation.pose_errors import (
+    HEADING,
+    PoseErrors,
+    pose_errors,
+    table_row,
+    turn_deg,
+)
 from face_pose_lab.evaluation.rendered_heads import RenderedHeads
 from face_pose_lab.training.shards import ShardError, open_shards
 from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.faces.single_shot import boxes_of_poses
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.options import KEYPOINT_NETWORKS, EstimatorOptions, KeypointOptions
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.pose.fusion import turn_deg
 from face_pose_ros.samples import load_image
 
 _TURNS_DEG = (
@@ -87,19 +90,17 @@ def heads_of_export(file: Path, pictures: Path) -> Iterator[Head]:
 
 
 class Answers(NamedTuple):
-    """What one choice of networks says of N heads."""
+    """What the estimator says of N heads."""
 
     errors: PoseErrors  # of the M found
     found: NDArray[np.bool_]  # (N,)
 
 
-def answers_of(heads: Sequence[Head], boxes: NDArray[np.float64], networks: str) -> Answers:
+def answers_of(heads: Sequence[Head], boxes: NDArray[np.float64]) -> Answers:
     """Estimate the pose in every box (N, 4) px."""
-    estimator = FacePoseEstimator(
-        'cpu', EstimatorOptions(keypoints=KeypointOptions(network=networks))
-    )
+    estimator = FacePoseEstimator('cpu')
     found, T, covariance = [], [], []
-    for head, box in zip(tqdm(heads, desc=networks, disable=None), boxes, strict=True):
+    for head, box in zip(tqdm(heads, desc='heads', disable=None), boxes, strict=True):
         faces = estimator.estimate(head.picture, head.camera, box[None])
         found.append(bool(faces))
         for face in faces:
@@ -130,17 +131,14 @@ def main(args: Sequence[str] | None = None) -> None:
         heads, boxes = usable(every)
     except (DataError, ShardError, FileNotFoundError) as error:
         parser.error(str(error))
-    tables: dict[str, Any] = {}
-    for networks in KEYPOINT_NETWORKS:
-        answers = answers_of(heads, boxes, networks)
-        print(f'{networks}\n{HEADING.replace("|yaw|", "turn ")}')
-        tables[networks] = {}
-        for name, mask in bins_of(heads, boxes).items():
-            errors = answers.errors[mask[answers.found]]
-            print(table_row(name, int(mask.sum()), errors), flush=True)
-            tables[networks][name] = figures_of(int(mask.sum()), errors)
+    answers, table = answers_of(heads, boxes), {}
+    print(HEADING.replace('|yaw|', 'turn '))
+    for name, mask in bins_of(heads, boxes).items():
+        errors = answers.errors[mask[answers.found]]
+        print(table_row(name, int(mask.sum()), errors))
+        table[name] = figures_of(int(mask.sum()), errors)
     if options.json:
-        options.json.write_text(json.dumps(tables, indent=1))
+        options.json.write_text(json.dumps(table, indent=1))
 
 
 def figures_of(heads: int, errors: PoseErrors) -> dict[str, float]:

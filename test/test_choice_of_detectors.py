@@ -1,55 +1,17 @@
-"""The estimator with each choice of networks: who looks at which head, and what nobody sees."""
+"""The estimator with each detector, and what no keypoint network sees."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.asserts import assert_poses_close
 from helpers.faces import head_pose
 from helpers.portraits import portrait_view
 
 from face_pose_ros import EstimatorOptions, FacePoseEstimator
 from face_pose_ros.engines.networks import load_networks
-from face_pose_ros.options import DetectorOptions, KeypointOptions
+from face_pose_ros.options import DetectorOptions
 from face_pose_ros.results import CoarsePoses, Faces
 from face_pose_ros.virtual_camera import photo_camera
-
-
-@pytest.mark.parametrize('networks', ['hourglass', 'auto'])
-def test_every_choice_of_networks_sees_the_same_head(networks):
-    rgb, camera = portrait_view()
-    (mesh,) = FacePoseEstimator(
-        options=EstimatorOptions(keypoints=KeypointOptions(network='face_mesh'))
-    ).estimate(rgb, camera)
-    (other,) = FacePoseEstimator(
-        options=EstimatorOptions(keypoints=KeypointOptions(network=networks))
-    ).estimate(rgb, camera)
-    poses = [f.T_cam_head[None] for f in (mesh, other)]
-    assert_poses_close(*poses, max_deg=20, max_mm=100)
-    assert other.keypoints_uv.shape == (478, 2)
-    off_px = np.linalg.norm(other.keypoints_uv - mesh.keypoints_uv, axis=1)
-    assert np.median(off_px) < 0.1 * (mesh.box_xyxy[3] - mesh.box_xyxy[1])
-    assert np.linalg.eigvalsh(other.covariance).min() > 0
-
-
-def test_a_head_seen_from_the_side_is_followed_by_the_hourglass():
-    """Face Mesh is asked first for everybody, then for no head that is turned away."""
-    rgb, camera = portrait_view()
-    estimator = FacePoseEstimator()
-    (face,) = estimator.track(rgb, camera, 0.0)
-    asked = []
-    follow = estimator.keypoints.mesh.follow
-    estimator.keypoints.mesh.follow = lambda image, uv, camera: (
-        asked.append(len(uv)),
-        follow(image, uv, camera),
-    )[1]
-    assert estimator.track(rgb, camera, 0.03)[0].id == face.id
-    (person,) = estimator.tracker._people
-    turn = np.eye(4)
-    turn[:3, :3] = [[0, 1, 0], [-1, 0, 0], [0, 0, 1]]
-    person.filter.state = replace(person.filter.state, T_cam_head=face.T_cam_head @ turn)
-    estimator.track(rgb, camera, 0.03)
-    assert asked == [1, 0]
 
 
 class TinyFace:

@@ -15,17 +15,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from face_pose_lab.hourglass.numbers import INPUT_PX
+from face_pose_lab.hourglass.regressor import KeypointRegressor, mirror_averaged
+from face_pose_lab.weights import load_weights
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.hourglass import INPUT_PX
-from face_pose_ros.networks.packaged import with_weights
-from face_pose_ros.networks.regressor import KeypointRegressor, mirror_averaged
+from face_pose_ros.networks.packaged import with_tensors
 
 
 @dataclass(frozen=True)
@@ -227,16 +227,14 @@ class PackagedHourglass(nn.Module):
         return mirror_averaged(regressing(self.network), crop, self.mirror)
 
 
-def packaged_hourglass(
-    device: torch.device | str = 'cpu', own: Path | str | None = None
-) -> PackagedHourglass:
-    """Build the network with the packaged weights, or one's own, for inference only.
+def packaged_hourglass(device: torch.device | str = 'cpu') -> PackagedHourglass:
+    """Build the network with the trained weights, for inference only.
 
     Raises:
-        WeightsError: As in `with_weights`.
+        WeightsError: As in `load_weights`.
     """
     hourglass = PackagedHourglass()
-    with_weights(hourglass.network, 'hourglass', device, own)
+    with_tensors(hourglass.network, load_weights('hourglass'), device, 'hourglass')
     return hourglass.to(device).eval()
 
 

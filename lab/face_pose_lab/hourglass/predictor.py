@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.engines.network import Network
+from face_pose_lab.hourglass.numbers import INPUT_PX, CropKeypoints, KeypointCalibration
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.crops import (
-    Crops,
-    Upright,
-    crops_around_keypoints,
-)
+from face_pose_ros.geometry.crops import Crops
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.hourglass import (
-    INPUT_PX,
-    CropKeypoints,
-    KeypointCalibration,
-    packaged_calibration,
-    read_keypoints,
-)
-from face_pose_ros.keypoints.predictor import crops_around_faces
+from face_pose_ros.keypoints.predictor import crops_around_faces, crops_around_heads
 from face_pose_ros.results import Faces, Keypoints
 
 # A network, whichever engine runs it: the keypoints of crops of an image.
@@ -31,27 +19,12 @@ KeypointNetwork = Callable[[NDArray[np.uint8], Crops, Camera], CropKeypoints]
 POINTS = len(semantic.NAMES)
 # Side of the crop over that of the face keypoints' bounds, as rendered.
 _MARGIN = 2.0
-FACE_MESH_INDEX = semantic.FACE_MESH_INDEX[semantic.IS_FACE]
-
-
-def _indices(*names: str) -> NDArray[np.int64]:
-    """Among the face keypoints, which come first."""
-    return np.array([semantic.NAMES.index(name) for name in names])
-
-
-# Keep a crop upright: eyes, and the ends of the midline.
-UPRIGHT = Upright(
-    eye_right=_indices('eye_outer_right', 'eye_inner_right'),
-    eye_left=_indices('eye_outer_left', 'eye_inner_left'),
-    forehead=_indices('forehead', 'glabella'),
-    chin=_indices('chin', 'menton'),
-)
 
 
 class SemanticPredictor:
     """The hourglass on upright crops, from all around the head.
 
-    As in `KeypointPredictor`, the first crop follows a box, every further one the keypoints of the
+    The first crop follows a box, every further one the keypoints of the
     one before.
     """
 
@@ -109,7 +82,7 @@ class SemanticPredictor:
         """
         if len(uv_face) == 0:
             return Keypoints.unmeasured(0, POINTS)
-        crops = crops_around_keypoints(uv_face, UPRIGHT, camera, self._size_px, _MARGIN)
+        crops = crops_around_heads(uv_face, camera, self._size_px, _MARGIN)
         return self._measure(image, crops, camera)
 
     def _measure(self, image: NDArray[np.uint8], crops: Crops, camera: Camera) -> Keypoints:
@@ -120,15 +93,3 @@ class SemanticPredictor:
         cov_uv[~seen] = np.diag([np.inf, np.inf])
         presence = self._calibration.presence(confidence)
         return Keypoints(uv, cov_uv, np.where(crops.valid, presence, 0.0))
-
-
-def packaged_predictor(
-    network: Network, looks: int, own: Path | str | None = None
-) -> SemanticPredictor:
-    """With the hourglass of the packaged weights or of one's own, whichever engine runs it."""
-
-    def keypoints(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> CropKeypoints:
-        (numbers,) = network.on_crops(image, crops, camera)
-        return read_keypoints(numbers)
-
-    return SemanticPredictor(keypoints, packaged_calibration(own), looks)

@@ -1,0 +1,1 @@
+"""The stacked hourglass of Pavlakos et al., a teacher: from all around, trained on renders."""
