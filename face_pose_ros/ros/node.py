@@ -14,7 +14,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
@@ -33,7 +32,7 @@ from face_pose_ros.ros.parameters import changed_parameters, declare_parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
 from face_pose_ros.ros.qos import QOS_OVERRIDES, latched, sensor_data
-from face_pose_ros.ros.spinning import init, leave, until_interrupted
+from face_pose_ros.ros.spinning import Executor, init, leave, until_interrupted
 from face_pose_ros.ros.transitions import answer_during_transitions
 from face_pose_ros.weights import WeightsError
 
@@ -385,7 +384,7 @@ def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) ->
         except ParameterError as error:
             rclpy.logging.get_logger('face_pose').fatal(str(error))
             leave(1)
-        executor = SingleThreadedExecutor()
+        executor = Executor()
         for node in nodes:
             executor.add_node(node)
         starting.start()
