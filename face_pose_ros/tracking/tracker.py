@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry import linalg
+from face_pose_ros.geometry import linalg, rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.options import TrackingOptions
 from face_pose_ros.results import FacePose
@@ -194,13 +194,18 @@ class Tracker:
     def _recognised(self, given: Sequence[FaceGivenIdentity]) -> dict[int, _Person]:
         """Row of a face -> the person whose face it is, if it is known."""
         people = self._people
+        if not given or not people:
+            return {}
         states = [person.filter.predict(self.stamp_s) for person in people]
-        poses = [[face.pose_for(person.identity) for person in people] for face in given]
+        identities = np.array([person.identity for person in people])
+        fitted = np.array([face.identity.mean for face in given])
+        G = np.array([face.pose_of_identity for face in given])
+        delta = (identities - fitted[:, None]) @ G.swapaxes(-1, -2)
         match = associate(
-            np.array([state.T_cam_head for state in states]).reshape(-1, 4, 4),
-            np.array([state.covariance[:6, :6] for state in states]).reshape(-1, 6, 6),
-            np.array(poses).reshape(len(given), len(people), 4, 4),
-            np.array([face.covariance for face in given]).reshape(-1, 6, 6),
+            np.array([state.T_cam_head for state in states]),
+            np.array([state.covariance[:6, :6] for state in states]),
+            rotations.moved(np.array([face.T_cam_head for face in given])[:, None], delta),
+            np.array([face.covariance for face in given]),
             self.options.max_jump_m,
         )
         return {row: people[column] for row, column in match.items()}
@@ -216,7 +221,7 @@ class Tracker:
             memory = ShapeMemory(self._prior, self._expressions, stamp_s, options.shape)
         if options.remember_shape:
             memory.update(Shape(face.shape, face.shape_covariance), prior)
-            identity = memory.shape.part(self._identity)
+            identity = memory.identity
             noise = given.covariance
         else:
             identity = given.identity

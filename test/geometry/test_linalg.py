@@ -42,3 +42,25 @@ def test_cholesky_is_lapacks_and_tells_what_is_not_positive_definite(rng):
     linalg.cholesky_solve(L, X)
     np.testing.assert_allclose(X, np.linalg.solve(A, B), rtol=1e-9)
     assert not linalg.cholesky(A - 1.001 * np.linalg.eigvalsh(A)[0] * np.eye(9), L)
+
+
+@pytest.mark.parametrize('n', [1, 2, 9, 12])
+def test_eigenvectors_of_symmetric_matrices_are_lapacks(n, rng):
+    root = rng.normal(size=(n, n))
+    A = root @ root.T * np.exp(rng.normal(size=n))[:, None] * 1e-6
+    A = A + A.T
+    values, rows = np.empty(n), np.empty((n, n))
+    linalg.symmetric_eigen(A.copy(), values, rows)
+    scale = np.abs(values).max()
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(A), atol=1e-14 * scale)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(n), atol=1e-13)
+    np.testing.assert_allclose(rows @ A @ rows.T, np.diag(values), atol=1e-13 * scale)
+
+
+def test_diagonal_matrices_of_equal_values_are_their_own_eigenvectors():
+    values, rows = np.empty(3), np.empty((3, 3))
+    linalg.symmetric_eigen(np.diag([2.0, -1.0, 2.0]), values, rows)
+    assert values.tolist() == [-1, 2, 2]
+    assert sorted(map(tuple, np.abs(rows))) == [(0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    linalg.symmetric_eigen(np.zeros((3, 3)), values, rows)
+    assert values.tolist() == [0, 0, 0]
