@@ -49,11 +49,14 @@ def associate(
     if count == 0 or known == 0:
         return {}
     cost = np.empty((count, known))
-    copies = (
-        np.array(value, np.float64, order='C')
-        for value in (T_known, covariance_known, T_measured, covariance)
+    _costs(
+        np.array(T_known, order='C'),
+        np.array(covariance_known, order='C'),
+        np.array(T_measured, order='C'),
+        np.array(covariance, order='C'),
+        max_jump_m,
+        cost,
     )
-    _costs(*copies, max_jump_m, cost)
     rows, columns = _assignment(cost)
     return {int(r): int(c) for r, c in zip(rows, columns, strict=True) if cost[r, c] < 0}
 

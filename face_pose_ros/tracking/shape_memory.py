@@ -37,6 +37,10 @@ class Shape(NamedTuple):
         """Marginal distribution of some of the coefficients (M,)."""
         return Shape(self.mean[which], self.covariance[which[:, None], which])
 
+    def unset(self) -> Shape:
+        """Memory for a distribution of as many coefficients."""
+        return Shape(np.empty_like(self.mean), np.empty_like(self.covariance))
+
 
 class ShapeMemory:
     """The shape of one person, as far as the images so far tell."""
@@ -114,15 +118,17 @@ class ShapeMemory:
         """
         share = math.tanh(0.5 * (self._stamp_s - self._seen_s) / self.options.correlation_time_s)
         self._seen_s = self._stamp_s
-        known = self._anybody, self.expression
-        self.identity, self.expression = (
-            Shape(np.empty_like(part.mean), np.empty_like(part.covariance)) for part in known
-        )
+        expression = self.expression
+        self.identity, self.expression = self._anybody.unset(), expression.unset()
         self._most = _update(
-            *map(np.ascontiguousarray, (*fitted, *prior)),
+            fitted.mean,
+            np.ascontiguousarray(fitted.covariance),
+            prior.mean,
+            np.ascontiguousarray(prior.covariance),
             self._of_identity,
             self._of_expression,
-            *known,
+            self._anybody,
+            expression,
             self._learned,
             self._most,
             share,
