@@ -43,7 +43,7 @@ def inverse(A: ArrayLike) -> Array:
     return solve(A, unit)
 
 
-@compiled
+@inner
 def multiply(A, B):
     """Product of two small matrices, without a library call."""
     C = np.zeros((A.shape[0], B.shape[1]))
@@ -65,7 +65,7 @@ def congruent(A, P, C):
                 C[i, j] += AP[i, k] * A[j, k]
 
 
-@compiled
+@inner
 def inverse_3x3(A):
     """A^-1 by cofactors; not finite if A is singular."""
     B = np.empty((3, 3))
@@ -81,7 +81,7 @@ def inverse_3x3(A):
     return B
 
 
-@compiled
+@inner
 def cholesky(A, L):
     """Lower factor of A (n, n) into L; False if A is not positive definite."""
     for i in range(len(A)):
@@ -98,7 +98,7 @@ def cholesky(A, L):
     return True
 
 
-@compiled
+@inner
 def cholesky_solve(L, B):
     """Columns of A^-1 B in place of B (n, m), from the lower factor L of A."""
     n = len(L)
@@ -116,7 +116,7 @@ def cholesky_solve(L, B):
             B[i, j] /= L[i, i]
 
 
-@compiled
+@inner
 def symmetric_eigen(A, values, rows):
     """Eigenvalues (n,), ascending, and eigenvectors, the rows (n, n), of a symmetric A (n, n).
 

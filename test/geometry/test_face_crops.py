@@ -330,8 +330,9 @@ def test_a_picture_does_not_depend_on_its_neighbours(rng):
 
 @pytest.mark.parametrize('side', ['R_cam_crop', 'focal_px'])
 @pytest.mark.parametrize('value', [np.nan, np.inf, 0.0, 1e-300])
-def test_a_crop_without_rays_is_some_picture(side, value, rng):
-    camera = make_camera('plumb_bob_5')
+@pytest.mark.parametrize('name', ['plumb_bob_5', 'equidistant'])
+def test_a_crop_without_rays_is_some_picture(side, value, name, rng):
+    camera = make_camera(name)
     image = noise(camera, rng)
     crops = crops_around_keypoints(keypoints(camera, rng, 150), UPRIGHT, camera, SIZE, 1.5)
     broken = getattr(crops, side).copy()
