@@ -274,9 +274,9 @@ def _aim_at_boxes(boxes, anchors, has_anchors, lens, size_px, margin, R_cam_crop
                 eye_right, eye_left, mouth = rays[j, 5], rays[j, 6], rays[j, 8]
                 across[j], down[j] = eye_left - eye_right, mouth - 0.5 * (eye_left + eye_right)
             _roll(R, across, down)
-        left, top, right, bottom = _bounds(R, rays, 1, 5)
+        arms = _distance_in_plane(R, rays, 1, 2) + _distance_in_plane(R, rays, 3, 4)
         # Together the two arms of the quarter-box cross have the length of the box's side.
-        focal_px[i] = size_px / (margin * (right - left + bottom - top))
+        focal_px[i] = size_px / (margin * arms)
         valid[i] = True
         for k in range(points):
             valid[i] &= seen[k]
@@ -303,13 +303,13 @@ def _aim_at_keypoints(
         R = R_cam_crop[i]
         _look_at(middle[0], middle[1], middle[2], R)
         _roll(R, across, down)
-        left, top, right, bottom = _bounds(R, rays, 0, points)
+        left, top, right, bottom = _bounds(R, rays)
         x, y = 0.5 * (left + right), 0.5 * (top + bottom)
         for j in range(3):
             middle[j] = R[j, 0] * x + R[j, 1] * y + R[j, 2]
         _look_at(middle[0], middle[1], middle[2], R)
         _roll(R, across, down)
-        left, top, right, bottom = _bounds(R, rays, 0, points)
+        left, top, right, bottom = _bounds(R, rays)
         focal_px[i] = size_px / (margin * max(right - left, bottom - top, 1e-9))
         valid[i] = True
         for k in range(points):
@@ -326,14 +326,27 @@ def _mean(rays, j, points):
 
 
 @inner
-def _bounds(R, rays, first, end):
-    """Left, top, right and bottom of some rays of (3, K) in the plane z = 1 of R's frame."""
+def _in_plane(R, rays, k):
+    """Ray k of (3, K) in the plane z = 1 of R's frame."""
+    a, b, c = rays[0, k], rays[1, k], rays[2, k]
+    inv_z = 1 / max(R[0, 2] * a + R[1, 2] * b + R[2, 2] * c, 1e-3)
+    x = (R[0, 0] * a + R[1, 0] * b + R[2, 0] * c) * inv_z
+    return x, (R[0, 1] * a + R[1, 1] * b + R[2, 1] * c) * inv_z
+
+
+@inner
+def _distance_in_plane(R, rays, k, other):
+    x, y = _in_plane(R, rays, k)
+    x_other, y_other = _in_plane(R, rays, other)
+    return math.sqrt((x - x_other) ** 2 + (y - y_other) ** 2)
+
+
+@inner
+def _bounds(R, rays):
+    """Left, top, right and bottom of rays (3, K) in the plane z = 1 of R's frame."""
     left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
-    for k in range(first, end):
-        a, b, c = rays[0, k], rays[1, k], rays[2, k]
-        inv_z = 1 / max(R[0, 2] * a + R[1, 2] * b + R[2, 2] * c, 1e-3)
-        x = (R[0, 0] * a + R[1, 0] * b + R[2, 0] * c) * inv_z
-        y = (R[0, 1] * a + R[1, 1] * b + R[2, 1] * c) * inv_z
+    for k in range(rays.shape[1]):
+        x, y = _in_plane(R, rays, k)
         left, right = min(left, x), max(right, x)
         top, bottom = min(top, y), max(bottom, y)
     return left, top, right, bottom
