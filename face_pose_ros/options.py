@@ -44,6 +44,11 @@ def option(default: Any, text: str, **what: Any) -> Any:
     return field(default=default, metadata={'option': Option(text, **what)})
 
 
+def start_option(default: Any, text: str, **what: Any) -> Any:
+    """An option that is read once, at start."""
+    return option(default, text, start_only=True, **what)
+
+
 class Checked:
     """Base of frozen dataclasses whose options are within their ranges.
 

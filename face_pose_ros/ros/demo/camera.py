@@ -22,17 +22,17 @@ import rclpy
 from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import PoseArray
 from numpy.typing import NDArray
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from face_pose_ros.calibration import CalibrationError, guess_calibration, load_calibration
+from face_pose_ros.options import Checked, start_option
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.conversions import camera_info_msg, transform_msg
-from face_pose_ros.ros.declaring import ParameterError, close, declare
+from face_pose_ros.ros.declaring import ParameterError, declare_options
 from face_pose_ros.ros.demo.scenes import RATE_HZ, Scene, make_scenes
 from face_pose_ros.ros.demo.source import Picture, SourceError, open_source
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
@@ -44,6 +44,36 @@ _LAST_MESSAGE_S = 0.5  # a message's way, when the last picture has been shown
 _SETTLE_S = 0.5  # from the discovery of the node's subscription until it hears, too
 _TELL_AFTER_S = 2.0
 _ANSWER_S = 20.0  # for the answer to a picture, before it is shown once more or given up
+
+
+@dataclass(frozen=True)
+class DemoCameraParameters(Checked):
+    """Parameters of `demo_camera`; 0 and empty mean: not given."""
+
+    source: str = start_option(
+        VIRTUAL,
+        'virtual: turning camera with known poses; webcam:<index>; a video file; a folder of '
+        'images, or one image',
+    )
+    calibration: str = start_option(
+        '', 'calibration file of the source, in the size of its images'
+    )
+    horizontal_fov_deg: float = start_option(
+        0.0, 'guess used instead of a calibration', unit='deg', low=0, high=170
+    )
+    rate_hz: float = start_option(
+        0.0,
+        "images per second; 0: the video's own, 30 for a folder, the webcam's default",
+        unit='Hz',
+        low=0,
+        high=1000,
+    )
+    loop: bool = start_option(False, 'repeat a video or folder')
+    with_node: bool = start_option(
+        False,
+        'start when the pose node subscribes; a folder waits for the answer to each image',
+    )
+    frame_id: str = start_option('demo_camera_optical', 'of the images')
 
 
 def _bytes(rgb: NDArray[np.uint8]) -> array.array[int]:
@@ -104,27 +134,11 @@ class DemoCamera(Node):
             CalibrationError: The calibration file can't be read or is not that of the pictures.
         """
         super().__init__('demo_camera', **kwargs)
-        self.frame: str = self._parameter('frame_id', 'demo_camera_optical', 'of the images')
-        self.source: str = self._parameter(
-            'source', VIRTUAL, 'virtual, webcam:<index>, a video file or a folder of pictures'
-        )
-        # Numbers have a range from 0, which means: not given.
-        self._calibration: str = self._parameter(
-            'calibration', '', "YAML file of camera_calibration for the source's pictures"
-        )
-        self._fov_deg: float = self._parameter(
-            'horizontal_fov_deg', 0.0, 'instead of a calibration, as a guess [deg]', 170.0
-        )
-        self._rate_hz: float = self._parameter(
-            'rate_hz', 0.0, "pictures per second [Hz]; 0: the source's own", 1000.0
-        )
-        self._loop: bool = self._parameter('loop', False, 'begin again at the end')
-        self._with_node: bool = self._parameter(
-            'with_node',
-            False,
-            'begin when the pose node subscribes; the next picture of a folder awaits its answer',
-        )
-        close(self)
+        parameters = declare_options(self, DemoCameraParameters())
+        self.frame, self.source = parameters.frame_id, parameters.source
+        self._calibration, self._fov_deg = parameters.calibration, parameters.horizontal_fov_deg
+        self._rate_hz, self._loop = parameters.rate_hz, parameters.loop
+        self._with_node = parameters.with_node
         # Reliable: whoever counts images counts them all.
         self._image_pub = self.create_publisher(Image, 'image', 5)
         self._info_pub = self.create_publisher(CameraInfo, 'camera_info', 100)
@@ -139,12 +153,6 @@ class DemoCamera(Node):
         rate_hz, self._frames = self._open()
         # A webcam is asked without pause: it answers when it has a picture.
         self._timer = self.create_timer(1 / rate_hz if rate_hz else 0.0, self._show)
-
-    def _parameter(self, name: str, default: Any, text: str, high: float | None = None) -> Any:
-        descriptor = ParameterDescriptor(description=text, read_only=True)
-        if high is not None:
-            descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=high)]
-        return declare(self, name, default, descriptor)
 
     def _open(self) -> tuple[float | None, Iterator[_Frame]]:
         """Rate [Hz], None of a webcam, and frames of the source."""
