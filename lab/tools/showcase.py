@@ -1,11 +1,11 @@
 r"""README's moving picture: four rendered people, measured, drawn, and seen from above.
 
     python lab/tools/showcase.py --assets ASSETS --out docs/images/people.webp
+    python lab/tools/showcase.py --assets ASSETS --out people.rrd    # for docs/view.md
 
 The people are MakeHuman's (CC0) before a panorama (CC0); assets and packages as for
-lab/docs/training.md. What is drawn
-is what `FacePoseEstimator.track` measures, never what the renderer knows, but for the crosses in
-the plan.
+lab/docs/training.md. Drawn is what `FacePoseEstimator.track` measures; of what the renderer knows
+there are only the crosses in the plan.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -222,32 +223,54 @@ def compose(frames: Sequence[Frame], camera: Camera) -> list[Picture]:
     ]
 
 
+def save(pictures: Sequence[Picture], path: Path) -> None:
+    """Write a moving picture, or the first one."""
+    first, *others = [Image.fromarray(picture) for picture in pictures]
+    if path.suffix == '.png':
+        first.save(path, optimize=True)
+        return
+    moving: dict[str, Any] = {'save_all': True, 'append_images': others, 'loop': 0}
+    first.save(path, duration=round(1000 / _FPS), quality=_QUALITY, method=4, **moving)
+
+
+def record(frames: Sequence[Frame], camera: Camera, path: Path) -> None:
+    """Write what `face_pose_view` records of the scene; needs ROS messages and the rerun SDK."""
+    import rerun as rr
+    from rclpy.time import Time
+    from std_msgs.msg import Header
+
+    from face_pose_ros.ros.markers import face_markers
+    from face_pose_ros.ros.view.scene import Scene, blueprint
+
+    recording, model = rr.RecordingStream('face_pose'), deformable_face()
+    recording.save(path, default_blueprint=blueprint())
+    scene = Scene(recording)
+    for i, frame in enumerate(frames):
+        stamp = Time(nanoseconds=round(1e9 * i / _FPS))
+        header = Header(stamp=stamp.to_msg(), frame_id='camera')
+        scene.log_markers(face_markers(frame.faces, [], header, model))
+        scene.log_image(frame.rgb, camera, stamp.nanoseconds)
+    recording.disconnect()
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Render, measure, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--assets', type=Path, required=True, help='of lab/docs/training.md')
-    parser.add_argument('--out', type=Path, required=True, help='.webp, or .png for a still')
+    parser.add_argument(
+        '--out', type=Path, required=True, help='.webp; .png for a still; .rrd for rerun'
+    )
     parser.add_argument('--size', type=int, nargs=2, default=(720, 400), metavar=('W', 'H'))
     options = parser.parse_args(args)
     try:
         frames, camera = film(options.assets, *options.size)
     except (MissingAssetError, RuntimeError) as error:
         parser.error(str(error))
-    first, *others = [Image.fromarray(picture) for picture in compose(frames, camera)]
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    if options.out.suffix == '.png':
-        first.save(options.out, optimize=True)
+    if options.out.suffix == '.rrd':
+        record(frames, camera, options.out)
     else:
-        milliseconds = round(1000 / _FPS)
-        first.save(
-            options.out,
-            save_all=True,
-            append_images=others,
-            duration=milliseconds,
-            loop=0,
-            quality=_QUALITY,
-            method=4,
-        )
+        save(compose(frames, camera), options.out)
     errors = [
         np.linalg.norm(face.position - frame.truth, axis=1).min()
         for frame in frames
