@@ -19,6 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+try:
+    import rosbags  # noqa: F401
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        'face_pose_bag needs the package rosbags, which is not installed: pip install rosbags'
+    ) from error
+
 from tqdm import tqdm
 
 from face_pose_ros.ros.bag.config import load_parameters
