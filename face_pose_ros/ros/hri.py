@@ -27,7 +27,7 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.openpose import OPENPOSE_70
 from face_pose_ros.results import FacePose
 from face_pose_ros.ros.pipeline import Answer
-from face_pose_ros.ros.qos import QOS_OVERRIDES
+from face_pose_ros.ros.qos import QOS_OVERRIDES, face_publisher
 
 _FACES = '/humans/faces'  # REP-155: the same for all nodes of a robot
 _CROP_PX = 128  # REP-155's default width and height of `cropped`
@@ -98,7 +98,7 @@ class HriPublisher:
             kinds = NormalizedRegionOfInterest2D, FacialLandmarks, Image
             self._of_faces[face_id] = _Topics(
                 *(
-                    self._node.create_publisher(kind, f'{_FACES}/{face_id}/{name}', 10)
+                    face_publisher(self._node, kind, f'{_FACES}/{face_id}/{name}')
                     for name, kind in zip(_Topics._fields, kinds, strict=True)
                 )
             )

@@ -151,6 +151,7 @@ def test_a_portrait_becomes_poses_and_frames_with_the_images_header(robot):
 
 def test_every_face_has_topics_of_its_own(robot):
     topic = 'face_pose/faces/f00001/pose'
+    waitables = len(list(robot.node.waitables))
 
     def publish_and_look():
         robot.send(image_msg(robot.header()))
@@ -158,6 +159,7 @@ def test_every_face_has_topics_of_its_own(robot):
 
     robot.ros.wait_for(publish_and_look)
     assert robot.received[topic][0].header in [a.header for a in robot.answers()]
+    assert len(list(robot.node.waitables)) == waitables  # the executor has no more work
 
 
 def test_a_lost_face_takes_its_topics_along(robot):
