@@ -1,4 +1,4 @@
-"""Quality of service: defaults, and what a user may change by `qos_overrides.<topic>...`."""
+"""Quality of service: defaults, and policies that `qos_overrides.<topic>...` may change."""
 
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
@@ -17,7 +17,7 @@ QOS_OVERRIDES = QoSOverridingOptions(
 
 
 def sensor_data() -> QoSProfile:
-    """The profile for sensor data, a new one each time: rclpy writes overrides into it."""
+    """A new profile for sensor data; new, since rclpy writes overrides into it."""
     return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -32,7 +32,7 @@ def face_publisher(node: Node, kind: type, topic: str) -> Publisher:
 
 
 def latched() -> QoSProfile:
-    """The profile for what is published once and kept for late subscribers, likewise."""
+    """A new profile for latched topics: published once, kept for late subscribers."""
     return QoSProfile(
         depth=1,
         reliability=ReliabilityPolicy.RELIABLE,
