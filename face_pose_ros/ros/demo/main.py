@@ -36,7 +36,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--source',
         default=VIRTUAL,
-        help='virtual, webcam:<index>, a video file or a folder of images; the poses of the virtual '
+        help='virtual, webcam:<index>, a video file or a folder of images; poses of the virtual '
         'camera are checked, others are recorded',
     )
     parser.add_argument('--calibration', help="camera_calibration's YAML file of the source")
