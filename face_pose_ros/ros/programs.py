@@ -13,6 +13,8 @@ from importlib import import_module
 
 
 def _run(module: str) -> None:
+    # The arrays are small, and BLAS's threads spin for 25 ms after each product that wakes them.
+    os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
     # Imports take seconds, and nothing needs to be cleaned up yet.
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     import_module(f'face_pose_ros.ros.{module}').main()
