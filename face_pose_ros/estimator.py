@@ -122,9 +122,11 @@ class FacePoseEstimator:
 
     def _fit_mean_face(self) -> None:
         camera, face = self._mean_face()
-        uv = face.keypoints_uv
-        mesh = Keypoints(uv[None], np.tile(np.eye(2), (1, len(uv), 1, 1)), np.ones(1))
-        self._solve(Readings(mesh, self.keypoints.nothing(1).head), camera, [''])
+        seen = []
+        for model in (self.model, self._head_model):
+            uv = camera.project(rotations.apply(face.T_cam_head, model.xyz_head)).uv
+            seen.append(Keypoints(uv[None], np.tile(np.eye(2), (1, len(uv), 1, 1)), np.ones(1)))
+        self._solve(Readings(*seen), camera, [''])
 
     def _track_mean_face(self) -> None:
         _, face = self._mean_face()
