@@ -6,7 +6,7 @@ PIP := python -m pip install --quiet --disable-pip-version-check --no-input
 
 export NEWEST  # any value: the newest numpy, OpenCV, ... (requirements-newest.txt) in .venv-newest
 
-.PHONY: help setup tests-setup view cuda demo test lint types format clean
+.PHONY: help setup tests-setup view cuda demo test docs lint types format clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ demo: setup $(if $(VIEW),view)  ## camera, node and checker; SOURCE=webcam:0 for
 
 test: tests-setup  ## all tests; ARGS='-k camera -x' goes to pytest, NEWEST=1 takes the newest packages
 	@$(RUN) python -m pytest $(ARGS)
+
+docs: setup  ## write what is made from the code: docs/ros_api.md, config/pose.yaml; CHECK=1 only compares
+	@$(RUN) python tools/make_reference.py $(if $(CHECK),--check)
 
 lint: tests-setup  ## ruff: rules and format
 	@$(RUN) ruff check .

@@ -1,15 +1,25 @@
 """Installs face_pose_ros as an ament_python package."""
 
 from glob import glob
+from pathlib import Path
+from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
 
 NAME = 'face_pose_ros'
 SHARE = f'share/{NAME}'
+# It alone says who and where.
+PACKAGE = ElementTree.parse(Path(__file__).with_name('package.xml')).getroot()
+
+
+def text(path: str) -> str:
+    """Text of an element of package.xml, on one line."""
+    return ' '.join(PACKAGE.findtext(path, '').split())
+
 
 setup(
     name=NAME,
-    version='0.1.0',
+    version=text('version'),
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
         NAME: ['py.typed'],
@@ -25,10 +35,13 @@ setup(
     install_requires=['setuptools'],
     extras_require={'test': ['pytest']},  # tells colcon to run the tests with pytest
     zip_safe=False,
-    maintainer='face_pose_ros maintainers',
-    maintainer_email='maintainers@face-pose-ros.invalid',
-    description='Metric 6-DoF poses of human heads from a calibrated camera',
-    license='Apache-2.0',
+    author=text('author'),
+    author_email=PACKAGE.find('author').get('email'),
+    maintainer=text('maintainer'),
+    maintainer_email=PACKAGE.find('maintainer').get('email'),
+    url=text('url'),
+    description=text('description'),
+    license='Apache-2.0 AND MIT',
     entry_points={
         'console_scripts': [
             f'pose_node = {NAME}.ros.programs:pose_node',

@@ -86,8 +86,8 @@ class PoseProcess:
 
     def __init__(self, arguments: list[str]) -> None:
         """Start it."""
-        command = [sys.executable, '-m', 'face_pose_ros.ros.node', '--ros-args', *arguments]
-        self._process = subprocess.Popen(command)
+        program = [sys.executable, '-m', 'face_pose_ros.ros.programs', 'pose_node']
+        self._process = subprocess.Popen([*program, '--ros-args', *arguments])
 
     def __enter__(self) -> PoseProcess:
         return self

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from face_pose_ros import first_start
 from face_pose_ros.engines.networks import Networks, Weights, load_networks, load_single_shot
 from face_pose_ros.faces.ahead import DetectionAhead
 from face_pose_ros.faces.detector import FaceDetector
 from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
 from face_pose_ros.faces.nms import box_overlaps, suppress
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector
-from face_pose_ros.geometry import linalg
+from face_pose_ros.geometry import linalg, rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.network_output import INPUT_PX, packaged_calibration
 from face_pose_ros.keypoints.predictor import (
@@ -27,7 +28,7 @@ from face_pose_ros.options import EstimatorOptions
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fit import ShapePrior, default_shape_prior, fit_pose
 from face_pose_ros.reported import bounds_of_faces, coarse_poses, face_poses
-from face_pose_ros.results import FacePose, Faces, Keypoints
+from face_pose_ros.results import FacePose, Faces, Fit, Keypoints
 from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker
 
@@ -78,6 +79,7 @@ class FacePoseEstimator:
             ValueError: There is no such device, or the detector asked for is not in `networks`.
             WeightsError: A weights file is missing, truncated or altered.
         """
+        first_start.begin()
         self.options = options or EstimatorOptions()
         if networks is None:
             networks = load_networks(device, threads=threads, weights=weights)
@@ -107,23 +109,45 @@ class FacePoseEstimator:
     def warm_up(self) -> None:
         """Run all stages once: what is not compiled yet is compiled here, not with an image."""
         side = 256
-        K = [side, 0, 0.5 * (side - 1), 0, side, 0.5 * (side - 1), 0, 0, 1]
-        camera = Camera.from_K(K, side, side)
+        camera = Camera.from_fov(side, side, 53)
         image = np.zeros((side, side, 3), np.uint8)
         self._detect(image, camera)
         self.estimate(image, camera, [[64, 64, 192, 192]])
-        # A black image has no face to fit; the mean face half a metre ahead is one.
-        R = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
-        uv, _, _ = camera.project(self._head_model.xyz_head @ R.T + [0, 0, 0.5])
-        cov_uv = np.tile(np.eye(2), (1, len(uv), 1, 1))
-        keypoints = Keypoints(uv[None], cov_uv, np.ones(1))
-        tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
-        faces = self._solve(keypoints, camera, [''])
-        for stamp_s in (0.0, 0.1):
-            tracker.update(2 * faces, stamp_s)
+        self._fit_mean_face()  # for a black image has no face to fit
+        self._track_mean_face()
         # Loading has freed much that glibc keeps: about 25 MB go back. Others lack the function.
         with contextlib.suppress(AttributeError, OSError, TypeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+    def _fit_mean_face(self) -> None:
+        camera, face = self._mean_face()
+        uv = camera.project(rotations.apply(face.T_cam_head, self._head_model.xyz_head)).uv
+        cov_uv = np.tile(np.eye(2), (1, len(uv), 1, 1))
+        self._solve(Keypoints(uv[None], cov_uv, np.ones(1)), camera, [''])
+
+    def _track_mean_face(self) -> None:
+        _, face = self._mean_face()
+        tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
+        for stamp_s in (0.0, 0.1):
+            tracker.update([face, face], stamp_s)
+
+    def _mean_face(self) -> tuple[Camera, FacePose]:
+        """A camera, and a face half a metre ahead that is all prior."""
+        camera = Camera.from_fov(256, 256, 53)
+        T_cam_head = np.array([[0.0, 1, 0, 0], [0, 0, -1, 0], [-1, 0, 0, 0.5], [0, 0, 0, 1]])
+        uv = camera.project(rotations.apply(T_cam_head, self.model.xyz_head)).uv
+        shape = self._population()
+        return camera, FacePose(
+            T_cam_head=T_cam_head,
+            covariance=1e-4 * np.eye(6),
+            keypoints_uv=uv,
+            keypoints_sigma_px=np.ones(len(uv)),
+            box_xyxy=np.array([64.0, 64, 192, 192]),
+            score=1.0,
+            shape=shape.mean,
+            shape_covariance=shape.covariance,
+            fit=Fit(1e-4 * np.eye(6), np.zeros((6, len(shape.mean))), ''),
+        )
 
     def configure(self, options: EstimatorOptions) -> None:
         """Go on with other options; people keep their ids."""
@@ -250,6 +274,7 @@ class FacePoseEstimator:
         """The faces whose pose can be found, each with the shape known of the named person."""
         if len(keypoints) == 0:
             return []
+        first_start.wait()
         priors = [self.tracker.shape_of(person) for person in prior_of]
         shape_prior = ShapePrior(
             np.array([prior.mean for prior in priors]),

@@ -1,8 +1,8 @@
 """Every option, declared once: type, default, range, unit and text.
 
-What can be set through ROS has an `Option` as metadata of its field. The node's parameters,
-config/pose.yaml and the parameter reference are made from these, so one name serves in Python and
-in ROS: `EstimatorOptions().tracking.detect_every` is the parameter `tracking.detect_every`.
+Options that are ROS parameters have an `Option` as metadata of their field. The node's parameters,
+config/pose.yaml and docs/ros_api.md are made from these, with one name in Python and in ROS:
+`EstimatorOptions().tracking.detect_every` is the parameter `tracking.detect_every`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KERNELS = ('none', 'huber', 'cauchy', 'geman_mcclure')
 
 
 class Option(NamedTuple):
-    """What there is to know of one option besides its name, type and default."""
+    """Description of an option, besides its name, type and default."""
 
     text: str  # one line
     unit: str = ''
@@ -28,7 +28,7 @@ class Option(NamedTuple):
     start_only: bool = False  # read at start; all others apply from the next image
 
     def problem(self, value: object) -> str | None:
-        """What was expected instead of a value; None if it will do."""
+        """What was expected instead of a value; None if the value is valid."""
         if self.choices and value not in self.choices:
             return f"'{value}' is not one of {', '.join(self.choices)}"
         if self.low is None or self.high is None:
@@ -41,6 +41,11 @@ class Option(NamedTuple):
 def option(default: Any, text: str, **what: Any) -> Any:
     """A dataclass field with an `Option` as metadata; further arguments are those of `Option`."""
     return field(default=default, metadata={'option': Option(text, **what)})
+
+
+def start_option(default: Any, text: str, **what: Any) -> Any:
+    """An option that is read once, at start."""
+    return option(default, text, start_only=True, **what)
 
 
 class Checked:
@@ -60,14 +65,14 @@ class Checked:
 
 
 def own_options(kind: type) -> Iterator[tuple[Field[Any], Option]]:
-    """The fields of a dataclass that can be set, and what there is to know of them."""
+    """The option fields of a dataclass, with their descriptions."""
     for item in fields(kind):
         if 'option' in item.metadata:
             yield item, item.metadata['option']
 
 
 def named_options(options: object, prefix: str = '') -> Iterator[tuple[str, Any, Option]]:
-    """Dotted name, value and description of every option of a dataclass and of those within it."""
+    """Dotted name, value and description of all options of a dataclass, nested ones included."""
     for item in fields(options):  # type: ignore[arg-type]
         value = getattr(options, item.name)
         if 'option' in item.metadata:
@@ -77,7 +82,7 @@ def named_options(options: object, prefix: str = '') -> Iterator[tuple[str, Any,
 
 
 def with_values(options: Options, values: Mapping[str, Any], prefix: str = '') -> Options:
-    """The same options with values by dotted name; names that are missing stay as they are.
+    """The options with values replaced by dotted name; others stay as they are.
 
     Raises:
         ValueError: A value is out of its range.

@@ -1,9 +1,9 @@
 """A camera that turns, zooms and changes its lens in front of a photograph.
 
-A camera that only turns sees the same rays again, so its picture can be made from the photograph
-exactly: by the homography K1 R K0^-1, and with lens distortion by following each pixel's ray. The
-change of every pose is then known without a label. The photograph's own intrinsics are a guess;
-a wrong guess shears the face a little, and equally in every view.
+A camera that only turns sees the same rays, so its image can be computed from the photograph
+exactly: by the homography K1 R K0^-1, with lens distortion by projecting each pixel's ray. The
+change of every pose is then known without a label. The photograph's own intrinsics are a guess; a
+wrong guess shears the face a little, equally in every view.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LENSES: dict[str, tuple[str, tuple[float, ...]]] = {
 
 @dataclass(frozen=True)
 class View:
-    """Where the virtual camera looks, and through which lens."""
+    """Orientation and lens of the virtual camera."""
 
     R_photo_cam: NDArray[np.float64]  # (3, 3) the virtual camera's axes in the photograph's camera
     camera: Camera
@@ -58,12 +58,12 @@ def random_views(
     """Views of a face by a camera aimed at it and then turned at random.
 
     Up to 18 deg pan, 22 deg tilt and 30 deg roll, focal lengths of 550 to 1000 px, the principal
-    point up to 48 px off centre; views that cut off a part of the face are drawn again.
+    point up to 48 px off centre; views that cut off a part of the face are rejected.
 
     Args:
         face_xyz_photo: (P, 3) points of the face in the photograph's camera frame.
         lens: A key of LENSES.
-        count: How many views.
+        count: Number of views.
         rng: Source of random numbers.
     """
     R_photo_aim = look_at(face_xyz_photo.mean(axis=0))
@@ -73,7 +73,7 @@ def random_views(
         f = rng.uniform(550, 1000)
         cx, cy = 0.5 * np.array([WIDTH, HEIGHT]) + rng.uniform(-48, 48, 2)
         K = [f, 0, cx, 0, 1.02 * f, cy, 0, 0, 1]
-        # Judged through every lens, so that all lenses are measured in the same views.
+        # Rejected for any lens, so that all lenses have the same views.
         if all(_sees(lens_camera(K, WIDTH, HEIGHT, name), face_xyz_photo @ R) for name in LENSES):
             count -= 1
             yield View(R, lens_camera(K, WIDTH, HEIGHT, lens))
@@ -94,7 +94,7 @@ def _sees(camera: Camera, xyz_cam: NDArray[np.float64]) -> bool:
 def render_view(
     photo: NDArray[np.uint8], photo_cam: Camera, view: View, supersampling: int = 2
 ) -> NDArray[np.uint8]:
-    """What the virtual camera sees, (H, W, 3) uint8; grey beyond the photograph.
+    """Image of the virtual camera, (H, W, 3) uint8; grey outside the photograph.
 
     Args:
         photo: (H0, W0, 3) uint8.
@@ -103,8 +103,8 @@ def render_view(
         supersampling: Samples per pixel and axis; views shrink the portraits by up to 2.
     """
     camera = view.camera
-    # Exact at the middles of cells that tile the picture and one more row of cells around it,
-    # linear in between: over a few pixels a lens is straight to a hundredth of a pixel.
+    # Exact at the centres of cells that tile the image plus one row around it, linear in between:
+    # over a few pixels a lens is linear to a hundredth of a pixel.
     us, vs = (
         (np.arange(-1, side // NODE_SPACING_PX + 1) + 0.5) * NODE_SPACING_PX - 0.5
         for side in (camera.width, camera.height)

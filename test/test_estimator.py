@@ -244,9 +244,9 @@ def test_a_tracked_face_is_not_detected_again(monkeypatch):
         options=EstimatorOptions(tracking=TrackingOptions(detect_every=4))
     )
     detections = []
-    find = estimator.detector.find
+    detect = estimator.detector.detect
     monkeypatch.setattr(
-        estimator.detector, 'find', lambda levels: detections.append(1) or find(levels)
+        estimator.detector, 'detect', lambda image: detections.append(1) or detect(image)
     )
     for i in range(9):
         assert len(estimator.track(rgb, camera, i / 30)) == 1
@@ -318,7 +318,7 @@ def test_warming_up_fits_a_pose_so_that_the_first_face_waits_for_no_compiler(mon
 
     monkeypatch.setattr('face_pose_ros.estimator.fit_pose', fit)
     FacePoseEstimator().warm_up()
-    assert [bool(result.poses.failed) for result in fits] == [False]
+    assert [bool(result.poses.failed) for result in fits] == [False, False]  # of each network
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Calibrations from files of many tools, or guessed. No ROS import, no torch."""
+"""Calibrations read from files of many tools, or guessed. No ROS import, no torch."""
 
 from face_pose_ros.calibration.calibration import (
     Calibration,

@@ -1,4 +1,4 @@
-"""What a calibration says, by the names of sensor_msgs/CameraInfo."""
+"""A calibration, with the field names of sensor_msgs/CameraInfo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class CalibrationError(ValueError):
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a calibration fills of sensor_msgs/CameraInfo, by the names of its fields."""
+    """The fields of sensor_msgs/CameraInfo that a calibration fills."""
 
     width: int  # px
     height: int  # px
@@ -24,12 +24,12 @@ class Calibration:
 
 
 def guess_calibration(width: int, height: int, horizontal_fov_deg: float) -> Calibration:
-    """A pinhole with square pixels and its principal point in the middle, without distortion.
+    """A pinhole with square pixels and a central principal point, without distortion.
 
     Args:
-        width: Of the picture [px].
-        height: Of the picture [px].
-        horizontal_fov_deg: Angle between the picture's left and right edge, in (0, 180) deg.
+        width: Of the image [px].
+        height: Of the image [px].
+        horizontal_fov_deg: Angle between the image's left and right edge, in (0, 180) deg.
     """
     f = 0.5 * width / math.tan(math.radians(0.5 * horizontal_fov_deg))
     # Pixel (0, 0) is the centre of the first pixel.

@@ -1,4 +1,4 @@
-"""Files of calibrations: which form is it, and what does it say."""
+"""Reads calibration files: recognises the form and returns the calibration."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from face_pose_ros.calibration.calibration import Calibration, CalibrationError
 from face_pose_ros.calibration.mappings import calibration_of
 from face_pose_ros.calibration.videre import calibration_of_lines
 
-_MAX_BYTES = 1_000_000  # a film was given by mistake
+_MAX_BYTES = 1_000_000  # larger files are no calibrations, for instance videos
 
 
 def load_calibration(path: Path | str) -> Calibration:
-    """Read a calibration of one camera, in the size of the pictures.
+    """Read the calibration of one camera, in the size of its images.
 
     Forms: YAML of camera_calibration and camera_info_manager, with or without the tags and the
     first line of OpenCV; OpenCV's FileStorage (YAML, XML, JSON); a CameraInfo message as
@@ -26,8 +26,8 @@ def load_calibration(path: Path | str) -> Calibration:
     equidistant or no distortion; ost.txt and .ini of camera_calibration_parsers.
 
     Raises:
-        CalibrationError: There is no such file, its form is not known, a field is missing or has
-            another form. Whether K and the coefficients make a camera is left to `Camera.from_K`.
+        CalibrationError: There is no such file, its form is unknown, or a field is missing or
+            malformed. Whether K and the coefficients make a camera is left to `Camera.from_K`.
     """
     try:
         with Path(path).expanduser().open('rb') as file:
@@ -61,10 +61,10 @@ def _text(data: bytes) -> str:
 
 
 def _yaml(text: str) -> Any:
-    # OpenCV 4 begins with %YAML:1.0, which is no YAML.
+    # OpenCV 4 starts with %YAML:1.0, which is not valid YAML.
     text = re.sub(r'\A%YAML.*', '', text.lstrip()).expandtabs(2)
     try:
-        # All values are text, tags are ignored: no date or !!opencv-matrix is in the way.
+        # Read all values as text and ignore tags, such as dates and !!opencv-matrix.
         documents = yaml.load_all(text, yaml.BaseLoader)
         # `ros2 topic echo` ends with ---, and without --once there are several.
         return next((document for document in documents if document), None)
@@ -76,7 +76,7 @@ def _yaml(text: str) -> Any:
 def _xml(text: str) -> dict[str, Any]:
     flags = cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY | cv2.FILE_STORAGE_FORMAT_XML
     try:
-        storage = cv2.FileStorage(text, flags)  # its nodes mean nothing without it
+        storage = cv2.FileStorage(text, flags)  # its nodes are useless without it
         root = storage.root()
         return {key: _value(root.getNode(key)) for key in root.keys()}  # noqa: SIM118
     except (cv2.error, SystemError) as error:

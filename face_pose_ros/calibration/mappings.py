@@ -1,4 +1,4 @@
-"""Calibrations in forms of keys and values: ROS, OpenCV, Kalibr."""
+"""Calibrations as keys and values: ROS, OpenCV, Kalibr, camodocal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_KALIBR = {
 
 
 def calibration_of(document: Any) -> Calibration:
-    """The calibration that a document holds.
+    """The calibration in a parsed document.
 
     Raises:
         CalibrationError: The form is not known, or a field is missing or has another form.
@@ -54,7 +54,7 @@ def calibration_of(document: Any) -> Calibration:
 
 
 def _of_matrices(fields: Mapping[str, Any]) -> Calibration:
-    """As camera_calibration and OpenCV's calibration samples have it."""
+    """As camera_calibration and OpenCV's calibration samples write it."""
     k = _matrix(fields, 'camera_matrix', (3, 3))
     d = _matrix(fields, 'distortion_coefficients')
     return _calibration(
@@ -111,7 +111,7 @@ def _of_kalibr(fields: Mapping[str, Any]) -> Calibration:
 
 
 def _of_camodocal(fields: Mapping[str, Any]) -> Calibration:
-    """A camera of camodocal, as VINS-Mono and its kin have it."""
+    """A camera of camodocal, as VINS-Mono and similar projects use it."""
     names = {
         'PINHOLE': ('plumb_bob', 'fx fy cx cy', 'distortion_parameters', 'k1 k2 p1 p2'),
         'KANNALA_BRANDT': (
@@ -139,20 +139,20 @@ def _named(fields: Mapping[str, Any], block: str, names: str) -> tuple[float, ..
 
 
 def projection_of(k: tuple[float, ...]) -> tuple[float, ...]:
-    """P (3x4 row-major) of pictures that keep K (3x3 row-major)."""
+    """P (3x4 row-major) of images with this K (3x3 row-major), not rectified."""
     return (*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0)
 
 
 def model_of(coefficients: int) -> str:
-    """The model that OpenCV takes so many coefficients for."""
+    """The model that OpenCV uses for this number of coefficients."""
     return 'plumb_bob' if coefficients <= 5 else 'rational_polynomial'
 
 
 def _named_model(fields: Mapping[str, Any]) -> str:
-    # OpenCV's sample says 1 or true of a fisheye, 0 or nothing otherwise.
+    # OpenCV's sample writes 1 or true for a fisheye, 0 or nothing otherwise.
     if str(fields.get('fisheye_model', '0')).lower() not in ('0', '0.0', 'false'):
         return 'equidistant'
-    # Files of other tools, and the oldest of ROS, call it the camera's.
+    # Other tools, and old files of ROS, name it camera_model.
     return str(fields.get('distortion_model') or fields.get('camera_model') or '')
 
 
@@ -166,7 +166,7 @@ def _calibration(
     r: tuple[float, ...],
     p: tuple[float, ...],
 ) -> Calibration:
-    """The calibration, if the pictures are all of the sensor."""
+    """The calibration, if the images show the whole sensor."""
     bins = [_whole(fields.get(name) or 0) for name in ('binning_x', 'binning_y')]
     roi = fields.get('roi')
     roi = roi if isinstance(roi, Mapping) else {}
@@ -174,7 +174,7 @@ def _calibration(
     if any(number not in (0, 1) for number in bins) or parts not in ([0, 0], [width, height]):
         raise CalibrationError(
             f'binning {bins[0]} x {bins[1]} and a region of interest of {parts[0]} x {parts[1]} '
-            f'px of {width} x {height} px, expected neither: K and size of the pictures themselves'
+            f'px of {width} x {height} px, expected neither: K and size of the images themselves'
         )
     return Calibration(width, height, model, d, k, r, p)
 
@@ -200,7 +200,7 @@ def _matrix(
     shape: tuple[int, int] | None = None,
     default: tuple[float, ...] | None = None,
 ) -> tuple[float, ...]:
-    """Numbers of a matrix, of any size without a shape.
+    """The numbers of a matrix; without a shape, of any size.
 
     Written as rows, cols and data, or as a list (of rows).
     """
@@ -220,7 +220,7 @@ def _matrix(
     rows, cols = _whole(value.get('rows')), _whole(value.get('cols'))
     numbers = _floats(name, value.get('data'), size)
     fills = rows is not None and cols is not None and rows * cols == len(numbers)
-    # A driver's own examples exchange rows and cols of P; ROS's parser takes them, too.
+    # depthai-ros's examples exchange rows and cols of P; ROS's parser accepts them, too.
     if (shape and shape not in ((rows, cols), (cols, rows))) or not fills:
         raise CalibrationError(
             f'{name} has rows {rows}, cols {cols} and {len(numbers)} numbers, expected rows, cols '

@@ -16,7 +16,7 @@ _SHAPES = {
 
 
 def calibration_of_lines(lines: Sequence[str]) -> Calibration:
-    """The calibration in lines of a file: names, and below each its numbers.
+    """The calibration in the lines of a file: names, and the numbers below each.
 
     Raises:
         CalibrationError: A field is missing or has another form, or there are several cameras.
@@ -37,7 +37,7 @@ def calibration_of_lines(lines: Sequence[str]) -> Calibration:
 
 
 def _blocks(lines: Sequence[str]) -> tuple[dict[str, list[list[float]]], list[str]]:
-    """Rows of numbers by the name above them, and the names of cameras."""
+    """Rows of numbers by the name above them, and the names of the cameras."""
     blocks: dict[str, list[list[float]]] = {}
     cameras: list[str] = []
     rows: list[list[float]] = []

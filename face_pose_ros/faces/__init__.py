@@ -1,1 +1,1 @@
-"""Image -> Faces: where faces are."""
+"""Face detection: image -> Faces."""

@@ -1,4 +1,4 @@
-"""Detection in the time between two images, so that no image is late for it."""
+"""Runs the detection between two images, so that it does not delay the next one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class _Pending(NamedTuple):
 
 
 class DetectionAhead:
-    """One detection, begun after an image and asked for with the next one.
+    """A detection that is started after an image and collected with the next one.
 
-    The answer does not depend on how long it takes: whoever asks waits for it.
+    The result does not depend on its duration: `faces` waits for it.
     """
 
     def __init__(self) -> None:
-        """Nothing has begun yet."""
+        """No detection is running."""
         self._executor = ThreadPoolExecutor(1, thread_name_prefix='detect')
         self._pending: _Pending | None = None
 
@@ -31,17 +31,17 @@ class DetectionAhead:
 
         Args:
             detect: Returns the faces; it must not read the caller's image.
-            stream: Whose image it is.
+            stream: The image stream.
             stamp_s: Of the image [s].
         """
         self._pending = _Pending(stream, stamp_s, self._executor.submit(detect))
 
     def faces(self, stream: object, since_s: float, until_s: float) -> Faces | None:
-        """The faces of the stream's last image, if they were asked for; but once.
+        """The faces of the stream's last image, if a detection was started; returned once.
 
         Args:
             stream: As given to `begin`.
-            since_s: Stamp from which on faces can still be found where they were [s].
+            since_s: Detections of images before this stamp are too old to use [s].
             until_s: Stamp of the present image [s].
         """
         pending = self.forget()
@@ -50,7 +50,7 @@ class DetectionAhead:
         return None
 
     def forget(self) -> _Pending | None:
-        """Drop the detection; returns what has begun, after it has ended."""
+        """Drop the detection; returns the running one after it has ended."""
         pending, self._pending = self._pending, None
         if pending:
             pending.faces.exception()

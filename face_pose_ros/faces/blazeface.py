@@ -1,4 +1,4 @@
-"""What BlazeFace full range's numbers mean; the network itself is in `networks.blazeface`."""
+"""Decodes the output of BlazeFace full range; the network is in `networks.blazeface`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def decode_proposals(
 ) -> tuple[Numbers, Numbers]:
     """Turn raw regressions into boxes and points in input pixels.
 
-    The network measures from the picture's top-left corner in units of its width: cell (0, 0) has
+    The network measures from the image's top-left corner in units of its width: cell (0, 0) has
     its centre at 2 px from the corner. Pixel (0, 0)'s centre lies half a pixel inside the corner,
     hence the 0.5.
 

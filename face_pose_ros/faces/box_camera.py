@@ -1,17 +1,17 @@
-"""Poses seen by a camera that is turned straight towards a face, and by the real camera.
+"""Converts poses between the real camera and a camera that is turned towards a face.
 
-A network that is shown a part of an image sees the face as a camera would that is turned towards
-it: a head turned by 30 deg looks the same anywhere in the image only in such a *box camera*. It
+A network that gets a part of an image needs the view of a camera that is turned towards the face:
+only in such a *box camera* a head with a yaw of 30 deg looks the same anywhere in the image. It
 shares the real camera's centre and its z axis is the ray through a pixel, so poses convert by a
 rotation, exactly and for every lens:
 
     T_cam_head = [R_cam_box | 0] T_box_head.
 
-R_cam_box is the smallest rotation that turns the optical axis into the ray. About a lens that is
-symmetric about its axis it is also the right one: the picture of the box camera and the image then
-differ, near the ray, by a stretch along and across the radius, and not by a turn.
+R_cam_box is the smallest rotation that turns the optical axis into the ray. For a lens that is
+symmetric about its axis, the images of the box camera and of the real camera differ near the ray
+by a stretch along and across the radius, but not by a rotation.
 
-img2pose (Albiero et al., CVPR 2021, utils/pose_operations.py) shifts the principal point, K_box,
+img2pose (Albiero et al., CVPR 2021, utils/pose_operations.py) shifts the principal point (K_box)
 instead of turning the camera, and converts rotations by R' = K_img^-1 K_box R. For a box at
 a = (u_box - cx) / f beside the axis that is a shear by a, no rotation; the rotation nearest to it
 turns by atan(a / 2), where the ray turns by atan(a).
@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 def box_rotation(rays: Array) -> Array:
     """R_cam_box (..., 3, 3): the smallest rotation of (0, 0, 1) into unit rays (..., 3).
 
-    For the ray (0, 0, -1), which has no smallest one, half a turn about x.
+    For the ray (0, 0, -1), which has no unique one, half a turn about x.
     """
     x, y, z = np.moveaxis(rays, -1, 0)
     behind = z < -1 + 1e-6
@@ -41,11 +41,11 @@ def box_rotation(rays: Array) -> Array:
 
 
 def upright_rotation(rays: Array, up: Array) -> Array:
-    """`box_rotation` (N, 3, 3), then rolled until `up` points up in the box camera's picture.
+    """`box_rotation` (N, 3, 3), then rolled until `up` points up in the box camera's image.
 
     Args:
         rays: (N, 3) unit vectors.
-        up: (N, 3) in the camera's frame; any roll will do where it is the ray.
+        up: (N, 3) in the camera's frame; where it is the ray, the roll is arbitrary.
     """
     R_cam_box = box_rotation(rays)
     down = -np.einsum('nji,nj->ni', R_cam_box, up)[:, :2]

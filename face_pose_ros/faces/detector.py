@@ -1,8 +1,8 @@
 """Face detection: one image -> Faces.
 
-BlazeFace full range is fully convolutional, so every level of an image pyramid is one picture:
-no tiles, no seams through faces. It sees faces of 16 to 130 input pixels well; the levels are a
-factor of 4 apart.
+BlazeFace full range is fully convolutional, so every level of an image pyramid is one forward
+pass, without tiles that cut faces. It finds faces of 16 to 130 input pixels; levels are a factor
+of 4 apart.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from face_pose_ros.options import DetectorOptions
 from face_pose_ros.results import Faces
 
 SMALLEST_FACE_INPUT_PX = 16.0  # face height that the network needs
-LARGEST_FACE_INPUT_PX = 130.0  # face height that it still sees as one
+LARGEST_FACE_INPUT_PX = 130.0  # largest face height that it finds as one face
 LEVEL_RATIO = 4.0  # below LARGEST / SMALLEST, so neighbouring levels overlap
-# A proposal with this part of its area inside a better one is a part of that face: a level that
-# is too fine for a face sees a second one around the nose or the mouth.
+# A proposal with this share of its area inside a better one is a part of that face: on a level
+# that is too fine, nose or mouth are proposed as a face.
 CONTAINED = 0.7
 MIN_IMAGE_PX = 64
 
 Pictures = NDArray[np.float32]  # (N, 3, H, W)
-# Pictures in [-1, 1] -> logits (N, C), regressions (N, C, 16)
+# Images in [-1, 1] -> logits (N, C), regressions (N, C, 16)
 Network = Callable[[Pictures], Sequence[NDArray[np.float32]]]
 
 
 class Level(NamedTuple):
-    """One picture of the pyramid."""
+    """One image of the pyramid."""
 
     picture: Pictures  # (1, 3, H, W) in [-1, 1], mid-grey up to multiples of 32 px
-    scale: NDArray[np.float32]  # (2,) image px per picture px: x, y
+    scale: NDArray[np.float32]  # (2,) px of the full image per px of this one: x, y
 
 
 def level_sizes(height: int, width: int, options: DetectorOptions) -> list[tuple[int, int]]:
@@ -49,7 +49,7 @@ def level_sizes(height: int, width: int, options: DetectorOptions) -> list[tuple
         SMALLEST_FACE_INPUT_PX / options.min_face_px, options.max_input_px / max(height, width)
     )
     sizes = [(round(height * scale), round(width * scale))]
-    # A face can fill the picture's shorter side.
+    # A face can fill the image's shorter side.
     while min(height, width) * scale > LARGEST_FACE_INPUT_PX:
         scale /= LEVEL_RATIO
         sizes.append((max(1, round(height * scale)), max(1, round(width * scale))))
@@ -57,15 +57,15 @@ def level_sizes(height: int, width: int, options: DetectorOptions) -> list[tuple
 
 
 class FaceDetector:
-    """Finds every face of an image that is large enough, whatever the image's size."""
+    """Finds all faces of at least a given size, in images of any size."""
 
     def __init__(self, network: Network, options: DetectorOptions | None = None) -> None:
-        """Take a network and what to look for.
+        """Use a network with options.
 
         Args:
-            network: BlazeFace full range, whichever engine runs it: any picture whose sides are
-                multiples of 32 px.
-            options: What to look for.
+            network: BlazeFace full range on any engine; takes images whose sides are multiples
+                of 32 px.
+            options: Sizes and thresholds.
         """
         self.network = network
         self.options = options or DetectorOptions()
@@ -73,9 +73,9 @@ class FaceDetector:
     def detect(self, image_rgb: NDArray[np.uint8]) -> Faces:
         """Find faces.
 
-        Fails on faces smaller than the options say, turned in the picture by more than about 90
-        deg, seen far from the side, or covered. One in thirty faces at the smallest size is
-        missed; from 1.25 times that size on, upright frontal ones are found.
+        Misses faces that are smaller than the options allow, rolled by more than about 90 deg,
+        seen in profile, or covered. At the smallest size one in thirty upright frontal faces is
+        missed, from 1.25 times that size on none.
 
         Args:
             image_rgb: (H, W, 3) uint8 RGB in [0, 255], H and W at least 64.
@@ -87,15 +87,18 @@ class FaceDetector:
         Raises:
             ValueError: The image is not as above.
         """
-        return self.find(self.prepare(image_rgb))
+        check_image(image_rgb)
+        first, *rest = map(self._propose, self._pyramid(image_rgb))
+        for proposals in rest:
+            first = first.join(proposals)
+        return merge_proposals(first, self.options.nms_iou, CONTAINED)
 
     def deferred(self, image_rgb: NDArray[np.uint8], _camera: Camera) -> Callable[[], Faces]:
-        """A detection that is yet to be run; it does not read the caller's image."""
-        return partial(self.find, self.prepare(image_rgb))
+        """A function that detects faces later, without the caller's image."""
+        # A copy takes the caller a sixth of the time of the pyramid.
+        return partial(self.detect, image_rgb.copy())
 
-    def prepare(self, image_rgb: NDArray[np.uint8]) -> list[Level]:
-        """The image pyramid: what is left to do needs the image no more; errors as in `detect`."""
-        check_image(image_rgb)
+    def _pyramid(self, image_rgb: NDArray[np.uint8]) -> list[Level]:
         height, width = image_rgb.shape[:2]
         picture, levels = image_rgb, []
         for size in level_sizes(height, width, self.options):
@@ -103,13 +106,6 @@ class FaceDetector:
             scale = np.array([width / size[1], height / size[0]], np.float32)
             levels.append(Level(network_input(picture), scale))
         return levels
-
-    def find(self, levels: Sequence[Level]) -> Faces:
-        """Faces of a prepared image."""
-        first, *rest = map(self._propose, levels)
-        for proposals in rest:
-            first = first.join(proposals)
-        return merge_proposals(first, self.options.nms_iou, CONTAINED)
 
     def _propose(self, level: Level) -> Faces:
         """All proposals above the threshold on one level, in full-image pixels, unmerged."""
@@ -126,12 +122,12 @@ class FaceDetector:
 
 
 def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Probabilities of logits; no overflow, whatever their size."""
+    """Probabilities of logits, without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * logits))
 
 
 def network_input(picture: NDArray[np.uint8]) -> Pictures:
-    """A picture (H, W, 3) of [0, 255] as (1, 3, H, W) in [-1, 1], grey up to multiples of 32."""
+    """An image (H, W, 3) of [0, 255] as (1, 3, H, W) in [-1, 1], padded to multiples of 32."""
     height, width = picture.shape[:2]
     padded = (height + -height % SIZE_MULTIPLE, width + -width % SIZE_MULTIPLE)
     planes = np.zeros((1, 3, *padded), np.float32)
@@ -141,7 +137,7 @@ def network_input(picture: NDArray[np.uint8]) -> Pictures:
 
 @compiled
 def _normalise(picture: NDArray[np.uint8], planes: NDArray[np.float32]) -> None:
-    """One pass over the picture instead of six."""
+    """Scale and transpose in one pass over the image."""
     scale, one = np.float32(2 / 255), np.float32(1)
     for row in range(picture.shape[0]):
         pixels = picture[row]
@@ -152,7 +148,7 @@ def _normalise(picture: NDArray[np.uint8], planes: NDArray[np.float32]) -> None:
 
 
 def check_image(image_rgb: NDArray[np.uint8]) -> None:
-    """Refuse what is no image for a detector, see `FaceDetector.detect`."""
+    """Raise ValueError for an unusable image, see `FaceDetector.detect`."""
     shape = image_rgb.shape
     if (
         image_rgb.dtype != np.uint8

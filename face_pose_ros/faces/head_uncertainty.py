@@ -1,16 +1,16 @@
-"""How wrong the single-shot detector's poses are: from the stated sigma to a covariance.
+"""Covariance of the single-shot detector's poses from the sigma that its network states.
 
 The region network states a standard deviation for each normalised error. These are measured in the
-*box camera*, which is turned to the head's middle and rolled until the head stands upright, and in
-the head's own size, so that they depend little on where in the picture a head is:
+*box camera*, which is turned to the head's centre and rolled until the head is upright, and in
+units of the head's size, so that they depend little on the position in the image:
 
     e = (dx / HEAD_SIZE_M, dy / HEAD_SIZE_M, dz / distance, omega_box),
 
-the error of the head's middle across and along the ray, and of the rotation [rad]. The second
+the error of the head's centre across and along the ray, and of the rotation [rad]. The second
 moments of e over the stated sigma, on rendered heads of a validation set, are tabulated over the
 logarithm of the apparent size and linear between its knots (lab: training.calibrate_scenes). e is
-linear in the error (dt, omega) of the pose, so that the stated covariance is exact for any lens
-and place: (dt, omega) = J e.
+linear in the error (dt, omega) of the pose, so the covariance is transformed exactly for any lens
+and position: (dt, omega) = J e.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Array = NDArray[np.float64]
 
 
 class HeadUncertainty(NamedTuple):
-    """What is measured of a trained network."""
+    """Calibration of a trained network."""
 
-    score_offset: Array  # () added to logits: at a score of 0.5, one false face in 10 pictures
+    score_offset: Array  # () added to logits: at a score of 0.5, one false face in 10 images
     log_size: Array  # (S,) knots, ascending logarithms of apparent sizes [px]
     covariance: Array  # (S, 6, 6) of e / sigma at the knots
 
@@ -41,14 +41,14 @@ class HeadUncertainty(NamedTuple):
 
         Args:
             T_cam_head: Estimates.
-            sigma: (N, 6) as the network states them.
+            sigma: (N, 6) stated by the network.
             camera: Of the image.
         """
         J = pose_of_normalised(T_cam_head) * sigma[:, None]
         return J @ self.normalised(log_apparent_size(T_cam_head, camera)) @ J.swapaxes(1, 2)
 
     def normalised(self, log_size: Array) -> Array:
-        """Covariances (N, 6, 6) of e / sigma for sizes (N,); the same beyond the knots."""
+        """Covariances (N, 6, 6) of e / sigma for sizes (N,); constant beyond the knots."""
         log_size = log_size.clip(self.log_size[0], self.log_size[-1])
         right = np.searchsorted(self.log_size, log_size).clip(1, len(self.log_size) - 1)
         low, high = self.log_size[right - 1], self.log_size[right]
@@ -57,7 +57,7 @@ class HeadUncertainty(NamedTuple):
 
 
 def packaged_uncertainty(own: Path | str | None = None) -> HeadUncertainty:
-    """Of the packaged weights, or of a file of one's own: see `load_weights`.
+    """Of the packaged weights, or of another file: see `load_weights`.
 
     Raises:
         WeightsError: The weights file is missing or damaged.
@@ -68,7 +68,7 @@ def packaged_uncertainty(own: Path | str | None = None) -> HeadUncertainty:
 
 
 def _middle(T_cam_head: Array) -> Array:
-    """(N, 3) from the sellion to the middle of the head, in the camera's frame [m]."""
+    """(N, 3) from the sellion to the centre of the head, in the camera's frame [m]."""
     return T_cam_head[:, :3, :3] @ np.array(HEAD_CENTRE)
 
 
@@ -89,7 +89,7 @@ def pose_of_normalised(T_cam_head: Array) -> Array:
     J = np.zeros((len(T_cam_head), 6, 6))
     size = np.full_like(distance, HEAD_SIZE_M)
     J[:, :3, :3] = R_cam_box * np.stack([size, size, distance], -1)[:, None]
-    # The middle moves by dt + omega x arm, so the sellion by arm x omega more than the middle.
+    # The centre moves by dt + omega x arm, so the sellion by arm x omega more than the centre.
     J[:, :3, 3:] = np.cross(arm[:, None], R_cam_box.swapaxes(1, 2)).swapaxes(1, 2)
     J[:, 3:, 3:] = R_cam_box
     return J

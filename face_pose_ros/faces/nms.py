@@ -81,10 +81,10 @@ def merge_proposals(proposals: Faces, iou: float, contained: float) -> Faces:
     overlap_iou, overlap_contained = box_overlaps(proposals.boxes_xyxy)
     same = (overlap_iou >= iou) | (overlap_contained >= contained)
     keep = suppress(same)
-    # A dropped box may overlap several kept ones: it votes for the best of them only.
+    # A dropped box may overlap several kept ones: it counts for the best of them only.
     claims = same & keep[:, None]
     np.fill_diagonal(claims, keep)
-    first_claim = claims & (claims.cumsum(0) == 1)  # (N, N): row keeps, column votes
+    first_claim = claims & (claims.cumsum(0) == 1)  # (N, N): kept row, weighted column
     similar = (overlap_iou >= iou) | np.diag(keep)  # a box of another size is no estimate
     weight = (first_claim & similar)[keep] * proposals.scores  # (M, N)
     weight = weight / weight.sum(1, keepdims=True)

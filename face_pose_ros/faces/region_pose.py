@@ -1,11 +1,11 @@
-"""The single-shot detector's second stage: a region of the image -> the pose of the head in it.
+"""Second stage of the single-shot detector: region of the image -> pose of the head in it.
 
 img2pose (Albiero et al., CVPR 2021) pools 7x7 regions of features for the poses of its proposals,
-as Faster R-CNN (Ren et al. 2015) does for boxes. Here a region is a picture: that of a pinhole
-camera turned towards the proposed head, rolled until the head stands upright, and zoomed to a head
-of always the same size (`geometry.crops` renders it, through any lens). A head of 20 px has all of
-its pixels there, where features of stride 8 have two cells and a half; and a network that is given
-all heads alike does not have to learn places, sizes and rolls.
+as Faster R-CNN (Ren et al. 2015) does for boxes. Here a region is the image of a pinhole camera
+that is turned towards the proposed head, rolled until the head is upright and zoomed to a constant
+size of the head (`geometry.crops` renders it, through any lens). It keeps all pixels of a head of
+20 px, which has two and a half cells of stride 8, and the network does not have to learn position,
+size and roll.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Array = NDArray[np.float64]
 REGION_PX = 64
 REGION_SCALE = 1.5  # side of a region over the apparent size of the head
 PROPOSED_FROM = 0.1  # score of the single-shot network from which a region is rendered
-MOST_REGIONS = 64  # of one image, whatever it shows
-# R_box_head of a face that looks into the camera: an untrained network's answer.
+MOST_REGIONS = 64  # per image at most
+# R_box_head of a frontal face: the network's output for zeros.
 FRONTAL_COLUMNS = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
 NUMBERS = 16  # score, u, v, log size, two columns of the rotation, six logarithms of sigma
 MAX_LOG_SIGMA = 4.0
-# Of the normalised errors (`faces.head_uncertainty`), where the network says 0.
+# Of the normalised errors (`faces.head_uncertainty`) for an output of 0.
 SIGMA = 0.1
-_CENTRED_FROM = -1.4  # logit, as trained, of what is worth another region around it: 0.2
-_SUPERSAMPLED = 2  # rendered finer, as in training: a large head would be aliased
+_CENTRED_FROM = -1.4  # uncalibrated logit from which a head is measured once more: probability 0.2
+_SUPERSAMPLED = 2  # supersampling, as in training: a large head would be aliased
 
 
 class Network(Protocol):
@@ -57,30 +57,30 @@ class Network(Protocol):
 
 
 class ReadRegions(NamedTuple):
-    """What the numbers of N regions say."""
+    """Decoded output of N regions."""
 
     cells: CellPoses  # (N, ...) in the regions' pixels
     sigma: Array  # (N, 6) standard deviations of the normalised errors
 
 
 class PosedHeads(NamedTuple):
-    """Heads of one image after the second stage, most certain first."""
+    """Heads of one image after the second stage, highest score first."""
 
     T_cam_head: Array  # (N, 4, 4)
     logits: Array  # (N,) of the score, before calibration
     sigma: Array  # (N, 6) standard deviations of the normalised errors
 
     def of(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> PosedHeads:
-        """Some of them, by a (M,) index or (N,) mask."""
+        """A subset, by a (M,) index or (N,) mask."""
         return PosedHeads(*(field[index] for field in self))
 
 
 def read_regions(numbers: NDArray[np.floating]) -> ReadRegions:
-    """What numbers (N, 16 or more) say of poses.
+    """Decode the network's output (N, 16 or more).
 
-    The first 16 are: logit; the middle's u, v from that of the region, in halves of its side;
+    The first 16 are: logit; the centre's u, v from that of the region, in halves of its side;
     logarithm of the size over REGION_PX / REGION_SCALE; two columns of the rotation less those of
-    a head that looks into the camera; logarithms of sigma over 0.1.
+    a frontal head; logarithms of sigma over 0.1.
     """
     numbers = numbers[:, :NUMBERS].astype(np.float64)
     cells = CellPoses(
@@ -94,7 +94,7 @@ def read_regions(numbers: NDArray[np.floating]) -> ReadRegions:
 
 
 def regions_of_poses(T_cam_head: Array) -> Crops:
-    """Crops turned towards heads at poses (N, 4, 4), in which these stand upright."""
+    """Crops turned towards heads at poses (N, 4, 4), in which these are upright."""
     R = T_cam_head[:, :3, :3]
     centre = R @ np.array(HEAD_CENTRE) + T_cam_head[:, :3, 3]
     distance = np.linalg.norm(centre, axis=-1)
@@ -104,7 +104,7 @@ def regions_of_poses(T_cam_head: Array) -> Crops:
 
 
 def poses_of_regions(cells: CellPoses, regions: Crops) -> Array:
-    """T_cam_head (N, 4, 4) of what is said of N regions."""
+    """T_cam_head (N, 4, 4) of the decoded output of N regions."""
     xy = (cells.uv - 0.5 * (regions.size_px - 1)) / regions.focal_px[:, None]
     z = 1 / np.sqrt(1 + (xy * xy).sum(-1))
     rays = np.concatenate([xy, np.ones_like(xy[:, :1])], -1) * z[:, None]
@@ -118,7 +118,7 @@ def poses_of_regions(cells: CellPoses, regions: Crops) -> Array:
 def pose_proposals(
     network: Network, image_rgb: NDArray[np.uint8], proposed: PosedFaces, camera: Camera
 ) -> PosedHeads:
-    """Scores and poses of proposed heads, each once, from regions around them.
+    """Scores and poses of proposed heads, without duplicates, from regions around them.
 
     Args:
         network: The region network.
@@ -132,7 +132,7 @@ def pose_proposals(
     heads = _posed(network, image_rgb, T_cam_head, first, camera)
     once = _each_once(heads, camera)
     heads, first = heads.of(once), first[once]
-    # A head that was proposed off its middle, too large or rolled is centred in the next region.
+    # A head that was proposed off-centre, too large or rolled is centred in the next region.
     sure = heads.logits > _CENTRED_FROM
     centred = _posed(network, image_rgb, heads.T_cam_head[sure], first[sure], camera)
     pairs = zip(centred, heads.of(~sure), strict=True)
@@ -147,7 +147,7 @@ def _posed(
     first: Array,
     camera: Camera,
 ) -> PosedHeads:
-    """The network's answer to regions around poses; `first`: logits of the first stage."""
+    """Heads measured in regions around poses; `first`: logits of the first stage."""
     if len(T_cam_head) == 0:
         return PosedHeads(T_cam_head, first, np.zeros((0, 6)))
     regions = regions_of_poses(T_cam_head)
@@ -157,7 +157,7 @@ def _posed(
 
 
 def _each_once(heads: PosedHeads, camera: Camera) -> NDArray[np.intp]:
-    """Indices of the heads whose middle is in the image, each once, most certain first."""
+    """Indices of distinct heads with their centre in the image, highest score first."""
     in_image = middles_of_poses(heads.T_cam_head, camera)
     end = np.array([camera.width, camera.height]) - 0.5
     inside = ((in_image.uv > -0.5) & (in_image.uv < end)).all(-1)

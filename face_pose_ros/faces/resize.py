@@ -1,8 +1,8 @@
-"""Images in smaller sizes, filtered against aliasing: as torch and Pillow do, compiled.
+"""Downscales images with an antialiasing filter, as torch and Pillow do; compiled.
 
 Each output pixel is the mean of the input pixels under a triangle whose half-width is the scale
 factor (at least 1 px), first along rows, then along columns, both rounded to bytes. cv2.resize has
-no such filter: INTER_AREA's box lets more aliasing through, which moves what networks find.
+no such filter: INTER_AREA's box lets more aliasing through, which changes the networks' outputs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from face_pose_ros.geometry.jit import compiled
 
 
 class _Filter(NamedTuple):
-    """Which input pixels make an output pixel, along one axis."""
+    """Input pixels of each output pixel along one axis."""
 
     first: NDArray[np.int64]  # (n,)
     weights: NDArray[np.int32]  # (n, taps) fixed point, zero-padded
@@ -35,7 +35,7 @@ def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint
 
 
 def _transposed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # Hundreds of times faster than a copy of numpy's view.
+    # Much faster than numpy's copy of the view.
     return np.asarray(cv2.transpose(image), np.uint8)
 
 

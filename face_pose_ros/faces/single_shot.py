@@ -1,19 +1,20 @@
-"""What the single-shot network's cells mean: every cell a head with its 6-DoF pose.
+"""Decodes the single-shot network: every cell proposes a head with its 6-DoF pose.
 
 The idea of img2pose (Albiero et al., CVPR 2021): a face is proposed as a pose, and its box is
-where the pose puts the head's points, not a second regression that could disagree with it.
+the bounds of the projected head, not a second regression that could disagree with it.
 
 What differs from the paper, and why:
 
-- No anchors. Every cell of three grids says whether it holds the middle of a head and which pose
-  that head has (as FCOS, Tian et al. 2019, does with boxes). A head's cells follow from its size.
+- No anchors. Every cell of three grids predicts whether it contains the centre of a head, and that
+  head's pose (as FCOS, Tian et al. 2019, does with boxes). A head's grid follows from its size.
 - These poses are the proposals. The second stage is in `faces.region_pose`.
-- A cell's pose is that of the *box camera*, the camera turned towards the head's middle, and goes
-  to the full camera by that exact rotation (`faces.box_camera`), through any lens. The paper's
-  rotation is a shear made orthogonal again; its focal length is a guess, so its metres are units.
-- Instead of six numbers normalised by the data's mean and deviation: where the head's middle is,
-  from the cell; the logarithm of the head's apparent size; and the rotation as two columns, which
-  has no jump (Zhou et al., "On the Continuity of Rotation Representations", CVPR 2019).
+- A cell's pose is relative to the *box camera*, which is turned towards the head's centre, and is
+  converted to the full camera by that exact rotation (`faces.box_camera`), through any lens. The
+  paper's rotation is a shear made orthogonal again; its focal length is a guess, so its metres are
+  units.
+- Instead of six numbers normalised by the data's mean and deviation: the offset of the head's
+  centre from the cell, the logarithm of the head's apparent size, and two columns of the rotation,
+  which are continuous (Zhou et al., "On the Continuity of Rotation Representations", CVPR 2019).
 """
 
 from __future__ import annotations
@@ -32,29 +33,29 @@ from face_pose_ros.geometry.camera import Camera
 
 Array = NDArray[np.float64]
 Pictures = NDArray[np.float32]  # (N, 3, H, W) RGB in [0, 1]
-# Pictures -> per stride (N, 10, H / stride, W / stride)
+# Images -> per stride (N, 10, H / stride, W / stride)
 Network = Callable[[Pictures], Sequence[NDArray[np.float32]]]
 
 HEAD_SIZE_M = 0.24  # the mean head's height: the apparent size is in this unit
-# Middle of the head in the head frame [m]: near it from wherever a head is seen.
+# Centre of the head in the head frame [m].
 HEAD_CENTRE = (-0.07, 0.0, -0.01)
-# More intersection over union of two `head_boxes` means the same head: the boxes of one face that
-# is turned wrongly lie apart.
+# Above this intersection over union of `head_boxes` two proposals are one head. Face boxes of one
+# head with different rotations do not overlap enough.
 SAME_HEAD_IOU = 0.4
 MAX_PROPOSALS = 400  # the best ones, before suppression
 STRIDES = (8, 16, 32)  # px
-SIZE_MULTIPLE = 32  # of both sides of the picture [px]
-# The network is trained for heads of 16 to 160 px. Large ones are found in a picture a third as
-# large, which costs a ninth.
+SIZE_MULTIPLE = 32  # of both sides of the image [px]
+# The network is trained for heads of 16 to 160 px. Larger ones are found in the image at a third
+# of its size, which costs a ninth.
 LARGEST_HEAD_PX = 150.0
 LEVEL_RATIO = 3.0
 
 
 class CellPoses(NamedTuple):
-    """What M cells say, each of the head whose middle is near to it; the picture's pixels."""
+    """Decoded output of M cells, each for the head whose centre is near it, in px of the image."""
 
     score: Array  # (M,) logit
-    uv: Array  # (M, 2) px, middle of the head
+    uv: Array  # (M, 2) px, centre of the head
     log_size: Array  # (M,) logarithm of the head's apparent size [px]
     columns: Array  # (M, 6) first two columns of R_box_head, before they are made orthonormal
 
@@ -68,9 +69,9 @@ class PosedFaces(NamedTuple):
 
 
 def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """Sizes (height, width) [px] in which the network is given a picture, finest first."""
+    """Sizes (height, width) [px] to which an image is scaled for the network, finest first."""
     sizes, scale = [(height, width)], 1.0
-    # A head can fill the picture's shorter side.
+    # A head can fill the image's shorter side.
     while min(height, width) * scale > LARGEST_HEAD_PX:
         scale /= LEVEL_RATIO
         sizes.append((max(1, round(height * scale)), max(1, round(width * scale))))
@@ -78,11 +79,11 @@ def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def cells_of_picture(network: Network, picture: NDArray[np.uint8]) -> CellPoses:
-    """What the cells of all levels and strides say (M, ...), in the picture's pixels.
+    """Decoded cells of all levels and strides (M, ...), in px of the image.
 
     Args:
-        network: The single-shot network, whichever engine runs it.
-        picture: (H, W, 3) RGB, of any size.
+        network: The single-shot network on any engine.
+        picture: (H, W, 3) RGB image of any size.
     """
     height, width = picture.shape[:2]
     parts = []
@@ -100,7 +101,7 @@ def cells_of_picture(network: Network, picture: NDArray[np.uint8]) -> CellPoses:
 
 
 def padded(picture: NDArray[np.uint8]) -> Pictures:
-    """A picture (H, W, 3) of [0, 255] as (1, 3, H, W) in [0, 1], black up to multiples of 32."""
+    """An image (H, W, 3) of [0, 255] as (1, 3, H, W) in [0, 1], zero-padded to multiples of 32."""
     height, width = picture.shape[:2]
     sides = height + -height % SIZE_MULTIPLE, width + -width % SIZE_MULTIPLE
     planes = np.zeros((1, 3, *sides), np.float32)
@@ -110,7 +111,7 @@ def padded(picture: NDArray[np.uint8]) -> Pictures:
 
 
 def cell_poses(outputs: Sequence[NDArray[np.float32]]) -> CellPoses:
-    """What the cells of all strides say (M, ...), of outputs (10, H / stride, W / stride)."""
+    """Decoded cells of all strides (M, ...) from outputs (10, H / stride, W / stride)."""
     parts = []
     for output, stride in zip(outputs, STRIDES, strict=True):
         height, width = output.shape[1:]
@@ -121,17 +122,17 @@ def cell_poses(outputs: Sequence[NDArray[np.float32]]) -> CellPoses:
 
 
 def cell_centres(height: int, width: int, stride: int) -> Array:
-    """(height * width, 2) px of the picture, row by row."""
+    """(height * width, 2) px of the image, row by row."""
     rows, columns = np.divmod(np.arange(height * width), width)
     return (np.stack([columns, rows], -1) + 0.5) * stride - 0.5
 
 
 def poses_in_camera(cells: CellPoses, camera: Camera) -> tuple[Array, NDArray[np.bool_]]:
-    """Poses T_cam_head (M, 4, 4) of what cells say, and whether the lens has rays for them.
+    """Poses T_cam_head (M, 4, 4) of cells, and whether the lens has rays for them.
 
     Args:
         cells: (M, ...), in the pixels of the camera.
-        camera: Of the picture.
+        camera: Of the image.
     """
     rays, valid = camera.unproject(cells.uv)
     size_rad = np.exp(cells.log_size) / pixels_per_radian(camera, rays)
@@ -139,7 +140,7 @@ def poses_in_camera(cells: CellPoses, camera: Camera) -> tuple[Array, NDArray[np
 
 
 def poses_along(rays: Array, size_rad: Array, columns: Array) -> Array:
-    """Poses (M, 4, 4) of heads of apparent sizes (M,) [rad] whose middles lie on rays (M, 3).
+    """Poses (M, 4, 4) of heads of apparent sizes (M,) [rad] with centres on rays (M, 3).
 
     Args:
         rays: Unit vectors in the camera's frame.
@@ -154,7 +155,7 @@ def poses_along(rays: Array, size_rad: Array, columns: Array) -> Array:
 
 
 def middles_of_poses(T_cam_head: Array, camera: Camera) -> CellPoses:
-    """Middles and sizes of heads at poses (M, 4, 4) in the image; the score is NaN if not seen."""
+    """Centres and sizes in the image of heads at poses (M, 4, 4); score NaN if invisible."""
     centre = T_cam_head[:, :3, :3] @ np.array(HEAD_CENTRE) + T_cam_head[:, :3, 3]
     distance = np.linalg.norm(centre, axis=-1)
     rays = centre / distance[:, None]
@@ -170,7 +171,7 @@ def middles_of_poses(T_cam_head: Array, camera: Camera) -> CellPoses:
 
 
 def head_boxes(cells: CellPoses) -> Array:
-    """(M, 4) px: squares around heads, of their apparent size, whatever the rotation."""
+    """(M, 4) px: squares of the apparent size around heads, independent of the rotation."""
     half = 0.5 * np.exp(cells.log_size)[:, None]
     return np.concatenate([cells.uv - half, cells.uv + half], -1)
 
@@ -186,11 +187,11 @@ def boxes_of_poses(T_cam_head: Array, xyz_head: Array, camera: Camera) -> Array:
 def decode_faces(
     cells: CellPoses, camera: Camera, xyz_head: Array, score_threshold: float
 ) -> PosedFaces:
-    """Faces of one image, of all its cells (M, ...).
+    """Faces of one image from all its cells (M, ...).
 
     Args:
         cells: In the pixels of the camera.
-        camera: Of the picture.
+        camera: Of the image.
         xyz_head: (P, 3) m, points of the mean face, whose bounds are the box.
         score_threshold: In (0, 1).
     """

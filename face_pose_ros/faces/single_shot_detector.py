@@ -25,12 +25,12 @@ from face_pose_ros.options import DetectorOptions
 from face_pose_ros.results import CoarsePoses, Faces
 
 _SMALLER = 0.8
-# Points of the Face Mesh whose means are the anchors of `Faces`, in their order.
+# Face Mesh points whose means are the anchors of `Faces`, in order.
 _ANCHORS = ((33, 133), (263, 362), (1, 1), (13, 14), (234, 234), (454, 454))
 
 
 class SingleShotDetector:
-    """Finds every face of an image that is large enough, and roughly its pose."""
+    """Finds all faces of at least a given size, with coarse poses."""
 
     def __init__(
         self,
@@ -40,15 +40,15 @@ class SingleShotDetector:
         uncertainty: HeadUncertainty,
         options: DetectorOptions | None = None,
     ) -> None:
-        """Take the networks and what to look for.
+        """Use networks with options.
 
         Args:
-            network: The single-shot network, whichever engine runs it: any picture whose sides
-                are multiples of 32 px.
+            network: The single-shot network on any engine; takes images whose sides are multiples
+                of 32 px.
             region_network: Of the second stage, likewise.
             xyz_head: (468, 3) m, the mean face in the order of the Face Mesh.
-            uncertainty: Of both networks together.
-            options: What to look for.
+            uncertainty: Calibration of both networks together.
+            options: Sizes and thresholds.
         """
         self.network = network
         self.region_network = region_network
@@ -60,7 +60,7 @@ class SingleShotDetector:
     def detect(self, image_rgb: NDArray[np.uint8], camera: Camera) -> Faces:
         """Find faces.
 
-        The picture is scaled down to what the options allow, never up.
+        The image is scaled down as the options say, never up.
 
         Args:
             image_rgb: (H, W, 3) uint8 RGB in [0, 255], H and W at least 64.
@@ -90,7 +90,7 @@ class SingleShotDetector:
         heads = pose_proposals(self.region_network, image_rgb, proposed, camera)
         scores = sigmoid(heads.logits + self._uncertainty.score_offset)
         boxes = self._square_boxes(heads.T_cam_head, camera)
-        # A face of the smallest size looked for may be measured a little smaller.
+        # The measured size of the smallest faces may be a little smaller.
         least_px = _SMALLER * self.options.min_face_px
         large = (boxes[:, 2:] - boxes[:, :2]).min(-1) > least_px
         kept = (scores > self.options.score_threshold) & large & np.isfinite(boxes).all(-1)
@@ -104,7 +104,7 @@ class SingleShotDetector:
         )
 
     def deferred(self, image_rgb: NDArray[np.uint8], camera: Camera) -> Callable[[], Faces]:
-        """A detection that is yet to be run; it does not read the caller's image."""
+        """A function that detects faces later, without the caller's image."""
         return partial(self.detect, image_rgb.copy(), camera)
 
     def _square_boxes(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.jit import compiled, inner
 from face_pose_ros.geometry.lens import project, project_with_jacobian, unproject
 
 Array = NDArray[np.float64]
@@ -176,29 +176,31 @@ def _aim_at_boxes(boxes, anchors, has_anchors, lens, size_px, margin, R_cam_crop
     J, seen = np.empty((2, 3, points)), np.empty(points, np.bool_)
     across, down = np.empty(3), np.empty(3)
     for i in range(len(boxes)):
-        low_u, low_v, high_u, high_v = boxes[i]
-        side = max(high_u - low_u, high_v - low_v)
-        uv[0, :5], uv[1, :5] = 0.5 * (low_u + high_u), 0.5 * (low_v + high_v)
+        low_u, low_v, high_u, high_v = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
         # A quarter of the box: its border may lie outside the lens's range, its middle does not.
-        uv[0, 1] += 0.25 * side
-        uv[0, 2] -= 0.25 * side
-        uv[1, 3] += 0.25 * side
-        uv[1, 4] -= 0.25 * side
+        arm = 0.25 * max(high_u - low_u, high_v - low_v)
+        for k in range(points):
+            uv[0, k], uv[1, k], seen[k] = 0.5 * (low_u + high_u), 0.5 * (low_v + high_v), True
+        uv[0, 1] += arm
+        uv[0, 2] -= arm
+        uv[1, 3] += arm
+        uv[1, 4] -= arm
         for k in range(5, points):
-            uv[0, k], uv[1, k] = anchors[i, k - 5]
-        seen[:] = True
+            uv[0, k], uv[1, k] = anchors[i, k - 5, 0], anchors[i, k - 5, 1]
         unproject(lens, uv, rays, J, seen)
-        R = _look_at(rays[:, 0].copy())
+        R = R_cam_crop[i]
+        _look_at(rays[0, 0], rays[1, 0], rays[2, 0], R)
         if has_anchors:
             for j in range(3):
                 eye_right, eye_left, mouth = rays[j, 5], rays[j, 6], rays[j, 8]
                 across[j], down[j] = eye_left - eye_right, mouth - 0.5 * (eye_left + eye_right)
-            R = _roll(R, across, down)
-        horizontal, vertical = _distance_in_plane(R, rays, 1, 2), _distance_in_plane(R, rays, 3, 4)
-        R_cam_crop[i] = R
+            _roll(R, across, down)
+        arms = _distance_in_plane(R, rays, 1, 2) + _distance_in_plane(R, rays, 3, 4)
         # Together the two arms of the quarter-box cross have the length of the box's side.
-        focal_px[i] = size_px / (margin * (horizontal + vertical))
-        valid[i] = seen.all()
+        focal_px[i] = size_px / (margin * arms)
+        valid[i] = True
+        for k in range(points):
+            valid[i] &= seen[k]
 
 
 @compiled
@@ -208,35 +210,43 @@ def _aim_at_keypoints(
     points = uv.shape[1]
     columns, rays = np.empty((2, points)), np.empty((3, points))
     J, seen = np.empty((2, 3, points)), np.empty(points, np.bool_)
+    across, down, middle = np.empty(3), np.empty(3), np.empty(3)
     for i in range(len(uv)):
         for k in range(points):
             columns[0, k], columns[1, k], seen[k] = uv[i, k, 0], uv[i, k, 1], True
         unproject(lens, columns, rays, J, seen)
-        across = _mean_ray(rays, eye_left) - _mean_ray(rays, eye_right)
-        down = _mean_ray(rays, chin) - _mean_ray(rays, forehead)
-        middle = np.empty(3)
         for j in range(3):
-            middle[j] = rays[j].mean()
-        R = _roll(_look_at(middle), across, down)
+            across[j] = _mean(rays, j, eye_left) - _mean(rays, j, eye_right)
+            down[j] = _mean(rays, j, chin) - _mean(rays, j, forehead)
+            middle[j] = 0.0
+            for k in range(points):
+                middle[j] += rays[j, k]
+        R = R_cam_crop[i]
+        _look_at(middle[0], middle[1], middle[2], R)
+        _roll(R, across, down)
         left, top, right, bottom = _bounds(R, rays)
-        middle = R[:, 0] * (0.5 * (left + right)) + R[:, 1] * (0.5 * (top + bottom)) + R[:, 2]
-        R = _roll(_look_at(middle), across, down)
+        x, y = 0.5 * (left + right), 0.5 * (top + bottom)
+        for j in range(3):
+            middle[j] = R[j, 0] * x + R[j, 1] * y + R[j, 2]
+        _look_at(middle[0], middle[1], middle[2], R)
+        _roll(R, across, down)
         left, top, right, bottom = _bounds(R, rays)
-        R_cam_crop[i] = R
         focal_px[i] = size_px / (margin * max(right - left, bottom - top, 1e-9))
-        valid[i] = seen.all()
+        valid[i] = True
+        for k in range(points):
+            valid[i] &= seen[k]
 
 
-@compiled
-def _mean_ray(rays, points):
-    mean = np.zeros(3)
+@inner
+def _mean(rays, j, points):
+    """Mean of a coordinate of some of the rays (3, K)."""
+    total = 0.0
     for k in points:
-        for j in range(3):
-            mean[j] += rays[j, k]
-    return mean / len(points)
+        total += rays[j, k]
+    return total / len(points)
 
 
-@compiled
+@inner
 def _in_plane(R, rays, k):
     """Ray k of (3, K) in the plane z = 1 of R's frame."""
     a, b, c = rays[0, k], rays[1, k], rays[2, k]
@@ -245,14 +255,14 @@ def _in_plane(R, rays, k):
     return x, (R[0, 1] * a + R[1, 1] * b + R[2, 1] * c) * inv_z
 
 
-@compiled
+@inner
 def _distance_in_plane(R, rays, k, other):
     x, y = _in_plane(R, rays, k)
     x_other, y_other = _in_plane(R, rays, other)
     return math.sqrt((x - x_other) ** 2 + (y - y_other) ** 2)
 
 
-@compiled
+@inner
 def _bounds(R, rays):
     """Left, top, right and bottom of rays (3, K) in the plane z = 1 of R's frame."""
     left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
@@ -263,23 +273,23 @@ def _bounds(R, rays):
     return left, top, right, bottom
 
 
-@compiled
-def _look_at(ray):
-    """Rotation (3, 3) whose z axis is the ray (3,) and whose x axis lies level."""
-    z = ray / _norm(ray)
-    down = np.zeros(3)
+@inner
+def _look_at(x, y, z, R):
+    """A rotation into R (3, 3): its z axis is the ray x, y, z, and its x axis lies level."""
+    norm = max(math.sqrt(x * x + y * y + z * z), 1e-12)
+    x, y, z = x / norm, y / norm, z / norm
     # A fisheye may look straight up or down, where any x axis is as level as another.
-    down[2 if abs(z[1]) > 0.999 else 1] = 1
-    x = _cross(down, z)
-    x /= _norm(x)
-    R = np.empty((3, 3))
-    R[:, 0], R[:, 1], R[:, 2] = x, _cross(z, x), z
-    return R
+    a, b, c = (-y, x, 0.0) if abs(y) > 0.999 else (z, 0.0, -x)
+    norm = max(math.sqrt(a * a + b * b + c * c), 1e-12)
+    a, b, c = a / norm, b / norm, c / norm
+    R[0, 0], R[1, 0], R[2, 0] = a, b, c
+    R[0, 1], R[1, 1], R[2, 1] = y * c - z * b, z * a - x * c, x * b - y * a
+    R[0, 2], R[1, 2], R[2, 2] = x, y, z
 
 
-@compiled
+@inner
 def _roll(R, across, down):
-    """R turned about its z axis until the face stands upright.
+    """R turned about its z axis until the face stands upright, in place.
 
     Eyes and midline vote together: in profile the eye line vanishes and the midline decides.
 
@@ -294,22 +304,9 @@ def _roll(R, across, down):
         sin += R[j, 1] * across[j] - R[j, 0] * down[j]
     norm = max(math.sqrt(cos * cos + sin * sin), 1e-12)
     cos, sin = cos / norm, sin / norm
-    rolled = R.copy()
-    rolled[:, 0] = cos * R[:, 0] + sin * R[:, 1]
-    rolled[:, 1] = cos * R[:, 1] - sin * R[:, 0]
-    return rolled
-
-
-@compiled
-def _cross(a, b):
-    return np.array(
-        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-    )
-
-
-@compiled
-def _norm(v):
-    return max(math.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]), 1e-12)
+    for j in range(3):
+        x, y = R[j, 0], R[j, 1]
+        R[j, 0], R[j, 1] = cos * x + sin * y, cos * y - sin * x
 
 
 @compiled
@@ -339,14 +336,20 @@ def _map_nodes(R, focal_px, lens, size, width, height):
             for c in range(count):
                 row[i, c] = R[i, 0] * (first + c * step) + (R[i, 1] * y + R[i, 2])
         project(lens, row)
-        us[r], vs[r] = row[0], row[1]
-    step_sq = 0.0
+        for c in range(count):
+            us[r, c], vs[r, c] = row[0, c], row[1, c]
+    step_sq, low_u, low_v, high_u, high_v = 0.0, np.inf, np.inf, -np.inf, -np.inf
+    for r in range(count):
+        for c in range(count):
+            low_u, high_u = min(low_u, us[r, c]), max(high_u, us[r, c])
+            low_v, high_v = min(low_v, vs[r, c]), max(high_v, vs[r, c])
     for r in range(count - 1):
         for c in range(count - 1):
             du, dv = us[r + 1, c + 1] - us[r, c], vs[r + 1, c + 1] - vs[r, c]
             step_sq = max(step_sq, du * du + dv * dv)
-    left, top = _within(us.min() - 1, width), _within(vs.min() - 1, height)
-    right, bottom = _within(us.max() + 2, width) + 1, _within(vs.max() + 2, height) + 1
+    left, top = _within(low_u - 1, width), _within(low_v - 1, height)
+    right = max(_within(high_u + 2, width), left) + 1
+    bottom = max(_within(high_v + 2, height), top) + 1
     for r in range(count):
         for c in range(count):
             us[r, c] -= left
@@ -354,7 +357,7 @@ def _map_nodes(R, focal_px, lens, size, width, height):
     return us, vs, math.sqrt(0.5 * step_sq) / NODE_SPACING_PX, (left, top, right, bottom)
 
 
-@compiled
+@inner
 def _within(position, size):
     # It may be too large for an integer, or NaN where the crop has no rays.
     if position >= size:
@@ -402,7 +405,7 @@ def _sample(pixels, height, width, us, vs, samples, picture):
                 _sum_groups(mixed[channel], samples, picture[channel, r // samples])
 
 
-@compiled
+@inner
 def _line(nodes, samples, positions):
     """Positions of a row's samples, from one node to the next."""
     scale, place = 1 / (NODE_SPACING_PX * samples), 0
@@ -417,7 +420,7 @@ def _line(nodes, samples, positions):
             place += NODE_SPACING_PX
 
 
-@compiled
+@inner
 def _split(upper, lower, part, last, places, across):
     """Column of the pixel to the left of each position, and how far right of it that is."""
     for k in range(len(places)):
@@ -426,7 +429,7 @@ def _split(upper, lower, part, last, places, across):
         places[k], across[k] = left, x - np.float32(left)
 
 
-@compiled
+@inner
 def _split_rows(upper, lower, part, last, width, places, down):
     """As `_split`, of rows; the columns become indices of pixels."""
     for k in range(len(places)):
@@ -435,13 +438,13 @@ def _split_rows(upper, lower, part, last, width, places, down):
         places[k], down[k] = places[k] + top * np.int32(width), y - np.float32(top)
 
 
-@compiled
+@inner
 def _clamped(position, last):
     # NaN becomes 0: every position is read.
     return min(position, np.float32(last)) if position > 0 else np.float32(0)
 
 
-@compiled
+@inner
 def _load(pixels, width, places, corners):
     """The four pixels around each position."""
     a, b, c, d = corners[0], corners[1], corners[2], corners[3]
@@ -452,20 +455,20 @@ def _load(pixels, width, places, corners):
         c[k], d[k] = pixels[below], pixels[below + np.uint64(1)]
 
 
-@compiled
+@inner
 def _mix(corners, parts, shift, scale, mixed):
     """Bilinear mixture of one byte of the pixels."""
     for k in range(len(mixed)):
         mixed[k] = scale * _mixed(corners, parts, shift, k)
 
 
-@compiled
+@inner
 def _add_mix(corners, parts, shift, scale, mixed):
     for k in range(len(mixed)):
         mixed[k] += scale * _mixed(corners, parts, shift, k)
 
 
-@compiled
+@inner
 def _mixed(corners, parts, shift, k):
     upper_left, upper_right = _byte(corners[0, k], shift), _byte(corners[1, k], shift)
     lower_left, lower_right = _byte(corners[2, k], shift), _byte(corners[3, k], shift)
@@ -474,12 +477,12 @@ def _mixed(corners, parts, shift, k):
     return above + parts[1, k] * (under - above)
 
 
-@compiled
+@inner
 def _byte(pixel, shift):
     return np.float32(np.int32(pixel >> np.uint32(shift) & np.uint32(255)))
 
 
-@compiled
+@inner
 def _sum_groups(values, size, sums):
     """Sums of `size` values in a row."""
     for c in range(len(sums)):

@@ -95,6 +95,12 @@ class _Forgiving:
         return getattr(self._cache, name)
 
 
+def can_be_compiled_ahead(path: Path) -> bool:
+    """Whether another process can fill the cache of a source file, which is empty as yet."""
+    folder = _folder(path)
+    return folder is not None and not _config.DISABLE_JIT and not any(folder.rglob('*.nbi'))
+
+
 @cache
 def source_key(path: Path) -> str:
     """Hash of a source file and of all files of this package that it imports, also indirectly."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.jit import compiled, inner
 
 _MIN_DEPTH = 1e-9  # m; a point nearer to the camera's plane has no pinhole image
 _NEWTON_STEPS = 20  # quadratic convergence: the strongest lenses in the tests need 9
@@ -30,7 +30,7 @@ class Lens(NamedTuple):
     fisheye: bool
 
 
-@compiled
+@inner
 def project(lens, xyz):
     """Points (3, K) of the camera frame [m] become u, v [px], and 1 where they are seen, else 0.
 
@@ -49,7 +49,7 @@ def project(lens, xyz):
             z[k] = 1.0 if is_seen else 0.0
 
 
-@compiled
+@inner
 def project_with_jacobian(lens, x, y, z):
     """Pixel u, v of one point, if it is seen, and d(u, v)/d(x, y, z) [px/m], 6 row by row."""
     if lens.fisheye:
@@ -68,7 +68,7 @@ def project_with_jacobian(lens, x, y, z):
     return u, v, is_seen, J
 
 
-@compiled
+@inner
 def _to_pixel(plane, a, b, is_seen):
     """Pixel of a distorted point, and its derivatives ua, ub, va, vb."""
     h = plane
@@ -81,7 +81,7 @@ def _to_pixel(plane, a, b, is_seen):
     return u, v, is_seen & is_before, (ua, ub, va, vb)
 
 
-@compiled
+@inner
 def unproject(lens, uv, rays, J, usable):
     """Unit rays of pixels, and the derivatives of `project` there.
 
@@ -148,7 +148,7 @@ def unproject_points(lens, uv, rays, valid):
         rays[k, 0], rays[k, 1], rays[k, 2] = xyz[0, k], xyz[1, k], xyz[2, k]
 
 
-@compiled
+@inner
 def _project_polynomial(dist, range_max, x, y, z):
     """Distorted point, if it is valid, and its derivatives by x, y, z, 6 row by row."""
     is_in_front = z > _MIN_DEPTH
@@ -165,7 +165,7 @@ def _project_polynomial(dist, range_max, x, y, z):
     return a, b, valid & (ax * by - ay * bx > 0), D
 
 
-@compiled
+@inner
 def _distort(dist, x, y):
     """Distorted x, y and their derivatives (OpenCV's calib3d documentation, "projectPoints")."""
     k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = dist
@@ -184,7 +184,7 @@ def _distort(dist, x, y):
     return a, b, ax, cross + 2 * y * prism_x, cross + 2 * x * prism_y, by
 
 
-@compiled
+@inner
 def _unproject_polynomial(dist, range_max, xy, rays, J, usable):
     """Newton's method; J is left as the derivatives of the distorted point."""
     # All points take the same steps, for loops without branches are vectorised.
@@ -223,7 +223,7 @@ def _unproject_polynomial(dist, range_max, xy, rays, J, usable):
         J[1, 0, k], J[1, 1, k], J[1, 2, k] = bx * norm, by * norm, -(bx * x[k] + by * y[k]) * norm
 
 
-@compiled
+@inner
 def _undistort_carefully(dist, range_max, a, b):
     """Newton's method from where the radial part, which grows, gives the distorted radius."""
     target = math.hypot(a, b)
@@ -247,12 +247,12 @@ def _undistort_carefully(dist, range_max, a, b):
     return x, y
 
 
-@compiled
+@inner
 def _radial_part(dist):
     return dist[0], dist[1], 0.0, 0.0, dist[4], dist[5], dist[6], dist[7], 0.0, 0.0, 0.0, 0.0
 
 
-@compiled
+@inner
 def _project_equidistant(dist, range_max, x, y, z):
     """Kannala and Brandt (2006) as OpenCV's fisheye module has it, beyond 90 deg too."""
     r_sq = x * x + y * y
@@ -279,7 +279,7 @@ def _project_equidistant(dist, range_max, x, y, z):
     return x * scale, y * scale, theta < range_max, D
 
 
-@compiled
+@inner
 def _distort_angle(dist, theta):
     """Distorted angle [rad], and its derivative."""
     k1, k2, k3, k4 = dist[0], dist[1], dist[2], dist[3]
@@ -289,7 +289,7 @@ def _distort_angle(dist, theta):
     return value, slope
 
 
-@compiled
+@inner
 def _unproject_equidistant(dist, range_max, xy, rays, J, usable):
     """Newton's method and bisection; J is left as the derivatives of the distorted point."""
     for k in range(xy.shape[1]):

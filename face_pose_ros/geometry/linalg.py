@@ -7,9 +7,12 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.jit import compiled, inner
 
 Array = NDArray[np.float64]
+
+_MAX_SWEEPS = 30  # quadratic convergence: matrices of twelve rows need six
+_DIAGONAL = 1e-30  # off the diagonal, of the sum of all squares: rounding
 
 
 def solve(A: ArrayLike, B: ArrayLike) -> Array:
@@ -40,7 +43,7 @@ def inverse(A: ArrayLike) -> Array:
     return solve(A, unit)
 
 
-@compiled
+@inner
 def multiply(A, B):
     """Product of two small matrices, without a library call."""
     C = np.zeros((A.shape[0], B.shape[1]))
@@ -51,7 +54,18 @@ def multiply(A, B):
     return C
 
 
-@compiled
+@inner
+def congruent(A, P, C):
+    """C = A P A^T of small matrices: the covariance of A e, if P is that of e."""
+    AP = multiply(A, P)
+    for i in range(A.shape[0]):
+        for j in range(A.shape[0]):
+            C[i, j] = 0.0
+            for k in range(A.shape[1]):
+                C[i, j] += AP[i, k] * A[j, k]
+
+
+@inner
 def inverse_3x3(A):
     """A^-1 by cofactors; not finite if A is singular."""
     B = np.empty((3, 3))
@@ -67,7 +81,7 @@ def inverse_3x3(A):
     return B
 
 
-@compiled
+@inner
 def cholesky(A, L):
     """Lower factor of A (n, n) into L; False if A is not positive definite."""
     for i in range(len(A)):
@@ -84,7 +98,7 @@ def cholesky(A, L):
     return True
 
 
-@compiled
+@inner
 def cholesky_solve(L, B):
     """Columns of A^-1 B in place of B (n, m), from the lower factor L of A."""
     n = len(L)
@@ -102,33 +116,97 @@ def cholesky_solve(L, B):
             B[i, j] /= L[i, i]
 
 
+@inner
+def symmetric_eigen(A, values, rows):
+    """Eigenvalues (n,), ascending, and eigenvectors, the rows (n, n), of a symmetric A (n, n).
+
+    Jacobi's cyclic method (Golub and Van Loan 2013, "Matrix computations", section 8.5); A is
+    spent.
+    """
+    n = len(A)
+    for i in range(n):
+        for j in range(n):
+            rows[i, j] = 1.0 if i == j else 0.0
+    for _ in range(_MAX_SWEEPS):
+        total, off = 0.0, 0.0
+        for i in range(n):
+            for j in range(n):
+                square = A[i, j] * A[i, j]
+                total += square
+                off += square if i != j else 0.0
+        if not off > _DIAGONAL * total:
+            break
+        for p in range(n - 1):
+            for q in range(p + 1, n):
+                if A[p, q] != 0:
+                    _rotate(A, rows, p, q)
+    for i in range(n):
+        values[i] = A[i, i]
+    for i in range(n - 1):
+        least = i
+        for j in range(i + 1, n):
+            if values[j] < values[least]:
+                least = j
+        values[i], values[least] = values[least], values[i]
+        for j in range(n):
+            rows[i, j], rows[least, j] = rows[least, j], rows[i, j]
+
+
+@inner
+def _rotate(A, rows, p, q):
+    """A turned in the plane of two axes until A[p, q] is 0, and the rows with it."""
+    half = 0.5 * (A[q, q] - A[p, p]) / A[p, q]
+    tan = (1.0 if half >= 0 else -1.0) / (abs(half) + math.sqrt(1 + half * half))
+    cos = 1 / math.sqrt(1 + tan * tan)
+    sin = tan * cos
+    for k in range(len(A)):
+        a, b = A[p, k], A[q, k]
+        A[p, k], A[q, k] = cos * a - sin * b, sin * a + cos * b
+        a, b = rows[p, k], rows[q, k]
+        rows[p, k], rows[q, k] = cos * a - sin * b, sin * a + cos * b
+    for k in range(len(A)):
+        a, b = A[k, p], A[k, q]
+        A[k, p], A[k, q] = cos * a - sin * b, sin * a + cos * b
+
+
 @compiled
 def _solve(A, X):
-    """Gauss's elimination with row pivots, in place; False if a matrix is singular."""
-    size = A.shape[1]
+    """`eliminate` of each of the systems; False if a matrix is singular."""
+    regular = True
     for b in range(len(A)):
-        M, Y = A[b], X[b]
-        for i in range(size):
-            pivot = i
-            for r in range(i + 1, size):
-                if abs(M[r, i]) > abs(M[pivot, i]):
-                    pivot = r
-            if M[pivot, i] == 0:
-                return False
-            if pivot != i:
-                for c in range(size):
-                    M[i, c], M[pivot, c] = M[pivot, c], M[i, c]
-                for c in range(Y.shape[1]):
-                    Y[i, c], Y[pivot, c] = Y[pivot, c], Y[i, c]
-            for r in range(i + 1, size):
-                factor = M[r, i] / M[i, i]
-                for c in range(i + 1, size):
-                    M[r, c] -= factor * M[i, c]
-                for c in range(Y.shape[1]):
-                    Y[r, c] -= factor * Y[i, c]
-        for i in range(size - 1, -1, -1):
+        regular = eliminate(A[b], X[b]) and regular
+    return regular
+
+
+@inner
+def eliminate(M, Y):
+    """M^-1 Y in place of Y (n, m), by Gauss's elimination with row pivots; M (n, n) is spent.
+
+    Returns:
+        False if M is singular.
+    """
+    size = len(M)
+    for i in range(size):
+        pivot = i
+        for r in range(i + 1, size):
+            if abs(M[r, i]) > abs(M[pivot, i]):
+                pivot = r
+        if M[pivot, i] == 0:
+            return False
+        if pivot != i:
+            for c in range(size):
+                M[i, c], M[pivot, c] = M[pivot, c], M[i, c]
             for c in range(Y.shape[1]):
-                for k in range(i + 1, size):
-                    Y[i, c] -= M[i, k] * Y[k, c]
-                Y[i, c] /= M[i, i]
+                Y[i, c], Y[pivot, c] = Y[pivot, c], Y[i, c]
+        for r in range(i + 1, size):
+            factor = M[r, i] / M[i, i]
+            for c in range(i + 1, size):
+                M[r, c] -= factor * M[i, c]
+            for c in range(Y.shape[1]):
+                Y[r, c] -= factor * Y[i, c]
+    for i in range(size - 1, -1, -1):
+        for c in range(Y.shape[1]):
+            for k in range(i + 1, size):
+                Y[i, c] -= M[i, k] * Y[k, c]
+            Y[i, c] /= M[i, i]
     return True

@@ -13,8 +13,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from face_pose_ros.geometry.jit import compiled
-from face_pose_ros.geometry.linalg import multiply
+from face_pose_ros.geometry.jit import compiled, inner
 
 Array = NDArray[np.float64]
 
@@ -141,8 +140,12 @@ def apply(T_a_b: ArrayLike, xyz_b: ArrayLike) -> Array:
 
 
 def moved(T: ArrayLike, delta: ArrayLike) -> Array:
-    """The pose (4, 4) perturbed by delta (6,)."""
-    return moved_kernel(np.array(T, dtype=np.float64), np.array(delta, dtype=np.float64))
+    """The poses (..., 4, 4) perturbed by delta (..., 6); leading dimensions are broadcast."""
+    deltas = np.array(delta, dtype=np.float64, order='C')
+    poses = np.empty((*deltas.shape[:-1], 4, 4))
+    poses[:] = T
+    _move_all(poses.reshape(-1, 4, 4), deltas.reshape(-1, 6))
+    return poses
 
 
 def difference(T_from: ArrayLike, T_to: ArrayLike) -> Array:
@@ -157,7 +160,7 @@ def _unit(vectors: Array) -> Array:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
-@compiled
+@inner
 def exp_kernel(omega):
     """`exp` of one vector (3,)."""
     angle_sq = omega[0] ** 2 + omega[1] ** 2 + omega[2] ** 2
@@ -167,7 +170,7 @@ def exp_kernel(omega):
     return _series(omega, math.sin(angle) / angle, (1 - math.cos(angle)) / angle_sq)
 
 
-@compiled
+@inner
 def left_jacobian_kernel(omega):
     """`left_jacobian` of one vector (3,)."""
     angle_sq = omega[0] ** 2 + omega[1] ** 2 + omega[2] ** 2
@@ -178,7 +181,7 @@ def left_jacobian_kernel(omega):
     return _series(omega, first, (angle - math.sin(angle)) / (angle_sq * angle))
 
 
-@compiled
+@inner
 def _series(omega, first, second):
     """I + first hat(omega) + second hat(omega)^2."""
     x, y, z = omega[0], omega[1], omega[2]
@@ -192,23 +195,23 @@ def _series(omega, first, second):
     return A
 
 
-@compiled
-def rotate_left_kernel(omega, R):
-    """exp(omega) R of a vector (3,) and a rotation (3, 3)."""
-    return multiply(exp_kernel(omega), R)
-
-
-@compiled
-def moved_kernel(T, delta):
-    """`moved` of one pose."""
-    T_moved = T.copy()
-    T_moved[:3, :3] = rotate_left_kernel(delta[3:], T[:3, :3])
+@inner
+def moved_kernel(T, delta, T_moved):
+    """`moved` of one pose into T_moved (4, 4), which may be T."""
+    omega = np.empty(3)
     for i in range(3):
-        T_moved[i, 3] += delta[i]
-    return T_moved
+        omega[i] = delta[3 + i]
+    turn = exp_kernel(omega)
+    for j in range(3):
+        x, y, z = T[0, j], T[1, j], T[2, j]
+        for i in range(3):
+            T_moved[i, j] = turn[i, 0] * x + turn[i, 1] * y + turn[i, 2] * z
+    for i in range(3):
+        T_moved[i, 3], T_moved[3, i] = T[i, 3] + delta[i], 0.0
+    T_moved[3, 3] = 1.0
 
 
-@compiled
+@inner
 def quat_xyzw_kernel(R, quat_xyzw):
     """`to_quat_xyzw` of one matrix into (4,): the largest element divides (Shepperd's method)."""
     i = 0
@@ -235,7 +238,7 @@ def quat_xyzw_kernel(R, quat_xyzw):
         quat_xyzw[j] *= scale
 
 
-@compiled
+@inner
 def log_kernel(R, omega):
     """`log` of one matrix into omega (3,)."""
     quat_xyzw = np.empty(4)
@@ -250,18 +253,30 @@ def log_kernel(R, omega):
 
 @compiled
 def _exp_all(omega):
-    R = np.empty((len(omega), 3, 3))
+    R_all = np.empty((len(omega), 3, 3))
     for n in range(len(omega)):
-        R[n] = exp_kernel(omega[n])
-    return R
+        R = exp_kernel(omega[n])
+        for i in range(3):
+            for j in range(3):
+                R_all[n, i, j] = R[i, j]
+    return R_all
 
 
 @compiled
 def _left_jacobian_all(omega):
-    J = np.empty((len(omega), 3, 3))
+    J_all = np.empty((len(omega), 3, 3))
     for n in range(len(omega)):
-        J[n] = left_jacobian_kernel(omega[n])
-    return J
+        J = left_jacobian_kernel(omega[n])
+        for i in range(3):
+            for j in range(3):
+                J_all[n, i, j] = J[i, j]
+    return J_all
+
+
+@compiled
+def _move_all(T, delta):
+    for n in range(len(T)):
+        moved_kernel(T[n], delta[n], T[n])
 
 
 @compiled

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros.geometry.jit import inner
-from face_pose_ros.geometry.linalg import inverse_3x3
+from face_pose_ros.geometry.linalg import inverse_3x3, symmetric_eigen
 from face_pose_ros.geometry.rotations import exp_kernel
 from face_pose_ros.pose.lm import lower_median
 from face_pose_ros.pose.robust import NORMAL_MEDIAN
@@ -125,7 +125,11 @@ def _solve(xyz_head, rays, weight, poses):
             for j in range(4):
                 poses[0, i, j] = poses[1, i, j] = 1.0 if i == j else 0.0
         return
-    vectors = np.linalg.eigh(Omega)[1]
+    values, vectors, spent = np.empty(9), np.empty((9, 9)), np.empty((9, 9))
+    for a in range(9):
+        for b in range(9):
+            spent[a, b] = Omega[a, b]
+    symmetric_eigen(spent, values, vectors)
     of_vectors = 2 * CANDIDATE_EIGENVECTORS
     count = of_vectors + 4
     R, cost = np.empty((count, 3, 3)), np.empty(count)
@@ -224,12 +228,12 @@ def _reduce(xyz_head, rays, weight, Omega, t_of_r, depth_of_r, centre, ray):
 
 
 @inner
-def _orthonormal(vectors, column, sign, R):
+def _orthonormal(vectors, row, sign, R):
     """A rotation next to the matrix of a vector (Gram and Schmidt); the descent is exact."""
     norm_sq, along = 1e-30, 0.0
     for j in range(3):
-        R[0, j] = sign * vectors[j, column]
-        R[1, j] = sign * vectors[3 + j, column]
+        R[0, j] = sign * vectors[row, j]
+        R[1, j] = sign * vectors[row, 3 + j]
         norm_sq += R[0, j] * R[0, j]
     for j in range(3):
         R[0, j] /= math.sqrt(norm_sq)

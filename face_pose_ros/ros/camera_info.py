@@ -1,4 +1,4 @@
-"""The camera that a CameraInfo message describes: pure functions, no node, no context."""
+"""Converts CameraInfo messages to cameras: pure functions, no node, no context."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from face_pose_ros.geometry.camera import Camera
 
 
 class CameraInfoError(ValueError):
-    """A CameraInfo message that is no calibration; the text says what was expected."""
+    """An unusable CameraInfo message; the text says what was expected."""
 
 
 def camera_from_info(msg: CameraInfo, rectified: bool = False) -> Camera:
-    """Camera of the image that the CameraInfo belongs to, region of interest and binning included.
+    """Camera of the image of a CameraInfo, region of interest and binning included.
 
     Args:
         msg: The calibration, of the full sensor as the message definition says.
-        rectified: The image is rectified: P without distortion holds instead of K and D.
+        rectified: The image is rectified: use P without distortion instead of K and D.
 
     Raises:
-        CameraInfoError: K (or P) is that of no calibration or of no camera, the model is unknown,
-            or the region of interest does not lie in the picture.
+        CameraInfoError: K (or P) means "not calibrated" or is invalid, the model is unknown, or
+            the region of interest does not lie in the image.
     """
     if rectified:
         name, K, dist, model = 'P', np.reshape(msg.p, (3, 4))[:, :3], (), 'plumb_bob'
@@ -29,7 +29,7 @@ def camera_from_info(msg: CameraInfo, rectified: bool = False) -> Camera:
         name, K = 'K', np.reshape(msg.k, (3, 3))
         dist = tuple(msg.d)
         model = msg.distortion_model
-    if K[0, 0] == 0:  # what sensor_msgs has for it; drivers also send diag(0, 0, 1)
+    if K[0, 0] == 0:  # as sensor_msgs defines it; drivers also send diag(0, 0, 1)
         raise CameraInfoError(
             f'{name}[0] is 0: the camera is not calibrated; docs/calibration.md says how to'
         )
@@ -41,7 +41,7 @@ def camera_from_info(msg: CameraInfo, rectified: bool = False) -> Camera:
 
 
 def _of_image(camera: Camera, msg: CameraInfo) -> Camera:
-    """The part of the sensor that is read out."""
+    """The camera of the region of interest, binned."""
     roi = msg.roi
     if roi.width or roi.height:
         right, bottom = roi.x_offset + roi.width, roi.y_offset + roi.height
@@ -65,12 +65,12 @@ def _of_image(camera: Camera, msg: CameraInfo) -> Camera:
 
 
 def binning(msg: CameraInfo) -> tuple[int, int]:
-    """Pixels of the sensor that make one of the image, across and down; 0 means 1."""
+    """Sensor pixels per image pixel, horizontally and vertically; 0 means 1."""
     return max(msg.binning_x, 1), max(msg.binning_y, 1)
 
 
 def size_text(msg: CameraInfo, camera: Camera) -> str:
-    """Size of the image, and how it comes about."""
+    """Size of the image with region of interest and binning, as text."""
     text = f'{camera.width} x {camera.height} px'
     bin_x, bin_y = binning(msg)
     if bin_x > 1 or bin_y > 1:

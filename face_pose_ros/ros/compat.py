@@ -1,4 +1,4 @@
-"""The one place that knows what a machine's ROS 2 lacks.
+"""Replacements for what an installation of ROS 2 lacks.
 
 A distribution has tf2_ros and tf_transformations; a machine with only the ROS 2 Python wheels has
 neither, and gets the few lines of them that this package needs. hri_msgs is optional everywhere.

@@ -1,4 +1,4 @@
-"""Poses and cameras as messages: pure functions of data and header, no node, no context."""
+"""Converts poses and cameras to messages: pure functions, no node, no context."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def pose_msg(T_a_b: NDArray[np.float64]) -> Pose:
 
 
 def nearest_face(faces: Sequence[FacePose]) -> FacePose:
-    """Whoever stands nearest to the camera, of at least one: the primary face."""
+    """The face nearest to the camera, of at least one: the primary face."""
     return min(faces, key=lambda face: float(np.linalg.norm(face.T_cam_head[:3, 3])))
 
 

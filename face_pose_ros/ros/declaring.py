@@ -1,4 +1,4 @@
-"""Declaring parameters, with what ROS leaves out: unknown names, and integers for numbers."""
+"""Declares options as parameters; unknown names are errors, integers pass as numbers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import difflib
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+from face_pose_ros.options import Option, Options, named_options, with_values
 
 # Declared by rclpy itself, or on demand when a topic's QoS is overridden.
 _FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_service')
@@ -18,30 +20,69 @@ class ParameterError(ValueError):
     """A parameter that does not exist or has a value that can't be used; the text names it."""
 
 
-def declare(node: Node, name: str, default: Any, descriptor: ParameterDescriptor) -> Any:
-    """Declare a parameter and return its value; an integer is taken for a number.
+def declare_options(node: Node, options: Options) -> Options:
+    """Declare every option of a dataclass as a parameter; no others are allowed.
+
+    Args:
+        node: Declares them.
+        options: Their names, defaults, ranges and texts.
+
+    Returns:
+        The options with the values that the node was started with.
 
     Raises:
-        ParameterError: The value it was started with is out of range or of another type.
+        ParameterError: A value is out of range or of another type or length, or a name is unknown.
     """
+    values = {
+        name: declare(node, name, default, known)
+        for name, default, known in named_options(options)
+    }
+    close(node)
+    try:
+        return with_values(options, values)
+    except ValueError as error:
+        raise ParameterError(f'parameter {error}') from error
+
+
+def declare(node: Node, name: str, default: Any, known: Option) -> Any:
+    """Declare a parameter and return its value; integers are accepted as numbers.
+
+    Args:
+        node: Declares it.
+        name: Of the parameter.
+        default: Gives the type and, for a tuple, the length.
+        known: Range, unit and text.
+
+    Raises:
+        ParameterError: The start value is out of range or of another type or length.
+    """
+    descriptor = _descriptor(default, known)
+    is_list = isinstance(default, tuple)
+    initial = list(default) if is_list else default
     override = node._parameter_overrides.get(name)
     if override is not None:
-        kind = Parameter(name, value=default).type_
+        kind = Parameter(name, value=initial).type_
         node._parameter_overrides[name] = _number_for_integer(override, kind)
     try:
-        return node.declare_parameter(name, default, descriptor).value
+        value = node.declare_parameter(name, initial, descriptor).value
     # rclpy's own exceptions here have no common base besides this one.
     except Exception as error:
         raise ParameterError(f'parameter {name} ({descriptor.description}): {error}') from error
+    if is_list and len(value) != len(default):
+        raise ParameterError(
+            f'parameter {name} ({descriptor.description}) is {list(value)}, '
+            f'expected {len(default)} values'
+        )
+    return tuple(value) if is_list else value
 
 
 def close(node: Node) -> None:
-    """After the last declaration: check the names that the node was started with.
+    """After the last declaration: check the parameter names that the node was started with.
 
-    From here on integers are taken for numbers at run time too, from ROS 2 Iron on.
+    From then on integers are accepted as numbers at run time too (ROS 2 Iron and later).
 
     Raises:
-        ParameterError: Some name is not known; ROS would ignore it without a word.
+        ParameterError: A name is unknown; ROS ignores it silently.
     """
     check_names(node._parameter_overrides, node.get_parameters_by_prefix('').keys())
     if hasattr(node, 'add_pre_set_parameters_callback'):
@@ -57,7 +98,7 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """Compare names from a parameter file or command line with the declared ones.
 
     Raises:
-        ParameterError: Some name is not known; the text has the nearest known one.
+        ParameterError: A name is unknown; the text suggests the nearest known one.
     """
     own = [name for name in known if not name.startswith(_FOREIGN_PREFIXES)]
     for name in given:
@@ -68,9 +109,26 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
 
 
 def _number_for_integer(parameter: Parameter, declared: Parameter.Type) -> Parameter:
-    """The parameter, as the declared type if that is of numbers and it has integers."""
+    """The parameter, with integers converted where numbers are declared."""
     if (parameter.type_, declared) == (Parameter.Type.INTEGER, Parameter.Type.DOUBLE):
         return Parameter(parameter.name, value=float(parameter.value))
     if (parameter.type_, declared) == (Parameter.Type.INTEGER_ARRAY, Parameter.Type.DOUBLE_ARRAY):
         return Parameter(parameter.name, value=[float(number) for number in parameter.value])
     return parameter
+
+
+def _descriptor(default: object, known: Option) -> ParameterDescriptor:
+    text = f'{known.text} [{known.unit}]' if known.unit else known.text
+    descriptor = ParameterDescriptor(description=text, read_only=known.start_only)
+    if known.choices:
+        descriptor.additional_constraints = f'one of {", ".join(known.choices)}'
+    if known.low is not None and known.high is not None:
+        if isinstance(default, int):
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(known.low), to_value=int(known.high))
+            ]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(known.low), to_value=float(known.high))
+            ]
+    return descriptor

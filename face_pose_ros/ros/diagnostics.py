@@ -1,4 +1,4 @@
-"""What the node tells of itself on /diagnostics: camera, poses, device."""
+"""The node's statuses on /diagnostics: camera, poses, device."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from face_pose_ros.ros.plausibility import Finding
 
 _WINDOW_S = 10.0  # of rates and latencies
-_STALE_S = 2.0  # without an image: the camera is stale
-_RECENT_S = 10.0  # an error is worth a warning for so long
+_STALE_S = 2.0  # without an image the camera is stale
+_RECENT_S = 10.0  # an error is reported for this time
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
 @dataclass
 class _Window:
-    """Events of the last seconds."""
+    """Events of the last `_WINDOW_S` seconds."""
 
     events: deque[tuple[float, Any]] = field(default_factory=deque)
 
@@ -41,10 +41,10 @@ class _Window:
 
 
 class Monitor:
-    """Counts what happens; the executor's thread and the worker's both report to it."""
+    """Counts events; called by the executor's thread and by the worker's."""
 
     def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
-        """Take the clock, which never goes back."""
+        """Use a monotonic clock."""
         self._clock_s = clock_s
         self._lock = threading.Lock()
         self._images, self._answers = _Window(), _Window()
@@ -61,23 +61,23 @@ class Monitor:
         self._error_s = -np.inf
 
     def image_received(self) -> None:
-        """An image has arrived, whatever becomes of it."""
+        """Count an image that has arrived."""
         with self._lock:
             self._last_image_s = self._clock_s()
             self._images.add(self._last_image_s)
 
     def no_image(self, reason: str) -> None:
-        """Why no image has come, as far as it is known."""
+        """Set the reason why no image has arrived."""
         with self._lock:
             self._silence = reason
 
     def frame_dropped(self, reason: str) -> None:
-        """A frame was not answered, for a reason from a fixed set."""
+        """Count a frame without poses, by its reason."""
         with self._lock:
             self._dropped[reason] += 1
 
     def camera_state(self, text: str, calibrated: bool, findings: Sequence[Finding] = ()) -> None:
-        """What the newest CameraInfo is like, and what is odd about it."""
+        """Set the state of the newest CameraInfo and its implausible values."""
         with self._lock:
             self._camera, self._calibrated = text, calibrated
             self._findings = tuple(findings)
@@ -85,12 +85,12 @@ class Monitor:
     def frame_answered(
         self, stages_s: Mapping[str, float], faces: int, ids: Sequence[str], without_rays: int = 0
     ) -> None:
-        """A frame was answered.
+        """Count a frame with poses.
 
         Args:
-            stages_s: How long each stage took [s], by name.
-            faces: How many it has.
-            ids: Of all people known.
+            stages_s: Duration of each stage [s], by name.
+            faces: Number of faces.
+            ids: Of all tracks.
             without_rays: Faces dropped since the start because the lens has no direction there.
         """
         with self._lock:
@@ -99,7 +99,7 @@ class Monitor:
             self._without_rays = without_rays
 
     def failed(self, error: str) -> None:
-        """Something went wrong that nobody's message is to blame for."""
+        """Record an internal error."""
         with self._lock:
             self._error, self._error_s = error, self._clock_s()
 
@@ -107,9 +107,9 @@ class Monitor:
         """Three statuses.
 
         Args:
-            name: Of the node; each status has it in front of its own.
-            state: Of the node; one that is not 'active' has no rates to worry about.
-            about: What to tell of the device and the topics.
+            name: Of the node; prefix of each status.
+            state: Of the node; rates are checked only if it is 'active'.
+            about: Values for the device and the topics.
         """
         now_s = self._clock_s()
         with self._lock:

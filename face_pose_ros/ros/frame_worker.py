@@ -1,4 +1,4 @@
-"""One thread that works on the newest frame there is."""
+"""A thread that processes the newest frame."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Frame = TypeVar('Frame')
 
 
 class FrameWorker(Generic[Frame]):
-    """Hands frames to a function, one after the other; a newer frame replaces one that waits.
+    """Calls a function with frames, one after the other; a newer frame replaces a waiting one.
 
-    Nothing queues, and whoever puts a frame never waits for the work.
+    Nothing queues, and `put` never waits for the function.
     """
 
     def __init__(
@@ -21,8 +21,8 @@ class FrameWorker(Generic[Frame]):
         """Start the thread.
 
         Args:
-            work: What to do with a frame; must not raise.
-            on_overtaken: Told of each frame that was replaced, on the thread that put it.
+            work: Processes a frame; must not raise.
+            on_overtaken: Called with each replaced frame, on the thread of `put`.
         """
         self._work = work
         self._on_overtaken = on_overtaken
@@ -33,7 +33,7 @@ class FrameWorker(Generic[Frame]):
         self._thread.start()
 
     def put(self, frame: Frame) -> None:
-        """Take this frame next."""
+        """Process this frame next."""
         with self._changed:
             overtaken, self._newest = self._newest, frame
             self._changed.notify()
@@ -41,10 +41,10 @@ class FrameWorker(Generic[Frame]):
             self._on_overtaken(overtaken)
 
     def stop(self, timeout_s: float | None = None) -> bool:
-        """End the thread after the frame in work, if there is one.
+        """End the thread after the current frame.
 
         Args:
-            timeout_s: How long to wait for that frame [s]; None: as long as it takes.
+            timeout_s: Longest wait for that frame [s]; None: no limit.
 
         Returns:
             Whether the thread has ended.

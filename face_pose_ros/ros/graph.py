@@ -1,4 +1,4 @@
-"""Why no message arrives on a topic, as far as the graph of nodes and topics tells."""
+"""Finds the reason for a silent topic in the graph of nodes and topics."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 _SUFFIX = '/compressed'  # image_transport's
 _SHOWN = 3  # topics of other names that are listed
-_PATIENCE_S = 3.0  # DDS takes up to that long to find what there is
+_PATIENCE_S = 3.0  # discovery takes up to this time
 
 
 class SilenceWatch:
-    """Says of each topic without messages why it may be silent, once for each reason."""
+    """Reports the reason for each silent topic, once per reason."""
 
     def __init__(
         self,
@@ -26,12 +26,12 @@ class SilenceWatch:
         kinds: Mapping[str, type],
         on_silence: Callable[[str, float, str], None],
     ) -> None:
-        """Begin to wait for messages.
+        """Start to wait for messages.
 
         Args:
             node: Subscribes to the topics.
-            kinds: Topic, resolved -> type of its messages.
-            on_silence: Takes a topic, how long it has been silent [s], and why.
+            kinds: Resolved topic -> message type.
+            on_silence: Called with topic, duration of the silence [s] and reason.
         """
         self._node = node
         self._kinds = {
@@ -43,11 +43,11 @@ class SilenceWatch:
         self._said: dict[str, str] = {}
 
     def heard(self, topic: str) -> None:
-        """A message has come: the topic is not watched any more."""
+        """Stop watching a topic that has a message."""
         self._kinds.pop(topic, None)
 
     def check(self) -> None:
-        """Look at the graph, on the node's executor; to be called now and then."""
+        """Check the graph; to be called regularly on the node's executor."""
         waited_s = time.monotonic() - self._begin_s
         if waited_s < _PATIENCE_S:
             return
@@ -94,7 +94,7 @@ def why_silent(node: Node, topic: str, kind: str) -> str:
 
 
 def _nobody(node: Node, topic: str, kind: str) -> str:
-    """What else there is when nobody publishes the topic."""
+    """The reason if the topic has no publisher, with similar topics."""
     kinds = (IMAGE, COMPRESSED) if kind in (IMAGE, COMPRESSED) else (kind,)
     others = {
         name: types[0]
@@ -102,7 +102,7 @@ def _nobody(node: Node, topic: str, kind: str) -> str:
         if types[0] in kinds and name != topic and _others_publish(node, name)
     }
     text = f'nobody publishes {topic}'
-    # The same picture in another form.
+    # The same image with another transport.
     base = topic.removesuffix(_SUFFIX)
     for name in (topic + _SUFFIX, base, base.removesuffix(_SUFFIX)):
         if name in others and (hint := _transport_hint(name, others[name], kind)):
@@ -120,7 +120,7 @@ def _nobody(node: Node, topic: str, kind: str) -> str:
 
 
 def _others_publish(node: Node, topic: str) -> bool:
-    """Whether any other node does: this one's own pictures are no camera's."""
+    """Whether another node publishes the topic; the node's own images are excluded."""
     own = node.get_name(), node.get_namespace()
     publishers = node.get_publishers_info_by_topic(topic)
     return any((p.node_name, p.node_namespace) != own for p in publishers)
@@ -136,7 +136,7 @@ def _transport_hint(name: str, found: str, kind: str) -> str:
 
 
 def _misfit(publisher: TopicEndpointInfo, subscription: TopicEndpointInfo) -> str:
-    """Why DDS does not connect the two; '' if it does."""
+    """Why the QoS of the two are incompatible; '' if they are not."""
     compatibility, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
     return (
         reason.removeprefix('ERROR: ').strip(' ;')
@@ -146,7 +146,7 @@ def _misfit(publisher: TopicEndpointInfo, subscription: TopicEndpointInfo) -> st
 
 
 def _name(endpoint: TopicEndpointInfo) -> str:
-    if 'UNKNOWN' in endpoint.node_name:  # discovered a moment ago
+    if 'UNKNOWN' in endpoint.node_name:  # not fully discovered yet
         return 'a node'
     return f'{endpoint.node_namespace.rstrip("/")}/{endpoint.node_name}'
 

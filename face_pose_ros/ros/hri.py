@@ -1,4 +1,4 @@
-"""The faces on the topics of REP-155, with the messages of the package hri_msgs.
+"""Publishes faces on the topics of REP-155, with the messages of the package hri_msgs.
 
 `compat.HAS_HRI_MSGS` says whether this module can be imported.
 """
@@ -27,7 +27,7 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.openpose import OPENPOSE_70
 from face_pose_ros.results import FacePose
 from face_pose_ros.ros.pipeline import Answer
-from face_pose_ros.ros.qos import QOS_OVERRIDES
+from face_pose_ros.ros.qos import QOS_OVERRIDES, face_publisher
 
 _FACES = '/humans/faces'  # REP-155: the same for all nodes of a robot
 _CROP_PX = 128  # REP-155's default width and height of `cropped`
@@ -35,7 +35,7 @@ _POINTS = list(OPENPOSE_70)
 
 
 class _Topics(NamedTuple):
-    """What is published of one face."""
+    """Publishers of one face."""
 
     roi: Publisher
     landmarks: Publisher
@@ -58,18 +58,18 @@ class HriPublisher:
         self._header = Header()  # of the last image
 
     def publish(self, answer: Answer, header: Header, known_ids: Iterable[str]) -> None:
-        """Tell of all faces of one image, and list all that are not forgotten, seen in it or not.
+        """Publish all faces of one image, and the ids of all tracks.
 
         Args:
-            answer: What the image says.
+            answer: The faces of the image.
             header: The image's.
-            known_ids: Of all people not forgotten yet; the topics of others are withdrawn.
+            known_ids: Of all tracks; the topics of others are removed.
         """
         self._header = header
         for face in answer.faces:
             topics = self._topics_of(face.id)
             topics.roi.publish(roi_msg(face, answer.camera, header))
-            # They take eight and thirty times as long as a region: only while someone listens.
+            # 8 and 30 times as slow as the region: only for subscribers.
             if topics.landmarks.get_subscription_count():
                 topics.landmarks.publish(landmarks_msg(face, answer.camera, header))
             if topics.cropped.get_subscription_count():
@@ -77,17 +77,17 @@ class HriPublisher:
         self._keep(set(known_ids))
 
     def forget_all(self) -> None:
-        """Take away the topics of all faces, after an empty list."""
+        """Publish an empty list and remove the topics of all faces."""
         if self._of_faces:
             self._keep(set())
 
     def destroy(self) -> None:
-        """Take all topics away."""
+        """Remove all topics."""
         self.forget_all()
         self._node.destroy_publisher(self._tracked)
 
     def _keep(self, ids: set[str]) -> None:
-        """List these faces, and withdraw the topics of all others."""
+        """Publish these ids, and remove the topics of all others."""
         self._tracked.publish(IdsList(header=self._header, ids=sorted(ids)))
         for face_id in self._of_faces.keys() - ids:
             for publisher in self._of_faces.pop(face_id):
@@ -98,7 +98,7 @@ class HriPublisher:
             kinds = NormalizedRegionOfInterest2D, FacialLandmarks, Image
             self._of_faces[face_id] = _Topics(
                 *(
-                    self._node.create_publisher(kind, f'{_FACES}/{face_id}/{name}', 10)
+                    face_publisher(self._node, kind, f'{_FACES}/{face_id}/{name}')
                     for name, kind in zip(_Topics._fields, kinds, strict=True)
                 )
             )
@@ -106,7 +106,7 @@ class HriPublisher:
 
 
 def roi_msg(face: FacePose, camera: Camera, header: Header) -> NormalizedRegionOfInterest2D:
-    """The part of a face's box that lies in the image."""
+    """A face's box, clipped to the image."""
     corners = _share_of_image(face.box_xyxy.reshape(2, 2), camera).clip(0, 1)
     x_min, y_min, x_max, y_max = corners.ravel().tolist()
     return NormalizedRegionOfInterest2D(
@@ -115,7 +115,7 @@ def roi_msg(face: FacePose, camera: Camera, header: Header) -> NormalizedRegionO
 
 
 def landmarks_msg(face: FacePose, camera: Camera, header: Header) -> FacialLandmarks:
-    """A face's 70 landmarks; those beyond the image are moved to its border, with confidence 0."""
+    """A face's 70 landmarks; outside the image: moved to its border, with confidence 0."""
     share = _share_of_image(face.keypoints_uv[_POINTS], camera)
     seen = (share == share.clip(0, 1)).all(-1) & np.isfinite(face.keypoints_sigma_px[_POINTS])
     points = np.column_stack([share.clip(0, 1), np.where(seen, face.score, 0.0)])
@@ -130,7 +130,7 @@ def landmarks_msg(face: FacePose, camera: Camera, header: Header) -> FacialLandm
 def cropped_msg(face: FacePose, rgb: NDArray[np.uint8], header: Header) -> Image:
     """A face's region of interest, 128 x 128 px.
 
-    bgr8, for consumers of these topics that read the bytes as OpenCV's, whatever the encoding.
+    bgr8, since consumers of this topic read the bytes as OpenCV's and ignore the encoding.
     """
     data = array.array('B')
     data.frombytes(crop_face(rgb, face.box_xyxy)[..., ::-1].tobytes())
@@ -145,7 +145,7 @@ def cropped_msg(face: FacePose, rgb: NDArray[np.uint8], header: Header) -> Image
 
 
 def crop_face(rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The part of a box that lies in the image, scaled to fit, centred, with zeros around it.
+    """A box clipped to the image, scaled to fit, centred, with a zero border.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -169,5 +169,5 @@ def crop_face(rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float64]) -> NDArray[
 
 
 def _share_of_image(uv: NDArray[np.float64], camera: Camera) -> NDArray[np.float64]:
-    """Pixels (..., 2) as shares of the image's width and height, from its top left corner."""
+    """Pixels (..., 2) over the image's width and height, from its top left corner."""
     return (uv + 0.5) / (camera.width, camera.height)

@@ -1,4 +1,4 @@
-"""Pixels of Image and CompressedImage messages, as RGB: pure functions, no node, no context."""
+"""Converts Image and CompressedImage messages to RGB: pure functions, no node, no context."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 try:
-    import simplejpeg  # says when a JPEG is damaged; OpenCV fills in grey and reports success
+    import simplejpeg  # detects damaged JPEGs; OpenCV fills them with grey and reports success
 except ImportError:
     simplejpeg = None
 
@@ -21,11 +21,11 @@ class ImageError(ValueError):
 
 
 class DamagedImageError(ImageError):
-    """A picture that lost data on its way: a part of it would be made up."""
+    """An image that lost data on its way; a part of it would be invented."""
 
 
 class _Packing(NamedTuple):
-    """How the pixels of an encoding lie side by side in a row."""
+    """Layout of the pixels of an encoding in a row."""
 
     bits: int  # of a channel
     channels: int
@@ -51,7 +51,7 @@ _PACKINGS = {
         for name, code in _BAYER.items()
         for bits in (8, 16)
     },
-    # Types without a meaning of their own are what OpenCV's pictures are.
+    # Types without a colour meaning have the channel order of OpenCV.
     '8UC1': _Packing(8, 1),
     '8UC3': _Packing(8, 3, cv2.COLOR_BGR2RGB),
     '8UC4': _Packing(8, 4, cv2.COLOR_BGRA2RGB),
@@ -59,16 +59,16 @@ _PACKINGS = {
     **dict.fromkeys(('yuv422', 'uyvy'), _Packing(8, 2, cv2.COLOR_YUV2RGB_UYVY)),
     **dict.fromkeys(('yuv422_yuy2', 'yuyv'), _Packing(8, 2, cv2.COLOR_YUV2RGB_YUY2)),
 }
-# A plane of Y, and below it one of U and V side by side.
+# A plane of Y, and below it a plane of interleaved U and V.
 _PLANES = {
     'nv12': cv2.COLOR_YUV2RGB_NV12,
     'nv21': cv2.COLOR_YUV2RGB_NV21,
-    'nv24': cv2.COLOR_YUV2RGB_NV12,  # with the colour of every pixel; of every fourth it is NV12
+    'nv24': cv2.COLOR_YUV2RGB_NV12,  # U and V for every pixel; NV12: for every fourth
 }
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of sensors whose pixels come in 16
-_MAX_PIXELS = 2**26  # no camera has more; the header of a damaged picture may
+_MAX_PIXELS = 2**26  # more than any camera has; the header of a damaged image may state it
 _READ = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-# Webcams of Logitech's C270 kind leave up to 4 bytes before a marker in every sound picture.
+# Webcams like Logitech's C270 leave up to 4 bytes before a marker in every intact image.
 _HARMLESS_BYTES = 8
 
 
@@ -108,7 +108,7 @@ def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
 def _converted(pixels: NDArray[np.uint8], to_rgb: int | None) -> NDArray[np.uint8]:
     if to_rgb is not None:
         return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), to_rgb), dtype=np.uint8)
-    if pixels.ndim == 2:  # a grey pixel is read three times
+    if pixels.ndim == 2:  # three views of one grey channel
         return np.lib.stride_tricks.as_strided(pixels, (*pixels.shape, 3), (*pixels.strides, 0))
     return pixels[..., :3]
 
@@ -116,14 +116,14 @@ def _converted(pixels: NDArray[np.uint8], to_rgb: int | None) -> NDArray[np.uint
 def _rows(
     msg: Image, rows: int, row_bytes: int, first_row: int = 0, every: int = 1
 ) -> NDArray[np.uint8]:
-    """The first bytes of rows, (rows, row_bytes), without what pads them.
+    """The first bytes of rows, (rows, row_bytes), without padding.
 
     Args:
         msg: The image.
-        rows: How many.
-        row_bytes: How long.
-        first_row: Rows of the message before the first one.
-        every: Rows of the message that make one of these.
+        rows: Number of rows.
+        row_bytes: Bytes per row without padding.
+        first_row: Index of the first row in the message.
+        every: Rows of the message per row of the result.
     """
     step = every * msg.step
     if step < row_bytes:
@@ -162,7 +162,7 @@ def _planes_to_rgb(msg: Image) -> NDArray[np.uint8]:
 
 
 def _through_cv_bridge(msg: Image) -> NDArray[np.uint8]:
-    """An encoding that has no place here may be one that a newer cv_bridge knows."""
+    """Convert an encoding that is unknown here with cv_bridge, which may know it."""
     expected = f'expected one of {", ".join((*_PACKINGS, *_PLANES))}'
     if re.fullmatch(r'\d+[USF]C?\d*', msg.encoding):
         raise ImageError(f"encoding '{msg.encoding}' says nothing of colours, {expected}")
@@ -170,7 +170,7 @@ def _through_cv_bridge(msg: Image) -> NDArray[np.uint8]:
         from cv_bridge import CvBridge
 
         return np.asarray(CvBridge().imgmsg_to_cv2(msg, 'rgb8'), dtype=np.uint8)
-    # Besides its own error, cv_bridge lets numpy's, OpenCV's and its tables' through.
+    # cv_bridge also raises errors of numpy, of OpenCV and of its tables.
     except (ImportError, ValueError, TypeError, KeyError, cv2.error) as error:
         raise ImageError(f"encoding '{msg.encoding}', {expected}") from error
 
@@ -178,13 +178,13 @@ def _through_cv_bridge(msg: Image) -> NDArray[np.uint8]:
 def compressed_image_to_rgb(msg: CompressedImage) -> NDArray[np.uint8]:
     """Pixels of a compressed image message, (H, W, 3) uint8 RGB.
 
-    An orientation stated in the picture (EXIF) is ignored: K belongs to the sensor's pixels.
+    EXIF orientation is ignored: K belongs to the sensor's pixels.
     `format` is read as compressed_image_transport writes it, 'bayer_rggb8; jpeg compressed ':
-    the picture may be a Bayer mosaic, or have red and blue exchanged.
+    the image may be a Bayer mosaic, or have red and blue exchanged.
 
     Raises:
         DamagedImageError: The JPEG lost data. Needs the package simplejpeg.
-        ImageError: OpenCV can't decode the data, or they are no colours.
+        ImageError: OpenCV cannot decode the data, or the number of channels is wrong.
     """
     if 'compressedDepth' in msg.format:
         raise ImageError(f"format '{msg.format}' is a depth image, expected colours")
@@ -192,17 +192,17 @@ def compressed_image_to_rgb(msg: CompressedImage) -> NDArray[np.uint8]:
     encoding = encoding.strip()
     pixels = _decoded(np.frombuffer(msg.data, dtype=np.uint8), msg.format)
     bayer = _BAYER.get(encoding.rstrip('0123456789'))
-    # compressed_image_transport of today makes grey of a mosaic before it compresses it as JPEG.
+    # Recent compressed_image_transport converts a mosaic to grey before the JPEG compression.
     if bayer is not None and not re.search(r'compressed (mono|bgr|rgb)', codec):
         return _converted(pixels if pixels.ndim == 2 else pixels[..., 1], bayer)
-    # As its subscriber has it: without 'bgr', colours were given to the encoder the other way.
+    # As its subscriber does: without 'bgr', red and blue were exchanged before encoding.
     if pixels.ndim == 3 and codec and re.match('(rgb|bgr)a?(8|16)$', encoding):
         return pixels if 'compressed bgr' in codec else pixels[..., ::-1]
     return _converted(pixels, None)
 
 
 def _decoded(data: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB, or (H, W) if the picture is grey."""
+    """(H, W, 3) RGB, or (H, W) for a grey image."""
     if simplejpeg is not None and data[:2].tobytes() == b'\xff\xd8':
         rgb = _decoded_jpeg(data)
         if rgb is not None:
@@ -224,7 +224,7 @@ def _decoded(data: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
 
 
 def _decoded_jpeg(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """As `_decoded`; None if OpenCV is to try it: CMYK, rare subsampling, too little data."""
+    """As `_decoded`; None where OpenCV has to: CMYK, rare subsampling, too little data."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:

@@ -14,19 +14,22 @@ from visualization_msgs.msg import Marker, MarkerArray
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.results import FacePose
 from face_pose_ros.ros.conversions import pose_msg
-from face_pose_ros.ros.draw import (
+from face_pose_ros.ros.draw import face_points
+from face_pose_ros.ros.style import (
     AXIS_COLOURS_RGB,
     AXIS_M,
+    DOUBT_OPACITY,
+    DOUBT_RGB,
+    GAZE_M,
+    SIGMAS,
+    Rgb,
     face_colour_rgb,
     face_label,
-    face_points,
 )
 
 NAMESPACES = ('mesh', 'axes', 'gaze', 'position_covariance', 'label')
 LIFETIME_S = 0.5  # a face that is not seen any more vanishes by itself, even if the node dies
-ELLIPSOID_SIGMA = 2.0  # its half axes [standard deviations]; 74 % of a 3-D Gaussian lie within
 
-_GAZE_M = 1.0
 _LINE_M = 0.005  # width of lines
 _LABEL_M = 0.05  # height of letters
 _LABEL_AT = np.array([0.0, 0.0, 0.16])  # in the head frame: above the hair
@@ -115,21 +118,23 @@ def _axes(face: FacePose, header: Header, head: Pose) -> Marker:
 def _gaze(face: FacePose, header: Header, head: Pose) -> Marker:
     scale = _LINE_M, 3 * _LINE_M, 8 * _LINE_M  # diameters of shaft and head, length of the head
     marker = _marker(face, header, 'gaze', Marker.ARROW, head, scale, alpha=0.8)
-    marker.points = [Point(), Point(x=_GAZE_M)]
+    marker.points = [Point(), Point(x=GAZE_M)]
     return marker
 
 
 def _position_covariance(face: FacePose, header: Header) -> Marker:
-    """The ellipsoid of ELLIPSOID_SIGMA standard deviations of the position."""
+    """The position's ellipsoid of SIGMAS; for 2, 74 % of a 3-D Gaussian lie within."""
     variances, axes = np.linalg.eigh(face.covariance[:3, :3])
     T = np.eye(4)
     # Eigenvectors may come as a mirror image of a rotation.
     T[:3, :3] = axes * [1, 1, np.linalg.det(axes)]
     T[:3, 3] = face.T_cam_head[:3, 3]
-    diameters = 2 * ELLIPSOID_SIGMA * np.sqrt(np.maximum(variances, _MIN_SIGMA_M**2))
-    return _marker(
-        face, header, 'position_covariance', Marker.SPHERE, pose_msg(T), diameters, alpha=0.5
+    diameters = 2 * SIGMAS * np.sqrt(np.maximum(variances, _MIN_SIGMA_M**2))
+    marker = _marker(
+        face, header, 'position_covariance', Marker.SPHERE, pose_msg(T), diameters, DOUBT_OPACITY
     )
+    marker.color = _colour(DOUBT_RGB, DOUBT_OPACITY)
+    return marker
 
 
 def _label(face: FacePose, header: Header) -> Marker:
@@ -145,6 +150,6 @@ def _point(xyz: Iterable[float]) -> Point:
     return Point(x=x, y=y, z=z)
 
 
-def _colour(rgb: tuple[int, int, int], alpha: float) -> ColorRGBA:
+def _colour(rgb: Rgb, alpha: float) -> ColorRGBA:
     r, g, b = (value / 255 for value in rgb)
     return ColorRGBA(r=r, g=g, b=b, a=alpha)

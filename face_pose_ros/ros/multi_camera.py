@@ -1,4 +1,4 @@
-"""Several cameras in one process, on one device: a pose node each, networks asked in one batch.
+"""Several cameras in one process and on one device: a pose node each, batched inference.
 
     ros2 run face_pose_ros multi_camera front left
 

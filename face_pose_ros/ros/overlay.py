@@ -11,15 +11,10 @@ from numpy.typing import NDArray
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.results import FacePose
-from face_pose_ros.ros.draw import (
-    draw_head,
-    draw_label,
-    draw_text,
-    face_colour_rgb,
-    face_label,
-)
+from face_pose_ros.ros.draw import draw_gaze, draw_head, draw_label, draw_text, drawing_scale
+from face_pose_ros.ros.style import SIGMAS, face_colour_rgb, face_label
 
-_LABEL_BELOW = 0.03  # of the picture's height, from chin to base line
+_LABEL_BELOW_PX = 30  # at scale 1, from chin to base line
 
 
 def draw_overlay(
@@ -29,7 +24,9 @@ def draw_overlay(
     model: FaceModel,
     caption: str,
 ) -> NDArray[np.uint8]:
-    """A copy of the picture with every face's own mesh, axes, id and distance.
+    """A copy of the picture with every face's mesh, axes, gaze, id and distance.
+
+    The distance comes with its SIGMAS standard deviations, the gaze with those of its end.
 
     Args:
         rgb: (H, W, 3) uint8, of any strides.
@@ -43,11 +40,23 @@ def draw_overlay(
     """
     bgr = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), dtype=np.uint8)
     # The nearest head last: it hides the others.
-    for face in sorted(faces, key=lambda f: -float(np.linalg.norm(f.T_cam_head[:3, 3]))):
+    by_distance = sorted(faces, key=lambda face: -face.distance)
+    for face in by_distance:
         colour = face_colour_rgb(face.number)
         draw_head(bgr, face.T_cam_head, camera, model, face.shape, colour)
+        draw_gaze(bgr, face.T_cam_head, face.covariance, camera, colour)
+    labels: list[tuple[int, int, int, int]] = []
+    for face in reversed(by_distance):
         left, _, _, bottom = face.box_xyxy  # the axes cover what is above
-        draw_label(bgr, face_label(face), (left, bottom + _LABEL_BELOW * len(bgr)), colour)
+        at = (left, bottom + _LABEL_BELOW_PX * drawing_scale(bgr))
+        text = f'{face_label(face)} ±{SIGMAS * _distance_sigma(face):.2f}'
+        labels.append(draw_label(bgr, text, at, face_colour_rgb(face.number), labels))
     for line, text in enumerate(caption.splitlines()):
         draw_text(bgr, text, line)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr), dtype=np.uint8)
+
+
+def _distance_sigma(face: FacePose) -> float:
+    """Standard deviation [m] along the line of sight."""
+    ray = face.position / max(face.distance, 1e-9)
+    return float(np.sqrt(max(ray @ face.covariance[:3, :3] @ ray, 0.0)))

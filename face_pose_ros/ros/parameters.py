@@ -1,4 +1,4 @@
-"""The node's parameters: declared from the options, read once into a frozen snapshot."""
+"""Parameters of the pose node: declared from the options, read into a frozen snapshot."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -16,6 +15,7 @@ from face_pose_ros.options import (
     Option,
     named_options,
     option,
+    start_option,
     with_values,
 )
 from face_pose_ros.ros.declaring import ParameterError, close, declare
@@ -25,30 +25,25 @@ from face_pose_ros.ros.declaring import ParameterError, close, declare
 class Parameters(Checked):
     """Snapshot of all parameters; those of the estimator have the names of its options."""
 
-    autostart: bool = option(
-        True, 'configure and activate at start, without a lifecycle manager', start_only=True
+    autostart: bool = start_option(
+        True, 'configure and activate at start, without a lifecycle manager'
     )
-    device: str = option(
+    device: str = start_option(
         'auto',
         'where the networks run: cpu, cuda, cuda:<index>, or auto: cuda if there is one',
-        start_only=True,
     )
-    threads: int = option(
-        0, 'CPU threads of one inference; 0: all cores', low=0, high=256, start_only=True
-    )
-    image_transport: str = option(
+    threads: int = start_option(0, 'CPU threads of one inference; 0: all cores', low=0, high=256)
+    image_transport: str = start_option(
         'raw',
         'form in which the image arrives; compressed adds /compressed to its topic',
         choices=('raw', 'compressed'),
-        start_only=True,
     )
-    image_is_rectified: bool = option(
-        False, 'use P of CameraInfo without distortion, not K and D', start_only=True
+    image_is_rectified: bool = start_option(
+        False, 'use P of CameraInfo without distortion, not K and D'
     )
-    camera_info_is_latched: bool = option(
+    camera_info_is_latched: bool = start_option(
         False,
         'one CameraInfo, published once and kept for late subscribers, holds for all images',
-        start_only=True,
     )
     publish_tf: bool = option(True, 'publish frames face_<id> and gaze_<id>')
     estimator: EstimatorOptions = field(default_factory=EstimatorOptions)
@@ -63,16 +58,16 @@ def declare_parameters(node: Node) -> Parameters:
     """Declare every parameter on the node and read the values it was started with.
 
     Raises:
-        ParameterError: A value is out of range or of another type, or a name is not known.
+        ParameterError: A value is out of range or of another type, or a name is unknown.
     """
     for name, default, known in Parameters().options():
-        declare(node, name, default, _descriptor(default, known))
+        declare(node, name, default, known)
     close(node)
     return changed_parameters(node, ())
 
 
 def changed_parameters(node: Node, changes: Iterable[Parameter]) -> Parameters:
-    """The snapshot after changes at run time, which rclpy has found within their ranges.
+    """The snapshot after changes at run time, whose ranges rclpy has checked.
 
     Raises:
         ParameterError: A value is not one of those allowed.
@@ -82,7 +77,7 @@ def changed_parameters(node: Node, changes: Iterable[Parameter]) -> Parameters:
 
 
 def parameters_of(values: Mapping[str, Any]) -> Parameters:
-    """The snapshot of values by name; those that are missing are at their defaults.
+    """The snapshot of values by name; missing ones have their defaults.
 
     Raises:
         ParameterError: A value is not one of those allowed.
@@ -94,20 +89,3 @@ def parameters_of(values: Mapping[str, Any]) -> Parameters:
         return with_values(Parameters(), named)
     except ValueError as error:
         raise ParameterError(f'parameter {str(error).removeprefix(prefix)}') from error
-
-
-def _descriptor(default: object, known: Option) -> ParameterDescriptor:
-    text = f'{known.text} [{known.unit}]' if known.unit else known.text
-    descriptor = ParameterDescriptor(description=text, read_only=known.start_only)
-    if known.choices:
-        descriptor.additional_constraints = f'one of {", ".join(known.choices)}'
-    if known.low is not None and known.high is not None:
-        if isinstance(default, int):
-            descriptor.integer_range = [
-                IntegerRange(from_value=int(known.low), to_value=int(known.high))
-            ]
-        else:
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=float(known.low), to_value=float(known.high))
-            ]
-    return descriptor

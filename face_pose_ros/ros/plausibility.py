@@ -1,4 +1,4 @@
-"""What is odd about a calibration that makes a camera all the same: pure functions."""
+"""Finds implausible values in a usable calibration: pure functions."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from sensor_msgs.msg import CameraInfo
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros.camera_info import binning
 
-_GRID = 33, 25  # points across and down of the picture that are asked for their direction
+_GRID = 33, 25  # points whose rays are checked, across and down
 _MIN_FOV_DEG, _MAX_FOV_DEG = 10.0, 170.0  # of a pinhole
-_SAME = 0.1  # two ratios are the same within this share
-_OTHER_SIZE = 0.2  # a principal point so far off the middle, both ways alike, is of another size
-_SECOND_CAMERA = re.compile(r'right|(?<!\d)2(?!\d)')  # of a stereo pair, in the name of its frame
-# What sensor_msgs says of each model.
+_SAME = 0.1  # relative difference of equal ratios
+_OTHER_SIZE = 0.2  # relative offset of both coordinates that means another size
+_SECOND_CAMERA = re.compile(r'right|(?<!\d)2(?!\d)')  # of a stereo pair, by its frame
+# Number of coefficients of each model in sensor_msgs.
 _COEFFICIENTS = {'plumb_bob': 5, 'rational_polynomial': 8, 'equidistant': 4, '': 0}
 
 
 class Finding(NamedTuple):
-    """Something that is unlikely to be meant."""
+    """An implausible value."""
 
-    key: str  # in diagnostics
+    key: str  # key in /diagnostics
     value: str
     text: str  # a sentence: what was found, what was expected, what to do
 
 
 class News:
-    """Findings not told yet, and few of a key: a lens that zooms changes with each image."""
+    """Filters findings: each once, few per key, since a zooming lens changes with each image."""
 
     def __init__(self, most: int = 3) -> None:
-        """Take how many different values of a key pass at most."""
+        """Set the largest number of different values per key."""
         self._most = most
         self._values: dict[str, set[str]] = defaultdict(set)
 
     def among(self, found: Iterable[Finding]) -> list[Finding]:
-        """What was not told yet."""
+        """The findings that were not reported yet."""
         new = []
         for finding in found:
             values = self._values[finding.key]
@@ -53,14 +53,14 @@ class News:
 def findings(
     info: CameraInfo, camera: Camera, rectified: bool, image_topic: str, frame_id: str
 ) -> list[Finding]:
-    """All that is unlikely about a camera.
+    """All implausible values of a calibration.
 
     Args:
-        info: The calibration as it came.
-        camera: Made of it by `camera_from_info`.
-        rectified: Whether the node takes the pictures for rectified.
-        image_topic: Where the pictures come from.
-        frame_id: Of the pictures.
+        info: The calibration as received.
+        camera: Its `camera_from_info`.
+        rectified: Whether the node treats the images as rectified.
+        image_topic: Topic of the images.
+        frame_id: Of the images.
     """
     return [
         *_range_of_lens(camera),
@@ -79,7 +79,7 @@ def _range_of_lens(camera: Camera) -> Iterator[Finding]:
     uv = np.stack(np.meshgrid(us, vs), -1).reshape(-1, 2)
     outside = ~camera.unproject(uv).valid
     if outside.any():
-        # A point on the border stands for half a cell.
+        # A point on the border counts for half a cell.
         across, down = (np.r_[0.5, np.ones(count - 2), 0.5] for count in _GRID)
         percent = 100 * float(np.average(outside, weights=np.outer(down, across).ravel()))
         share = f'{percent:.0f} %' if percent >= 1 else 'less than 1 %'
@@ -104,7 +104,7 @@ def _intrinsics(info: CameraInfo, rectified: bool) -> tuple[str, float, float, f
 def _principal_point(info: CameraInfo, rectified: bool) -> Iterator[Finding]:
     name, _, _, cx, cy = _intrinsics(info, rectified)
     width, height = info.width, info.height
-    across, down = (2 * cx + 1) / width, (2 * cy + 1) / height  # 1 in the middle
+    across, down = (2 * cx + 1) / width, (2 * cy + 1) / height  # 1 at the centre
     bin_x, bin_y = binning(info)
     fits = f'{across * width:.0f} x {down * height:.0f} px'
     if max(bin_x, bin_y) > 1 and _similar(across * bin_x, 1) and _similar(down * bin_y, 1):
@@ -198,7 +198,7 @@ def _rectification(info: CameraInfo, rectified: bool, image_topic: str) -> Itera
 def _baseline(info: CameraInfo, frame_id: str) -> Iterator[Finding]:
     fx, fy = info.p[0], info.p[5]
     apart = info.p[3] or info.p[7]
-    # Some drivers give the pictures a frame of their own, and the CameraInfo the first camera's.
+    # Some drivers set the image's own frame but the first camera's frame in the CameraInfo.
     own_frame = info.header.frame_id not in ('', frame_id) or _SECOND_CAMERA.search(frame_id)
     if not (apart and fx and fy) or own_frame:
         return

@@ -1,4 +1,4 @@
-"""The executables: as a module's main, but Ctrl-C is silent also while the imports run.
+"""The executables: each a module's main, with a silent Ctrl-C during the imports too.
 
 Without a workspace: `python -m face_pose_ros.ros.programs pose_node --ros-args ...`.
 """
@@ -13,7 +13,9 @@ from importlib import import_module
 
 
 def _run(module: str) -> None:
-    # Imports take seconds, and there is nothing to tidy up yet.
+    # The arrays are small, and BLAS's threads spin for 25 ms after each product that wakes them.
+    os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+    # Imports take seconds, and nothing needs to be cleaned up yet.
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     import_module(f'face_pose_ros.ros.{module}').main()
 

@@ -20,7 +20,7 @@ from face_pose_ros.ros.compat import HAS_HRI_MSGS, TransformBroadcaster
 from face_pose_ros.ros.markers import face_markers
 from face_pose_ros.ros.overlay import draw_overlay
 from face_pose_ros.ros.pipeline import Answer
-from face_pose_ros.ros.qos import QOS_OVERRIDES
+from face_pose_ros.ros.qos import QOS_OVERRIDES, face_publisher
 
 if HAS_HRI_MSGS:
     from face_pose_ros.ros.hri import HriPublisher
@@ -124,10 +124,8 @@ class FacePublisher:
             topic = f'~/faces/{face.id}/pose'
             self._of_faces[face.id] = _Topics(
                 face.number,
-                self._node.create_publisher(PoseStamped, topic, 10),
-                self._node.create_publisher(
-                    PoseWithCovarianceStamped, f'{topic}_with_covariance', 10
-                ),
+                face_publisher(self._node, PoseStamped, topic),
+                face_publisher(self._node, PoseWithCovarianceStamped, f'{topic}_with_covariance'),
             )
         return self._of_faces[face.id]
 

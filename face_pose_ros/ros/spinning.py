@@ -8,10 +8,25 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.exceptions import InvalidHandle
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+
+class Executor(SingleThreadedExecutor):
+    """Spins nodes whose publishers and subscriptions other threads may destroy."""
+
+    def wait_for_ready_callbacks(self, *args: Any, **kwargs: Any) -> Any:
+        """See `rclpy.executors.Executor`."""
+        while True:
+            try:
+                return super().wait_for_ready_callbacks(*args, **kwargs)
+            except InvalidHandle:
+                # rclpy (3.3 to 9.1 at least) passes over a subscription that is destroyed while it
+                # prepares to wait, but not over event handlers, which publishers have too.
+                continue
 
 
 def init(args: list[str] | None) -> None:

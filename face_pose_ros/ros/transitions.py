@@ -11,7 +11,7 @@ from rclpy.task import Future
 
 
 def answer_during_transitions(node: LifecycleNode) -> None:
-    """Let the service change_state leave the executor alone while a transition runs.
+    """Run transitions of the service change_state without blocking the executor.
 
     rclpy runs a transition within the service's callback: for as long as it takes no other service
     and no timer of the node would be answered.

@@ -1,4 +1,4 @@
-"""Two portraits in the public domain: real faces without a download. NOTICE has their sources."""
+"""Two portraits in the public domain; NOTICE has their sources."""
 
 from __future__ import annotations
 

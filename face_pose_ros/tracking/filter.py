@@ -12,12 +12,16 @@ reset as in Sola 2017, "Quaternion kinematics for the error-state Kalman filter"
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry import linalg, rotations
+from face_pose_ros.geometry import rotations
+from face_pose_ros.geometry.jit import compiled, inner
+from face_pose_ros.geometry.linalg import congruent, eliminate, inverse_3x3
+from face_pose_ros.geometry.rotations import left_jacobian_kernel, log_kernel, moved_kernel
 from face_pose_ros.options import FilterOptions
 
 Array = NDArray[np.float64]
@@ -28,8 +32,8 @@ _GATE = 27.856
 _RESTART_AFTER = 3  # measurements in a row beyond the gate: the head is where they say
 
 # Gauss's two points integrate over the time that noise has lasted, exactly for a head that does
-# not turn; the third is all of the time.
-_PARTS = np.array([0.5 - 0.5 / 3**0.5, 0.5 + 0.5 / 3**0.5, 1.0])[:, None, None]
+# not turn.
+_EARLY, _LATE = 0.5 - 0.5 / 3**0.5, 0.5 + 0.5 / 3**0.5
 
 # Standard deviations of a new face's velocity.
 _START_SPEED_M_S = 1.0
@@ -92,12 +96,9 @@ class PoseFilter:
             The filtered pose (4, 4) and its covariance (6, 6), systematic share included.
         """
         if 0 <= stamp_s - self.state.stamp_s <= self.options.max_gap_s:
-            predicted = self.predict(stamp_s)
             white = (1 - self.options.systematic_share) * covariance
-            innovation, noise = _innovation(predicted, T_cam_head, white)
-            factor = _factor_to_gate(innovation, predicted.covariance[:6, :6], noise)
-            self._outliers = self._outliers + 1 if factor > 1 else 0
-            self.state = _corrected(predicted, innovation, factor * noise)
+            self.state, is_outlier = _corrected(self.predict(stamp_s), T_cam_head, white, _GATE)
+            self._outliers = self._outliers + 1 if is_outlier else 0
         else:
             self._outliers = _RESTART_AFTER
         if self._outliers == _RESTART_AFTER:
@@ -120,25 +121,18 @@ def start(
 
 def predict(state: PoseState, stamp_s: float, options: FilterOptions) -> PoseState:
     """The state at a later stamp [s]; see `PoseFilter.predict`."""
-    dt = min(stamp_s - state.stamp_s, options.max_gap_s)
-    motion = dt * state.velocity
-    # What a change of the velocity becomes when it has lasted for a part of the time.
-    of_velocity = np.zeros((3, 12, 6))
-    of_velocity[:, :3, :3] = dt * _PARTS * np.eye(3)
-    of_velocity[:, 3:6, 3:] = dt * _PARTS * rotations.left_jacobian(_PARTS[:, 0] * motion[3:])
-    of_velocity[:, 6:] = np.eye(6)
-    F = np.eye(12)
-    F[3:6, 3:6] = rotations.exp(motion[3:])
-    F[:, 6:] = of_velocity[2]
-    noise = np.repeat([options.acceleration_noise, options.angular_acceleration_noise], 3)
-    B = noise * of_velocity[:2]
-    Q = 0.5 * dt * (B @ B.transpose(0, 2, 1)).sum(0)
-    return PoseState(
-        rotations.moved(state.T_cam_head, motion),
+    T, P = np.empty((4, 4)), np.empty((12, 12))
+    _predict(
+        state.T_cam_head,
         state.velocity,
-        F @ state.covariance @ F.T + Q,
-        stamp_s,
+        state.covariance,
+        min(stamp_s - state.stamp_s, options.max_gap_s),
+        options.acceleration_noise,
+        options.angular_acceleration_noise,
+        T,
+        P,
     )
+    return PoseState(T, state.velocity, P, stamp_s)
 
 
 def correct(state: PoseState, T_cam_head: Array, covariance: Array) -> PoseState:
@@ -149,52 +143,154 @@ def correct(state: PoseState, T_cam_head: Array, covariance: Array) -> PoseState
         T_cam_head: (4, 4) measured pose [m].
         covariance: (6, 6) of its error (dt, omega).
     """
-    return _corrected(state, *_innovation(state, T_cam_head, covariance))
+    return _corrected(state, T_cam_head, covariance, math.inf)[0]
 
 
-def _innovation(state: PoseState, T_cam_head: Array, covariance: Array) -> tuple[Array, Array]:
-    """What (6,) leads from the state's pose to the measured one, and its noise (6, 6).
+def _corrected(
+    state: PoseState, T_cam_head: Array, covariance: Array, gate: float
+) -> tuple[PoseState, bool]:
+    """`correct`, and whether the measurement lay beyond the gate and was brought to it."""
+    T, velocity, P = np.empty((4, 4)), np.empty(6), np.empty((12, 12))
+    is_outlier = _correct(
+        state.T_cam_head,
+        state.velocity,
+        state.covariance,
+        np.ascontiguousarray(T_cam_head),
+        np.ascontiguousarray(covariance),
+        gate,
+        T,
+        velocity,
+        P,
+    )
+    return PoseState(T, velocity, P, state.stamp_s), is_outlier
+
+
+@compiled
+def _predict(T, velocity, P, dt, acceleration, angular_acceleration, T_later, P_later):
+    """`predict` after a time dt, into T_later (4, 4) and P_later (12, 12)."""
+    motion, B = np.empty(6), np.zeros((12, 6))
+    for i in range(6):
+        motion[i] = dt * velocity[i]
+    moved_kernel(T, motion, T_later)
+    F = np.zeros((12, 12))
+    for i in range(3):
+        F[i, i] = 1.0
+        for j in range(3):  # exp(motion), as it has turned the pose
+            for k in range(3):
+                F[3 + i, 3 + j] += T_later[i, k] * T[j, k]
+    _effect_of_velocity(motion, dt, 1.0, B)
+    for i in range(12):
+        for j in range(6):
+            F[i, 6 + j] = B[i, j]
+    congruent(F, P, P_later)
+    for part in (_EARLY, _LATE):
+        _effect_of_velocity(motion, dt, part, B)
+        for k in range(6):
+            noise = acceleration if k < 3 else angular_acceleration
+            for i in range(12):
+                for j in range(12):
+                    P_later[i, j] += 0.5 * dt * noise * noise * B[i, k] * B[j, k]
+
+
+@inner
+def _effect_of_velocity(motion, dt, part, B):
+    """What a change of the velocity becomes when it has lasted for a part of dt, into B (12, 6).
+
+    The head moves by `motion` (6,) in all of dt.
+    """
+    omega = np.empty(3)
+    for i in range(3):
+        omega[i] = part * motion[3 + i]
+    J = left_jacobian_kernel(omega)
+    for i in range(3):
+        B[i, i] = part * dt
+        B[6 + i, i] = B[9 + i, 3 + i] = 1.0
+        for j in range(3):
+            B[3 + i, 3 + j] = part * dt * J[i, j]
+
+
+@compiled
+def _correct(T, velocity, P, T_measured, covariance, gate, T_new, velocity_new, P_new):
+    """`correct` into the last three; one beyond the gate is brought to it, and it returns True.
 
     The measurement's error d acts on the measured rotation. In the innovation, to first order in
     d, it is J_l^-1 d: log(exp(d) exp(innovation)) = innovation + J_l^-1 d.
     """
-    innovation = rotations.difference(state.T_cam_head, T_cam_head)
-    of_error = np.eye(6)
-    of_error[3:, 3:] = linalg.inverse(rotations.left_jacobian(innovation[3:]))
-    return innovation, of_error @ covariance @ of_error.T
-
-
-def _corrected(state: PoseState, innovation: Array, covariance: Array) -> PoseState:
-    P = state.covariance
-    gain = linalg.solve(P[:6, :6] + covariance, P[:6]).T
-    error = gain @ innovation
+    innovation, omega, turn = np.empty((6, 1)), np.empty(3), np.zeros((3, 3))
+    for i in range(3):
+        innovation[i, 0] = T_measured[i, 3] - T[i, 3]
+        for j in range(3):
+            for k in range(3):
+                turn[i, j] += T_measured[i, k] * T[j, k]
+    log_kernel(turn, omega)
+    J_inv, of_error = inverse_3x3(left_jacobian_kernel(omega)), np.zeros((6, 6))
+    for i in range(3):
+        innovation[3 + i, 0] = omega[i]
+        of_error[i, i] = 1.0
+        for j in range(3):
+            of_error[3 + i, 3 + j] = J_inv[i, j]
+    noise = np.empty((6, 6))
+    congruent(of_error, covariance, noise)
+    factor = _factor_to_gate(innovation, P, noise, gate)
+    S, gain_T = np.empty((6, 6)), np.empty((6, 12))
+    for i in range(6):
+        for j in range(6):
+            noise[i, j] *= factor
+            S[i, j] = P[i, j] + noise[i, j]
+        for j in range(12):
+            gain_T[i, j] = P[i, j]
+    eliminate(S, gain_T)
+    error, gain, A = np.zeros(12), np.empty((12, 6)), np.zeros((12, 12))
+    for i in range(12):
+        A[i, i] = 1.0
+        for j in range(6):
+            gain[i, j] = gain_T[j, i]
+            A[i, j] -= gain[i, j]
+            error[i] += gain[i, j] * innovation[j, 0]
     # Joseph's form stays symmetric and positive definite whatever the rounding.
-    A = np.eye(12)
-    A[:, :6] -= gain
-    P = A @ P @ A.T + gain @ covariance @ gain.T
+    joseph, of_noise = np.empty((12, 12)), np.empty((12, 12))
+    congruent(A, P, joseph)
+    congruent(gain, noise, of_noise)
+    for i in range(12):
+        for j in range(12):
+            joseph[i, j] += of_noise[i, j]
+            A[i, j] = 1.0 if i == j else 0.0
     # The error is counted from the corrected rotation from here on.
-    reset = np.eye(12)
-    reset[3:6, 3:6] = rotations.left_jacobian(error[3:6])
-    return PoseState(
-        rotations.moved(state.T_cam_head, error[:6]),
-        state.velocity + error[6:],
-        reset @ P @ reset.T,
-        state.stamp_s,
-    )
+    for i in range(3):
+        omega[i] = error[3 + i]
+    J = left_jacobian_kernel(omega)
+    for i in range(3):
+        for j in range(3):
+            A[3 + i, 3 + j] = J[i, j]
+    congruent(A, joseph, P_new)
+    moved_kernel(T, error, T_new)
+    for i in range(6):
+        velocity_new[i] = velocity[i] + error[6 + i]
+    return factor > 1
 
 
-def _factor_to_gate(innovation: Array, predicted: Array, measured: Array) -> float:
-    """What the measurement's covariance (6, 6) grows by to bring the innovation to the gate.
+@inner
+def _factor_to_gate(innovation, P, noise, gate):
+    """What the noise (6, 6) grows by to bring the innovation (6, 1) to the gate.
 
     1 within the gate. Chang 2014, "Robust Kalman filtering based on Mahalanobis distance as
     outlier judging criterion", section 3: Newton's method, here on the inverse of the squared
     distance. That is almost linear in the factor, and concave: steps come from below.
     """
-    factor = 1.0
+    factor, S, whitened = 1.0, np.empty((6, 6)), np.empty((6, 1))
     for _ in range(20):
-        whitened = linalg.solve(predicted + factor * measured, innovation[:, None])[:, 0]
-        excess = float(innovation @ whitened) / _GATE - 1
+        for i in range(6):
+            whitened[i, 0] = innovation[i, 0]
+            for j in range(6):
+                S[i, j] = P[i, j] + factor * noise[i, j]
+        eliminate(S, whitened)
+        distance_sq, slope = 0.0, 0.0
+        for i in range(6):
+            distance_sq += innovation[i, 0] * whitened[i, 0]
+            for j in range(6):
+                slope += whitened[i, 0] * noise[i, j] * whitened[j, 0]
+        excess = distance_sq / gate - 1
         if excess <= 1e-3:
             break
-        factor += excess * float(innovation @ whitened) / float(whitened @ measured @ whitened)
+        factor += excess * distance_sq / slope
     return factor

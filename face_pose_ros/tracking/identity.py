@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry import linalg, rotations
+from face_pose_ros.geometry import rotations
+from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.linalg import congruent, eliminate, multiply
 from face_pose_ros.tracking.shape_memory import Shape
 
 Array = NDArray[np.float64]
@@ -48,21 +50,30 @@ class FaceGivenIdentity:
             shape: (C,).
             expressions: (C,) the coefficients that are expressions.
         """
-        identity = shape.part(np.flatnonzero(~expressions))
-        expression = shape.part(np.flatnonzero(expressions))
-        cross = shape.covariance[np.ix_(expressions, ~expressions)]
-        K = linalg.solve(identity.covariance, cross.T).T
-        expression_covariance = expression.covariance - K @ cross.T
-        G = pose_of_shape[:, expressions]
-        return cls(
+        who, how = np.flatnonzero(~expressions), np.flatnonzero(expressions)
+        identity = Shape(shape.mean[who], np.empty((len(who), len(who))))
+        face = cls(
             T_cam_head=T_cam_head,
-            covariance=covariance_given_shape + G @ expression_covariance @ G.T,
-            pose_of_identity=pose_of_shape[:, ~expressions] + G @ K,
+            covariance=np.empty((6, 6)),
+            pose_of_identity=np.empty((6, len(who))),
             identity=identity,
-            expression=expression.mean,
-            expression_of_identity=K,
-            expression_covariance=expression_covariance,
+            expression=shape.mean[how],
+            expression_of_identity=np.empty((len(how), len(who))),
+            expression_covariance=np.empty((len(how), len(how))),
         )
+        _factor(
+            np.ascontiguousarray(covariance_given_shape),
+            np.ascontiguousarray(pose_of_shape),
+            np.ascontiguousarray(shape.covariance),
+            who,
+            how,
+            face.covariance,
+            face.pose_of_identity,
+            identity.covariance,
+            face.expression_of_identity,
+            face.expression_covariance,
+        )
+        return face
 
     def pose_for(self, identity: Array) -> Array:
         """The best pose (4, 4), were the identity's coefficients these (I,)."""
@@ -72,18 +83,66 @@ class FaceGivenIdentity:
 
     def shape_for(self, identity: Shape, expressions: NDArray[np.bool_]) -> Shape:
         """The whole shape (C,), were the identity's distribution this one."""
-        K = self.expression_of_identity
-        mean, covariance = np.empty(len(expressions)), np.empty([len(expressions)] * 2)
-        mean[~expressions] = identity.mean
-        mean[expressions] = self.expression + K @ (identity.mean - self.identity.mean)
-        cross = K @ identity.covariance
-        covariance[np.ix_(~expressions, ~expressions)] = identity.covariance
-        covariance[np.ix_(expressions, ~expressions)] = cross
-        covariance[np.ix_(~expressions, expressions)] = cross.T
-        covariance[np.ix_(expressions, expressions)] = self.expression_covariance + cross @ K.T
-        return Shape(mean, covariance)
+        who, how = np.flatnonzero(~expressions), np.flatnonzero(expressions)
+        K, C = self.expression_of_identity, len(expressions)
+        shape = Shape(np.empty(C), np.empty((C, C)))
+        shape.mean[who] = identity.mean
+        shape.mean[how] = self.expression + K @ (identity.mean - self.identity.mean)
+        _join(identity.covariance, K, self.expression_covariance, who, how, shape.covariance)
+        return shape
 
     def covariance_for(self, identity_covariance: Array) -> Array:
         """What an uncertain identity (I, I) adds to the covariance of the pose (6, 6)."""
         G = self.pose_of_identity
         return np.asarray(G @ identity_covariance @ G.T)
+
+
+@compiled
+def _factor(given_shape, G, V, who, how, covariance, G_who, V_who, K, V_how):
+    """The fields of `FaceGivenIdentity`, into the last five.
+
+    From a fit's covariance of the pose were the shape known, `pose_of_shape` G, the shape's
+    covariance V, and which coefficients say who it is and how the face is moved.
+    """
+    of_who = np.empty((len(who), len(who)))
+    solved = np.empty((len(who), len(how)))
+    for a in range(len(who)):
+        for b in range(len(who)):
+            V_who[a, b] = of_who[a, b] = V[who[a], who[b]]
+        for e in range(len(how)):
+            solved[a, e] = V[who[a], how[e]]
+    eliminate(of_who, solved)
+    G_how = np.empty((6, len(how)))
+    for e in range(len(how)):
+        for a in range(len(who)):
+            K[e, a] = solved[a, e]
+        for f in range(len(how)):
+            V_how[e, f] = V[how[e], how[f]]
+            for a in range(len(who)):
+                V_how[e, f] -= K[e, a] * V[who[a], how[f]]
+        for i in range(6):
+            G_how[i, e] = G[i, how[e]]
+    congruent(G_how, V_how, covariance)
+    for i in range(6):
+        for j in range(6):
+            covariance[i, j] += given_shape[i, j]
+        for a in range(len(who)):
+            G_who[i, a] = G[i, who[a]]
+            for e in range(len(how)):
+                G_who[i, a] += G_how[i, e] * K[e, a]
+
+
+@compiled
+def _join(V_who, K, V_how, who, how, V):
+    """Covariance V (C, C) of the whole shape: the inverse of `_factor`."""
+    cross = multiply(K, V_who)
+    for a in range(len(who)):
+        for b in range(len(who)):
+            V[who[a], who[b]] = V_who[a, b]
+        for e in range(len(how)):
+            V[how[e], who[a]] = V[who[a], how[e]] = cross[e, a]
+    for e in range(len(how)):
+        for f in range(len(how)):
+            V[how[e], how[f]] = V_how[e, f]
+            for a in range(len(who)):
+                V[how[e], how[f]] += cross[e, a] * K[f, a]

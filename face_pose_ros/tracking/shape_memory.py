@@ -6,12 +6,20 @@ expressions. Both are remembered as independent normal distributions, in prior s
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry import linalg
+from face_pose_ros.geometry.jit import compiled, inner
+from face_pose_ros.geometry.linalg import (
+    cholesky,
+    congruent,
+    eliminate,
+    multiply,
+    symmetric_eigen,
+)
 from face_pose_ros.options import ShapeMemoryOptions
 
 Array = NDArray[np.float64]
@@ -28,6 +36,10 @@ class Shape(NamedTuple):
     def part(self, which: NDArray[np.intp]) -> Shape:
         """Marginal distribution of some of the coefficients (M,)."""
         return Shape(self.mean[which], self.covariance[which[:, None], which])
+
+    def unset(self) -> Shape:
+        """Memory for a distribution of as many coefficients."""
+        return Shape(np.empty_like(self.mean), np.empty_like(self.covariance))
 
 
 class ShapeMemory:
@@ -49,15 +61,29 @@ class ShapeMemory:
             options: See `ShapeMemoryOptions`.
         """
         self.options = options
-        self.shape = prior  # at the stamp of the last `advance`
-        self._prior = prior
-        self._identity = np.flatnonzero(~expressions)
-        self._expression = np.flatnonzero(expressions)
-        self._stamp_s, self._seen_s = stamp_s, -np.inf
+        self._of_identity = np.flatnonzero(~expressions)
+        self._of_expression = np.flatnonzero(expressions)
+        self._anybody = prior.part(self._of_identity)
+        self._at_rest = prior.part(self._of_expression)
+        # At the stamp of the last `advance`.
+        self.identity, self.expression = self._anybody, self._at_rest
+        self._stamp_s, self._seen_s = stamp_s, -math.inf
         # Of the identity: the sum over images of what they say, and the most that one has said.
-        count = len(self._identity)
-        self._learned = _Information(np.zeros((count, count)), np.zeros(count))
+        count = len(self._of_identity)
+        self._learned = Information(np.zeros((count, count)), np.zeros(count))
         self._most = 0.0
+
+    @property
+    def shape(self) -> Shape:
+        """Identity and expression together, C coefficients."""
+        C = len(self._of_identity) + len(self._of_expression)
+        shape = Shape(np.empty(C), np.zeros((C, C)))
+        for which, part in (
+            (self._of_identity, self.identity),
+            (self._of_expression, self.expression),
+        ):
+            shape.mean[which], shape.covariance[which[:, None], which] = part
+        return shape
 
     def advance(self, stamp_s: float) -> None:
         """Let expressions fade towards the prior (Ornstein-Uhlenbeck process) up to a stamp [s].
@@ -69,15 +95,12 @@ class ShapeMemory:
             raise ValueError(f'shape memory of {self._stamp_s} s asked for {stamp_s} s')
         if stamp_s == self._stamp_s:
             return
-        fade = np.exp(-(stamp_s - self._stamp_s) / self.options.expression_time_s)
+        fade = math.exp(-(stamp_s - self._stamp_s) / self.options.expression_time_s)
         self._stamp_s = stamp_s
-        prior, now = self._prior.part(self._expression), self.shape.part(self._expression)
-        self._store(
-            self._expression,
-            Shape(
-                prior.mean + fade * (now.mean - prior.mean),
-                prior.covariance + fade**2 * (now.covariance - prior.covariance),
-            ),
+        rest, now = self._at_rest, self.expression
+        self.expression = Shape(
+            rest.mean + fade * (now.mean - rest.mean),
+            rest.covariance + fade**2 * (now.covariance - rest.covariance),
         )
 
     def update(self, fitted: Shape, prior: Shape) -> None:
@@ -93,52 +116,128 @@ class ShapeMemory:
             fitted: Shape in the image.
             prior: What the fit was given.
         """
-        share = np.tanh(0.5 * (self._stamp_s - self._seen_s) / self.options.correlation_time_s)
+        share = math.tanh(0.5 * (self._stamp_s - self._seen_s) / self.options.correlation_time_s)
         self._seen_s = self._stamp_s
-        said = _said(fitted.part(self._identity), prior.part(self._identity))
-        self._learned = self._learned.plus(said, share)
-        self._most = max(self._most, float(np.trace(said.matrix)))
-        images = np.trace(self._learned.matrix) / self._most if self._most > 0 else 1.0
-        worth = 1 / (1 + self.options.shared_variance * (max(images, 1.0) - 1))
-        anybody = self._prior.part(self._identity)
-        self._store(self._identity, _fused(anybody, self._learned, worth))
+        expression = self.expression
+        self.identity, self.expression = self._anybody.unset(), expression.unset()
+        self._most = _update(
+            fitted.mean,
+            np.ascontiguousarray(fitted.covariance),
+            prior.mean,
+            np.ascontiguousarray(prior.covariance),
+            self._of_identity,
+            self._of_expression,
+            self._anybody,
+            expression,
+            self._learned,
+            self._most,
+            share,
+            self.options.shared_variance,
+            self.identity,
+            self.expression,
+        )
 
-        said = _said(fitted.part(self._expression), prior.part(self._expression))
-        now = self.shape.part(self._expression)
-        self._store(self._expression, _fused(now, said, share))
 
-    def _store(self, which: NDArray[np.intp], shape: Shape) -> None:
-        mean, covariance = self.shape.mean.copy(), self.shape.covariance.copy()
-        mean[which], covariance[which[:, None], which] = shape
-        self.shape = Shape(mean, covariance)
-
-
-class _Information(NamedTuple):
+class Information(NamedTuple):
     """What measurements say, apart from any prior; it may be nothing in some directions."""
 
     matrix: Array  # (M, M) positive semidefinite, inverse of their covariance
     vector: Array  # (M,) matrix times measured value
 
-    def plus(self, other: _Information, share: float) -> _Information:
-        return _Information(self.matrix + share * other.matrix, self.vector + share * other.vector)
+
+@compiled
+def _update(
+    fitted_mean,
+    fitted_covariance,
+    prior_mean,
+    prior_covariance,
+    of_identity,
+    of_expression,
+    anybody,
+    expression,
+    learned,
+    most,
+    share,
+    shared_variance,
+    identity_now,
+    expression_now,
+):
+    """`ShapeMemory.update` of `learned`, in place, and into the last two; returns `most`."""
+    fit = fitted_mean, fitted_covariance, prior_mean, prior_covariance
+    said = _said(of_identity, *fit)
+    all_images, this_image = 0.0, 0.0
+    for a in range(len(of_identity)):
+        learned.vector[a] += share * said.vector[a]
+        for b in range(len(of_identity)):
+            learned.matrix[a, b] += share * said.matrix[a, b]
+        all_images += learned.matrix[a, a]
+        this_image += said.matrix[a, a]
+    most = max(most, this_image)
+    images = all_images / most if most > 0 else 1.0
+    worth = 1 / (1 + shared_variance * (max(images, 1.0) - 1))
+    _fuse(anybody, learned, worth, identity_now)
+    _fuse(expression, _said(of_expression, *fit), share, expression_now)
+    return most
 
 
-def _said(fitted: Shape, prior: Shape) -> _Information:
-    """What a fit learned beyond its prior."""
+@inner
+def _said(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance):
+    """What a fit learned of some of the coefficients, beyond its prior: an `Information`."""
+    count = len(which)
+    said = Information(np.zeros((count, count)), np.zeros(count))
+    V, P, L = np.empty((count, count)), np.empty((count, count)), np.zeros((count, count))
+    for a in range(count):
+        for b in range(count):
+            V[a, b] = fitted_covariance[which[a], which[b]]
+            P[a, b] = prior_covariance[which[a], which[b]]
     # In these axes the prior is N(0, 1) and the fit's covariance is diagonal.
-    L_inv = linalg.inverse(np.linalg.cholesky(prior.covariance))
-    variance, axes = np.linalg.eigh(L_inv @ fitted.covariance @ L_inv.T)
-    A = L_inv.T @ axes
-    # A fit that is less certain than its prior, for its residuals were large, has learned nothing.
-    learned = (1 / variance - 1).clip(0)
-    # Information times measured value; |value| exceeds sqrt(1 + 1 / learned) once in a while.
-    limit = _MAX_SIGMAS * np.sqrt(learned * (1 + learned))
-    pull = ((1 + learned) * (A.T @ (fitted.mean - prior.mean))).clip(-limit, limit)
-    return _Information((A * learned) @ A.T, A @ (learned * (A.T @ prior.mean) + pull))
+    cholesky(P, L)
+    L_inv = np.zeros((count, count))
+    for b in range(count):
+        L_inv[b, b] = 1 / L[b, b]
+        for a in range(b + 1, count):
+            for k in range(b, a):
+                L_inv[a, b] -= L[a, k] * L_inv[k, b] / L[a, a]
+    congruent(L_inv, V, P)
+    variance, rows = np.empty(count), np.empty((count, count))
+    symmetric_eigen(P, variance, rows)
+    axes = multiply(rows, L_inv)
+    for k in range(count):
+        # A fit less certain than its prior, for its residuals were large, has learned nothing.
+        learned = max(1 / variance[k] - 1, 0.0)
+        before, pull = 0.0, 0.0
+        for a in range(count):
+            before += axes[k, a] * prior_mean[which[a]]
+            pull += (1 + learned) * axes[k, a] * (fitted_mean[which[a]] - prior_mean[which[a]])
+        # Information times measured value; |value| exceeds sqrt(1 + 1 / learned) once in a while.
+        limit = _MAX_SIGMAS * math.sqrt(learned * (1 + learned))
+        pull = min(max(pull, -limit), limit)
+        for a in range(count):
+            said.vector[a] += axes[k, a] * (learned * before + pull)
+            for b in range(count):
+                said.matrix[a, b] += learned * axes[k, a] * axes[k, b]
+    return said
 
 
-def _fused(known: Shape, said: _Information, share: float) -> Shape:
-    """What is known with a share of what was said."""
-    information = linalg.inverse(known.covariance)
-    covariance = linalg.inverse(information + share * said.matrix)
-    return Shape(covariance @ (information @ known.mean + share * said.vector), covariance)
+@inner
+def _fuse(known, said, share, fused):
+    """What is known with a share of what was said, into `fused`; all of M coefficients."""
+    count = len(known.mean)
+    spent, information = np.empty((count, count)), np.zeros((count, count))
+    for a in range(count):
+        information[a, a] = 1.0
+        for b in range(count):
+            spent[a, b] = known.covariance[a, b]
+    eliminate(spent, information)
+    vector = np.empty(count)
+    for a in range(count):
+        vector[a] = share * said.vector[a]
+        for b in range(count):
+            vector[a] += information[a, b] * known.mean[b]
+            spent[a, b] = information[a, b] + share * said.matrix[a, b]
+            fused.covariance[a, b] = 1.0 if a == b else 0.0
+    eliminate(spent, fused.covariance)
+    for a in range(count):
+        fused.mean[a] = 0.0
+        for b in range(count):
+            fused.mean[a] += fused.covariance[a, b] * vector[b]

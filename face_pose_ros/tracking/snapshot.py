@@ -12,7 +12,7 @@ import numpy as np
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.tracking.filter import PoseFilter, PoseState
-from face_pose_ros.tracking.shape_memory import Shape, ShapeMemory, _Information
+from face_pose_ros.tracking.shape_memory import Information, Shape, ShapeMemory
 from face_pose_ros.tracking.tracker import Tracker, _Person
 
 VERSION = 1  # of what `snapshot` writes
@@ -104,9 +104,11 @@ def _restored(tracker: Tracker, state: dict[str, Any]) -> _Person:
     memory = ShapeMemory(
         tracker._prior, tracker._expressions, of_memory['stamp_s'], tracker.options.shape
     )
-    memory.shape = Shape(np.array(of_memory['mean']), np.array(of_memory['covariance']))
+    shape = Shape(np.array(of_memory['mean']), np.array(of_memory['covariance']))
+    memory.identity = shape.part(memory._of_identity)
+    memory.expression = shape.part(memory._of_expression)
     memory._seen_s, memory._most = of_memory['seen_s'], of_memory['most']
-    memory._learned = _Information(
+    memory._learned = Information(
         np.array(of_memory['learned_matrix']), np.array(of_memory['learned_vector'])
     )
     return _Person(

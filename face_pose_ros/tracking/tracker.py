@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry import linalg
+from face_pose_ros.geometry import linalg, rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.face_mesh import POINTS
 from face_pose_ros.options import TrackingOptions
@@ -45,7 +45,7 @@ class _Person:
 
     def see(self, keypoints_uv: Array, stamp_s: float) -> None:
         """Note where the keypoints (K, 2) are, and how fast they have come there."""
-        moved_px = keypoints_uv.mean(0) - self.keypoints_uv.mean(0)
+        moved_px = _middle(keypoints_uv) - _middle(self.keypoints_uv)
         if not np.isfinite(moved_px).all():
             moved_px = np.zeros(2)
         self.velocity_px_s = moved_px / max(stamp_s - self.seen_s, _MIN_INTERVAL_S)
@@ -58,13 +58,18 @@ class _Person:
     def carry(self, before: Camera, after: Camera) -> None:
         """Move the keypoints to another camera's pixels; NaN where it does not see them all."""
         seconds_ahead = 0.01
-        middle = self.keypoints_uv.mean(0)
+        middle = _middle(self.keypoints_uv)
         ahead = middle + seconds_ahead * self.velocity_px_s
         rays, had_rays = before.unproject(np.concatenate([self.keypoints_uv, [middle, ahead]]))
         uv, seen, _ = after.project(rays)
         moved = uv if (had_rays & seen).all() else np.full_like(uv, np.nan)
         self.keypoints_uv = moved[:-2]
         self.velocity_px_s = (moved[-1] - moved[-2]) / seconds_ahead
+
+
+def _middle(uv: Array) -> Array:
+    """(2,) mean of points (K, 2): an eighth of the time of numpy's along the first axis."""
+    return np.full(len(uv), 1 / len(uv)) @ uv
 
 
 class Tracker:
@@ -193,13 +198,18 @@ class Tracker:
     def _recognised(self, given: Sequence[FaceGivenIdentity]) -> dict[int, _Person]:
         """Row of a face -> the person whose face it is, if it is known."""
         people = self._people
+        if not given or not people:
+            return {}
         states = [person.filter.predict(self.stamp_s) for person in people]
-        poses = [[face.pose_for(person.identity) for person in people] for face in given]
+        identities = np.array([person.identity for person in people])
+        fitted = np.array([face.identity.mean for face in given])
+        G = np.array([face.pose_of_identity for face in given])
+        delta = (identities - fitted[:, None]) @ G.swapaxes(-1, -2)
         match = associate(
-            np.array([state.T_cam_head for state in states]).reshape(-1, 4, 4),
-            np.array([state.covariance[:6, :6] for state in states]).reshape(-1, 6, 6),
-            np.array(poses).reshape(len(given), len(people), 4, 4),
-            np.array([face.covariance for face in given]).reshape(-1, 6, 6),
+            np.array([state.T_cam_head for state in states]),
+            np.array([state.covariance[:6, :6] for state in states]),
+            rotations.moved(np.array([face.T_cam_head for face in given])[:, None], delta),
+            np.array([face.covariance for face in given]),
             self.options.max_jump_m,
         )
         return {row: people[column] for row, column in match.items()}
@@ -215,7 +225,7 @@ class Tracker:
             memory = ShapeMemory(self._prior, self._expressions, stamp_s, options.shape)
         if options.remember_shape:
             memory.update(Shape(face.shape, face.shape_covariance), prior)
-            identity = memory.shape.part(self._identity)
+            identity = memory.identity
             noise = given.covariance
         else:
             identity = given.identity

@@ -165,6 +165,14 @@ def test_the_box_fills_two_thirds_of_the_crop():
     assert v[1] - v[0] == pytest.approx(SIZE / 1.5, rel=0.02)
 
 
+@pytest.mark.parametrize('roll_deg', [-40, 25])
+def test_a_rolled_face_has_a_crop_of_the_same_scale(roll_deg):
+    camera = make_camera('plumb_bob_5')
+    level = crops_around_boxes(BOX, anchors(BOX, 0), camera, SIZE, 1.5)
+    rolled = crops_around_boxes(BOX, anchors(BOX, roll_deg), camera, SIZE, 1.5)
+    np.testing.assert_allclose(rolled.focal_px, level.focal_px)
+
+
 @pytest.mark.parametrize('name', ['plumb_bob_5', 'equidistant'])
 def test_crops_around_keypoints_centre_them(name, rng):
     camera = make_camera(name)
@@ -258,8 +266,9 @@ def test_a_picture_does_not_depend_on_its_neighbours(rng):
 
 @pytest.mark.parametrize('side', ['R_cam_crop', 'focal_px'])
 @pytest.mark.parametrize('value', [np.nan, np.inf, 0.0, 1e-300])
-def test_a_crop_without_rays_is_some_picture(side, value, rng):
-    camera = make_camera('plumb_bob_5')
+@pytest.mark.parametrize('name', ['plumb_bob_5', 'equidistant'])
+def test_a_crop_without_rays_is_some_picture(side, value, name, rng):
+    camera = make_camera(name)
     image = noise(camera, rng)
     crops = crops_around_keypoints(keypoints(camera, rng, 150), UPRIGHT, camera, SIZE, 1.5)
     broken = getattr(crops, side).copy()

@@ -1,9 +1,20 @@
 """Small systems against LAPACK."""
 
+import numba
 import numpy as np
 import pytest
 
 from face_pose_ros.geometry import linalg
+
+
+def from_python(function):
+    """A function that only compiled code can call."""
+    return numba.njit(lambda *arguments: function(*arguments))
+
+
+multiply, inverse_3x3 = from_python(linalg.multiply), from_python(linalg.inverse_3x3)
+cholesky, cholesky_solve = from_python(linalg.cholesky), from_python(linalg.cholesky_solve)
+symmetric_eigen = from_python(linalg.symmetric_eigen)
 
 
 @pytest.mark.parametrize('shape', [(3, 3), (18, 18), (4, 2, 6, 6)])
@@ -27,18 +38,40 @@ def test_a_singular_matrix_is_an_error():
 
 def test_products_and_inverses_for_compiled_code_are_numpys(rng):
     A, B = rng.normal(size=(3, 3)), rng.normal(size=(3, 7))
-    np.testing.assert_allclose(linalg.multiply(A, B), A @ B)
-    np.testing.assert_allclose(linalg.inverse_3x3(A), np.linalg.inv(A))
-    assert not np.isfinite(linalg.inverse_3x3(np.ones((3, 3)))).all()
+    np.testing.assert_allclose(multiply(A, B), A @ B)
+    np.testing.assert_allclose(inverse_3x3(A), np.linalg.inv(A))
+    assert not np.isfinite(inverse_3x3(np.ones((3, 3)))).all()
 
 
 def test_cholesky_is_lapacks_and_tells_what_is_not_positive_definite(rng):
     root = rng.normal(size=(9, 9))
     A, B = root @ root.T + np.eye(9), rng.normal(size=(9, 4))
     L = np.zeros((9, 9))
-    assert linalg.cholesky(A, L)
+    assert cholesky(A, L)
     np.testing.assert_allclose(L, np.linalg.cholesky(A))
     X = B.copy()
-    linalg.cholesky_solve(L, X)
+    cholesky_solve(L, X)
     np.testing.assert_allclose(X, np.linalg.solve(A, B), rtol=1e-9)
-    assert not linalg.cholesky(A - 1.001 * np.linalg.eigvalsh(A)[0] * np.eye(9), L)
+    assert not cholesky(A - 1.001 * np.linalg.eigvalsh(A)[0] * np.eye(9), L)
+
+
+@pytest.mark.parametrize('n', [1, 2, 9, 12])
+def test_eigenvectors_of_symmetric_matrices_are_lapacks(n, rng):
+    root = rng.normal(size=(n, n))
+    A = root @ root.T * np.exp(rng.normal(size=n))[:, None] * 1e-6
+    A = A + A.T
+    values, rows = np.empty(n), np.empty((n, n))
+    symmetric_eigen(A.copy(), values, rows)
+    scale = np.abs(values).max()
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(A), atol=1e-14 * scale)
+    np.testing.assert_allclose(rows @ rows.T, np.eye(n), atol=1e-13)
+    np.testing.assert_allclose(rows @ A @ rows.T, np.diag(values), atol=1e-13 * scale)
+
+
+def test_diagonal_matrices_of_equal_values_are_their_own_eigenvectors():
+    values, rows = np.empty(3), np.empty((3, 3))
+    symmetric_eigen(np.diag([2.0, -1.0, 2.0]), values, rows)
+    assert values.tolist() == [-1, 2, 2]
+    assert sorted(map(tuple, np.abs(rows))) == [(0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    symmetric_eigen(np.zeros((3, 3)), values, rows)
+    assert values.tolist() == [0, 0, 0]

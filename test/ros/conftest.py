@@ -16,12 +16,12 @@ class Ros:
     """A context on its own domain, with an executor in the background."""
 
     def __init__(self, domain_id: int) -> None:
-        from rclpy.executors import SingleThreadedExecutor
+        from face_pose_ros.ros.spinning import Executor
 
         self.domain_id = domain_id
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain_id)
-        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor = Executor(context=self.context)
         self._nodes = []
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._running = True

@@ -274,7 +274,7 @@ def test_workers_share_the_bags_and_a_bad_one_stops_nobody(recording, converted,
     said = capfd.readouterr()
     assert said.err.count('bad.mcap') == 1
     assert main([str(recording), *options]) == 0
-    assert 'exists already and is left alone' in capfd.readouterr().out
+    assert 'exists already, skipped' in capfd.readouterr().out
 
 
 def run_badly(capfd, tmp_path, *args) -> str:

@@ -241,8 +241,9 @@ def test_a_webcams_pictures_carry_the_time_when_they_were_taken(watcher, calibra
         ages_s.append(1e-9 * (camera.get_clock().now().nanoseconds - ns(image.header)))
 
     watcher.node.create_subscription(Image, 'image', take_age, qos_profile_sensor_data)
-    watcher.ros.wait_for(lambda: len(ages_s) > 10)
-    assert 0.25 <= min(ages_s) < 0.4
+    # On a busy machine most of them come late.
+    watcher.ros.wait_for(lambda: len(ages_s) > 10 and min(ages_s) < 0.4)
+    assert min(ages_s) >= 0.25
 
 
 @pytest.fixture

@@ -135,7 +135,7 @@ def test_the_node_publishes_them_every_second(ros):
     assert camera.level == OK
     assert 'since capture, p50 / p95 [ms]' in values(poses)
     count = len(seen)
-    ros.wait_for(lambda: len(seen) >= count + 2, timeout_s=3.5)
+    ros.wait_for(lambda: len(seen) >= count + 2, timeout_s=8)  # 2 s, and more for a busy machine
 
 
 def test_what_the_graph_says_of_a_silent_topic_is_in_the_message(monitor):

@@ -50,12 +50,12 @@ class Watched(Robot):
 
     def answered_within(self, seconds, make=image_msg, info=None):
         """Send frames until one of them is answered; how long that took [s]."""
-        start_s, sent = time.monotonic(), []
+        start_s, sent, before = time.monotonic(), [], len(self.answers())
         while time.monotonic() - start_s < seconds:
             sent.append(self.header())
             self.send(make(sent[-1]), info(sent[-1]) if info else None)
             time.sleep(0.05)
-            if self.answers() and self.answers()[-1].header in sent:
+            if any(answer.header in sent for answer in self.answers()[before:]):
                 return time.monotonic() - start_s
         raise AssertionError(f'no answer within {seconds} s')
 
@@ -114,7 +114,7 @@ def test_the_resolution_switches_in_flight(robot):
     robot.wait_for_status('camera', DiagnosticStatus.OK, '256 x 300 px')
 
 
-@pytest.mark.parametrize('jump_s', [-10, 10])
+@pytest.mark.parametrize('jump_s', [-1000, 1000])
 def test_the_clock_jumps(robot, jump_s):
     robot.count += jump_s
     robot.answered_within(RECOVERY_S)
@@ -126,9 +126,15 @@ def test_the_clock_jumps(robot, jump_s):
 
 def test_a_stamp_is_answered_once(robot):
     header = robot.header()
-    for _ in range(4):
+
+    def answered():
         robot.send(image_msg(header))
-        time.sleep(0.1)
+        time.sleep(0.05)
+        return any(answer.header == header for answer in robot.answers())
+
+    robot.ros.wait_for(answered)
+    for _ in range(3):
+        robot.send(image_msg(header))
     robot.answered_within(RECOVERY_S)
     assert [a.header for a in robot.answers()].count(header) == 1
     transforms = [t for message in robot.received['/tf'] for t in message.transforms]

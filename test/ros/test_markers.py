@@ -14,8 +14,8 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from face_pose_ros.ros import markers
-from face_pose_ros.ros.draw import AXIS_M
 from face_pose_ros.ros.markers import face_markers
+from face_pose_ros.ros.style import AXIS_M, SIGMAS
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id='camera_optical')
 CAMERA = make_camera('plumb_bob_5')
@@ -132,7 +132,7 @@ def test_ellipsoid_is_that_of_the_position(seed):
     np.testing.assert_allclose(T[:3, 3], FACE.T_cam_head[:3, 3], atol=1e-12)
     drawn_covariance = T[:3, :3] @ np.diag(half_axes(marker) ** 2) @ T[:3, :3].T
     np.testing.assert_allclose(
-        drawn_covariance, markers.ELLIPSOID_SIGMA**2 * covariance[:3, :3], rtol=1e-6, atol=1e-9
+        drawn_covariance, SIGMAS**2 * covariance[:3, :3], rtol=1e-6, atol=1e-9
     )
 
 
@@ -141,6 +141,23 @@ def test_ellipsoid_without_extent_is_still_a_sphere():
     singular[2, 2] = -1e-18  # by rounding
     face = make_face(CAMERA, FACE.T_cam_head, covariance=singular)
     assert (half_axes(drawn_as('position_covariance', face)) > 0).all()
+
+
+def test_the_doubt_of_the_distance_is_a_flat_needle_towards_the_camera():
+    ray = FACE.position / FACE.distance
+    sideways = np.eye(3) - np.outer(ray, ray)
+    covariance = np.zeros((6, 6))
+    covariance[:3, :3] = 0.06**2 * np.outer(ray, ray) + 0.003**2 * sideways
+    marker = drawn_as(
+        'position_covariance', make_face(CAMERA, FACE.T_cam_head, covariance=covariance)
+    )
+    half = half_axes(marker)
+    longest = transform(marker)[:3, :3][:, half.argmax()]
+    assert abs(longest @ ray) == pytest.approx(1)
+    np.testing.assert_allclose(np.sort(half), SIGMAS * np.array([0.003, 0.003, 0.06]), rtol=1e-6)
+    # White, beside a gaze ray of the face's colour.
+    assert marker.color.r == marker.color.g == marker.color.b == 1
+    assert drawn_as('gaze').color != marker.color
 
 
 def test_label_stands_above_the_head():

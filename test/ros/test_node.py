@@ -1,6 +1,7 @@
 """The node in-process: real portraits in, poses and TF out; bad messages, one warning each."""
 
 import array
+import time
 
 import numpy as np
 import pytest
@@ -150,6 +151,7 @@ def test_a_portrait_becomes_poses_and_frames_with_the_images_header(robot):
 
 def test_every_face_has_topics_of_its_own(robot):
     topic = 'face_pose/faces/f00001/pose'
+    waitables = len(list(robot.node.waitables))
 
     def publish_and_look():
         robot.send(image_msg(robot.header()))
@@ -157,6 +159,7 @@ def test_every_face_has_topics_of_its_own(robot):
 
     robot.ros.wait_for(publish_and_look)
     assert robot.received[topic][0].header in [a.header for a in robot.answers()]
+    assert len(list(robot.node.waitables)) == waitables  # the executor has no more work
 
 
 def test_a_lost_face_takes_its_topics_along(robot):
@@ -247,8 +250,11 @@ def test_frame_id_mismatch_warns_and_poses_are_in_the_images_frame(robot):
 
 
 def test_images_without_camera_info_are_one_warning(robot):
-    for _ in range(12):
+    def warned():
         robot.image_pub.publish(image_msg(robot.header()))
+        return robot.warnings
+
+    robot.ros.wait_for(warned)
     warning = robot.wait_for_warning('no CameraInfo on /camera_info')
     assert 'expected one of the same stamp' in warning
     header = robot.header()
@@ -296,7 +302,15 @@ def test_camera_info_is_refreshed_when_it_changes(robot):
     assert robot.wait_for_answer_to(second).poses[0].position.z == pytest.approx(2 * z, rel=0.03)
 
 
-def test_newest_frame_wins(robot):
+def test_newest_frame_wins(robot, monkeypatch):
+    estimator = robot.node.pipeline.estimator
+    track = estimator.track
+
+    def slowly(*arguments):
+        time.sleep(0.1)
+        return track(*arguments)
+
+    monkeypatch.setattr(estimator, 'track', slowly)
     headers = [robot.header() for _ in range(12)]
     for header in headers:
         robot.send(image_msg(header))

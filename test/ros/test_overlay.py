@@ -1,13 +1,21 @@
 """The annotated picture: what is drawn lies where the lens puts it."""
 
-import cv2
 import numpy as np
 import pytest
 from helpers.cameras import DISTORTIONS, HEIGHT, WIDTH, make_camera
 from helpers.faces import MODEL, head_pose, make_face
 
-from face_pose_ros.ros.draw import AXIS_COLOURS_RGB, AXIS_M, face_colour_rgb, face_label
+from face_pose_ros import Camera
+from face_pose_ros.ros.draw import draw_label
 from face_pose_ros.ros.overlay import draw_overlay
+from face_pose_ros.ros.style import (
+    AXIS_COLOURS_RGB,
+    AXIS_M,
+    GAZE_IN_IMAGE_M,
+    SIGMAS,
+    face_colour_rgb,
+    face_label,
+)
 
 CAMERA = make_camera('plumb_bob_5')
 RGB = np.random.default_rng(0).integers(70, 90, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -27,9 +35,8 @@ def project(xyz_head: np.ndarray, T: np.ndarray, camera=CAMERA) -> np.ndarray:
     return camera.project(xyz_head @ T[:3, :3].T + T[:3, 3]).uv
 
 
-def coloured_like(rgb, picture: np.ndarray) -> np.ndarray:
-    """Pixels of thin letters; the mesh lets too much of the picture through to count."""
-    return (np.abs(picture.astype(int) - rgb) < 60).all(-1)
+def of_colour(rgb, picture: np.ndarray) -> np.ndarray:
+    return (np.abs(picture.astype(int) - rgb) < 12).all(-1)
 
 
 def test_without_faces_and_caption_it_is_the_picture():
@@ -77,6 +84,29 @@ def test_axes_have_rvizs_colours():
         np.testing.assert_allclose(result[v, u].astype(int), colour, atol=12)
 
 
+def test_the_gaze_ends_in_a_disc_of_the_faces_colour_at_its_two_sigma():
+    covariance = np.diag([1e-9, 1e-9, 1e-9, 0.05**2, 0.0, 0.0])  # turns about the camera's x alone
+    T = head_pose((0.05, -0.02, 0.9), (0.0, -0.9, 0.0))
+    face = make_face(CAMERA, T, 'f00004', 4, covariance=covariance)
+    result = overlay(face)
+    tip = GAZE_IN_IMAGE_M * np.array([[1.0, 0, 0]])
+    u, v = np.round(project(0.8 * tip, T)[0]).astype(int)
+    np.testing.assert_allclose(result[v, u].astype(int), face_colour_rgb(4), atol=12)
+
+    # A turn about x by an angle moves the end of the ray by (0, -z, y) times the angle.
+    _, y, z = T[:3, :3] @ tip[0]
+    ends = T[:3, 3] + T[:3, :3] @ tip[0] + SIGMAS * 0.05 * np.outer([-1, 1], [0, -z, y])
+    across = CAMERA.project(ends).uv
+    half_width = 0.5 * np.linalg.norm(across[1] - across[0])
+    assert half_width > 5
+    # On the ray to each end the disc's colour ceases there.
+    middle = across.mean(0)
+    for end in across:
+        for share, is_inside in ((0.7, True), (1.5, False)):
+            u, v = np.round(middle + share * (end - middle)).astype(int)
+            assert (result[v, u] != RGB[v, u]).any() == is_inside
+
+
 def test_the_nearest_face_is_drawn_last():
     behind = make_face(CAMERA, head_pose((0.16, -0.06, 0.9)), 'f00002', 2)
     np.testing.assert_array_equal(overlay(FACE, behind), overlay(behind, FACE))
@@ -87,33 +117,65 @@ def test_label_names_the_face_and_its_distance():
     assert face_label(make_face(CAMERA, head_pose((0.3, 0.4, 1.2)), '')) == '1.30 m'
 
 
-def test_neighbouring_ids_have_different_colours_that_stay():
-    colours = [face_colour_rgb(number) for number in range(6)]
-    assert len(set(colours)) == 6
-    assert face_colour_rgb(3 + 6) == colours[3]
-    face = make_face(CAMERA, T_HEAD, 'left_f00003', 3)
-    assert coloured_like(colours[3], overlay(face))[round(FACE.box_xyxy[3]) + 5 :].any()
-
-
-@pytest.mark.parametrize('xyz', [(0.0, 0.26, 0.7), (0.62, 0.0, 0.9), (-0.62, 0.0, 0.9)])
-def test_label_stays_in_the_picture(xyz):
-    face = make_face(CAMERA, head_pose(xyz), 'f00003', 3)
-    result = overlay(face)
-    letters = coloured_like(face_colour_rgb(3), result)
-    width, height = np.ptp(np.argwhere(letters), axis=0)[::-1]
-    (text_width, text_height), _ = cv2.getTextSize(
-        face_label(face), cv2.FONT_HERSHEY_SIMPLEX, max(0.5, HEIGHT / 1440), 1
+def test_the_label_says_two_sigma_of_the_distance(monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        'face_pose_ros.ros.overlay.draw_label', lambda _, text, *__: written.append(text)
     )
-    assert width > 0.9 * text_width
-    assert height > 0.6 * text_height
+    T = head_pose((0.3, 0.4, 1.2))
+    ray = T[:3, 3] / 1.3
+    covariance = np.zeros((6, 6))
+    covariance[:3, :3] = 0.07**2 * np.outer(ray, ray)
+    overlay(make_face(CAMERA, T, 'f00012', 12, covariance=covariance))
+    assert written == ['f00012 1.30 m ±0.14']
+
+
+@pytest.mark.parametrize('at_uv', [(0, HEIGHT + 9), (WIDTH - 20, 0), (-99, -5), (WIDTH, HEIGHT)])
+def test_label_stays_in_the_picture_on_its_backing(at_uv):
+    picture = RGB.copy()
+    left, top, right, bottom = draw_label(picture, 'f00003 1.30 m', at_uv, face_colour_rgb(3))
+    assert 0 <= left < right <= WIDTH
+    assert 0 <= top < bottom <= HEIGHT
+    assert of_colour(face_colour_rgb(3)[::-1], picture[top:bottom, left]).all()  # BGR
+    letters = picture[top:bottom, left:right].min(-1) > 150
+    assert letters.any()
+    assert not letters[:, [0, -1]].any()
+    assert not letters[[0, -1]].any()
+
+
+def test_labels_of_people_side_by_side_do_not_cover_each_other():
+    boxes = []
+    for at_uv in ((100.0, 200.0), (150.0, 205.0), (120.0, 210.0)):
+        boxes.append(draw_label(RGB.copy(), 'f00001 1.23 m', at_uv, (255, 0, 0), boxes))
+    for i, a in enumerate(boxes):
+        for b in boxes[:i]:
+            assert a[1] >= b[3] or b[1] >= a[3]
+
+
+@pytest.mark.parametrize('height', [480, 720, 2160])
+def test_letters_and_lines_grow_with_the_picture(height):
+    """At every size a label takes about the same share of the height, and never too few pixels."""
+    picture = np.full((height, 2 * height, 3), 80, np.uint8)
+    left, top, right, bottom = draw_label(picture, 'f00001', (50.0, 0.5 * height))
+    letters = picture[top:bottom, left:right].min(-1) > 150
+    tall = np.ptp(np.flatnonzero(letters.any(1)))
+    assert tall >= 9
+    assert 0.015 < tall / height < 0.03
+
+    camera = Camera.from_fov(2 * height, height, 80)
+    T = head_pose((0.0, 0.0, 0.7), (0.0, -0.6, 0.0))
+    result = draw_overlay(np.full_like(picture, 80), [make_face(camera, T)], camera, MODEL, '')
+    u, v = np.round(camera.project(T[:3, 3] + 0.05 * T[:3, 2]).uv).astype(int)
+    across = of_colour(AXIS_COLOURS_RGB[2], result[v, u - height // 50 : u + height // 50])
+    assert across.sum() == pytest.approx(3 * max(0.7, height / 720), abs=1.5)
 
 
 def test_caption_has_a_row_for_each_line():
     one, two = changed(caption='30.0 Hz'), changed(caption='30.0 Hz\n12 ms')
-    assert one[:30, :100].any()
-    assert not one[30:].any()
-    assert two[30:55, :100].any()
-    assert not two[55:].any()
+    assert one[:40, :100].any()
+    assert not one[40:].any()
+    assert two[40:68, :100].any()
+    assert not two[68:].any()
 
 
 def with_padding(pixels: np.ndarray) -> np.ndarray:

@@ -153,7 +153,7 @@ def test_while_the_node_compiles_it_says_so_answers_and_ends_on_ctrl_c(
             time.sleep(0.2)
             return any(future.done() for future in answers)
 
-        ros.wait_for(answered, timeout_s=10)
+        ros.wait_for(answered, timeout_s=30)
         (label,) = {f.result().current_state.label for f in answers if f.done()}
         assert label == 'configuring'
         ros.wait_for(lambda: any(s.message == 'loading the networks' for s in statuses))

@@ -1,12 +1,66 @@
-"""An interruption ends spinning in silence, an error does not."""
+"""Spinning: an interruption ends it in silence; what other threads destroy does not end it."""
+
+import threading
 
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2: make setup, or a distribution')
 
 import rclpy
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+from rclpy.waitable import NumberOfEntities, Waitable
+from std_msgs.msg import String
 
-from face_pose_ros.ros.spinning import until_interrupted
+from face_pose_ros.ros.spinning import Executor, until_interrupted
+
+
+class _Meanwhile(Waitable):
+    """Lets another thread act once, when the executor has gathered what it will wait for."""
+
+    def __init__(self, act):
+        super().__init__(ReentrantCallbackGroup())
+        self._threads = [threading.Thread(target=act)]
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *_):
+        pass
+
+    def get_num_entities(self):
+        return NumberOfEntities()
+
+    def add_to_wait_set(self, wait_set):
+        while self._threads:
+            thread = self._threads.pop()
+            thread.start()
+            thread.join()
+
+    def is_ready(self, wait_set):
+        return False
+
+
+@pytest.fixture
+def node(ros):
+    node = Node('spun', context=ros.context, use_global_arguments=False)
+    yield node
+    node.destroy_node()
+
+
+@pytest.mark.dds
+@pytest.mark.parametrize('kind', ['publisher', 'subscription'])
+def test_another_thread_may_destroy_what_the_executor_is_about_to_wait_for(ros, node, kind):
+    callback = {'subscription': [lambda _: None]}.get(kind, [])
+    node.add_waitable(_Meanwhile(lambda: getattr(node, f'destroy_{kind}')(entity)))
+    entity = getattr(node, f'create_{kind}')(String, 'topic', *callback, 10)
+    executor = Executor(context=ros.context)
+    executor.add_node(node)
+    called = []
+    node.create_timer(0.01, lambda: called.append(True))
+    executor.spin_once(timeout_sec=20)
+    assert called
+    executor.shutdown()
 
 
 def test_an_interruption_is_no_error():

@@ -27,8 +27,9 @@ from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros.conversions import camera_info_msg, pose_array_msg
-from face_pose_ros.ros.draw import AXIS_M, face_points
-from face_pose_ros.ros.markers import ELLIPSOID_SIGMA, LIFETIME_S, NAMESPACES, face_markers
+from face_pose_ros.ros.draw import face_points
+from face_pose_ros.ros.markers import LIFETIME_S, NAMESPACES, face_markers
+from face_pose_ros.ros.style import AXIS_M, SIGMAS
 from face_pose_ros.ros.view.main import ViewNode
 from face_pose_ros.ros.view.scene import Scene
 
@@ -180,7 +181,7 @@ def test_the_ellipsoid_is_the_positions_covariance(scene, recording):
     half_sizes = values(recording.one(entity, rr.Ellipsoids3D).half_sizes)[0]
     rotation = recording.one(entity, rr.Transform3D).quaternion
     R = Rotation.from_quat(values(rotation)[0]).as_matrix()
-    covariance = R @ np.diag((half_sizes / ELLIPSOID_SIGMA) ** 2) @ R.T
+    covariance = R @ np.diag((half_sizes / SIGMAS) ** 2) @ R.T
     np.testing.assert_allclose(covariance, COVARIANCE[:3, :3], atol=1e-9)
 
 

@@ -4,9 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 from tracking.people import NOISE, pose
 
-from face_pose_ros.tracking.association import associate
+from face_pose_ros.tracking.association import _assignment, associate
 
 SURE = np.diag(np.r_[[0.01] * 3, [0.1] * 3]) ** 2
 LOST = np.diag(np.r_[[0.4] * 3, [1.5] * 3]) ** 2
@@ -55,6 +56,20 @@ def test_the_optimum_is_that_of_all_assignments(rng):
         )
         found = pairs(known, measured)
         assert found == {r: c for r, c in enumerate(best) if c is not None}
+
+
+@pytest.mark.parametrize('shape', [(1, 1), (1, 4), (5, 2), (7, 7), (3, 9)])
+@pytest.mark.parametrize('ties', [False, True])
+def test_the_assignment_is_as_cheap_as_scipys(rng, shape, ties):
+    for _ in range(50):
+        cost = -rng.exponential(3, shape) * (rng.random(shape) < 0.6)
+        cost = cost.round() if ties else cost
+        columns = _assignment(cost)
+        given = columns >= 0
+        assert given.sum() == len(set(columns[given])) == min(shape)
+        assert cost[given, columns[given]].sum() == pytest.approx(
+            cost[linear_sum_assignment(cost)].sum(), abs=1e-9
+        )
 
 
 def _likelihood(known, measured):

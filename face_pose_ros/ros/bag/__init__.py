@@ -1,1 +1,1 @@
-"""Recorded bags: poses of every image, without a running node."""
+"""Poses of recordings, without a running node."""

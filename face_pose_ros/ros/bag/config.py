@@ -1,4 +1,4 @@
-"""The node's parameters from a parameter file, without a node."""
+"""Reads the node's parameters from a parameter file, without a node."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _NODE = 'face_pose'
 
 
 def load_parameters(path: Path | None) -> Parameters:
-    """Parameters as the node would have them from this file; what it leaves out is at its default.
+    """The node's parameters from this file; missing ones have their defaults.
 
     Args:
         path: YAML as ROS 2 writes it: node or wildcard -> ros__parameters -> values. Sections of
-            other nodes are left alone. None: all defaults.
+            other nodes are ignored. None: all defaults.
 
     Raises:
-        ParameterError: It is no parameter file, a name is unknown, or a value has another type or
-            is out of range; the text names the file and the parameter.
+        ParameterError: The file is no parameter file, a name is unknown, or a value has another
+            type or is out of range; the text names file and parameter.
     """
     given = {} if path is None else _read(path)
     try:
@@ -31,7 +31,7 @@ def load_parameters(path: Path | None) -> Parameters:
         check_names(given, [name for name, *_ in options])
         for name, default, known in options:
             value = given.get(name, default)
-            # As in ROS: an integer is a number, a bool is no integer.
+            # As in ROS: integers are accepted as numbers, bools are not.
             if type(value) is not type(default) and (type(value), type(default)) != (int, float):
                 raise ParameterError(
                     f'parameter {name} ({known.text}) is {value!r}, '

@@ -1,4 +1,4 @@
-"""One recording through the pose pipeline, from its first image or from an interruption on."""
+"""Runs the pose pipeline over one recording, from its start or from an interruption."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from face_pose_ros.ros.parameters import ParameterError, Parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.tracking.snapshot import VERSION, restore, snapshot
 
-COMMIT_EVERY = 50  # images; what an interruption costs at most
+COMMIT_EVERY = 50  # images between commits: lost at most by an interruption
 
 
 @dataclass(frozen=True)
 class Job:
-    """One recording to work on."""
+    """One recording to process."""
 
     recording: Path
     output: Path
     image_topic: str  # empty: found by type
     info_topic: str
     parameters: Parameters
-    threads: int | None = None  # CPU threads where `parameters` leave them open; None: all cores
+    threads: int | None = None  # CPU threads if `parameters` have 0; None: all cores
 
     def fingerprint(self) -> str:
-        """All that the output depends on, as far as can be told without reading the recording."""
+        """What the output depends on, without reading the recording."""
         path = self.recording.resolve()
         stat = (path / 'metadata.yaml' if path.is_dir() else path).stat()
         topics = self.image_topic, self.info_topic
@@ -39,28 +39,28 @@ class Job:
 
 @dataclass
 class Progress:
-    """How far a job is."""
+    """Progress and state of a job."""
 
     pairs: int = 0  # images with their CameraInfo, read so far
     unusable: int = 0  # of those
     why: str = ''  # the first of them was
     remarks: dict[str, str] = field(default_factory=dict)  # on used ones, the first of each cause
-    ids: list[str] = field(default_factory=list)  # of everybody seen
-    tracker: dict[str, Any] = field(default_factory=dict)  # snapshot of the pipeline's
+    ids: list[str] = field(default_factory=list)  # of all tracks
+    tracker: dict[str, Any] = field(default_factory=dict)  # snapshot of the pipeline's tracker
 
 
 def convert(job: Job, advance: Callable[[int], object] = lambda images: None) -> str:
-    """Work through one recording, or through what an interrupted run left of it.
+    """Process one recording, or the rest that an interrupted run left.
 
     Args:
-        job: What to do.
-        advance: Told how many images were done since the last call.
+        job: The recording and its parameters.
+        advance: Called with the number of images since the last call.
 
     Returns:
-        What was found, in one line.
+        A summary in one line.
 
     Raises:
-        BagError: The recording, or every image in it, can't be used.
+        BagError: The recording, or every image in it, is unusable.
         ParameterError: There is no such device.
         WeightsError: A weights file is missing or damaged.
     """
@@ -97,7 +97,7 @@ def _pipeline(job: Job, recording: Recording, remark: Callable[[str, str], None]
 
 
 def _left_by(output: PartialOutput, pipeline: FramePipeline) -> Progress:
-    """What an interrupted run left, the pipeline's tracker included."""
+    """The state of an interrupted run; restores the pipeline's tracker."""
     if not output.state:
         return Progress()
     try:
@@ -129,7 +129,7 @@ def _work(
             for topic, msg in messages_of(faces, image.header, parameters.publish_tf):
                 output.add(time_ns, topic, msg)
         if progress.pairs % COMMIT_EVERY == 0:
-            # An interrupted run goes on without it, and this one must give the same.
+            # A resumed run does not have it, and must give the same output.
             pipeline.estimator.settle()
             progress.tracker = snapshot(pipeline.estimator.tracker)
             output.commit(json.dumps(asdict(progress)))

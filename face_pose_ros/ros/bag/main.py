@@ -1,7 +1,7 @@
 """Runs the pose pipeline offline over recordings: `face_pose_bag in.mcap out.mcap`.
 
-Writes what the node would have published, had it had time for every image, with the stamps of the
-recording. Run again after an interruption, it goes on where it was.
+Writes what the node would publish if it had time for every image, with the stamps of the
+recording. After an interruption the same command resumes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+try:
+    import rosbags  # noqa: F401
+except ModuleNotFoundError as error:
+    raise SystemExit(
+        'face_pose_bag needs the package rosbags, which is not installed: pip install rosbags'
+    ) from error
 
 from tqdm import tqdm
 
@@ -40,24 +47,24 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f'face_pose_bag: {error}', file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print('interrupted; the same command goes on from here', file=sys.stderr)
+        print('interrupted; the same command resumes', file=sys.stderr)
         return INTERRUPTED
     except BrokenProcessPool:
-        print('a worker was killed; the same command goes on from here', file=sys.stderr)
+        print('a worker was killed; the same command resumes', file=sys.stderr)
         return INTERRUPTED
 
 
 def _parse(args: Sequence[str] | None) -> tuple[list[Job], int]:
-    """The jobs that are not done yet, and how many worker processes they may have."""
+    """The jobs that are not done, and the number of worker processes."""
     parser = argparse.ArgumentParser(
         'face_pose_bag',
         usage='%(prog)s [options] in.mcap out.mcap\n       %(prog)s [options] --out DIR BAG...',
         description='Head poses of all people in recordings, as the node would publish them, and '
-        'a plot of them. Run again after an interruption, it goes on where it was.',
+        'a plot of them. After an interruption the same command resumes.',
     )
     parser.add_argument('bags', nargs='+', type=Path, help='.mcap, .db3, or a folder of ros2 bag')
     parser.add_argument('--out', type=Path, help='folder for BAG_poses.mcap and .png of each BAG')
-    parser.add_argument('--jobs', type=int, default=1, help='bags worked on at once (default: 1)')
+    parser.add_argument('--jobs', type=int, default=1, help='bags processed at once (default: 1)')
     parser.add_argument('--config', type=Path, help="the node's parameters, as config/pose.yaml")
     parser.add_argument('--image', default='', help='topic of the images, if there are several')
     parser.add_argument('--camera-info', default='', help='topic of CameraInfo, the same')
@@ -80,14 +87,14 @@ def _parse(args: Sequence[str] | None) -> tuple[list[Job], int]:
     for bag, output in zip(options.bags, outputs, strict=True):
         output.parent.mkdir(parents=True, exist_ok=True)
         if output.exists():
-            print(f'{bag}: {output} exists already and is left alone')
+            print(f'{bag}: {output} exists already, skipped')
         else:
             jobs.append(Job(bag, output, options.image, options.camera_info, parameters))
     return jobs, min(options.jobs, len(jobs))
 
 
 def _run_all(jobs: Sequence[Job], workers: int) -> int:
-    """Work on all that can be opened; one line for each, 0 or BAD_INPUT at the end."""
+    """Process all that can be opened, with one line each; returns 0 or BAD_INPUT."""
     code, images, ready = 0, 0, []
     for job in jobs:
         try:
@@ -113,10 +120,10 @@ def _here(jobs: Sequence[Job], bar: tqdm) -> Iterator[Callable[[], str]]:
 
 
 def _in_workers(jobs: Sequence[Job], workers: int, bar: tqdm) -> Iterator[Callable[[], str]]:
-    # Not forked: the threads of the networks' engine do not survive that.
+    # Spawned, not forked: the inference engine's threads do not survive a fork.
     context = multiprocessing.get_context('spawn')
     done = context.Value('Q')
-    # The workers end with this process, however it is stopped.
+    # The workers must end with this process, however it is stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     pool = ProcessPoolExecutor(workers, context, _start_worker, (done,))
     try:

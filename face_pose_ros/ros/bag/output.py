@@ -1,4 +1,4 @@
-"""Poses on their way into a recording: safe in a partial file, then an .mcap all at once."""
+"""Writes poses to a partial file, and to an .mcap when they are complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from face_pose_ros.ros import conversions
 from face_pose_ros.ros.bag.plot import plot_people, read_people
 from face_pose_ros.ros.bag.reader import BagError
 
-NAMESPACE = '/face_pose'  # the node's name, in which its private topics are
+NAMESPACE = '/face_pose'  # the node's name, prefix of its private topics
 _TYPES = {
     PoseStamped: 'geometry_msgs/msg/PoseStamped',
     PoseWithCovarianceStamped: 'geometry_msgs/msg/PoseWithCovarianceStamped',
@@ -49,25 +49,25 @@ def messages_of(
 
 
 class PartialOutput:
-    """What has been written so far, and the state to go on from, committed together.
+    """The messages so far and the state to resume from, committed together.
 
     One SQLite file beside the output. A run that is killed leaves it as it was at the last commit.
     """
 
     def __init__(self, output: Path, job: str) -> None:
-        """Open what an interrupted run left, or begin.
+        """Open what an interrupted run left, or start a new file.
 
         Args:
-            output: The .mcap to be.
-            job: All that the result depends on; what another job left is thrown away.
+            output: The .mcap that will be written.
+            job: What the result depends on; the messages of another job are deleted.
 
         Raises:
-            BagError: The file is another run's or another version's, or can't be written.
+            BagError: Another run or another version uses the file, or it cannot be written.
         """
         self.output = output
         self.path = output.with_name(output.name + '.partial')
         try:
-            # A lock that is kept from now on: no second run on the same output.
+            # A lock, kept from now on: no second run on the same output.
             self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None)
             self._db.execute('PRAGMA locking_mode = EXCLUSIVE')
             self._db.execute('BEGIN IMMEDIATE')
@@ -87,7 +87,7 @@ class PartialOutput:
             '(time_ns INTEGER, topic TEXT, type TEXT, cdr BLOB)'
         )
         left = self._db.execute('SELECT job, state FROM progress').fetchone()
-        self.state = ''  # of the last commit; empty: nothing is done
+        self.state = ''  # of the last commit; empty: nothing was processed
         if left and left[0] == job:
             self.state = left[1]
         else:
@@ -96,7 +96,7 @@ class PartialOutput:
             self._db.execute('INSERT INTO progress VALUES (?, ?)', (job, ''))
 
     def foreign(self) -> BagError:
-        """What to say of a partial file that another version has left."""
+        """The error for a partial file of another version."""
         return BagError(
             f'{self.path}: left by another version of face_pose_bag, or damaged; '
             'remove it to start over'
@@ -109,18 +109,18 @@ class PartialOutput:
         self._db.close()
 
     def add(self, time_ns: int, topic: str, message: Any) -> None:
-        """Write a message, recorded at this time."""
+        """Add a message with its recording time."""
         row = time_ns, topic, _TYPES[type(message)], serialize_message(message)
         self._db.execute('INSERT INTO messages VALUES (?, ?, ?, ?)', row)
 
     def commit(self, state: str) -> None:
-        """Make all messages so far safe, together with the state to go on from."""
+        """Commit all messages so far, together with the state to resume from."""
         self._db.execute('UPDATE progress SET state = ?', (state,))
         self._db.execute('COMMIT')
         self._db.execute('BEGIN IMMEDIATE')
 
     def finish(self) -> None:
-        """Make the .mcap and its plot, complete or not at all, and remove the partial file."""
+        """Write the .mcap and its plot, completely or not at all, and remove the partial file."""
         with tempfile.TemporaryDirectory(dir=self.output.parent, prefix='.face_pose_bag_') as tmp:
             folder = Path(tmp) / 'poses'
             self._write(folder)

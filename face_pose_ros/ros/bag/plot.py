@@ -1,4 +1,4 @@
-"""One picture of a recording's people: distance, yaw, pitch and ids over time."""
+"""Plots a recording's tracks: distance, yaw, pitch and presence over time."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _NAMED_IDS = 30  # more names than this do not fit on the axis
 
 @dataclass(frozen=True)
 class Person:
-    """One id over time, N poses."""
+    """One track, N poses."""
 
     stamp_s: NDArray[np.float64]  # (N,)
     distance_m: NDArray[np.float64]  # (N,) from the camera's centre
-    # Where the face points, from the direction against the optical axis: yaw is positive towards
-    # the picture's right, pitch is positive upwards.
+    # Direction of the face relative to the reversed optical axis: yaw is positive to the right of
+    # the image, pitch positive upwards.
     yaw_deg: NDArray[np.float64]  # (N,) in [-180, 180]
     pitch_deg: NDArray[np.float64]  # (N,) in [-90, 90]
 
 
 def read_people(bag: Path) -> dict[str, Person]:
-    """Everybody in a recording with ~/faces/<id>/pose, by id."""
+    """All tracks of a recording with ~/faces/<id>/pose, by id."""
     poses: dict[str, list[PoseStamped]] = {}
     with Reader(bag) as reader:
         topics = [c for c in reader.connections if _FACE_TOPIC.search(c.topic)]

@@ -1,4 +1,4 @@
-"""Images and their calibrations out of a recording, paired as the node pairs them."""
+"""Reads images and their CameraInfo from a recording, paired as in the node."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Recording:
     """One recording: an .mcap or .db3 file, or the folder that ros2 bag makes."""
 
     def __init__(self, path: Path, image_topic: str = '', info_topic: str = '') -> None:
-        """Open it and choose the topics.
+        """Open the recording and select the topics.
 
         Args:
             path: The recording.
@@ -29,7 +29,7 @@ class Recording:
             info_topic: Empty: the only one with CameraInfo.
 
         Raises:
-            BagError: It can't be read, or the topics are not there or not clear.
+            BagError: It cannot be read, or the topics are missing or ambiguous.
         """
         self.path = path
         self._storage = Storage(path)
@@ -52,21 +52,21 @@ class Recording:
 
     @property
     def image_topic(self) -> str:
-        """Where the images are."""
+        """Topic of the images."""
         return str(self._images[0].topic)
 
     @property
     def info_topic(self) -> str:
-        """Where their calibrations are."""
+        """Topic of CameraInfo."""
         return str(self._infos[0].topic)
 
     @property
     def image_count(self) -> int:
-        """Images recorded, paired or not."""
+        """Number of images, paired or not."""
         return sum(int(c.msgcount) for c in self._images)
 
     def pairs(self) -> Iterator[tuple[int, Image | CompressedImage, CameraInfo]]:
-        """Images and calibrations of equal stamp, and when the second of both was recorded [ns].
+        """Images and CameraInfos of equal stamp, and the later recording time of both [ns].
 
         Raises:
             BagError: The recording is damaged.
@@ -79,7 +79,7 @@ class Recording:
             kind = connection.msgtype
             try:
                 message = deserialize_message(data, (_IMAGES | _INFOS)[kind])
-            except Exception as error:  # what rclpy says of broken messages
+            except Exception as error:  # raised by rclpy for broken messages
                 raise unreadable(self.path, error) from error
             if kind in _IMAGES:
                 sync.add_image(message)
@@ -89,7 +89,7 @@ class Recording:
                 yield time_ns, *ready.pop()
 
     def _on_one_topic(self, kinds: dict[str, Any], topic: str, option: str) -> list[Connection]:
-        """The connections, of all parts, of the only topic with these types, or of this one."""
+        """Connections, in all parts, of this topic or of the only one with these types."""
         names = ' or '.join(kinds)
         connections = [c for c in self._storage.connections if c.msgtype in kinds]
         found = [c for c in connections if c.msgcount]

@@ -1,7 +1,7 @@
-"""The files of a recording, as rosbag2 leaves them on the disk.
+"""Reads the files of a recording, as rosbag2 leaves them on the disk.
 
-rosbags reads each file; which files belong together, and in what order, is told by metadata.yaml.
-Nothing else of metadata.yaml counts: where it contradicts the files (`ros2 bag reindex` leaves
+rosbags reads each file; metadata.yaml gives the list and order of the files. Nothing else of
+metadata.yaml is used: where it contradicts the files (`ros2 bag reindex` leaves
 the storage's name empty, and QoS profiles get edited), rosbags' own reader of folders skips
 messages without an error.
 """
@@ -27,17 +27,17 @@ else:
 _STORAGES = '.mcap', '.db3'
 # A message in CDR begins with 0; the frame of a compressed one with this.
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
-# What the journals of SQLite begin with while they matter (sqlite.org/fileformat2.html).
+# First bytes of SQLite journals that hold data (sqlite.org/fileformat2.html).
 _JOURNALS = {
     '-wal': (b'\x37\x7f\x06\x82', b'\x37\x7f\x06\x83'),
     '-journal': (b'\xd9\xd5\x05\xf9',),
 }
 _FINISH = 'pragma journal_mode=delete; pragma user_version'  # the second one reads the file
-_URI_SYNTAX = '?#%'  # rosbags gives SQLite the path in a URI, as it is
+_URI_SYNTAX = '?#%'  # rosbags passes the path to SQLite in a URI, unescaped
 
 
 class BagError(ValueError):
-    """A recording that can't be used; the text names the file and what was expected."""
+    """An unusable recording; the text names the file and what was expected."""
 
 
 class Storage:
@@ -50,7 +50,7 @@ class Storage:
             path: An .mcap or .db3 file, or the folder that ros2 bag makes.
 
         Raises:
-            BagError: It can't be read, or not completely.
+            BagError: It cannot be read, or not completely.
         """
         self.path = path
         self._stack = ExitStack()
@@ -68,24 +68,24 @@ class Storage:
 
     @property
     def connections(self) -> list[Connection]:
-        """Topics with their types and counts of messages, for each part again."""
+        """Topics with types and message counts, for each part."""
         return [connection for part in self._parts for connection in part.connections]
 
     def messages(
         self, connections: Sequence[Connection]
     ) -> Iterator[tuple[Connection, int, bytes]]:
-        """Serialized messages and when each was recorded [ns].
+        """Serialized messages with their recording times [ns].
 
         Args:
-            connections: Those of `connections` that are wanted.
+            connections: A subset of `connections`.
 
         Raises:
-            BagError: The recording is damaged, or holds messages that can't be found.
+            BagError: The recording is damaged, or messages are missing in its index.
         """
         expected, found = sum(connection.msgcount for connection in connections), 0
         for part in self._parts:
             chosen = [c for c in part.connections if any(c is wanted for wanted in connections)]
-            messages = part.messages(chosen) if chosen else iter(())  # of none would be of all
+            messages = part.messages(chosen) if chosen else iter(())  # an empty list means all
             while True:
                 try:
                     connection, time_ns, data = next(messages)
@@ -93,7 +93,7 @@ class Storage:
                         data = zstd.decompress(data)
                 except StopIteration:
                     break
-                except Exception as error:  # as in opening it
+                except Exception as error:  # as in __init__
                     raise unreadable(self.path, error) from error
                 found += 1
                 yield connection, time_ns, data
@@ -126,7 +126,7 @@ class Storage:
 
 
 def unreadable(path: Path, error: Exception) -> BagError:
-    """What to say of a file that ended in an error."""
+    """The error for a file that could not be read to its end."""
     reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
     repair = '; mcap recover repairs what was left unfinished' if path.suffix == '.mcap' else ''
     return BagError(
@@ -136,7 +136,7 @@ def unreadable(path: Path, error: Exception) -> BagError:
 
 
 def _parts_of(path: Path) -> list[Path]:
-    """The files of a recording in the order of their making."""
+    """The files of a recording in the order they were written."""
     if not path.exists():
         raise BagError(f'{path}: no such file or folder')
     if path.is_dir():
@@ -167,7 +167,7 @@ def _parts_of_folder(folder: Path) -> list[Path]:
         )
     try:
         listed = yaml.safe_load(metadata.read_text())['rosbag2_bagfile_information']
-        # Up to version 3 the paths begin with the folder.
+        # Up to version 3 the paths start with the folder.
         parts = [folder / PurePosixPath(name).name for name in listed['relative_file_paths']]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         raise unreadable(metadata, error) from error
@@ -183,7 +183,7 @@ def _is_storage(path: Path) -> bool:
 
 
 def _check(part: Path) -> None:
-    """Refuse what rosbags would read incompletely or could not find."""
+    """Raise BagError for files that rosbags would read incompletely."""
     if part.suffix != '.db3':
         return
     for suffix, magics in _JOURNALS.items():

@@ -1,1 +1,1 @@
-"""Small nodes that use the poses: with rclpy, numpy and scipy, without torch and OpenCV."""
+"""Example nodes that use the poses, with rclpy, numpy and scipy only."""

@@ -1,4 +1,4 @@
-"""Where frames are, from /tf and /tf_static.
+"""Looks up transforms from /tf and /tf_static.
 
 A distribution's tf2_ros.Buffer does the same and interpolates; the ROS 2 wheels lack it.
 """
@@ -18,12 +18,12 @@ from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.ros.consumers.gaze import transform
 
-_MAX_GAP_NS = 500_000_000  # between the stamp asked for and that of a moving frame
+_MAX_GAP_NS = 500_000_000  # between the requested stamp and the nearest one of a moving frame
 _MEMORY = 200  # transforms of each frame: 2 s of a robot that publishes at 100 Hz
 
 
 class Frames:
-    """Remembers what TF said in the last moments."""
+    """Buffers the transforms of the last seconds."""
 
     def __init__(self, node: Node) -> None:
         self._moving: defaultdict[str, deque[TransformStamped]] = defaultdict(
@@ -38,7 +38,7 @@ class Frames:
         """Pose T_target_source (4, 4) of a frame in another, by the transforms nearest in time.
 
         Raises:
-            ValueError: TF does not connect them, or has none of that time, or is no rigid motion.
+            ValueError: TF does not connect them, has none near that time, or is not rigid.
         """
         stamp_ns = Time.from_msg(stamp).nanoseconds
         root, T_root_target = self._from_root(target, stamp_ns)
@@ -49,7 +49,7 @@ class Frames:
 
     def _from_root(self, frame: str, stamp_ns: int) -> tuple[str, NDArray[np.float64]]:
         T_parent_frame = np.eye(4)
-        # As many steps as there are frames: a loop in TF must not be walked for ever.
+        # At most as many steps as there are frames: TF may have a loop.
         for _ in range(len(self._moving) + len(self._static)):
             if frame in self._static:
                 step = self._static[frame]

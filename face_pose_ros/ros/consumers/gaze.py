@@ -1,4 +1,4 @@
-"""Poses as matrices, and how probable it is that a head points at something. No ROS in here."""
+"""Poses as matrices, and the probability that a head points at something. No ROS import."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def probability_in_cone(
 ) -> float:
     """Probability that a point lies in the cone around the head's forward axis.
 
-    To first order in the pose's error: within 0.02 of a simulation where the turn's standard
-    deviations are below 5 deg, within 0.05 up to 15 deg.
+    To first order in the pose's error: within 0.02 of a simulation for standard deviations of the
+    rotation below 5 deg, within 0.05 up to 15 deg.
 
     Args:
         T_cam_head: Pose of the head (4, 4), x out of the face.
-        covariance: Of the pose (6, 6): dx, dy, dz [m], turn about x, y, z [rad] of the camera's
-            axes, as in PoseWithCovariance.
+        covariance: Of the pose (6, 6): dx, dy, dz [m], rotation about x, y, z [rad] along the
+            camera's axes, as in PoseWithCovariance.
         xyz_cam: The point (3,) [m] in the camera frame; (0, 0, 0) is the camera itself.
         half_angle: Between the cone's axis and its side [rad].
 
@@ -72,9 +72,9 @@ def probability_in_cone(
     to_point = np.asarray(xyz_cam, dtype=np.float64) - T_cam_head[:3, 3]
     distance = np.linalg.norm(to_point)
     direction = to_point / distance
-    # Where the head is wrong by dt, it is as if it had also turned by direction x dt / distance.
+    # An error dt of the position acts like a rotation by direction x dt / distance.
     J_turn_pose = np.hstack([_cross_matrix(direction / distance), np.eye(3)])
-    # A turn about `away` takes the forward axis away from the point, one about `aside` across.
+    # A rotation about `away` moves the forward axis away from the point, about `aside` across.
     away = np.cross(direction, forward)
     angle = np.arctan2(np.linalg.norm(away), direction @ forward)
     if np.linalg.norm(away) < 1e-9:
@@ -87,9 +87,9 @@ def probability_in_cone(
 def _gaussian_in_disc(
     mean: NDArray[np.float64], covariance: NDArray[np.float64], radius: float
 ) -> float:
-    """Probability of the disc around 0 under a normal distribution of the plane."""
+    """Probability of a disc around 0 under a 2-D normal distribution."""
     variance, axes = np.linalg.eigh(covariance)
-    # An exact pose is a yes or a no; a microradian of spread keeps the division possible.
+    # An exact pose gives 0 or 1; a microradian of spread avoids a division by zero.
     narrow, wide = np.sqrt(np.maximum(variance, 1e-12))
     m_narrow, m_wide = axes.T @ mean
     low, high = max(-radius, m_wide - 8 * wide), min(radius, m_wide + 8 * wide)

@@ -1,7 +1,8 @@
-"""Turns a pan-tilt unit so that it looks at a head: poses in, joint commands out."""
+"""Points a pan-tilt unit at a head: poses in, joint commands out."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,46 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
+from face_pose_ros.options import Checked, start_option
 from face_pose_ros.ros.consumers.frames import Frames
-from face_pose_ros.ros.consumers.running import parameter, run, seconds_since
-from face_pose_ros.ros.declaring import ParameterError, close
+from face_pose_ros.ros.consumers.running import run, seconds_since
+from face_pose_ros.ros.declaring import declare_options
 
 # A camera that looks along the x axis of a base with x forward, y left, z up (REP-103).
 _T_BASE_CAM = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
+
+
+@dataclass(frozen=True)
+class LookAtParameters(Checked):
+    """Parameters of `look_at`."""
+
+    joints: tuple[str, str] = start_option(
+        ('pan', 'tilt'), 'joint names: pan is positive to the left, tilt positive down'
+    )
+    base_frame: str = start_option(
+        '', 'TF frame of the unit, x ahead at zero angles, z up; empty: a fixed camera'
+    )
+    target_frame: str = start_option(
+        '', 'TF frame to follow, for instance face_f00001; empty: the topic face_pose/pose'
+    )
+    pan_range: tuple[float, float] = start_option(
+        (-1.5, 1.5), 'lowest and highest pan', unit='rad'
+    )
+    tilt_range: tuple[float, float] = start_option(
+        (-0.5, 0.5), 'lowest and highest tilt', unit='rad'
+    )
+    max_speed: float = start_option(1.0, 'of each joint', unit='rad/s', low=0.01, high=20)
+    rate: float = start_option(50.0, 'commands per second', unit='Hz', low=1, high=1000)
+    stale_after: float = start_option(
+        0.5, 'commands stop this long after the last pose', unit='s', low=0.05, high=10
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ('pan_range', 'tilt_range'):
+            low, high = getattr(self, name)
+            if not low < high:
+                raise ValueError(f'{name} is {[low, high]}, expected the lower limit first')
 
 
 def pan_tilt(xyz_base: ArrayLike) -> NDArray[np.float64]:
@@ -33,7 +68,7 @@ def pan_tilt(xyz_base: ArrayLike) -> NDArray[np.float64]:
 
 
 def limit_rate(current: ArrayLike, goal: ArrayLike, max_step: float) -> NDArray[np.float64]:
-    """Angles nearest to the goal that no joint needs to move further than max_step for."""
+    """The angles nearest to the goal with no joint moving by more than max_step."""
     return np.asarray(current) + np.clip(np.subtract(goal, current), -max_step, max_step)
 
 
@@ -42,48 +77,36 @@ class LookAt(Node):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('look_at', **kwargs)
-        self._joints = parameter(self, 'joints', ['pan', 'tilt'], 'names: left, down')
-        self._target_frame = parameter(self, 'target_frame', '', 'TF frame; empty: topic pose')
-        self._base_frame = parameter(self, 'base_frame', '', 'TF frame; empty: a fixed camera')
-        pan = parameter(self, 'pan_range', [-1.5, 1.5], 'least and largest pan [rad]')
-        tilt = parameter(self, 'tilt_range', [-0.5, 0.5], 'least and largest tilt [rad]')
-        self._low, self._high = np.transpose([pan, tilt])
-        if not (self._low < self._high).all():
-            raise ParameterError(
-                f'parameters pan_range, tilt_range: {pan}, {tilt}, expected the least first'
-            )
-        speed = parameter(self, 'max_speed', 1.0, 'of each joint [rad/s]', 0.01, 20)
-        rate = parameter(self, 'rate', 50.0, 'commands in a second [Hz]', 1, 1000)
-        self._max_step = speed / rate
-        self._stale_after_s = parameter(self, 'stale_after', 0.5, 'without a pose [s]', 0.05, 10)
-        close(self)
+        self._options = parameters = declare_options(self, LookAtParameters())
+        self._low, self._high = np.transpose([parameters.pan_range, parameters.tilt_range])
+        self._max_step = parameters.max_speed / parameters.rate
 
         self._frames = Frames(self)
-        self._measured: NDArray[np.float64] | None = None  # where the joints are
-        self._command: NDArray[np.float64] | None = None  # None while there is nobody to follow
+        self._measured: NDArray[np.float64] | None = None  # joint angles
+        self._command: NDArray[np.float64] | None = None  # None without a recent pose
         self._goal = np.zeros(2)
         self._goal_time: Time | None = None
 
-        if self._target_frame:
+        if parameters.target_frame:
             self.create_subscription(TFMessage, '/tf', self._on_tf, 100)
         else:
             self.create_subscription(PoseStamped, 'face_pose/pose', self._on_pose, 10)
         self.create_subscription(JointState, 'joint_states', self._on_joint_states, 10)
         self._commands = self.create_publisher(JointState, 'joint_commands', 10)
-        self.create_timer(1 / rate, self._move)
+        self.create_timer(1 / parameters.rate, self._move)
 
     def _on_pose(self, msg: PoseStamped) -> None:
         self._aim(msg.header, msg.pose.position)
 
     def _on_tf(self, msg: TFMessage) -> None:
         for transform in msg.transforms:
-            if transform.child_frame_id == self._target_frame:
+            if transform.child_frame_id == self._options.target_frame:
                 self._aim(transform.header, transform.transform.translation)
 
     def _on_joint_states(self, msg: JointState) -> None:
         angle = dict(zip(msg.name, msg.position, strict=False))  # positions may be left out
-        if all(name in angle for name in self._joints):
-            self._measured = np.array([angle[name] for name in self._joints])
+        if all(name in angle for name in self._options.joints):
+            self._measured = np.array([angle[name] for name in self._options.joints])
 
     def _aim(self, header: Header, position: Point | Vector3) -> None:
         """Set the goal to a point in the frame of the header, at the time of its stamp."""
@@ -92,9 +115,11 @@ class LookAt(Node):
             if not np.isfinite(xyz1).all():
                 raise ValueError(f'position {xyz1[:3]}, expected finite numbers')
             T_base_cam = _T_BASE_CAM
-            if self._base_frame:
+            if self._options.base_frame:
                 # At the image's stamp: a camera that turns with the joints has moved since.
-                T_base_cam = self._frames.lookup(self._base_frame, header.frame_id, header.stamp)
+                T_base_cam = self._frames.lookup(
+                    self._options.base_frame, header.frame_id, header.stamp
+                )
         except ValueError as error:
             self.get_logger().warning(f'pose not used: {error}', throttle_duration_sec=5.0)
             return
@@ -102,22 +127,24 @@ class LookAt(Node):
         self._goal_time = self.get_clock().now()
 
     def _move(self) -> None:
-        """Command one step; without a recent pose nothing, and the joints stay where they are."""
-        if seconds_since(self, self._goal_time) > self._stale_after_s:
+        """Command one step; without a recent pose no command is sent and the joints stay."""
+        if seconds_since(self, self._goal_time) > self._options.stale_after:
             self._command = None
             return
-        # First from where the joints are, then from the last command: their lag does not matter.
+        # Start at the measured angles, continue from the last command: joint lag does not add up.
         start = self._measured if self._command is None else self._command
         if start is None:
             self.get_logger().warning(
-                f'no joint_states of {list(self._joints)} yet', throttle_duration_sec=5.0
+                f'no joint_states of {list(self._options.joints)} yet', throttle_duration_sec=5.0
             )
             return
         self._command = limit_rate(start, self._goal, self._max_step)
-        # Stamped now: a command is no measurement of the image.
+        # Stamped now: the command does not belong to an image.
         header = Header(stamp=self.get_clock().now().to_msg())
         self._commands.publish(
-            JointState(header=header, name=self._joints, position=self._command.tolist())
+            JointState(
+                header=header, name=list(self._options.joints), position=self._command.tolist()
+            )
         )
 
 

@@ -1,46 +1,15 @@
-"""What every small node needs: checked parameters, and a main that ends with one clear line."""
+"""Shared by the example nodes: age of a message, and a main that ends with one clear line."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import rclpy
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.time import Time
 
-from face_pose_ros.ros.declaring import ParameterError, declare
+from face_pose_ros.ros.declaring import ParameterError
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
-
-
-def parameter(
-    node: Node, name: str, default: Any, description: str, low: float = 0, high: float = 0
-) -> Any:
-    """Declare a parameter that is read once, at start.
-
-    Args:
-        node: Declares it.
-        name: Of the parameter.
-        default: Also says the type and, of a list, the length.
-        description: With its unit.
-        low: Least value of a number.
-        high: Largest value of a number; equal to `low`: any.
-
-    Raises:
-        ParameterError: A value is out of range, of another type or of another length.
-    """
-    descriptor = ParameterDescriptor(description=description, read_only=True)
-    if low < high:
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=float(low), to_value=float(high))
-        ]
-    value = declare(node, name, default, descriptor)
-    if isinstance(default, list) and len(value) != len(default):
-        raise ParameterError(
-            f'parameter {name} ({description}) is {list(value)}, expected {len(default)} values'
-        )
-    return value
 
 
 def seconds_since(node: Node, time: Time | None) -> float:

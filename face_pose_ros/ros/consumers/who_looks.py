@@ -1,4 +1,4 @@
-"""Says which person looks at the robot: poses with covariance in, that person's id out."""
+"""Publishes the id of the person who looks at the robot, from poses with covariance."""
 
 from __future__ import annotations
 
@@ -14,33 +14,46 @@ from rclpy.subscription import Subscription
 from rclpy.time import Time
 from std_msgs.msg import String
 
+from face_pose_ros.options import Checked, start_option
 from face_pose_ros.ros.consumers.frames import Frames
 from face_pose_ros.ros.consumers.gaze import probability_in_cone, transform
-from face_pose_ros.ros.consumers.running import parameter, run, seconds_since
-from face_pose_ros.ros.declaring import close
+from face_pose_ros.ros.consumers.running import run, seconds_since
+from face_pose_ros.ros.declaring import declare_options
+
+
+@dataclass(frozen=True)
+class WhoLooksParameters(Checked):
+    """Parameters of `who_looks`."""
+
+    target_frame: str = start_option('', 'TF frame of target_point; empty: the camera')
+    target_point: tuple[float, float, float] = start_option(
+        (0.0, 0.0, 0.0), 'point that is looked at, in target_frame', unit='m'
+    )
+    cone_deg: float = start_option(
+        15.0, "half angle of the cone around the head's x axis", unit='deg', low=1, high=60
+    )
+    min_probability: float = start_option(
+        0.5, 'of target_point inside the cone, to count as looking', low=0.01, high=0.99
+    )
+    stale_after: float = start_option(
+        0.5, 'a person does not look this long after their last pose', unit='s', low=0.05, high=10
+    )
 
 
 @dataclass
 class _Person:
     subscription: Subscription
-    probability: float = 0.0  # that this person looks, in the newest pose
-    time: Time | None = None  # when that pose came
+    probability: float = 0.0  # that the person looks, from the newest pose
+    time: Time | None = None  # when that pose arrived
 
 
 class WhoLooks(Node):
-    """Tests every person's head against a cone; the first who looks is named until they stop."""
+    """Tests every head against a cone; the first person who looks is named until they stop."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('who_looks', **kwargs)
-        self._target_frame = parameter(self, 'target_frame', '', 'TF frame; empty: the camera')
-        self._target_point = parameter(self, 'target_point', [0.0, 0.0, 0.0], 'in that frame [m]')
-        cone_deg = parameter(self, 'cone_deg', 15.0, 'half angle of the cone [deg]', 1, 60)
-        self._half_angle = np.radians(cone_deg)
-        self._min_probability = parameter(
-            self, 'min_probability', 0.5, 'of looking, to be named', 0.01, 0.99
-        )
-        self._stale_after_s = parameter(self, 'stale_after', 0.5, 'without a pose [s]', 0.05, 10)
-        close(self)
+        self._options = declare_options(self, WhoLooksParameters())
+        self._half_angle = np.radians(self._options.cone_deg)
 
         self._frames = Frames(self)
         self._people: dict[str, _Person] = {}
@@ -52,13 +65,13 @@ class WhoLooks(Node):
         self.create_timer(0.1, self._decide)
 
     def _find_people(self) -> None:
-        """Follow the topics that came and went: only their names and publishers tell of people."""
+        """Follow the per-face topics that appear and end; ids are in their names."""
         pattern = re.compile(re.escape(self._faces) + '/([^/]+)/pose_with_covariance')
         for topic, _ in self.get_topic_names_and_types():
             match = pattern.fullmatch(topic)
             if not match:
                 continue
-            # Our own subscription keeps a topic's name alive: it is gone with its publisher.
+            # Our own subscription keeps the topic listed, so count its publishers.
             face_id, there = match[1], self.count_publishers(topic) > 0
             if there and face_id not in self._people:
                 on_pose = partial(self._on_pose, face_id)
@@ -70,12 +83,12 @@ class WhoLooks(Node):
 
     def _on_pose(self, face_id: str, msg: PoseWithCovarianceStamped) -> None:
         pose, header = msg.pose.pose, msg.header
-        target = np.array([*self._target_point, 1.0])
+        target = np.array([*self._options.target_point, 1.0])
         try:
             T_cam_head = transform(pose.position, pose.orientation)
-            if self._target_frame:
+            if self._options.target_frame:
                 T_cam_target = self._frames.lookup(
-                    header.frame_id, self._target_frame, header.stamp
+                    header.frame_id, self._options.target_frame, header.stamp
                 )
                 target = T_cam_target @ target
         except ValueError as error:
@@ -91,12 +104,12 @@ class WhoLooks(Node):
             self._pose_pub.publish(PoseStamped(header=header, pose=pose))
 
     def _decide(self) -> None:
-        """Name one person who looks, or nobody; never swing between two who both look."""
+        """Publish the id of one person who looks, or none; do not alternate between two."""
         probability = {
             face_id: person.probability
             for face_id, person in self._people.items()
-            if seconds_since(self, person.time) <= self._stale_after_s
-            and person.probability >= self._min_probability
+            if seconds_since(self, person.time) <= self._options.stale_after
+            and person.probability >= self._options.min_probability
         }
         if self._looker not in probability:
             self._looker = max(probability, key=lambda face_id: probability[face_id], default='')

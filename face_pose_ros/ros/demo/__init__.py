@@ -1,1 +1,1 @@
-"""A virtual or real camera, the node, and a checker."""
+"""The demo: a virtual or real camera, the pose node, and a checker."""

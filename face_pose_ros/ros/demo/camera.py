@@ -1,8 +1,8 @@
-"""The demo's camera: a virtual one, or a webcam, a video file or a folder of pictures.
+"""The demo's camera: a virtual one, or a webcam, a video file or a folder of images.
 
-The virtual camera turns, zooms and changes its lens in front of portraits. Publishes `image` and
-`camera_info`, and of the virtual camera on /tf the exact frames: world -> the camera, which turns,
-and world -> portrait_<name>, which stands still and tells whose portrait is shown.
+The virtual camera turns, zooms and changes its lens in front of portraits. The node publishes
+`image` and `camera_info`; for the virtual camera also the true frames on /tf: world -> camera,
+which turns, and world -> portrait_<name>, which does not move and names the portrait.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import rclpy
 from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import PoseArray
 from numpy.typing import NDArray
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from face_pose_ros.calibration import CalibrationError, guess_calibration, load_calibration
+from face_pose_ros.options import Checked, start_option
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.conversions import camera_info_msg, transform_msg
-from face_pose_ros.ros.declaring import ParameterError, close, declare
+from face_pose_ros.ros.declaring import ParameterError, declare_options
 from face_pose_ros.ros.demo.scenes import RATE_HZ, Scene, make_scenes
 from face_pose_ros.ros.demo.source import Picture, SourceError, open_source
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
@@ -40,14 +40,44 @@ from face_pose_ros.ros.spinning import init, leave, until_interrupted
 PORTRAIT_FRAME = 'portrait_'
 VIRTUAL = 'virtual'
 
-_LAST_MESSAGE_S = 0.5  # a message's way, when the last picture has been shown
-_SETTLE_S = 0.5  # from the discovery of the node's subscription until it hears, too
+_LAST_MESSAGE_S = 0.5  # for the last messages to arrive
+_SETTLE_S = 0.5  # from the discovery of the node's subscription until it receives
 _TELL_AFTER_S = 2.0
-_ANSWER_S = 20.0  # for the answer to a picture, before it is shown once more or given up
+_ANSWER_S = 20.0  # for the answer to an image, before it is repeated or given up
+
+
+@dataclass(frozen=True)
+class DemoCameraParameters(Checked):
+    """Parameters of `demo_camera`; 0 and empty mean: not given."""
+
+    source: str = start_option(
+        VIRTUAL,
+        'virtual: turning camera with known poses; webcam:<index>; a video file; a folder of '
+        'images, or one image',
+    )
+    calibration: str = start_option(
+        '', 'calibration file of the source, in the size of its images'
+    )
+    horizontal_fov_deg: float = start_option(
+        0.0, 'guess used instead of a calibration', unit='deg', low=0, high=170
+    )
+    rate_hz: float = start_option(
+        0.0,
+        "images per second; 0: the video's own, 30 for a folder, the webcam's default",
+        unit='Hz',
+        low=0,
+        high=1000,
+    )
+    loop: bool = start_option(False, 'repeat a video or folder')
+    with_node: bool = start_option(
+        False,
+        'start when the pose node subscribes; a folder waits for the answer to each image',
+    )
+    frame_id: str = start_option('demo_camera_optical', 'of the images')
 
 
 def _bytes(rgb: NDArray[np.uint8]) -> array.array[int]:
-    # rclpy takes an array of bytes as it is; anything else it checks number by number.
+    # rclpy checks everything but an array of bytes number by number.
     data = array.array('B')
     data.frombytes(rgb.data.cast('B'))
     return data
@@ -55,17 +85,17 @@ def _bytes(rgb: NDArray[np.uint8]) -> array.array[int]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What is published at once; of the virtual camera with whose portrait it shows."""
+    """An image with its CameraInfo; for the virtual camera with portrait and true rotation."""
 
     picture: Picture
-    info: CameraInfo  # its header is the camera's to fill
+    info: CameraInfo  # the camera fills in the header
     portrait: str = ''
     R_world_cam: NDArray[np.float64] | None = None  # (3, 3)
 
 
 @dataclass(frozen=True)
 class _Unanswered:
-    """A picture of a folder that the pose node has not answered yet."""
+    """An image of a folder that the pose node has not answered yet."""
 
     frame: _Frame
     stamp: TimeMsg
@@ -90,7 +120,7 @@ def _read_info(path: str) -> CameraInfo:
 
 
 class DemoCamera(Node):
-    """A camera that any pose can be checked against, or one that everyone has."""
+    """Publishes a virtual camera with known poses, or a webcam, a video, a folder."""
 
     def __init__(self, **kwargs: Any) -> None:
         """Read the parameters and open the source.
@@ -99,55 +129,33 @@ class DemoCamera(Node):
             kwargs: Passed on to `rclpy.node.Node`.
 
         Raises:
-            ParameterError: A name is not known, or a value is out of range or of another type.
-            SourceError: The source can't be played, or a parameter can't be used with it.
-            CalibrationError: The calibration file can't be read or is not that of the pictures.
+            ParameterError: A name is unknown, or a value is out of range or of another type.
+            SourceError: The source cannot be opened, or a parameter does not apply to it.
+            CalibrationError: The calibration file is unreadable or of another image size.
         """
         super().__init__('demo_camera', **kwargs)
-        self.frame: str = self._parameter('frame_id', 'demo_camera_optical', 'of the images')
-        self.source: str = self._parameter(
-            'source', VIRTUAL, 'virtual, webcam:<index>, a video file or a folder of pictures'
-        )
-        # Numbers have a range from 0, which means: not given.
-        self._calibration: str = self._parameter(
-            'calibration', '', "YAML file of camera_calibration for the source's pictures"
-        )
-        self._fov_deg: float = self._parameter(
-            'horizontal_fov_deg', 0.0, 'instead of a calibration, as a guess [deg]', 170.0
-        )
-        self._rate_hz: float = self._parameter(
-            'rate_hz', 0.0, "pictures per second [Hz]; 0: the source's own", 1000.0
-        )
-        self._loop: bool = self._parameter('loop', False, 'begin again at the end')
-        self._with_node: bool = self._parameter(
-            'with_node',
-            False,
-            'begin when the pose node subscribes; the next picture of a folder awaits its answer',
-        )
-        close(self)
-        # Reliable: whoever counts images counts them all.
+        parameters = declare_options(self, DemoCameraParameters())
+        self.frame, self.source = parameters.frame_id, parameters.source
+        self._calibration, self._fov_deg = parameters.calibration, parameters.horizontal_fov_deg
+        self._rate_hz, self._loop = parameters.rate_hz, parameters.loop
+        self._with_node = parameters.with_node
+        # Reliable, so that subscribers can count all images.
         self._image_pub = self.create_publisher(Image, 'image', 5)
         self._info_pub = self.create_publisher(CameraInfo, 'camera_info', 100)
         self._tf = TransformBroadcaster(self)
         self.finished = False
-        self._begin_s = time.monotonic()  # of the waiting
-        self._ready_s: float | None = None  # when the node was seen to be there
+        self._begin_s = time.monotonic()  # start of the wait for the node
+        self._ready_s: float | None = None  # when the node was discovered
         self._told = False
         self._poses = self.create_subscription(PoseArray, 'face_pose/poses', self._on_poses, 10)
         self._unanswered: _Unanswered | None = None
         self._one_by_one = self._with_node and Path(self.source).expanduser().is_dir()
         rate_hz, self._frames = self._open()
-        # A webcam is asked without pause: it answers when it has a picture.
+        # A webcam is read without pause: reading blocks until there is an image.
         self._timer = self.create_timer(1 / rate_hz if rate_hz else 0.0, self._show)
 
-    def _parameter(self, name: str, default: Any, text: str, high: float | None = None) -> Any:
-        descriptor = ParameterDescriptor(description=text, read_only=True)
-        if high is not None:
-            descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=high)]
-        return declare(self, name, default, descriptor)
-
     def _open(self) -> tuple[float | None, Iterator[_Frame]]:
-        """Rate [Hz], None of a webcam, and frames of the source."""
+        """Rate [Hz], None for a webcam, and frames of the source."""
         if self.source == VIRTUAL:
             self._refuse('calibration', 'horizontal_fov_deg', 'rate_hz', 'loop')
             return RATE_HZ, _virtual_frames(make_scenes())
@@ -186,7 +194,7 @@ class DemoCamera(Node):
         )
 
     def _calibrated(self) -> tuple[Callable[[int, int], CameraInfo], tuple[int, int]]:
-        """The CameraInfo for pictures of a width and height, and those of the calibration."""
+        """The CameraInfo for images of a width and height, and the size of the calibration."""
         info = _read_info(self._calibration)
         size = info.width, info.height
 
@@ -207,7 +215,7 @@ class DemoCamera(Node):
                 raise SourceError(f'parameter {name} has no meaning with source {self.source}')
 
     def _is_watched(self) -> bool:
-        """Whether to begin, or to go on."""
+        """Whether to start or continue publishing."""
         if self.source.startswith('webcam:'):
             return True
         if not self._with_node and self.source != VIRTUAL:
@@ -224,7 +232,7 @@ class DemoCamera(Node):
         return self._ready_s is not None and now_s - self._ready_s > _SETTLE_S
 
     def _node_subscribes(self) -> bool:
-        """Whether a node that publishes poses takes the pictures."""
+        """Whether a node that publishes poses subscribes to the images."""
         speakers, listeners = (
             {(endpoint.node_namespace, endpoint.node_name) for endpoint in endpoints}
             for endpoints in (
@@ -283,9 +291,9 @@ class DemoCamera(Node):
 
 
 def main(args: list[str] | None = None) -> None:
-    """Show all there is or until interrupted, then leave; exit status 1 if it can't be shown."""
-    # One thread suffices here; more would keep the pose node waiting for a core.
-    # Our own line says what is wrong with a source; OpenCV and FFmpeg would add several.
+    """Publish to the end or until interrupted; exit status 1 if the source cannot be opened."""
+    # One thread: more would take cores from the pose node.
+    # Our own line reports problems of a source; OpenCV and FFmpeg would add several.
     cv2.setLogLevel(0)
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
     init(args)

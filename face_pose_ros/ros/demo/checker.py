@@ -1,4 +1,4 @@
-"""The demo's judge: compares published poses and TF with the exact turn of the virtual camera."""
+"""Checks the demo: compares published poses and TF with the exact rotation of the camera."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,22 +25,23 @@ from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.ros.camera_info import camera_from_info
+from face_pose_ros.ros.declaring import ParameterError, declare_options
 from face_pose_ros.ros.demo.camera import PORTRAIT_FRAME, RATE_HZ
-from face_pose_ros.ros.demo.output import SHEET, VIDEO, make_empty
+from face_pose_ros.ros.demo.output import SHEET, VIDEO, OutputParameters, make_empty
 from face_pose_ros.ros.draw import draw_head, draw_text
 from face_pose_ros.ros.images import image_to_rgb
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
 from face_pose_ros.virtual_camera import spread
 
-_SILENCE_S = 4.0  # without a message, the demo is over
+_SILENCE_S = 4.0  # without a message: the demo is over
 _AGREE = 1e-6  # of every number in TF and PoseStamped
-_FRAMES_PER_VIDEO_FRAME = 4  # so that recording takes no time from what is measured
+_FRAMES_PER_VIDEO_FRAME = 4  # recording must not slow down the node
 _MAX_ANGLE_DEG, _MAX_OFFSET_PERCENT = 1.5, 1.0  # mean over a scene
 
 
 @dataclass
 class _Frame:
-    """Everything that came with one stamp."""
+    """Messages of one stamp."""
 
     info: CameraInfo | None = None
     portrait: str = ''
@@ -51,18 +53,26 @@ class _Frame:
 
     @property
     def scene(self) -> tuple[str, str]:
-        """Portrait and lens; the portrait is empty during a pause."""
+        """Portrait and lens; the portrait is empty between scenes."""
         assert self.info is not None
         lens = self.info.distortion_model if any(self.info.d) else 'none'
         return self.portrait, lens
 
 
 class DemoChecker(Node):
-    """Collects images, poses and TF by stamp while the demo runs, and judges them at its end."""
+    """Collects images, poses and TF by stamp while the demo runs, and checks them at its end."""
 
-    def __init__(self) -> None:
-        super().__init__('demo_checker')
-        self.output = Path(str(self.declare_parameter('output', 'demo_output').value))
+    def __init__(self, **kwargs: Any) -> None:
+        """Make the output folder and subscribe.
+
+        Args:
+            kwargs: Passed on to `rclpy.node.Node`.
+
+        Raises:
+            ParameterError: A parameter is unknown or of another type.
+        """
+        super().__init__('demo_checker', **kwargs)
+        self.output = Path(declare_options(self, OutputParameters()).output)
         make_empty(self.output)
         self._frames: defaultdict[int, _Frame] = defaultdict(_Frame)
         self._images = 0
@@ -72,7 +82,7 @@ class DemoChecker(Node):
         self._timer = self.create_timer(0.1, self._subscribe_to_camera)
 
     def _subscribe_to_camera(self) -> None:
-        # The camera begins with its first subscriber, and that is to be the pose node.
+        # The camera starts with its first subscriber, which must be the pose node.
         if not self.count_publishers(self._pose_sub.topic_name):
             return
         self._timer.cancel()
@@ -86,7 +96,7 @@ class DemoChecker(Node):
 
     @property
     def silent(self) -> bool:
-        """Whether nothing has arrived for so long that the demo must be over."""
+        """Whether no message has arrived for `_SILENCE_S`: the demo is over."""
         return time.monotonic() - self._latest_s > _SILENCE_S
 
     def _on_image(self, msg: Image) -> None:
@@ -121,8 +131,8 @@ class DemoChecker(Node):
         """Print the table, write video and picture, return how many checks failed."""
         frames = [f for _, f in sorted(self._frames.items()) if f.info is not None and f.portrait]
         print(
-            f'\n{"portrait":<14}{"lens":<21}{"answered":>10}{"turned":>9}{"error of the turn":>22}'
-            f'{"of the position":>18}{"latency":>10}'
+            f'\n{"portrait":<14}{"lens":<21}{"answered":>10}{"turned":>9}{"rotation error":>22}'
+            f'{"position error":>18}{"latency":>10}'
         )
         print(f'{"":45}{"[deg]":>9}{"mean / max [deg]":>22}{"mean [%]":>18}{"p50 [ms]":>10}')
         failed = sum(
@@ -132,7 +142,7 @@ class DemoChecker(Node):
         answered = [f for f in frames if f.T_cam_head is not None]
         agree = sum(_agrees_with_tf(f) for f in answered)
         print(
-            f'\nTF and PoseStamped agree to {_AGREE:g} and carry a stamp of the camera in '
+            f'\nTF and PoseStamped agree to {_AGREE:g} and have a stamp of the camera in '
             f'{agree} of {len(answered)} frames'
         )
         pictures = self._write_pictures(frames)
@@ -156,7 +166,7 @@ class DemoChecker(Node):
         for picture in chain.from_iterable(drawn.values()):
             writer.write(picture)
         writer.release()
-        # Shortly after a scene's start the camera is turned and zoomed to one end.
+        # After an eighth of a scene the camera is at one end of its turn and zoom.
         stills = [pictures[len(pictures) // 8] for pictures in drawn.values()]
         stills += [np.zeros_like(stills[0])] * (-len(stills) % 3)
         rows = [np.hstack(stills[i : i + 3]) for i in range(0, len(stills), 3)]
@@ -214,15 +224,19 @@ def _rigid(position: Point | Vector3, q: Quaternion) -> NDArray[np.float64]:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Watch until the camera falls silent, then report; exit status 1 if a check failed."""
-    # One thread suffices here; more would keep the pose node waiting for a core.
+    """Collect until no message arrives, then report; exit status 1 if a check failed."""
+    # One thread: more would take cores from the pose node.
     init(args)
     node = None
     with until_interrupted():
-        node = DemoChecker()
+        try:
+            node = DemoChecker()
+        except ParameterError as error:
+            rclpy.logging.get_logger('demo_checker').fatal(str(error))
+            leave(1)
         while rclpy.ok() and not node.silent:
             rclpy.spin_once(node, timeout_sec=0.2)
-    # Whoever ends the demo before it began knows why.
+    # Interrupted before the first message: nothing to report.
     failed = node.report() if node and node.began else 0
     leave(1 if failed else 0)
 

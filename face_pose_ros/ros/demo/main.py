@@ -24,9 +24,9 @@ VIRTUAL = 'virtual'
 RECORDING = 'demo.rrd'
 
 _POLL_S = 0.1
-_FOLDER_RATE_HZ = 1.0  # a person has time to look
-_FORGET_S = 0.5  # before the next picture of such a folder, which is another scene
-_LAST_ANSWERS_S = 2.0  # from the camera's end to the last answer on its way
+_FOLDER_RATE_HZ = 1.0  # slow enough to watch
+_FORGET_S = 0.5  # tracks end before the next image of a folder, which is another scene
+_LAST_ANSWERS_S = 2.0  # for the last answers, after the camera has ended
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -36,26 +36,26 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--source',
         default=VIRTUAL,
-        help='virtual, webcam:<index>, a video file or a folder of pictures; what is known of the '
-        'virtual camera alone is checked, others are recorded',
+        help='virtual, webcam:<index>, a video file or a folder of images; poses of the virtual '
+        'camera are checked, others are recorded',
     )
     parser.add_argument('--calibration', help="camera_calibration's YAML file of the source")
     parser.add_argument(
         '--fov-deg', type=float, default=60.0, help='horizontal, guessed without a calibration'
     )
     parser.add_argument(
-        '--rate', type=float, help="pictures per second; default: the source's own, of a folder 1"
+        '--rate', type=float, help="images per second; default: the source's own, 1 for a folder"
     )
     parser.add_argument(
         '--view', action='store_true', help='record demo.rrd; show it where there is a display'
     )
     options = parser.parse_args(args)
-    # The processes are in sessions of their own, so nobody else would end them.
+    # The processes have sessions of their own, so this process must end them.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     if 'ROS_DOMAIN_ID' in os.environ:
         sys.exit(_run(options))
-    # A robot next door must not see the demo's frames, nor the demo the robot's.
+    # Isolate the demo from robots on the same network.
     with domain_id() as domain:
         os.environ['ROS_DOMAIN_ID'] = str(domain)
         print(f'ROS_DOMAIN_ID={domain}', flush=True)
@@ -63,15 +63,15 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # The checker compares with what the virtual camera knows; of others it can only be told what
-    # the node answers.
+    # True poses are known of the virtual camera only; of others the answers are recorded.
     judge = 'demo_checker' if options.source == VIRTUAL else 'demo_recorder'
     camera: dict[str, object] = {'source': options.source, 'with_node': True}
     if options.calibration:
         camera['calibration'] = options.calibration
     elif options.source != VIRTUAL:
         camera['horizontal_fov_deg'] = options.fov_deg
-    # Camera and checker need a core too, and a thread that waits for one holds up all the others.
+    # Camera and checker need a core too, and one waiting thread delays all threads of an
+    # inference.
     threads = max(1, (os.cpu_count() or 1) - 1)
     node: dict[str, object] = {'threads': threads}
     if options.rate:
@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         'demo_camera': camera,
     }
     recording = Path(options.output, RECORDING)
-    recording.unlink(missing_ok=True)  # a former run's
+    recording.unlink(missing_ok=True)  # of the last run
     if options.view:
         shown = any(name in os.environ for name in ('DISPLAY', 'WAYLAND_DISPLAY'))
         programs['face_pose_view'] = {'output': str(recording), 'spawn': shown}
@@ -112,7 +112,7 @@ def _wait(processes: dict[str, subprocess.Popen[bytes]], judge: str) -> int:
             if (name, ended) == ('demo_camera', 0):
                 time.sleep(_LAST_ANSWERS_S)
                 return _report(processes[judge])
-            if ended <= 0:  # else it has said why
+            if ended <= 0:  # else it has printed the reason
                 print(
                     f'demo: {name} ended with status {ended} before the demo did', file=sys.stderr
                 )
@@ -129,9 +129,9 @@ def _report(judge: subprocess.Popen[bytes]) -> int:
 def _start(name: str, parameters: dict[str, object]) -> subprocess.Popen[bytes]:
     command = [sys.executable, '-m', 'face_pose_ros.ros.programs', name, '--ros-args']
     for parameter, value in parameters.items():
-        # Text is quoted, lest a folder named 12 arrive as a number.
+        # Quote text: a folder named 12 is not a number.
         command += ['-p', f'{parameter}:={json.dumps(value, ensure_ascii=False)}']
-    # Ctrl-C is for the demo, which asks for the report first.
+    # Ctrl-C must reach the demo only, which then requests the report.
     return subprocess.Popen(command, start_new_session=True)
 
 

@@ -1,4 +1,4 @@
-"""The demo's record of a camera whose truth is unknown: video of the overlay, rates, latency."""
+"""Records the demo of a real camera, whose true poses are unknown: overlay, rates, latency."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rclpy.qos import QoSProfile
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
-from face_pose_ros.ros.demo.output import VIDEO, make_empty
+from face_pose_ros.ros.declaring import ParameterError, declare_options
+from face_pose_ros.ros.demo.output import VIDEO, OutputParameters, make_empty
 from face_pose_ros.ros.images import image_to_rgb
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
 
@@ -23,16 +24,16 @@ VIDEO_HZ = 30.0
 
 
 class DemoRecorder(Node):
-    """Writes the overlay to a video while the demo runs, and counts."""
+    """Writes the overlay to a video while the demo runs, and counts answers."""
 
     def __init__(self, **kwargs: Any) -> None:
-        """Subscribe to what the pose node answers.
+        """Subscribe to the pose node's outputs.
 
         Args:
             kwargs: Passed on to `rclpy.node.Node`.
         """
         super().__init__('demo_recorder', **kwargs)
-        output = Path(str(self.declare_parameter('output', 'demo_output').value))
+        output = Path(declare_options(self, OutputParameters()).output)
         make_empty(output)
         self._path = output / VIDEO
         self._writer: cv2.VideoWriter | None = None
@@ -43,7 +44,7 @@ class DemoRecorder(Node):
         self._images = 0
         self._heads: list[int] = []  # in each answer
         self._latencies_s: list[float] = []
-        # Deep and reliable, so that none is lost while a picture is written.
+        # Deep and reliable: no message is lost while a picture is written.
         counted = QoSProfile(depth=1000)
         self.create_subscription(CameraInfo, 'camera_info', self._on_info, counted)
         self.create_subscription(PoseArray, 'face_pose/poses', self._on_poses, counted)
@@ -68,7 +69,7 @@ class DemoRecorder(Node):
             codec, self._size = cv2.VideoWriter.fourcc(*'mp4v'), (msg.width, msg.height)
             self._writer = cv2.VideoWriter(str(self._path), codec, VIDEO_HZ, self._size)
             self._begin_ns = stamp_ns
-        # Each picture stays until the next one's time: the video plays as fast as it happened.
+        # Repeat each picture until the next one is due: the video plays in real time.
         due = round(1e-9 * (stamp_ns - self._begin_ns) * VIDEO_HZ)
         self._write(due - self._written)
         self._picture = _fitted(image_to_rgb(msg)[..., ::-1], self._size)
@@ -92,14 +93,14 @@ class DemoRecorder(Node):
             f'\n{len(self._heads)} of {self._images} images answered, '
             f'{np.mean(self._heads):.2f} heads in each, '
             f'latency p50 {1000 * np.median(self._latencies_s):.0f} ms; '
-            "poses are not checked, for only the virtual camera's truth is known"
+            'poses are not checked: the true ones are known of the virtual camera only'
         )
         print('written:', self._path)
         return 0
 
 
 def _fitted(bgr: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A picture as large as it fits into a width and height [px], with black around it."""
+    """The picture scaled to fit into a width and height [px], with a black border."""
     width, height = size
     if bgr.shape[:2] == (height, width):
         return np.ascontiguousarray(bgr)
@@ -118,9 +119,13 @@ def main(args: list[str] | None = None) -> None:
     init(args)
     node = None
     with until_interrupted():
-        node = DemoRecorder()
+        try:
+            node = DemoRecorder()
+        except ParameterError as error:
+            rclpy.logging.get_logger('demo_recorder').fatal(str(error))
+            leave(1)
         rclpy.spin(node)
-    # Whoever ends the demo before it began knows why.
+    # Interrupted before the first message: nothing to report.
     leave(node.report() if node and node.began else 0)
 
 

@@ -1,4 +1,4 @@
-"""What the demo's virtual camera shows: portraits, while it turns, zooms and changes its lens."""
+"""Scenes of the virtual camera: portraits, while it turns, zooms and changes its lens."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ WIDTH, HEIGHT = 640, 480  # px
 RATE_HZ = 30.0
 SCENE_S = 6.0
 SWEEP_S = 2.0
-PAUSE_S = 1.5  # without a portrait, between two of them
+PAUSE_S = 1.5  # duration of the pause between two portraits
 
-# Middle of the face in each portrait [px], where the camera is aimed.
+# Centre of the face in each portrait [px], where the camera is aimed.
 _AIM_UV = {'grace_hopper': (263, 232), 'astronaut': (226, 124)}
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture of the virtual camera."""
+    """One image of the virtual camera."""
 
     rgb: NDArray[np.uint8]  # (HEIGHT, WIDTH, 3)
     camera: Camera
@@ -42,20 +42,20 @@ class Shot:
 
 @dataclass(frozen=True)
 class Scene:
-    """One sweep of the camera over a portrait, shown forth and back; no portrait is a pause."""
+    """One sweep of the camera over a portrait, forth and back; a pause has no portrait."""
 
     portrait: str
     shots: Sequence[Shot]
     frames: int
 
     def shot(self, frame: int) -> Shot:
-        """The picture to show at a frame of this scene."""
+        """The image at a frame of this scene."""
         turn = frame % (2 * len(self.shots))
         return self.shots[min(turn, 2 * len(self.shots) - 1 - turn)]
 
 
 def make_scenes() -> list[Scene]:
-    """Both portraits through every lens, and a pause between them."""
+    """Both portraits through every lens, with pauses."""
     portraits, scenes = load_portraits(), []
     for portrait in _AIM_UV:
         for lens in tqdm(LENSES, desc=f'rendering {portrait}', disable=None):
@@ -79,8 +79,8 @@ def _sweep(photo: NDArray[np.uint8], aim_uv: tuple[float, float], lens: str) -> 
         f = 520 + 150 * sweep
         K = [f, 0, 0.5 * WIDTH + 21, 0, 1.02 * f, 0.5 * HEIGHT - 15, 0, 0, 1]
         views.append(View(look_at(ray) @ turn, lens_camera(K, WIDTH, HEIGHT, lens)))
-    # All that is kept is allocated before the rendering, whose large buffers would otherwise
-    # leave gigabytes of holes between the pieces.
+    # Allocate what is kept before rendering: the large temporary buffers would otherwise fragment
+    # the heap by gigabytes.
     pictures = np.empty((len(views), HEIGHT, WIDTH, 3), np.uint8)
     for rgb, view in zip(pictures, views, strict=True):
         rgb[:] = render_view(photo, photo_cam, view)

@@ -1,4 +1,4 @@
-"""Pictures of a webcam, a video file or a folder, one after the other. No ROS import."""
+"""Reads images of a webcam, a video file or a folder. No ROS import."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from numpy.typing import NDArray
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp')
 
-_RATE_HZ = 30.0  # of a folder, and of a video that does not say
-_MAX_AGE_S = 1.0  # a webcam's stamp that lies further back is of another clock
+_RATE_HZ = 30.0  # of a folder, and of a video without a rate
+_MAX_AGE_S = 1.0  # a webcam's stamp that is older belongs to another clock
 
 
 class SourceError(ValueError):
-    """A source that can't be played; the text names it and what was expected."""
+    """An unusable source; the text names it and what was expected."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of a source."""
+    """One image of a source."""
 
     rgb: NDArray[np.uint8]  # (H, W, 3)
-    name: str = ''  # of its file
-    age_s: float = 0.0  # since it was taken; 0 if it is played from a file
+    name: str = ''  # file name
+    age_s: float = 0.0  # time since it was taken; 0 for a file
 
 
 @dataclass(frozen=True)
 class CameraSource:
-    """A source that is open."""
+    """An open source."""
 
-    width: int  # of the first picture [px], and of all but a folder's
+    width: int  # of the first image [px]; images of a folder may differ
     height: int
-    rate_hz: float | None  # how often to take a picture; None: as a webcam has them
-    # Ends with the video or the folder. Raises SourceError for a file that OpenCV can't read and a
-    # webcam that stops delivering.
+    rate_hz: float | None  # rate of the images; None: as fast as a webcam delivers
+    # Ends with the video or folder. Raises SourceError for an unreadable file and for a webcam
+    # that stops.
     pictures: Iterator[Picture]
 
 
@@ -50,18 +50,18 @@ def open_source(
     rate_hz: float = 0.0,
     size: tuple[int, int] | None = None,
 ) -> CameraSource:
-    """Open a source and look at its first picture.
+    """Open a source and read its first image.
 
     Args:
-        source: `webcam:<index>`, a video file, a picture, or a folder of pictures, which are shown
-            in the order of their names.
-        loop: Begin again at the end of a video or folder.
-        rate_hz: How often to show a picture; 0: as the video says, or 30. Of a webcam it is asked
-            for, and the webcam sets the pace.
-        size: Width and height [px] that a webcam is asked for.
+        source: `webcam:<index>`, a video file, an image, or a folder of images in the order of
+            their names.
+        loop: Repeat a video or folder.
+        rate_hz: Images per second; 0: the video's own, or 30. Requested from a webcam, which sets
+            the pace.
+        size: Width and height [px] requested from a webcam.
 
     Raises:
-        SourceError: The source does not exist, does not open or has no pictures.
+        SourceError: The source does not exist, does not open or has no images.
     """
     if webcam := re.fullmatch(r'webcam:(\d+)', source):
         capture = _open_webcam(int(webcam[1]), size, rate_hz)
@@ -80,10 +80,10 @@ def open_source(
             f"source '{source}' does not exist, expected virtual, webcam:<index>, a video file or "
             'a folder of pictures'
         )
-    # OpenCV would play a picture img_01.png as the first of a numbered series.
+    # OpenCV would read img_01.png as the first of a numbered series.
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return _opened(source, rate_hz or _RATE_HZ, _image_pictures([path], loop))
-    # Some files say 0, not a number, or the ticks of their clock.
+    # Some files state 0, NaN, or the ticks of their clock.
     own_hz = _open_video(path).get(cv2.CAP_PROP_FPS)
     own_hz = own_hz if 1 <= own_hz <= 1000 else _RATE_HZ
     return _opened(source, rate_hz or own_hz, _video_pictures(path, loop))
@@ -94,7 +94,7 @@ def _opened(source: str, rate_hz: float | None, pictures: Iterator[Picture]) -> 
     if first is None:
         raise SourceError(f'source {source}: no picture that OpenCV can read')
     height, width = first.rgb.shape[:2]
-    # A webcam's first picture is old when it is asked for.
+    # A webcam's first image may be old.
     rest = pictures if rate_hz is None else chain([first], pictures)
     return CameraSource(width, height, rate_hz, rest)
 
@@ -116,7 +116,7 @@ def _open_video(path: Path) -> cv2.VideoCapture:
 
 def _video_pictures(path: Path, loop: bool) -> Iterator[Picture]:
     while True:
-        # Opened anew because not every format can be wound back.
+        # Reopen: not every format can be rewound.
         capture = _open_video(path)
         ok, bgr = capture.read()
         again = loop and ok
@@ -134,7 +134,7 @@ def _open_webcam(index: int, size: tuple[int, int] | None, rate_hz: float) -> cv
             f'source webcam:{index} does not open, expected a camera such as /dev/video{index} '
             'that no other program uses'
         )
-    # Uncompressed, USB 2 carries 1280 x 720 px at about 10 Hz only.
+    # Uncompressed, USB 2 transports 1280 x 720 px at about 10 Hz only.
     capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*'MJPG'))
     if size:
         capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
@@ -148,7 +148,7 @@ def _webcam_pictures(name: str, capture: cv2.VideoCapture) -> Iterator[Picture]:
     while capture.grab():
         taken_s = _taken_s(capture)
         ok, bgr = capture.retrieve()
-        # A picture damaged on the wire is no reason to stop.
+        # A damaged image does not end the stream.
         if ok:
             rgb = _rgb(bgr)
             yield Picture(rgb, age_s=time.monotonic() - taken_s)
@@ -156,10 +156,10 @@ def _webcam_pictures(name: str, capture: cv2.VideoCapture) -> Iterator[Picture]:
 
 
 def _taken_s(capture: cv2.VideoCapture) -> float:
-    """When the picture just grabbed was taken, on the clock of time.monotonic [s]."""
+    """When the grabbed image was taken, on the clock of time.monotonic [s]."""
     now_s = time.monotonic()
     if capture.getBackendName() == 'V4L2':
-        # The driver's own stamp; most drivers use the monotonic clock.
+        # The driver's stamp; most drivers use the monotonic clock.
         driver_s = 1e-3 * capture.get(cv2.CAP_PROP_POS_MSEC)
         if 0 <= now_s - driver_s < _MAX_AGE_S:
             return driver_s

@@ -21,6 +21,7 @@ from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.camera_sync import CameraSync
+from face_pose_ros.ros.declaring import ParameterError, declare_options
 from face_pose_ros.ros.images import ImageError, compressed_image_to_rgb, image_to_rgb
 from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
@@ -33,6 +34,7 @@ except ModuleNotFoundError as error:
         'pip install --no-deps -r requirements-view.txt (`make demo VIEW=1` does it)'
     ) from error
 
+from face_pose_ros.ros.view.parameters import ViewParameters
 from face_pose_ros.ros.view.scene import Scene, blueprint
 
 _UNANSWERED = 16  # images kept until the node answers
@@ -59,14 +61,12 @@ class ViewNode(Node):
             ViewError: The file can't be written, or there is no display.
         """
         super().__init__('face_pose_view', **kwargs)
-        self.output = Path(str(self.declare_parameter('output', 'face_pose.rrd').value))
-        spawn = bool(self.declare_parameter('spawn', False).value)
-        self._compressed: bool = (
-            self.declare_parameter('image_transport', 'raw').value == 'compressed'
-        )
-        self._rectified = bool(self.declare_parameter('image_is_rectified', False).value)
+        parameters = declare_options(self, ViewParameters())
+        self.output = Path(parameters.output)
+        self._compressed = parameters.image_transport == 'compressed'
+        self._rectified = parameters.image_is_rectified
         self._recording = rr.RecordingStream('face_pose')
-        self._open_recording(spawn)
+        self._open_recording(parameters.spawn)
         self._scene = Scene(self._recording)
         self._frames: OrderedDict[int, tuple[Image | CompressedImage, CameraInfo]] = OrderedDict()
         self._sync: CameraSync[Image | CompressedImage] = CameraSync(
@@ -139,7 +139,7 @@ def main(args: list[str] | None = None) -> None:
     with until_interrupted():
         try:
             node = ViewNode()
-        except ViewError as error:
+        except (ParameterError, ViewError) as error:
             rclpy.logging.get_logger('face_pose_view').fatal(str(error))
             leave(1)
         rclpy.spin(node)

@@ -24,7 +24,6 @@ CAMERA = 'camera'
 _JPEG_QUALITY = 85
 _IMAGE_AT_M = 0.25  # where the picture hangs in the camera's pyramid
 _TRAJECTORY_S = 5.0  # how far back a trajectory reaches
-_ELLIPSOID_RGB = (255, 255, 255)
 _THIN_M = 0.002  # radius of what is a line or a point
 # Of the 3-D view, in the camera's frame [m]: from the left, above and behind.
 _EYE_AT, _EYE_LOOKS_AT, _EYE_UP = (-0.8, -0.4, -0.2), (0.02, 0.06, 0.5), (0.0, -1.0, 0.0)
@@ -134,10 +133,9 @@ def _shape(marker: Marker) -> rr.AsComponents:
         thin = rr.components.Radius.ui_points(1.5)
         return rr.Arrows3D(origins=[start], vectors=[end - start], colors=colours, radii=thin)
     if marker.type == Marker.SPHERE:
-        # Often a needle along the line of sight, close to the gaze: not in the same colour.
         return rr.Ellipsoids3D(
             half_sizes=[[0.5 * scale.x, 0.5 * scale.y, 0.5 * scale.z]],
-            colors=_ELLIPSOID_RGB,
+            colors=colours,
             line_radii=rr.components.Radius.ui_points(1.0),
             fill_mode=rr.components.FillMode.TransparentFillMajorWireframe,
         )

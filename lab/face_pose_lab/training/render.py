@@ -3,7 +3,7 @@
     python -m face_pose_lab.training.render crops --assets ASSETS --output FOLDER --count 60000
     python -m face_pose_lab.training.render scenes --assets ASSETS --output FOLDER --sheet s.png
 
-lab/docs/training.md says where the assets come from. The same seed gives the same pictures,
+lab/docs/rendering.md says where the assets come from. The same seed gives the same pictures,
 whatever the number of workers. A run that was stopped goes on where it was.
 """
 

@@ -4,7 +4,7 @@
     FOLDER/00000/pictures.npy    (N, H, W, 3) uint8 RGB
     FOLDER/00000/labels.npz      written last: a shard without it is not complete
 
-lab/docs/training.md names the labels.
+lab/docs/rendering.md names the labels.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ def test_commands_nothing_when_something_is_missing(ros, base_frame, angles, per
     [
         ('max_speed', -1.0, 'max_speed'),
         ('max_speed', 'fast', 'max_speed'),
-        ('pan_range', [0.5, -0.5], 'pan_range.*expected the least first'),
+        ('pan_range', [0.5, -0.5], 'pan_range.*expected the lower limit first'),
         ('tilt_range', [0.5], r'tilt_range \(.*\[rad\]\) is \[0\.5\], expected 2 values'),
         ('joints', ['pan'], 'joints .* expected 2 values'),
     ],

@@ -17,7 +17,6 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String
 
 from face_pose_ros.ros.consumers.look_at import LookAt
-from face_pose_ros.ros.consumers.who_looks import WhoLooks
 
 pytestmark = pytest.mark.dds
 
@@ -91,24 +90,6 @@ def test_integers_are_taken_for_numbers(ros):
     )
     assert node.get_parameter('max_speed').value == 2.0
     assert list(node.get_parameter('pan_range').value) == [-1.0, 1.0]
-
-
-@pytest.mark.parametrize('node_class', [LookAt, WhoLooks])
-def test_docs_list_every_parameter_with_its_default(ros, node_class):
-    node = ros.add(node_class(context=ros.context, use_global_arguments=False))
-    section = DOCS.split(f'\n## `{node.get_name()}`')[1].split('\n## ')[0]
-    table = section.split('\n| parameter |')[1]
-    listed = dict(re.findall(r'^\| `(\w+)` \| (.*?) \|', table, flags=re.MULTILINE))
-    declared = {
-        name: parameter.value
-        for name, parameter in node._parameters.items()
-        if name not in ('use_sim_time', 'start_type_description_service')
-    }
-    assert listed == {
-        name: str(value if isinstance(value, int | float | str) else list(value)).replace("'", '')
-        or 'empty'
-        for name, value in declared.items()
-    }
 
 
 def test_the_ten_lines_of_the_docs_run(ros, process_env):

@@ -182,5 +182,5 @@ def test_another_target_than_the_camera(ros):
 def test_a_bad_parameter_is_named(ros):
     with pytest.raises(ParameterError, match='cone_deg'):
         Scene(ros, cone_deg=200.0)
-    with pytest.raises(ValueError, match=r'target_point \(in that frame \[m\]\).*expected 3 val'):
+    with pytest.raises(ValueError, match=r'target_point \(point .* \[m\]\).*expected 3 val'):
         Scene(ros, target_point=[0.0, 0.0])

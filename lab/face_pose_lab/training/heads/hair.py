@@ -1,7 +1,7 @@
 """Hair lock by lock on any skin, and other shapes of modelled hair; head frame, m.
 
 A network learns the outlines of a few modelled styles with the heads below them, and misjudges
-people with other hair (lab/docs/training.md). Locks of any length, parting and curl, some of them
+people with other hair (lab/docs/rendering.md). Locks of any length, parting and curl, some of them
 over the face, leave the head itself as all that pictures have in common. The amounts are by eye.
 """
 

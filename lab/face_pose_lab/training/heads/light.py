@@ -26,20 +26,25 @@ _BAND_GAIN = np.array([1.0] + [2 / 3] * 3 + [1 / 4] * 5)[:, None]
 
 
 class Environments:
-    """The environment maps of a split, scaled to a mean radiance of 1."""
+    """The environment maps of a split, scaled to a mean radiance of 1.
+
+    Attributes:
+        names: their textures in the renderer.
+        harmonics: (9, 3) of each one's irradiance over pi.
+    """
 
     def __init__(self, assets: Assets, renderer: Renderer) -> None:
         self._renderer = renderer
-        self._names: list[str] = []
-        self._harmonics: list[Floats] = []
+        self.names: list[str] = []
+        self.harmonics: list[Floats] = []
         self._lamps: list[NDArray[np.float64]] = []
         for name, path in assets.pictures['hdri'].items():
             panorama = load_panorama(path, _PANORAMA_PX)
             panorama /= panorama.mean()
             renderer.add_texture(f'hdri/{name}', panorama)
-            self._names.append(f'hdri/{name}')
+            self.names.append(f'hdri/{name}')
             harmonics = panorama_harmonics(panorama).numpy() * _BAND_GAIN
-            self._harmonics.append(harmonics.astype(np.float32))
+            self.harmonics.append(harmonics.astype(np.float32))
             self._lamps.append(brightest_direction(panorama))
 
     def light(self, skin: tuple[float, float, float], sharp: float, rng: Rng) -> Light:
@@ -50,13 +55,13 @@ class Environments:
             sharp: Mip level at which the panorama has about the picture's resolution.
             rng: Source of random numbers.
         """
-        number = int(rng.integers(len(self._names)))
+        number = int(rng.integers(len(self.names)))
         tilt = rng.normal(0, 12) if rng.uniform() < 0.8 else rng.uniform(-60, 60)
         roll = rng.normal(0, 10)
         R = Rotation.from_euler('yxz', [rng.uniform(-180, 180), tilt, roll], degrees=True)
         R_env_cam = R.as_matrix()
         grey = rng.uniform(0, 0.7)
-        harmonics = self._harmonics[number] * rng.uniform(0.4, 1.0)
+        harmonics = self.harmonics[number] * rng.uniform(0.4, 1.0)
         harmonics = (1 - grey) * harmonics + grey * harmonics.mean(1, keepdims=True)
         lamp = R_env_cam.T @ self._lamps[number] + 0.15 * rng.normal(size=3)
         if rng.uniform() < 0.45:  # another one: mostly above, rather before the face
@@ -81,7 +86,7 @@ class Environments:
             lamp_colour=strength * warmth,
             shadows=bool(strength > 0 and rng.uniform() < 0.65),
             exposure=float(exposure),
-            environment=_FLAT if is_flat else self._names[number],
+            environment=_FLAT if is_flat else self.names[number],
             background_exposure=float(np.exp(rng.normal(-0.1, 0.6))),
             is_flat=bool(is_flat),
             blur=float(blur if is_flat else max(sharp, 0) + blur),

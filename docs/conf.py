@@ -1,0 +1,9 @@
+"""Sphinx's settings for rosdoc2; project, version and authors come from package.xml."""
+
+extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
+source_suffix = {'.md': 'markdown', '.rst': 'restructuredtext'}
+myst_heading_anchors = 4  # links to headings, as GitHub makes them
+myst_enable_extensions = ['fieldlist']
+# Links between documents and code stay as GitHub needs them; Sphinx knows only this folder.
+suppress_warnings = ['myst.xref_missing']
+exclude_patterns = ['conf.py']

@@ -1,0 +1,109 @@
+"""What a release needs: package.xml, changelog, container and public CI agree."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import tools.setup_bare_machine as setup
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCKERFILE = (ROOT / 'docker' / 'Dockerfile').read_text()
+WORKFLOW = yaml.safe_load((ROOT / '.github' / 'workflows' / 'ci.yml').read_text())
+PRE_COMMIT = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())
+
+
+@pytest.fixture(scope='module')
+def package():
+    catkin_pkg = pytest.importorskip('catkin_pkg.package', reason='comes with colcon')
+    return catkin_pkg.parse_package(ROOT / 'package.xml')
+
+
+def test_package_xml_says_who_and_where(package):
+    package.validate()
+    assert package.maintainers
+    assert package.authors
+    assert {url.type for url in package.urls} == {'website', 'repository', 'bugtracker'}
+    assert package.licenses == ['Apache-2.0', 'MIT']
+    for licence in package.licenses:
+        assert (ROOT / licence.file).is_file()
+
+
+def test_only_package_xml_has_addresses_to_fill_in():
+    command = ['git', 'grep', '-l', r'\.invalid\b', '--', ':!test', ':!overlay']
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode > 1:
+        pytest.skip('no git repository')
+    assert listed.stdout.split() == ['package.xml']
+
+
+def test_setup_py_takes_name_and_version_from_package_xml(package):
+    shown = subprocess.run(
+        [sys.executable, 'setup.py', '--quiet', '--name', '--version', '--maintainer', '--url'],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()[-4:]  # fmt: skip
+    website = next(url.url for url in package.urls if url.type == 'website')
+    assert shown == [package.name, package.version, package.maintainers[0].name, website]
+
+
+def test_a_release_depends_on_binary_packages_alone(package):
+    """The build farm takes no pip keys (ros/rosdistro #39892)."""
+    keys = {str(d) for d in (*package.exec_depends, *package.build_depends)}
+    assert not {key for key in keys if key.endswith('-pip')}
+    assert not keys & {'rosbags', 'rerun-sdk', 'simplejpeg'}
+
+
+def test_the_changelog_is_read_and_its_release_is_the_packages(package):
+    changelog = pytest.importorskip('catkin_pkg.changelog').get_changelog_from_path(
+        ROOT, package.name
+    )
+    version, _, _ = next(changelog.foreach_version(reverse=True))
+    assert version == package.version
+    (bullets,) = changelog.get_content_of_version(version)
+    assert len(bullets.bullets) >= 10
+
+
+def test_rosdoc2_finds_what_its_file_names(package):
+    (export,) = [e for e in package.exports if e.tagname == 'rosdoc2']
+    _, config = yaml.safe_load_all((ROOT / export.content).read_text())
+    assert (ROOT / config['settings']['python_source'] / '__init__.py').is_file()
+    docs = ROOT / config['builders'][0]['sphinx']['sphinx_sourcedir']
+    assert (docs / 'conf.py').is_file()
+    listed = set(re.findall(r'^   (\w+)$', (docs / 'index.rst').read_text(), re.MULTILINE))
+    # modules and standards are made by rosdoc2.
+    assert listed - {'modules', 'standards'} == {path.stem for path in docs.glob('*.md')}
+
+
+def test_the_container_skips_only_keys_of_package_xml(package):
+    keys = {str(d) for d in package.exec_depends}
+    (skipped,) = re.findall(r"--skip-keys '([^']+)'", DOCKERFILE)
+    assert set(skipped.split()) <= keys
+    assert 'FROM ros:${ROS_DISTRO}-perception' in DOCKERFILE
+    for module in ('openvino', 'rosbags', 'simplejpeg', 'numba'):
+        assert re.search(rf'\b{module}\b', DOCKERFILE)
+
+
+def test_public_ci_covers_the_supported_pythons_and_distributions():
+    jobs = WORKFLOW['jobs']
+    pythons = jobs['bare-machine']['strategy']['matrix']['python']
+    versions = {tuple(map(int, version.split('.'))) for version in pythons}
+    assert setup.PYTHONS[0] in versions
+    assert all(setup.PYTHONS[0] <= version <= setup.PYTHONS[1] for version in versions)
+    distributions = set(jobs['distribution']['strategy']['matrix']['ros'])
+    assert distributions == {'jazzy', 'kilted', 'lyrical', 'rolling'}
+    targets = set(re.findall(r'^(\w[\w-]*):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
+    for job in jobs.values():
+        for step in job['steps']:
+            for words in re.findall(r'^make ([a-z ]+)', step.get('run', ''), re.MULTILINE):
+                assert set(words.split()) <= targets
+
+
+def test_pre_commit_checks_with_the_ruff_of_the_tests():
+    (revision,) = [r['rev'] for r in PRE_COMMIT['repos'] if 'ruff' in r['repo']]
+    pinned = (ROOT / 'requirements-dev.txt').read_text()
+    assert f'ruff=={revision.removeprefix("v")}\n' in pinned.replace(' ', '\n')
+    hooks = {hook['id'] for repo in PRE_COMMIT['repos'] for hook in repo['hooks']}
+    assert hooks >= {'ruff-check', 'ruff-format', 'codespell', 'licence-headers'}
