@@ -1,4 +1,4 @@
-"""Answers are those of commit cf47de0, but for one mended fault: see golden/."""
+"""Answers are those that were frozen: see golden/."""
 
 import numpy as np
 import pytest

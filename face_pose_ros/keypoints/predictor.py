@@ -33,8 +33,8 @@ Image = NDArray[np.uint8]  # (H, W, 3) RGB
 FACE_MESH_INDEX = semantic.FACE_MESH_INDEX[semantic.IS_FACE]
 _FIRST_MARGIN = 1.6  # side of a new face's first crop over that of its box
 # A crop is far off whose side, middle or roll differs by more than this from what the keypoints
-# found in it ask for: the network is less precise there, and may see a part of the head.
-_FAR_SCALE, _FAR_SHIFT, _FAR_ROLL = math.log(1.25), 0.08, math.radians(15)
+# found in it ask for: about what training calls usual. Beyond it they lean towards the crop.
+_FAR_SCALE, _FAR_SHIFT, _FAR_ROLL = math.log(1.1), 0.05, math.radians(10)
 # Standard deviation of a face's keypoints, of its size, from which a followed face is taken to be
 # covered by something: of 300 photographs no clear face had more than 0.03.
 _COVERED = 0.05

@@ -148,9 +148,11 @@ def main(args: Sequence[str] | None = None) -> None:
     predictor = predictor_of(network, calibration, looks=2)
     T, covariance, seen = [], [], []
     for head, box in zip(every, boxes, strict=True):
-        found = predictor.predict(head.picture, Faces.of_boxes(box), head.camera, _FIRST_MARGIN)
-        poses = fit(found, head.camera, calibration, model)
-        seen.append(bool(found.presence[0] > 0.5 and not poses.failed[0]))
+        keypoints = predictor.predict(
+            head.picture, Faces.of_boxes(box), head.camera, _FIRST_MARGIN
+        )
+        poses = fit(keypoints, head.camera, calibration, model)
+        seen.append(bool(keypoints.presence[0] > 0.5 and not poses.failed[0]))
         if seen[-1]:
             T.append(poses.T_cam_head)
             covariance.append(poses.covariance)

@@ -7,7 +7,7 @@ A training goes on from the newest checkpoint of its folder, if there is one, an
 same to the last bit as if it had never stopped. `--resume FILE` starts from any checkpoint, and
 then losses, augmentation and optimiser may be others: a branch to compare. A new training may
 begin with the weights of another one that has some of its layers: `initial=CHECKPOINT`, or
-`initial=face_pose_ros/weights/hourglass.safetensors`. An interrupt (SIGINT, SIGTERM) writes a
+`initial=lab/face_pose_lab/weights/hourglass.safetensors`. An interrupt (SIGINT, SIGTERM) writes a
 checkpoint after the current step.
 """
 
