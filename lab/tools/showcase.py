@@ -4,7 +4,7 @@ r"""README's moving picture: four rendered people, measured, drawn, and seen fro
     python lab/tools/showcase.py --assets ASSETS --out people.rrd    # for docs/view.md
 
 The people are MakeHuman's (CC0) before a panorama (CC0); assets and packages as for
-lab/docs/training.md. Drawn is what `FacePoseEstimator.track` measures; of what the renderer knows
+lab/docs/rendering.md. Drawn is what `FacePoseEstimator.track` measures; of what the renderer knows
 there are only the crosses in the plan.
 """
 
@@ -256,7 +256,7 @@ def record(frames: Sequence[Frame], camera: Camera, path: Path) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Render, measure, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--assets', type=Path, required=True, help='of lab/docs/training.md')
+    parser.add_argument('--assets', type=Path, required=True, help='of lab/docs/rendering.md')
     parser.add_argument(
         '--out', type=Path, required=True, help='.webp; .png for a still; .rrd for rerun'
     )
