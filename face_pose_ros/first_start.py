@@ -7,6 +7,7 @@ tracking and leave them in the cache.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -62,6 +63,7 @@ def help_with(part: str) -> None:
     from face_pose_ros.estimator import FacePoseEstimator
 
     os.nice(5 * list(_PARTS).index(part))
+    gc.set_threshold(20_000)  # numba makes millions of objects, of which few are garbage
     _PARTS.clear()  # a helper has none
     estimator = FacePoseEstimator(networks=Networks('cpu', Network(), Network(), Network()))
     {'poses': estimator._fit_mean_face, 'tracking': estimator._track_mean_face}[part]()
