@@ -16,7 +16,7 @@ from face_pose_ros.virtual_camera import photo_camera
 
 
 @pytest.mark.parametrize('networks', ['hourglass', 'auto'])
-def test_every_choice_of_networks_sees_the_same_head(networks):
+def test_every_choice_of_networks_finds_the_same_head(networks):
     rgb, camera = portrait_view()
     (mesh,) = FacePoseEstimator(
         options=EstimatorOptions(keypoints=KeypointOptions(network='face_mesh'))

@@ -69,7 +69,7 @@ def test_errors_are_counted_by_turn_and_network(scenes, tmp_path, monkeypatch, c
     assert all(name in printed for name in ('face_mesh', 'hourglass', 'auto'))
 
 
-def test_what_is_missing_is_said(tmp_path, capsys):
+def test_the_missing_asset_is_named(tmp_path, capsys):
     for args, part in (
         (['--scenes', str(tmp_path)], 'manifest.json: no such file'),
         (['--heads', str(tmp_path / 'heads.npz')], '--heads needs --pictures'),
