@@ -32,7 +32,7 @@ from face_pose_ros.ros.graph import SilenceWatch
 from face_pose_ros.ros.parameters import changed_parameters, declare_parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
-from face_pose_ros.ros.qos import QOS_OVERRIDES, latched, sensor_data
+from face_pose_ros.ros.qos import QOS_OVERRIDES, advertise, latched, sensor_data
 from face_pose_ros.ros.spinning import Executor, init, leave, until_interrupted
 from face_pose_ros.ros.transitions import answer_during_transitions
 from face_pose_ros.weights import WeightsError
@@ -110,7 +110,7 @@ class PoseNode(LifecycleNode):
         self.info_topic = self.resolve_topic_name('camera_info')
         self._tf = TransformBroadcaster(self)
         self._monitor = Monitor()
-        self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._diagnostics_pub = advertise(self, DiagnosticArray, '/diagnostics', overridable=False)
         # Also while the simulation's clock stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)

@@ -20,7 +20,7 @@ from face_pose_ros.ros.compat import HAS_HRI_MSGS, TransformBroadcaster
 from face_pose_ros.ros.markers import face_markers
 from face_pose_ros.ros.overlay import draw_overlay
 from face_pose_ros.ros.pipeline import Answer
-from face_pose_ros.ros.qos import QOS_OVERRIDES, face_publisher
+from face_pose_ros.ros.qos import advertise
 
 if HAS_HRI_MSGS:
     from face_pose_ros.ros.hri import HriPublisher
@@ -40,11 +40,11 @@ class FacePublisher:
     def __init__(self, node: Node, tf: TransformBroadcaster) -> None:
         """Advertise the topics that are always there, besides the broadcaster's /tf."""
         self._node = node
-        self._pose = self._publisher(PoseStamped, '~/pose')
-        self._covariance = self._publisher(PoseWithCovarianceStamped, '~/pose_with_covariance')
-        self._poses = self._publisher(PoseArray, '~/poses')
-        self._markers = self._publisher(MarkerArray, '~/markers')
-        self._overlay = self._publisher(Image, '~/overlay')
+        self._pose = advertise(node, PoseStamped, '~/pose')
+        self._covariance = advertise(node, PoseWithCovarianceStamped, '~/pose_with_covariance')
+        self._poses = advertise(node, PoseArray, '~/poses')
+        self._markers = advertise(node, MarkerArray, '~/markers')
+        self._overlay = advertise(node, Image, '~/overlay')
         self._of_faces: dict[str, _Topics] = {}
         self._hri = HriPublisher(node) if HAS_HRI_MSGS else None
         self._tf = tf
@@ -124,15 +124,12 @@ class FacePublisher:
             topic = f'~/faces/{face.id}/pose'
             self._of_faces[face.id] = _Topics(
                 face.number,
-                face_publisher(self._node, PoseStamped, topic),
-                face_publisher(self._node, PoseWithCovarianceStamped, f'{topic}_with_covariance'),
+                advertise(self._node, PoseStamped, topic, overridable=False),
+                advertise(
+                    self._node,
+                    PoseWithCovarianceStamped,
+                    f'{topic}_with_covariance',
+                    overridable=False,
+                ),
             )
         return self._of_faces[face.id]
-
-    def _publisher(self, kind: type, topic: str) -> Publisher:
-        return self._node.create_publisher(
-            kind,
-            topic,
-            10,
-            qos_overriding_options=QOS_OVERRIDES,
-        )
