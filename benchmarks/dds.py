@@ -1,12 +1,12 @@
-"""How many images of a camera are answered over DDS, and how late, by a node of its own process?
+"""Measures how many images are answered over DDS, and the latency, by a node in its own process.
 
     python benchmarks/dds.py                        # latency at 10, 30 and 60 Hz, then throughput
-    python benchmarks/dds.py --rates 30 --node -p threads:=1               # a node that is slow
+    python benchmarks/dds.py --rates 30 --node -p threads:=1     # one thread
 
 1280 x 720 bgr8 from one process, poses from another, with the Fast DDS profile of config/. The
 throughput is the highest rate of the camera at which less than 5 % of the images stay unanswered,
-found by halving, as ros2_benchmark does. A node that does not keep up must work on the newest
-image there is: an answer is then late by one processing time, the image before, and the wait.
+found by bisection, as in ros2_benchmark. A node that cannot keep up processes the newest image:
+its answer is late by one processing time, the image before, and the wait.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PROFILE = Path(__file__).resolve().parents[1] / 'config' / 'fastdds_large_images
 
 
 class Robot(Node):
-    """A camera, and a consumer that notes when which image was answered."""
+    """A camera, and a consumer that records the arrival of each answer."""
 
     def __init__(self) -> None:
         """Advertise and subscribe."""
@@ -82,7 +82,7 @@ def stream(robot: Robot, rate_hz: float, seconds: float) -> list[int]:
 
 
 class PoseProcess:
-    """The pose node as a process of its own, and what the machine spends on it."""
+    """The pose node as a process, with its memory and CPU time."""
 
     def __init__(self, arguments: list[str]) -> None:
         """Start it."""
@@ -114,7 +114,7 @@ class PoseProcess:
 
 
 def measure(robot: Robot, node: PoseProcess, rate_hz: float, seconds: float) -> dict[str, float]:
-    """Stream at a rate; what became of the images."""
+    """Stream at a rate; returns the figures."""
     stream(robot, rate_hz, 1)
     memory_mb, cpu_s = node.resident_mb(), node.cpu_s()
     robot.answered.clear()
@@ -127,7 +127,7 @@ def measure(robot: Robot, node: PoseProcess, rate_hz: float, seconds: float) -> 
     answers = np.array([a for a in robot.answered if a[0] in sent])
     latency_ms = 1e-6 * (answers[:, 1] - answers[:, 0])
     between_ms = 1e-6 * np.diff(answers[:, 1])
-    # A rate that the camera itself did not reach must not look like one that the node did.
+    # The camera must reach the rate, or the figure says nothing about the node.
     sent_hz = 1e9 * (len(stamps) - 1) / (stamps[-1] - stamps[0])
     return {
         'images per second, sent': sent_hz,

@@ -1,7 +1,7 @@
-"""What a GPU needs for its part, beside the least that any program could need on it.
+"""Compares times on a GPU with the lower bound given by its peaks.
 
-The least is what the networks compute over the GPU's peak, or what they move over its bandwidth,
-whichever takes longer, as long as what one convolution hands to the next goes through memory.
+The bound is the networks' operations over the GPU's peak or their memory traffic over its
+bandwidth, whichever is longer, if the output of every convolution goes through memory.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ WIDTH, HEIGHT = SIZES['1080p']
 
 
 class Work(NamedTuple):
-    """What a network does with some pictures."""
+    """Work of a network for some images."""
 
-    flops: int  # a multiplication and an addition are two
-    numbers: int  # read and written: weights, pictures, what convolutions hand to each other
+    flops: int  # multiplication and addition count as two
+    numbers: int  # read and written: weights, images, outputs of convolutions
 
     def least_ms(self, bandwidth_gb_s: float, peak_tflop_s: float, number_bytes: int) -> float:
-        """Time of a program that always computes and moves at the peak."""
+        """Time at the peaks of computation and bandwidth."""
         computing_s = self.flops / (1e12 * peak_tflop_s)
         moving_s = self.numbers * number_bytes / (1e9 * bandwidth_gb_s)
         return 1e3 * max(computing_s, moving_s)
 
 
 def work_of(network: nn.Module, pictures: Tensor) -> Work:
-    """Count what a network does, on a CPU; only convolutions count.
+    """Count the work of a network, on a CPU; convolutions only.
 
-    Their weights and the pictures are read once, their outputs written once and read once.
+    Weights and images are read once, outputs written once and read once.
     """
     convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     outputs: list[int] = []
@@ -61,19 +61,19 @@ def work_of(network: nn.Module, pictures: Tensor) -> Work:
 
 
 def detector_pictures() -> list[Tensor]:
-    """What the detector is shown of a 1080p image."""
+    """The detector's input for a 1080p image."""
     sizes = level_sizes(HEIGHT, WIDTH, DetectorOptions())
     return [torch.zeros(1, 3, *(s + -s % SIZE_MULTIPLE for s in size)) for size in sizes]
 
 
 def crops(count: int) -> Tensor:
-    """As many pictures as the keypoint network is shown of so many faces."""
+    """Crops for a number of faces."""
     return torch.zeros(count, 3, INPUT_PX, INPUT_PX)
 
 
 @cache
 def work() -> dict[str, Work]:
-    """Of detection in a 1080p image, and of a look at some faces."""
+    """Work of a detection in a 1080p image, and of one forward pass for some faces."""
     detector, keypoints = blazeface_full_range(), packaged_keypoint_network()
     levels = [work_of(detector, picture) for picture in detector_pictures()]
     weights = sum(p.numel() for p in detector.parameters())
@@ -113,7 +113,7 @@ def device_path(device: str, runs: int) -> dict[str, dict[str, float]]:
 
 
 def _tracking(networks: Networks, count: int) -> Callable[[], object]:
-    """One call for each image of a stream with so many faces."""
+    """A call per image of a stream with a number of faces."""
     estimator, camera = FacePoseEstimator(networks=networks), camera_of(WIDTH, HEIGHT)
     images = drifting(faces_in(WIDTH, HEIGHT, count), 16)
     frames = [torch.from_numpy(image).to(estimator.device) for image in images]

@@ -1,4 +1,4 @@
-"""Is any CameraInfo answered wrongly? Sound and broken ones of all models, checked against OpenCV.
+"""Checks that valid CameraInfos agree with OpenCV and broken ones are refused, for all models.
 
 python benchmarks/fuzz_camera_infos.py --messages 100000
 """
@@ -33,24 +33,24 @@ _POLYNOMIAL = (
 )
 _FISHEYE = ('equidistant', 'fisheye', 'kannala_brandt', 'Kannala-Brandt')
 _COUNTS = (0, 4, 5, 8, 12, 14)
-# How much each of OpenCV's coefficients is at most, in the order of the fourteen.
+# Largest value of each of OpenCV's 14 coefficients.
 _SCALES = (0.4, 0.2, 2e-3, 2e-3, 0.1, 0.4, 0.2, 0.1, 1e-3, 1e-3, 1e-3, 1e-3, 2e-2, 2e-2)
 _ODD = (float('nan'), float('inf'), -float('inf'))
 
 
 class Case(NamedTuple):
-    """A CameraInfo, whether it belongs to rectified images, and what is wrong with it."""
+    """A CameraInfo, whether its images are rectified, and its fault."""
 
     info: CameraInfo
     rectified: bool
-    fault: str  # '' for a sound one
+    fault: str  # '' for a valid one
 
 
 class Fuzz:
-    """CameraInfos of cameras from 8 to 8000 px, one in three of them broken in one way."""
+    """CameraInfos of cameras from 8 to 8000 px; one in three has one fault."""
 
     def __init__(self, seed: int) -> None:
-        """Everything follows from the seed."""
+        """All cases follow from the seed."""
         self._rng = np.random.default_rng(seed)
         self.faults = {
             'not calibrated': self._uncalibrated,
@@ -94,7 +94,7 @@ class Fuzz:
         else:
             model, count, scales = self._one(_POLYNOMIAL), self._one(_COUNTS), _SCALES
         d = rng.normal(0, 0.5, count) * scales[:count]
-        if rng.random() < 0.1:  # some drivers fill up
+        if rng.random() < 0.1:  # padded with zeros, as some drivers do
             d = np.append(d, np.zeros({0: 5, 4: 4, 5: 3, 8: 6, 12: 2, 14: 3}[count]))
         info = CameraInfo(
             width=width,
@@ -124,7 +124,7 @@ class Fuzz:
         if matrix == 'k' and len(info.d) and self._rng.random() < 0.5:
             info.d[self._index(len(info.d))] = self._one(_ODD)
         else:
-            # The fourth column of P says where another camera is.
+            # The fourth column of P is the baseline to another camera.
             places = (0, 1, 2, 4, 5, 6, 8, 9, 10) if matrix == 'p' else range(9)
             getattr(info, matrix)[self._one(list(places))] = self._one(_ODD)
 
@@ -162,7 +162,7 @@ class Fuzz:
 
 
 def project_by_opencv(case: Case, rays: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pixels (N, 2) of directions (N, 3) less than 90 deg off the axis, as OpenCV has them."""
+    """Pixels (N, 2) of directions (N, 3) less than 90 deg off the axis, by OpenCV."""
     info, points, zero = case.info, rays[:, None], np.zeros(3)
     K = np.reshape(info.p, (3, 4))[:, :3] if case.rectified else np.reshape(info.k, (3, 3))
     d = np.array([]) if case.rectified else np.array(info.d)[:14]
@@ -172,14 +172,14 @@ def project_by_opencv(case: Case, rays: NDArray[np.float64]) -> NDArray[np.float
         )
     else:
         xy, _ = cv2.projectPoints(points, zero, zero, np.eye(3), d)
-    # OpenCV's own functions take no notice of the skew, so K is applied here.
+    # OpenCV ignores the skew, so K is applied here.
     uv = (np.c_[xy[:, 0], np.ones(len(xy))] @ K.T)[:, :2]
     uv -= [info.roi.x_offset, info.roi.y_offset] if info.roi.width else [0, 0]
     return (uv + 0.5) / binning(info) - 0.5
 
 
 def error_of(case: Case, camera: Camera) -> float:
-    """Largest distance from OpenCV's projection, over its tolerance; infinite for what is NaN."""
+    """Largest distance from OpenCV's projection over its tolerance; infinite for NaN."""
     w, h = camera.width - 1, camera.height - 1
     uv = np.array([[0, 0], [w, 0], [0, h], [w, h], [0.5 * w, 0.5 * h], [0.3 * w, 0.8 * h]])
     rays, valid = camera.unproject(uv)
@@ -190,7 +190,7 @@ def error_of(case: Case, camera: Camera) -> float:
     if not ahead.any():
         return 0.0
     expected = project_by_opencv(case, rays[ahead])
-    # Far off the axis a rounded direction is worth more pixels.
+    # Far off the axis, the rounding of a direction means more pixels.
     scale = _TOLERANCE_PX * max(1.0, *camera.K.ravel() / 1000) / rays[ahead, 2].min()
     off = np.maximum(
         np.abs(again[ahead] - expected).max(), 1e-3 * np.abs(uv[ahead] - expected).max()
@@ -202,7 +202,7 @@ def run(messages: int, seed: int, progress: bool = False) -> Counter[str]:
     """Read messages.
 
     Returns:
-        How often they ended in what: 'answered', 'refused: <fault>', or what must not be:
+        Counts of results: 'answered', 'refused: <fault>', and errors:
         'crashed', 'wrong', 'not a sentence', 'sound but refused', 'broken but answered'.
     """
     fuzz, ends = Fuzz(seed), Counter[str]()
@@ -239,7 +239,7 @@ def _end_of(case: Case) -> str:
 
 
 def main() -> int:
-    """Print how the messages ended; exit status 1 if any of them did harm."""
+    """Print the counts; exit status 1 if there are errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--messages', type=int, default=100_000)
     parser.add_argument('--seed', type=int, default=0)

@@ -1,4 +1,4 @@
-"""Does any message bring the node down? Malformed images and calibrations, one after the other.
+"""Checks that malformed images and calibrations do not stop the node.
 
 python benchmarks/fuzz_messages.py --messages 20000
 """
@@ -44,7 +44,7 @@ class Fuzz:
     """Messages that are valid but for a few fields."""
 
     def __init__(self, seed: int) -> None:
-        """Everything follows from the seed."""
+        """All messages follow from the seed."""
         self._rng = np.random.default_rng(seed)
         self._size = 96
         face = load_portraits()['astronaut'][:230, 110:340]
@@ -133,7 +133,7 @@ def run(messages: int, seed: int, progress: bool = False) -> Counter[str]:
     fuzz, ends = Fuzz(seed), Counter[str]()
     for _ in tqdm(range(messages), disable=not progress):
         image, info = fuzz.pair()
-        start_s = time.process_time()  # other processes must not make it a hang
+        start_s = time.process_time()  # CPU time: other processes do not count
         try:
             faces = pipeline.answer(image, info, parameters).faces
             ends['answered'] += 1
@@ -152,7 +152,7 @@ def run(messages: int, seed: int, progress: bool = False) -> Counter[str]:
 
 
 def main() -> int:
-    """Print how the frames ended; exit status 1 if any of them did harm."""
+    """Print the counts; exit status 1 if there are errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--messages', type=int, default=20_000)
     parser.add_argument('--seed', type=int, default=0)

@@ -1,13 +1,12 @@
-"""How long is it from an image to the poses in it, in one process?
+"""Measures the time from an image to its poses, in one process.
 
     python benchmarks/latency.py                           # stages and engines, 1280 x 720
     python benchmarks/latency.py --growth                  # 1 to 64 faces, VGA to 4K, 8 cameras
     python benchmarks/latency.py --device cuda:0 --growth  # the same on a GPU
     python benchmarks/latency.py --device cuda:0 --gpu 3350 989  # its part, beside an H100's peaks
 
-A stream is played at 30 Hz: what is done between two images is not part of an image's time, and
-what is not ready when the next one comes is. Several cameras take their images at the same time
-and share the networks.
+A stream is played at 30 Hz. Work between two images does not count, unless it is not finished when
+the next image arrives. Several cameras take their images at the same time and share the networks.
 """
 
 from __future__ import annotations
@@ -65,15 +64,15 @@ def stream_s(
     begin_s: float,
     frame: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[list[float], list[int]]:
-    """Times of `track` on a stream after ten images, and how many faces were followed in each.
+    """Times of `track` on a stream after ten images, and the number of tracked faces in each.
 
     Args:
         estimator: Of this stream alone.
-        frames: To be played again and again.
-        camera: Theirs.
-        runs: Images that count.
-        begin_s: When the first image comes, in the time of `time.perf_counter`.
-        frame: What the work on an image is done in.
+        frames: Repeated in a loop.
+        camera: Of the frames.
+        runs: Number of measured images.
+        begin_s: Time of the first image, of `time.perf_counter`.
+        frame: Context manager around the work on an image.
     """
     times_s, counts = [], []
     for i in range(runs + 10):
@@ -89,17 +88,17 @@ def stream_s(
 def stream_ms(
     estimator: FacePoseEstimator, frames: Sequence[np.ndarray], camera: Camera, runs: int
 ) -> dict[str, float]:
-    """Percentiles of `track` on a stream, and how many faces were followed."""
+    """Percentiles of `track` on a stream, and the mean number of tracked faces."""
     times_s, counts = stream_s(estimator, frames, camera, runs, time.perf_counter())
     return {**percentiles(times_s), 'faces': float(np.median(counts))}
 
 
 def cameras_ms(device: str, count: int, runs: int) -> dict[str, float]:
-    """The same of several cameras with a thread each, and faces of all of them together."""
+    """The same for several cameras with a thread each; faces of all cameras."""
     shared = SharedNetworks()
     estimators = [FacePoseEstimator(networks=shared.load(device)) for _ in range(count)]
     frames, camera = drifting(make_image(), 16), camera_of(WIDTH, HEIGHT)
-    begin_s = time.perf_counter() + 0.1  # when all threads are there
+    begin_s = time.perf_counter() + 0.1  # after all threads have started
     with ThreadPoolExecutor(count) as threads:
         streams = list(
             threads.map(
@@ -113,7 +112,7 @@ def cameras_ms(device: str, count: int, runs: int) -> dict[str, float]:
 
 
 def stages(device: str, runs: int) -> dict[str, dict[str, float]]:
-    """Each stage with the engine chosen by itself, and the stream with every engine."""
+    """Each stage with the default engine, and the stream with every engine."""
     image, camera = make_image(), camera_of(WIDTH, HEIGHT)
     estimator = FacePoseEstimator(device)
     faces = estimator.detector.deferred(image, camera)()

@@ -1,4 +1,4 @@
-"""What the figures of a benchmark were taken on."""
+"""Description of the machine of a benchmark."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def machine(device: str = 'cpu') -> dict[str, object]:
-    """What the figures were taken on."""
+    """Processor, versions and commit of this run."""
     commit = subprocess.run(
         ['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True
     )

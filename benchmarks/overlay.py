@@ -1,4 +1,4 @@
-"""What do the pictures for people cost? Overlay and markers at 1280 x 720, one and eight faces.
+"""Measures the time of overlay and markers at 1280 x 720, for one and eight faces.
 
 python benchmarks/overlay.py --threads 1
 """

@@ -1,4 +1,4 @@
-"""How exact, how robust, how honest and how fast is the pose solver, beside others?
+"""Accuracy, robustness, covariance and time of the pose solver, beside other solvers.
 
     python benchmarks/pose_solvers.py [--only exact outliers calibration others time]
 
@@ -36,7 +36,7 @@ from face_pose_ros.results import Keypoints
 
 Array = NDArray[np.float64]
 
-_INDEPENDENT = 1e9  # the noise drawn here is: every keypoint counts in full
+_INDEPENDENT = 1e9  # the noise here is independent: every keypoint counts in full
 
 
 def rotation_deg(T: Array, truth: Array) -> Array:
@@ -120,7 +120,7 @@ def outliers(count: int, rng: np.random.Generator) -> dict[str, object]:
 
 
 def calibration(count: int, rng: np.random.Generator) -> dict[str, object]:
-    """Unknown shapes, 1.5 px noise: is the covariance the spread of the errors?"""
+    """Unknown shapes, 1.5 px noise: the covariance against the spread of the errors."""
     face = deformable_face()
     camera = make_camera('plumb_bob_5')
     T = random_poses(count, camera, rng, distance_m=(0.5, 2), yaw_deg=60)
@@ -171,7 +171,7 @@ def others(count: int, rng: np.random.Generator) -> dict[str, object]:
         start = time.perf_counter()
         found = np.concatenate([solve(keypoints[np.array([i])]) for i in range(number)])
         ms = 1e3 * (time.perf_counter() - start) / number
-        # The same faces for everybody, and then all that this solver had time for.
+        # The same faces for all solvers, then all faces of this one.
         results[name] = {
             f'first {few}: median [deg]': float(np.median(rotation_deg(found, T[:number])[:few])),
             'mean [deg]': float(rotation_deg(found, T[:number]).mean()),

@@ -1,4 +1,4 @@
-"""Pictures with a known number of faces, and the camera that took them."""
+"""Images with a known number of faces, and their camera."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def camera_of(width: int, height: int) -> Camera:
 
 
 def faces_in(width: int, height: int, count: int) -> NDArray[np.uint8]:
-    """(height, width, 3) uint8 RGB: so many portraits in rows on grey, as large as they fit.
+    """(height, width, 3) uint8 RGB: portraits in rows on grey, as large as they fit.
 
     One in 1280 x 720 is as large as the photograph, a face of 203 px.
     """
@@ -39,11 +39,11 @@ def faces_in(width: int, height: int, count: int) -> NDArray[np.uint8]:
 
 
 def drifting(image: NDArray[np.uint8], count: int = 60) -> list[NDArray[np.uint8]]:
-    """The picture moved about by up to 8 px in two seconds at 30 Hz, as by a hand that holds it.
+    """The image shifted by up to 8 px in two seconds at 30 Hz, as from a hand-held camera.
 
     Args:
         image: (H, W, 3).
-        count: How many images of the 60 to make; they are then shown to and fro.
+        count: Number of images, of 60; they are then played forth and back.
     """
     angles = 2 * np.pi * np.arange(count) / 60
     shifts = zip(np.rint(8 * np.sin(3 * angles)), np.rint(8 * np.cos(2 * angles)), strict=True)

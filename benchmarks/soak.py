@@ -1,10 +1,10 @@
-"""Does the node leak, stumble or mix people up in the long run?
+"""Runs the node for long: memory, errors and ids.
 
     python benchmarks/soak.py --frames 100000
 
 Replays frames through the node as fast as it goes, without the transport: a portrait that enters,
 moves and leaves, beside another one now and then; another CameraInfo every 1000 frames; one image
-in a hundred is malformed. Prints resident memory, and what went wrong.
+in a hundred is malformed. Prints resident memory and errors.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from face_pose_ros.ros.node import Frame, PoseNode
 from face_pose_ros.samples import load_portraits
 
 WIDTH, HEIGHT, RATE_HZ = 480, 270, 30
-SETTLED = 2000  # frames after which memory must stand still
+SETTLED = 2000  # frames after which memory must not grow
 VISIT = 300  # frames from one entrance to the next
 
 
 def picture(frame: int, portraits: list[np.ndarray]) -> np.ndarray:
-    """(270, 480, 3) uint8 RGB: who is there in a frame, and where."""
+    """(270, 480, 3) uint8 RGB: the portraits of a frame."""
     image = np.full((HEIGHT, WIDTH, 3), 96, np.uint8)
     phase = frame % VISIT / VISIT
     for i, portrait in enumerate(portraits):
@@ -51,7 +51,7 @@ def picture(frame: int, portraits: list[np.ndarray]) -> np.ndarray:
 
 
 def messages(frame: int, portraits: list[np.ndarray]) -> tuple[Image, CameraInfo]:
-    """Image and CameraInfo of a frame; some of them are no good."""
+    """Image and CameraInfo of a frame; some are malformed."""
     nanoseconds = round(1e9 * (1000 + frame / RATE_HZ))
     stamp = Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
     header = Header(stamp=stamp, frame_id='camera')
@@ -77,7 +77,7 @@ def resident_mb() -> float:
 
 
 def main() -> int:
-    """Run; exit status 1 if anything is not as it should be."""
+    """Run; exit status 1 if a check failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--frames', type=int, default=100_000)
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
@@ -95,7 +95,7 @@ def main() -> int:
     if not node.autostart():
         return 1
     warnings: list[str] = []
-    node._warn = lambda cause, text: warnings.append(cause)  # the text would fill the screen
+    node._warn = lambda cause, text: warnings.append(cause)  # do not print every warning
     last_seen_s: dict[str, float] = {}
     reused, start_s = 0, time.monotonic()
     memory_mb = {}

@@ -1,7 +1,7 @@
-"""How long is it from the start of a process to its first pose?
+"""Measures the time from the start of a process to its first pose.
 
 python benchmarks/startup.py           # with warm caches
-python benchmarks/startup.py --cold    # compiling all anew, too
+python benchmarks/startup.py --cold    # also with compilation
 """
 
 from __future__ import annotations

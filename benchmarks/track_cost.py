@@ -1,9 +1,9 @@
-"""What does `track` cost beside the inference of the networks?
+"""Measures the time of `track` without the inference of the networks.
 
     python benchmarks/track_cost.py --against WORKTREE
 
-Faces at rest on a stream at 30 Hz; the time that a network is called is taken off. Speaks to
-nothing but the public interface and the networks' fields, which builds of any age have.
+Faces at rest on a stream at 30 Hz; the time of network calls is subtracted. Uses only the public
+interface and the networks' fields, so that it runs with older builds.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _PORTRAITS = Path(__file__).parent.parent / 'test' / 'golden' / 'portraits.jpg'
 
 
 class Timed:
-    """A network that adds up how long it is called."""
+    """A network that sums up the duration of its calls."""
 
     def __init__(self, network: Callable) -> None:
-        """Nothing called yet."""
+        """Start with a duration of 0."""
         self._network = network
         self.total_s = 0.0
 
     def __call__(self, *args: Any) -> Any:
-        """The network's answer."""
+        """Call the network."""
         start_s = time.perf_counter()
         answer = self._network(*args)
         self.total_s += time.perf_counter() - start_s
@@ -43,7 +43,7 @@ class Timed:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._network, name)
-        # Bound to this object, so that the inference within it is timed and its crops are not.
+        # Bound to this object, so that inference is timed and rendering of crops is not.
         return value.__func__.__get__(self) if name == 'on_crops' else value
 
 

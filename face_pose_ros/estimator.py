@@ -108,11 +108,12 @@ class FacePoseEstimator:
 
     def warm_up(self) -> None:
         """Run all stages once: what is not compiled yet is compiled here, not with an image."""
-        side = 256
-        camera = Camera.from_fov(side, side, 53)
-        image = np.zeros((side, side, 3), np.uint8)
+        # Of this size the detector also needs the smallest picture of a 16:9 camera.
+        width, height = 320, 180
+        camera = Camera.from_fov(width, height, 53)
+        image = np.zeros((height, width, 3), np.uint8)
         self._detect(image, camera)
-        self.estimate(image, camera, [[64, 64, 192, 192]])
+        self.estimate(image, camera, [[96, 26, 224, 154]])
         self._fit_mean_face()  # for a black image has no face to fit
         self._track_mean_face()
         # Loading has freed much that glibc keeps: about 25 MB go back. Others lack the function.

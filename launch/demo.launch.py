@@ -21,13 +21,13 @@ PROFILES = 'FASTRTPS_DEFAULT_PROFILES_FILE' if OLD else 'FASTDDS_DEFAULT_PROFILE
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Camera, pose node and checker; the demo ends when the checker has reported."""
+    """Camera, pose node and checker; ends with the checker's report."""
     arguments = {
         'output': ('demo_output', 'folder for video and picture'),
-        'source': ('virtual', 'virtual, webcam:<index>, a video file or a folder of pictures'),
-        'calibration': ('', "camera_calibration's YAML file of another source than virtual"),
-        'fov_deg': ('60.0', 'its horizontal field of view, guessed without a calibration'),
-        'rate_hz': ('', "pictures per second; empty: the source's own, of a folder 1"),
+        'source': ('virtual', 'virtual, webcam:<index>, a video file or a folder of images'),
+        'calibration': ('', 'calibration file of the source; not for virtual'),
+        'fov_deg': ('60.0', 'horizontal field of view used without a calibration [deg]'),
+        'rate_hz': ('', "images per second; empty: the source's own, 1 for a folder"),
     }
     large_images = PathJoinSubstitution([_config(), 'fastdds_large_images.xml'])
     return LaunchDescription(
@@ -36,7 +36,7 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, (default, text) in arguments.items()
             ),
-            # Without it many images are lost on Fast DDS; a profile of the user's own counts more.
+            # Without it Fast DDS loses many images; the user's own profile takes precedence.
             SetEnvironmentVariable(
                 PROFILES, EnvironmentVariable(PROFILES, default_value=large_images)
             ),
@@ -54,16 +54,16 @@ def _nodes(context: LaunchContext) -> list[Node]:
     camera = {'source': _text(source), 'calibration': _text(calibration), 'with_node': True}
     if not (virtual or calibration):
         camera['horizontal_fov_deg'] = float(fov_deg)
-    # Camera and checker need a core too, and a thread that waits for one holds up all the others.
+    # Camera and checker need a core too: one waiting thread delays the whole inference.
     threads = max(1, (os.cpu_count() or 1) - 1)
     node = {'threads': threads}
     if rate_hz:
         camera['rate_hz'] = float(rate_hz)
     elif os.path.isdir(os.path.expanduser(source)):
-        # Each picture is another scene: nobody is remembered from one to the next.
+        # Each image is another scene: tracks must end between them.
         camera['rate_hz'], node['tracking.lost_after_s'] = 1.0, 0.5
     common = {'package': 'face_pose_ros', 'output': 'screen'}
-    # The truth is known of the virtual camera alone; of others the answers are recorded.
+    # True poses are known for the virtual camera only; others are recorded.
     reporting = {'parameters': [{'output': _text(output)}], 'on_exit': Shutdown(), **common}
     nodes = [
         Node(executable='demo_checker', **reporting)
@@ -73,14 +73,14 @@ def _nodes(context: LaunchContext) -> list[Node]:
             executable='pose_node',
             name='face_pose',
             parameters=[PathJoinSubstitution([_config(), 'pose.yaml']), node],
-            # Else camera and checker would wait for it for ever.
+            # Camera and checker would wait for it forever.
             on_exit=Shutdown(),
             **common,
         ),
         Node(
             executable='demo_camera',
             parameters=[camera],
-            # The checker reports by itself when all has been shown.
+            # The checker reports by itself at the end of the virtual camera.
             on_exit=lambda event, _: None if virtual and event.returncode == 0 else [Shutdown()],
             **common,
         ),
@@ -96,7 +96,7 @@ def _config() -> PathJoinSubstitution:
 
 
 def _text(value: str) -> ParameterValue:
-    # A folder named 12 is no number.
+    # A folder named 12 is not a number.
     return ParameterValue(value, value_type=str)
 
 

@@ -1,7 +1,7 @@
-"""Start the pose node on a camera's topics: `ros2 launch face_pose_ros pose.launch.py`.
+"""Starts the pose node on a camera's topics: `ros2 launch face_pose_ros pose.launch.py`.
 
 Several cameras: `cameras:=front,left` starts a node for each, in the namespaces front and left, on
-the topics of that name in there; with `one_process:=true` they share their networks' batches.
+topics of that name there; with `one_process:=true` they share networks and batches.
 """
 
 from pathlib import Path
@@ -17,20 +17,20 @@ SHARE = FindPackageShare('face_pose_ros')
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Pose nodes, and RViz on request."""
+    """Pose nodes, and RViz if requested."""
     config = PathJoinSubstitution([SHARE, 'config', 'pose.yaml'])
     arguments = {
-        'namespace': ('', 'namespace of everything'),
+        'namespace': ('', 'namespace of all nodes'),
         'cameras': ('', 'namespaces of the cameras, separated by commas, within namespace'),
-        'one_process': ('false', 'one process for all cameras: the way to use one GPU'),
+        'one_process': ('false', 'one process for all cameras, to share one GPU'),
         'image': ('image', 'topic of the camera image'),
-        'camera_info': ('camera_info', 'topic of its calibration'),
+        'camera_info': ('camera_info', 'topic of its CameraInfo'),
         'image_transport': ('', 'raw, or compressed for <image>/compressed; empty: as in config'),
         'device': ('', "auto, cpu, cuda or 'cuda:<index>'; empty: as in config"),
         'config': (config, 'YAML file with all parameters'),
-        'rviz': ('false', 'also start RViz, on the first of the cameras'),
+        'rviz': ('false', 'also start RViz, for the first camera'),
         'fixed_frame': ('', "RViz's Fixed Frame: the camera's frame; empty: the demo's"),
-        'respawn': ('false', 'start a pose node again that has ended, two seconds later'),
+        'respawn': ('false', 'restart a pose node two seconds after it has ended'),
     }
     switches = {name for name, (default, _) in arguments.items() if default == 'false'}
     return LaunchDescription(
@@ -50,10 +50,10 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _nodes(context: LaunchContext) -> list[Node]:
-    """RViz if asked for, and a node per camera."""
-    # As text, whatever it looks like; a LaunchConfiguration would make a number of a device '0'.
+    """RViz if requested, and a node per camera."""
+    # As text: a LaunchConfiguration would make a number of a device '0'.
     texts = {n: LaunchConfiguration(n).perform(context) for n in ('image_transport', 'device')}
-    # An argument that was not given leaves the config file's value alone.
+    # An empty argument keeps the config file's value.
     given = {name: text for name, text in texts.items() if text}
     namespace = LaunchConfiguration('namespace').perform(context)
     cameras = LaunchConfiguration('cameras').perform(context).replace(' ', '').split(',')
@@ -62,7 +62,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         raise ValueError(f'cameras: each once, got {", ".join(sorted(repeated))} more than once')
     namespaces = ['/'.join(name for name in (namespace, camera) if name) for camera in cameras]
     config = LaunchConfiguration('config').perform(context)
-    if not Path(config).is_file():  # launch itself would start the node without it
+    if not Path(config).is_file():  # launch would start the node without it
         raise ValueError(f"config: no file '{config}'")
     common = {
         'package': 'face_pose_ros',
@@ -73,14 +73,14 @@ def _nodes(context: LaunchContext) -> list[Node]:
         'respawn_delay': 2.0,
     }
     if IfCondition(LaunchConfiguration('one_process')).evaluate(context):
-        # A namespace or a name given to the process would hold for all its nodes.
+        # A namespace or name of the process would apply to all its nodes.
         nodes = [Node(executable='multi_camera', arguments=namespaces, **common)]
     else:
         nodes = [
             Node(executable='pose_node', name='face_pose', namespace=name, **common)
             for name in namespaces
         ]
-    # RViz first: where there is none nothing starts, else a pose node would be left behind.
+    # RViz first: if it is missing, nothing is started.
     return [_rviz(context, namespaces[0]), *nodes]
 
 
@@ -95,7 +95,7 @@ def _rviz(context: LaunchContext, namespace: str) -> Node:
         executable='rviz2',
         namespace=namespace,
         arguments=options,
-        # From the names in face_pose.rviz, which are the demo's, to those of this node.
+        # From the demo's names in face_pose.rviz to those of this node.
         remappings=[
             ('/face_pose/poses', 'face_pose/poses'),
             ('/face_pose/markers', 'face_pose/markers'),

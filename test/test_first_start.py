@@ -34,6 +34,7 @@ def beginning(monkeypatch):
         commands.append(command)
         return popen([sys.executable, '-c', 'pass'], **options)
 
+    monkeypatch.setattr(first_start, '_helpers', [])
     monkeypatch.setattr(first_start.os, 'sched_getaffinity', lambda _: {0, 1})
     monkeypatch.setattr(first_start, 'can_be_compiled_ahead', lambda _: True)
     monkeypatch.setattr(first_start.subprocess, 'Popen', start)
@@ -46,12 +47,13 @@ def test_each_helper_is_started_once_and_waited_for(beginning):
     first_start.begin()
     assert [command[-1].split('(')[-1] for command in beginning] == ["'poses')", "'tracking')"]
     first_start.wait()
-    assert not first_start._running
+    assert [helper.returncode for helper in first_start._helpers] == [0, 0]
 
 
 def test_nothing_is_started_where_all_is_compiled_or_there_is_one_core(beginning, monkeypatch):
     monkeypatch.setattr(first_start.os, 'sched_getaffinity', lambda _: {0})
     first_start.begin()
+    monkeypatch.setattr(first_start, '_helpers', [])
     monkeypatch.setattr(first_start.os, 'sched_getaffinity', lambda _: {0, 1})
     monkeypatch.setattr(first_start, 'can_be_compiled_ahead', lambda _: False)
     first_start.begin()

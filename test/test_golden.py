@@ -66,7 +66,7 @@ def answers():
 
 
 @pytest.mark.slow
-def test_the_pictures_are_the_same_bit_for_bit(answers):
+def test_the_images_are_the_same_bit_for_bit(answers):
     expected, found = answers
     different = np.nonzero(expected.checksum != found.checksum)[0]
     assert not different.tolist(), 'this OpenCV draws or decodes these frames differently'

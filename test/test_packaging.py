@@ -107,3 +107,12 @@ def test_pre_commit_checks_with_the_ruff_of_the_tests():
     assert f'ruff=={revision.removeprefix("v")}\n' in pinned.replace(' ', '\n')
     hooks = {hook['id'] for repo in PRE_COMMIT['repos'] for hook in repo['hooks']}
     assert hooks >= {'ruff-check', 'ruff-format', 'codespell', 'licence-headers'}
+
+
+def test_without_rosbags_the_program_for_recordings_says_what_to_install():
+    code = "import sys; sys.modules['rosbags'] = None; import face_pose_ros.ros.bag.main"
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr == (
+        'face_pose_bag needs the package rosbags, which is not installed: pip install rosbags\n'
+    )

@@ -1,4 +1,4 @@
-"""Makes ROS 2 and this package usable on a Linux machine that has no ROS distribution.
+"""Installs ROS 2 and this package on a Linux machine without a ROS distribution.
 
 `install` creates `.venv` (ROS 2 wheels and the pinned requirements) and builds the workspace
 `.overlay` (tf2_msgs, which has no wheel, and face_pose_ros itself); what is up to date is left
@@ -9,7 +9,7 @@ With NEWEST=1 in the environment, all of this happens in `.venv-newest` and `.ov
 the versions of requirements-newest.txt.
 """
 
-from __future__ import annotations  # lets older Pythons get as far as the message about their age
+from __future__ import annotations  # lets older Pythons reach the message about their version
 
 import argparse
 import contextlib
@@ -44,7 +44,7 @@ PACKAGE_FILES = (
 )  # fmt: skip
 PYTHONS = ((3, 10), (3, 14))  # the first and the last version that the ROS 2 wheels exist for
 
-# Where the machine that built the wheels kept its Python, as their CMake files still name it.
+# Python paths of the machine that built the wheels, still in their CMake files.
 BUILD_INCLUDE = re.compile(r'/opt/python/cp\d+-cp\d+/include/python\d\.\d+')
 BUILD_NUMPY = re.compile(
     r'/opt/python/cp\d+-cp\d+/lib/python[\d.]+/site-packages/numpy[\w/]*/include'
@@ -52,13 +52,13 @@ BUILD_NUMPY = re.compile(
 
 
 class SetupError(Exception):
-    """What is wrong and what to do about it, in one line."""
+    """A failed set-up; the text says what to do, in one line."""
 
 
 def python_problem(
     version: tuple[int, int], implementation: str, system: str, machine: str
 ) -> str | None:
-    """Says why the ROS 2 wheels cannot run with this Python here; None if they can."""
+    """The reason why the ROS 2 wheels cannot run with this Python; None if they can."""
     first, last = ('.'.join(map(str, v)) for v in PYTHONS)
     if implementation != 'CPython' or not PYTHONS[0] <= version <= PYTHONS[1]:
         found = f'{implementation} {version[0]}.{version[1]}'
@@ -69,7 +69,7 @@ def python_problem(
 
 
 def compiler_problem(environ: Mapping[str, str]) -> str | None:
-    """Says which compiler CMake will miss; None if there is one for C and one for C++."""
+    """The missing compiler; None if there is one for C and one for C++."""
     choices = {'C': ('CC', 'cc gcc clang'), 'C++': ('CXX', 'c++ g++ clang++')}
     for language, (variable, names) in choices.items():
         wanted = shlex.split(environ.get(variable, ''))[:1] or names.split()
@@ -82,7 +82,7 @@ def compiler_problem(environ: Mapping[str, str]) -> str | None:
 
 
 def standard_library_problem() -> str | None:
-    """Says which part of Python a distribution left out; None if all is there."""
+    """The part of Python's standard library that is missing; None if none is."""
     major, minor = sys.version_info[:2]
     package = f'on Debian and Ubuntu: sudo apt install python{major}.{minor}'
     if any(importlib.util.find_spec(name) is None for name in ('venv', 'ensurepip')):
@@ -105,7 +105,7 @@ def fingerprint(paths: Iterable[Path], *facts: str) -> str:
 
 
 def python_key() -> str:
-    """Returns what `.venv` depends on: this Python, and the place, for it cannot be moved."""
+    """Returns what `.venv` depends on: this Python and its path, since it cannot be moved."""
     return fingerprint([], sys.version, sysconfig.get_path('include'), str(ROOT))
 
 
@@ -184,13 +184,13 @@ def ros_variables() -> dict[str, str]:
 
 
 def default_variables() -> dict[str, str]:
-    """Returns the variables that a value of the user's own overrides."""
+    """Returns the variables that the user's environment may override."""
     profile = str(ROOT / 'config' / 'fastdds_large_images.xml')
     return {'FASTDDS_DEFAULT_PROFILES_FILE': profile}
 
 
 def environment(base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Returns `base` with all that a process needs to use ROS 2 and this package."""
+    """Returns `base` plus the variables that ROS 2 and this package need."""
     path = os.pathsep.join([*map(str, PROGRAMS), base.get('PATH', os.defpath)])
     return {**default_variables(), **base, **ros_variables(), 'PATH': path}
 
@@ -239,12 +239,12 @@ def _execute(command: Sequence[str | Path], log: Path, env: Mapping[str, str]) -
 
 
 def _without_make(env: Mapping[str, str]) -> dict[str, str]:
-    """Drops what an outer make says to inner ones; they would wait for its job server."""
+    """Removes make's own variables; inner makes would wait for the outer job server."""
     return {name: value for name, value in env.items() if name not in ('MAKEFLAGS', 'MAKELEVEL')}
 
 
 def _colcon_build(source: Path, log: Path) -> None:
-    # Built on the wheels alone: the environment's own overlay is what is being made.
+    # Built on the wheels alone: the overlay is being built.
     env = {**_without_make(environment()), 'PYTHONPATH': ''}
     env.update(AMENT_PREFIX_PATH=str(VENV), CMAKE_PREFIX_PATH=str(VENV))
     command: list[str | Path] = [VENV / 'bin' / 'colcon', '--log-base', OVERLAY / 'log', 'build']
@@ -260,7 +260,7 @@ def _build_package(name: str, source: Path, inputs: Iterable[Path], base_key: st
     stamp = OVERLAY / f'{name}.stamp'
     if is_fresh(stamp, key):
         return
-    for folder in ('build', 'install'):  # else files that the source no longer has would live on
+    for folder in ('build', 'install'):  # or files that the source no longer has would remain
         shutil.rmtree(OVERLAY / folder / name, ignore_errors=True)
     _colcon_build(source, OVERLAY / f'{name}.log')
     stamp.write_text(key)
@@ -277,7 +277,7 @@ def _pip_install(requirements: Path, *options: str) -> None:
 
 @contextlib.contextmanager
 def _incomplete() -> Iterator[None]:
-    """Marks `.venv` until all went well: a pip that was killed may leave half a package behind."""
+    """Marks `.venv` as incomplete: a killed pip may leave half a package."""
     (VENV / 'python.stamp').unlink(missing_ok=True)
     yield
     (VENV / 'python.stamp').write_text(python_key())
@@ -299,7 +299,7 @@ def install(tests: bool = False) -> None:
     """Brings `.venv` and `.overlay` up to date.
 
     Args:
-        tests: Whether to install what the tests, the checks and the lab need, too.
+        tests: Whether to install what tests, checks and lab need.
     """
     problem = (
         python_problem(
@@ -348,7 +348,7 @@ def install(tests: bool = False) -> None:
 
 
 def _warm_up(packages_key: str) -> None:
-    """Fills the caches that the first start would fill."""
+    """Fills the caches of compiled code."""
     python = (ROOT / 'face_pose_ros').rglob('*.py')
     sources = [path for path in python if b'geometry.jit import' in path.read_bytes()]
     key, stamp = fingerprint(sorted(sources), packages_key), OVERLAY / 'compiled.stamp'
@@ -361,7 +361,7 @@ def _warm_up(packages_key: str) -> None:
 
 
 def run(command: Sequence[str]) -> None:
-    """Replaces this process by the command, in the environment of `install`."""
+    """Replaces this process by the command, in the installed environment."""
     if not is_fresh(VENV / 'python.stamp', python_key()):
         raise SetupError(f'.venv is not complete, or not for {sys.executable}: make setup')
     env = environment()
@@ -373,7 +373,7 @@ def run(command: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lets a second set-up of the same tree wait for the first."""
+    """Makes a second set-up of the same tree wait for the first."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -138,7 +138,7 @@ def symmetric_eigen(A, values, rows):
             break
         for p in range(n - 1):
             for q in range(p + 1, n):
-                if A[p, q] != 0:
+                if n * n * A[p, q] * A[p, q] > _DIAGONAL * total:
                     _rotate(A, rows, p, q)
     for i in range(n):
         values[i] = A[i, i]

@@ -1,4 +1,4 @@
-"""The deformable face: where the keypoints of a head may lie in the head frame."""
+"""The deformable face: mean and modes of the keypoints in the head frame."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class FaceModel:
     """Shape (1 + size_sigma c_0) (B0 + sum_i c_i B_i) of K keypoints (Pavlakos et al. 2017).
 
     Head frame (REP-155): origin at the sellion, x out of the face, y to the person's left, z up.
-    The coefficients c are in prior standard deviations: over people and faces they make, each is
-    N(0, 1). c_0 is the size, which no single camera can see: a larger head further away gives
-    the same picture. 'identity_*' are people of one size; all others are expressions.
+    The coefficients c are in prior standard deviations: over people and expressions each is N(0,
+    1). c_0 is the size, which one camera cannot measure: a larger head farther away gives the same
+    image. 'identity_*' are people of one size; all others are expressions.
 
     The relative size of an adult's face, 1 on average, follows the interpupillary distance d:
     its mean is 1 + size_per_m (d - 63 mm), its standard deviation size_sigma_given_pupils.
@@ -45,12 +45,12 @@ class FaceModel:
 
     @property
     def shape_names(self) -> tuple[str, ...]:
-        """What the C = 1 + M shape coefficients mean."""
+        """Names of the C = 1 + M shape coefficients."""
         return ('size', *self.mode_names)
 
     @property
     def is_expression(self) -> tuple[bool, ...]:
-        """Which of the C coefficients change while a person talks."""
+        """Mask (C,) of the expression coefficients."""
         return tuple(not name.startswith(('size', 'identity')) for name in self.shape_names)
 
     def points(self, shape: Array) -> Array:
@@ -61,7 +61,7 @@ class FaceModel:
         return scale[:, None, None] * (self.xyz_head + deviation)
 
     def keep(self, *prefixes: str) -> FaceModel:
-        """The same face where only shape coefficients whose names start so are unknown."""
+        """The face with only the shape coefficients whose names have these prefixes."""
         kept = [i for i, name in enumerate(self.mode_names) if name.startswith(prefixes)]
         face = replace(
             self, modes=self.modes[kept], mode_names=tuple(self.mode_names[i] for i in kept)
@@ -71,7 +71,7 @@ class FaceModel:
         return replace(face, size_per_m=0.0, size_sigma_given_pupils=0.0)
 
     def every(self, stride: int) -> FaceModel:
-        """The same face with every stride-th keypoint; the triangles are those of all."""
+        """The face with every stride-th keypoint; the triangles are unchanged."""
         return replace(
             self,
             xyz_head=self.xyz_head[::stride],
@@ -94,7 +94,7 @@ def deformable_face() -> FaceModel:
 def semantic_head() -> FaceModel:
     """The same shapes at the K = 86 semantic keypoints, ears and skull included.
 
-    Coefficients mean what they mean for `deformable_face`; see weights/semantic_head.md.
+    Coefficients are those of `deformable_face`; see weights/semantic_head.md.
     """
     face, weights = deformable_face(), load_weights('semantic_head')
     index = weights['face_mesh_index']
@@ -112,7 +112,7 @@ def semantic_head() -> FaceModel:
 
 
 def canonical_face() -> FaceModel:
-    """MediaPipe's canonical face: the same 468 keypoints, one shape for everybody but its size."""
+    """MediaPipe's canonical face: the same 468 keypoints, one shape and a variable size."""
     weights = load_weights('canonical_face')
     return _build(weights, np.zeros((0, *weights['xyz_head'].shape)), ())
 

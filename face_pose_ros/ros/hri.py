@@ -27,7 +27,7 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.openpose import OPENPOSE_70
 from face_pose_ros.results import FacePose
 from face_pose_ros.ros.pipeline import Answer
-from face_pose_ros.ros.qos import QOS_OVERRIDES, face_publisher
+from face_pose_ros.ros.qos import advertise
 
 _FACES = '/humans/faces'  # REP-155: the same for all nodes of a robot
 _CROP_PX = 128  # REP-155's default width and height of `cropped`
@@ -48,12 +48,7 @@ class HriPublisher:
     def __init__(self, node: Node) -> None:
         """Advertise the list of faces."""
         self._node = node
-        self._tracked = node.create_publisher(
-            IdsList,
-            f'{_FACES}/tracked',
-            10,
-            qos_overriding_options=QOS_OVERRIDES,
-        )
+        self._tracked = advertise(node, IdsList, f'{_FACES}/tracked')
         self._of_faces: dict[str, _Topics] = {}
         self._header = Header()  # of the last image
 
@@ -98,7 +93,7 @@ class HriPublisher:
             kinds = NormalizedRegionOfInterest2D, FacialLandmarks, Image
             self._of_faces[face_id] = _Topics(
                 *(
-                    face_publisher(self._node, kind, f'{_FACES}/{face_id}/{name}')
+                    advertise(self._node, kind, f'{_FACES}/{face_id}/{name}', overridable=False)
                     for name, kind in zip(_Topics._fields, kinds, strict=True)
                 )
             )

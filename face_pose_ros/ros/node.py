@@ -32,16 +32,16 @@ from face_pose_ros.ros.graph import SilenceWatch
 from face_pose_ros.ros.parameters import changed_parameters, declare_parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
-from face_pose_ros.ros.qos import QOS_OVERRIDES, latched, sensor_data
+from face_pose_ros.ros.qos import QOS_OVERRIDES, advertise, latched, sensor_data
 from face_pose_ros.ros.spinning import Executor, init, leave, until_interrupted
 from face_pose_ros.ros.transitions import answer_during_transitions
 from face_pose_ros.weights import WeightsError
 
 _TORCH_ENGINE = 'face_pose_ros.engines.torch_engine'  # imported with the first GPU
-_WARNING_PERIOD_S = 5.0  # of the same warning
+_WARNING_PERIOD_S = 5.0  # between warnings of the same cause
 _DIAGNOSTICS_PERIOD_S = 1.0
-_LAST_FRAME_S = 1.0  # how long the frame in work may take when the process ends
-_RELOAD_AFTER = 3  # failed inferences in a row: whatever is on the device may be damaged
+_LAST_FRAME_S = 1.0  # for the current frame when the process ends
+_RELOAD_AFTER = 3  # failed inferences in a row: the networks on the device may be damaged
 
 
 class Frame(NamedTuple):
@@ -55,14 +55,14 @@ _Transition = Callable[['PoseNode', LifecycleState], TransitionCallbackReturn]
 
 
 def _reported(transition: _Transition) -> _Transition:
-    """Say what went wrong: rclpy makes an ERROR of an exception without a word."""
+    """Log the exception of a transition; rclpy turns it into ERROR silently."""
 
     @wraps(transition)
     def reporting(node: PoseNode, state: LifecycleState) -> TransitionCallbackReturn:
         try:
             return transition(node, state)
         except Exception as error:
-            if node.context.ok():  # else the process is ending, and that is why
+            if node.context.ok():  # else the process is ending, which is the reason
                 name = transition.__name__.removeprefix('on_')
                 node.get_logger().fatal(f'{name} failed: {error}')
             return TransitionCallbackReturn.ERROR
@@ -71,28 +71,28 @@ def _reported(transition: _Transition) -> _Transition:
 
 
 class PoseNode(LifecycleNode):
-    """Heads of all people in view, for every image that can be worked on in time.
+    """Publishes the heads in every image that can be processed in time.
 
-    Messages arrive on the executor's thread; one worker thread takes the newest frame whenever it
-    is free, so nothing queues and no callback waits for a network.
+    Messages arrive on the executor's thread; one worker thread processes the newest frame, so
+    nothing queues and no callback waits for a network.
 
-    configure loads and warms the networks and advertises, activate subscribes, deactivate
-    unsubscribes and forgets all people, cleanup frees the device. A transition has a thread of its
-    own, so that services and /diagnostics answer in every state.
+    configure loads the networks and advertises, activate subscribes, deactivate unsubscribes and
+    deletes all tracks, cleanup frees the device. Transitions run on threads of their own, so that
+    services and /diagnostics respond in every state.
     """
 
     def __init__(self, shared: SharedNetworks | None = None, **kwargs: Any) -> None:
         """Declare and check the parameters.
 
         Args:
-            shared: Networks to use together with other nodes of this process; None: its own.
+            shared: Networks shared with other nodes of this process; None: its own.
             kwargs: Passed on to `rclpy.lifecycle.LifecycleNode`.
 
         Raises:
             ParameterError: See `declare_parameters`.
         """
         super().__init__('face_pose', **kwargs)
-        # What destroy_node needs comes first: rclpy calls it too when the rest fails.
+        # First what destroy_node needs: rclpy calls it also if the rest fails.
         self._worker: FrameWorker[Frame] | None = None
         self._shared = shared
         self.parameters = declare_parameters(self)
@@ -110,14 +110,14 @@ class PoseNode(LifecycleNode):
         self.info_topic = self.resolve_topic_name('camera_info')
         self._tf = TransformBroadcaster(self)
         self._monitor = Monitor()
-        self._diagnostics_pub = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        # Also while the simulation's clock stands still.
+        self._diagnostics_pub = advertise(self, DiagnosticArray, '/diagnostics', overridable=False)
+        # Also while the simulation is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
         answer_during_transitions(self)
 
     def autostart(self) -> bool:
-        """Configure and activate; False if the node can't be configured (it has said why)."""
+        """Configure and activate; False if that failed (the reason has been logged)."""
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
@@ -135,7 +135,7 @@ class PoseNode(LifecycleNode):
                 self.info_topic,
                 self._warn,
                 self._shared,
-                # Frames and topics of people are known to the whole robot.
+                # Frames and topics of tracks are global on the robot.
                 id_prefix=''.join(f'{part}_' for part in self.get_namespace().split('/') if part),
             )
         except (ValueError, WeightsError) as error:
@@ -186,12 +186,12 @@ class PoseNode(LifecycleNode):
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe, finish the frame in work, forget all people."""
+        """Unsubscribe, finish the current frame, delete all tracks."""
         self._stop()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free the device and take the topics away."""
+        """Free the device and remove the topics."""
         self._free()
         return TransitionCallbackReturn.SUCCESS
 
@@ -211,7 +211,7 @@ class PoseNode(LifecycleNode):
         super().destroy_node()
 
     def stop_working(self) -> bool:
-        """Take no more frames; False if the last one takes longer than it may."""
+        """Process no more frames; False if the last one takes too long."""
         return self._worker is None or self._worker.stop(_LAST_FRAME_S)
 
     def _stop(self) -> None:
@@ -250,7 +250,7 @@ class PoseNode(LifecycleNode):
         )
 
     def _change_parameters(self, changes: Iterable[Parameter]) -> SetParametersResult:
-        """Take another snapshot; the frame in work goes on with its own."""
+        """Replace the snapshot; the current frame keeps its own."""
         try:
             self.parameters = changed_parameters(self, changes)
         except ParameterError as error:
@@ -258,7 +258,7 @@ class PoseNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def work(self, frame: Frame) -> None:
-        """Answer a frame, on the worker's thread."""
+        """Process a frame, on the worker's thread."""
         try:
             self._answer(frame)
         except FrameError as error:
@@ -266,10 +266,10 @@ class PoseNode(LifecycleNode):
             if error.reason == 'camera_info':
                 self._monitor.camera_state(str(error), calibrated=False)
             self._warn(error.reason, str(error))
-        # Whatever one frame does, the node goes on with the next; nothing is hidden.
+        # After any error of one frame the node continues with the next; the error is logged.
         except Exception as error:
             if not self.context.ok():
-                return  # shut down in the middle of a frame
+                return  # the context was shut down during the frame
             text = f'frame from {self.image_topic} lost: {error!r}'
             self._monitor.frame_dropped('failed')
             self._monitor.failed(text)
@@ -304,7 +304,7 @@ class PoseNode(LifecycleNode):
         assert self.pipeline is not None
         try:
             self.pipeline.reload()
-        except Exception as error:  # the device may be gone for good; the next frame tries again
+        except Exception as error:  # the device may be lost; the next frame tries again
             self._monitor.failed(f'networks can not be loaded again: {error!r}')
             return
         self._failures = 0
@@ -335,7 +335,7 @@ class PoseNode(LifecycleNode):
         )
 
     def _warn(self, cause: str, text: str) -> None:
-        """Warn once in a while for each cause, so that one does not hide another."""
+        """Warn, throttled for each cause separately."""
         now_s = time.monotonic()
         if now_s - self._warned_s.get(cause, -_WARNING_PERIOD_S) >= _WARNING_PERIOD_S:
             self._warned_s[cause] = now_s
@@ -367,7 +367,7 @@ class PoseNode(LifecycleNode):
 def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) -> None:
     """Run nodes until the process is interrupted; exit status 1 if one can't be started."""
     init(args)
-    # Its threads spin for a while after each picture: a millisecond of CPU to save a tenth.
+    # OpenCV's threads spin after each image: a millisecond of CPU to save a tenth.
     cv2.setNumThreads(1)
     nodes: Sequence[PoseNode] = ()
     failed = threading.Event()
@@ -379,7 +379,7 @@ def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) ->
                 rclpy.try_shutdown()
                 return
 
-    # Beside the executor, which answers meanwhile.
+    # Beside the executor, which handles services meanwhile.
     starting = threading.Thread(target=start, name='autostart', daemon=True)
     with until_interrupted():
         try:
@@ -399,7 +399,7 @@ def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) ->
     if not busy:
         for node in nodes:
             node.destroy_node()
-    # An interruption is no failure, whatever it made of the start.
+    # An interruption during the start is no failure.
     leave(1 if failed.is_set() else 0, busy)
 
 

@@ -1,4 +1,4 @@
-"""The outputs of the node: poses of the nearest face, of all and each, TF, pictures of them."""
+"""The outputs of the node: poses of the nearest face, of all and of each, TF, visualisation."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from face_pose_ros.ros.compat import HAS_HRI_MSGS, TransformBroadcaster
 from face_pose_ros.ros.markers import face_markers
 from face_pose_ros.ros.overlay import draw_overlay
 from face_pose_ros.ros.pipeline import Answer
-from face_pose_ros.ros.qos import QOS_OVERRIDES, face_publisher
+from face_pose_ros.ros.qos import advertise
 
 if HAS_HRI_MSGS:
     from face_pose_ros.ros.hri import HriPublisher
 
 
 class _Topics(NamedTuple):
-    """What is published of one face."""
+    """Publishers of one face."""
 
     number: int  # `FacePose.number`
     pose: Publisher
@@ -38,13 +38,13 @@ class FacePublisher:
     """Publishes the faces of an image; every message carries the image's header."""
 
     def __init__(self, node: Node, tf: TransformBroadcaster) -> None:
-        """Advertise the topics that are always there, besides the broadcaster's /tf."""
+        """Advertise the topics that do not depend on faces; /tf is the broadcaster's."""
         self._node = node
-        self._pose = self._publisher(PoseStamped, '~/pose')
-        self._covariance = self._publisher(PoseWithCovarianceStamped, '~/pose_with_covariance')
-        self._poses = self._publisher(PoseArray, '~/poses')
-        self._markers = self._publisher(MarkerArray, '~/markers')
-        self._overlay = self._publisher(Image, '~/overlay')
+        self._pose = advertise(node, PoseStamped, '~/pose')
+        self._covariance = advertise(node, PoseWithCovarianceStamped, '~/pose_with_covariance')
+        self._poses = advertise(node, PoseArray, '~/poses')
+        self._markers = advertise(node, MarkerArray, '~/markers')
+        self._overlay = advertise(node, Image, '~/overlay')
         self._of_faces: dict[str, _Topics] = {}
         self._hri = HriPublisher(node) if HAS_HRI_MSGS else None
         self._tf = tf
@@ -53,17 +53,17 @@ class FacePublisher:
     def publish(
         self, answer: Answer, header: Header, known_ids: Iterable[str], with_tf: bool
     ) -> None:
-        """Tell of all faces of one image, none included.
+        """Publish all faces of one image; there may be none.
 
         Args:
-            answer: What the image says.
-            header: The image's.
-            known_ids: Of all people not forgotten yet; the topics of others are withdrawn.
+            answer: The faces of the image.
+            header: Of the image.
+            known_ids: Of all tracks; the topics of others are removed.
             with_tf: Whether to send TF too.
         """
         faces = answer.faces
         self._poses.publish(conversions.pose_array_msg(faces, header))
-        if with_tf and faces and header.frame_id:  # TF knows no frame without a name
+        if with_tf and faces and header.frame_id:  # TF needs a frame name
             self._tf.sendTransform(
                 [t for face in faces for t in conversions.face_transforms(face, header)]
             )
@@ -77,7 +77,7 @@ class FacePublisher:
             self._covariance.publish(conversions.pose_with_covariance_msg(primary, header))
         known = set(known_ids)
         gone = self._of_faces.keys() - known
-        # Drawing takes longer than all the rest: only while someone looks.
+        # Drawing is slow: only for subscribers.
         if self._markers.get_subscription_count():
             numbers = [self._of_faces[face_id].number for face_id in gone]
             self._markers.publish(face_markers(faces, numbers, header, self._model))
@@ -88,13 +88,13 @@ class FacePublisher:
         self._withdraw(gone)
 
     def forget_all(self) -> None:
-        """Take away the topics of all faces."""
+        """Remove the topics of all faces."""
         if self._hri:
             self._hri.forget_all()
         self._withdraw(set(self._of_faces))
 
     def destroy(self) -> None:
-        """Take all topics away again."""
+        """Remove all topics."""
         self.forget_all()
         if self._hri:
             self._hri.destroy()
@@ -106,7 +106,7 @@ class FacePublisher:
         caption = f'{len(answer.faces)} faces, {1e3 * answer.stages_s["estimate"]:.0f} ms'
         rgb = draw_overlay(answer.rgb, answer.faces, answer.camera, self._model, caption)
         height, width = rgb.shape[:2]
-        # An array is taken over as it is; bytes would be checked one by one.
+        # rclpy checks bytes one by one, but not an array.
         data = array.array('B')
         data.frombytes(rgb.tobytes())
         return Image(
@@ -124,15 +124,12 @@ class FacePublisher:
             topic = f'~/faces/{face.id}/pose'
             self._of_faces[face.id] = _Topics(
                 face.number,
-                face_publisher(self._node, PoseStamped, topic),
-                face_publisher(self._node, PoseWithCovarianceStamped, f'{topic}_with_covariance'),
+                advertise(self._node, PoseStamped, topic, overridable=False),
+                advertise(
+                    self._node,
+                    PoseWithCovarianceStamped,
+                    f'{topic}_with_covariance',
+                    overridable=False,
+                ),
             )
         return self._of_faces[face.id]
-
-    def _publisher(self, kind: type, topic: str) -> Publisher:
-        return self._node.create_publisher(
-            kind,
-            topic,
-            10,
-            qos_overriding_options=QOS_OVERRIDES,
-        )

@@ -21,14 +21,24 @@ def sensor_data() -> QoSProfile:
     return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
-def face_publisher(node: Node, kind: type, topic: str) -> Publisher:
-    """A publisher for one face of many.
+def advertise(node: Node, kind: type, topic: str, overridable: bool = True) -> Publisher:
+    """A publisher without event handlers, two of which every turn of the executor would prepare.
 
-    It has no event handlers, so nothing is logged of subscriptions that ask for another QoS: the
-    executor would prepare two for each publisher before it waits for any message.
+    A subscription that asks for another QoS is told of on its own side.
+
+    Args:
+        node: Its node.
+        kind: Type of the messages.
+        topic: Name.
+        overridable: Whether parameters `qos_overrides.<topic>...` are declared.
     """
-    no_events = PublisherEventCallbacks(use_default_callbacks=False)
-    return node.create_publisher(kind, topic, 10, event_callbacks=no_events)
+    return node.create_publisher(
+        kind,
+        topic,
+        10,
+        event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
+        qos_overriding_options=QOS_OVERRIDES if overridable else None,
+    )
 
 
 def latched() -> QoSProfile:

@@ -1,4 +1,4 @@
-"""Spinning nodes until an interruption, and ending without a traceback."""
+"""Spins nodes until an interruption, and ends processes without a traceback."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Executor(SingleThreadedExecutor):
 def init(args: list[str] | None) -> None:
     """Initialise rclpy; from here on Ctrl-C shuts its context down and raises nothing.
 
-    Python's KeyboardInterrupt would come wherever the program happens to be, and a second one, as
-    launch and the terminal send it, in the middle of the ending.
+    Python's KeyboardInterrupt could be raised anywhere, and a second one, as launch and the
+    terminal send it, during the shutdown.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, lambda *_: None)  # rclpy's handler acts first, then calls it
@@ -42,13 +42,13 @@ def init(args: list[str] | None) -> None:
 
 @contextmanager
 def until_interrupted() -> Iterator[None]:
-    """Whatever an interruption makes of the spinning within ends it in silence."""
+    """Suppress the errors that an interruption causes while nodes are spinning."""
     try:
         yield
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except RuntimeError:
-        # rclpy's own, of no public type: the context ended just before it was used.
+        # rclpy's own, without a public type: the context ended just before it was used.
         if rclpy.ok():
             raise
 
@@ -58,8 +58,8 @@ def leave(status: int, busy: bool = False) -> NoReturn:
 
     Args:
         status: Its exit status.
-        busy: Whether a thread still compiles or works on a frame. It is not waited for, and the
-            interpreter does not tidy up under it, which may crash.
+        busy: Whether a thread still compiles or processes a frame. Then exit at once, without the
+            interpreter's cleanup, which may crash.
     """
     rclpy.try_shutdown()
     if busy:

@@ -1,1 +1,1 @@
-"""People over time: ids, filtered poses, and what is remembered of each one's shape."""
+"""Tracking: ids, filtered poses, and the remembered shape of each person."""

@@ -1,4 +1,4 @@
-"""Which of the measured heads is which of the known ones."""
+"""Associates measured heads with tracks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from face_pose_ros.geometry.rotations import log_kernel
 
 Array = NDArray[np.float64]
 
-# What a prediction is trusted to at best, for heads do jerk and fits do slip.
+# Least standard deviations of a prediction: heads jerk, and fits have outliers.
 _FLOOR_M = 0.05
 _FLOOR_RAD = 0.35
-# How many unknown heads one expects in a cubic metre of a new image.
+# Expected number of new heads per cubic metre and image.
 _NEW_PER_M3 = 0.02
 
 
@@ -27,23 +27,23 @@ def associate(
     covariance: Array,
     max_jump_m: float,
 ) -> dict[int, int]:
-    """The most likely pairs of measured and known heads, all of them considered together.
+    """The most likely pairs of measured heads and tracks, in a joint assignment.
 
-    A pair is as likely as the measured pose under the predicted one, N(y; 0, S); a head without a
-    partner is as likely as a new one. The sum of the logarithms is maximal over all assignments
-    (Kuhn-Munkres). The determinant of S counts for the position: a head lost for a while could
-    be anywhere, and must not outbid one whose place is known. It does not count for the rotation,
-    because new heads could face anywhere too.
+    The likelihood of a pair is that of the measured pose under the predicted one, N(y; 0, S); that
+    of an unpaired head is the one of a new head. The sum of the logarithms is maximal over all
+    assignments (Kuhn-Munkres). The determinant of S counts for the position: the uncertain
+    prediction of a lost head must not win against a certain one. It does not count for the
+    rotation, which is unknown for new heads too.
 
     Args:
         T_known: (M, 4, 4) predicted poses.
         covariance_known: (M, 6, 6).
-        T_measured: (N, M, 4, 4) measured poses, were they those of the M persons.
+        T_measured: (N, M, 4, 4) measured poses for the identities of the M persons.
         covariance: (N, 6, 6).
-        max_jump_m: Further from its prediction, across the line of sight, it is somebody else.
+        max_jump_m: Largest distance from the prediction across the line of sight.
 
     Returns:
-        Row of each recognised measured head -> row of the known one.
+        Row of each associated measured head -> row of its track.
     """
     count, known = T_measured.shape[:2]
     if count == 0 or known == 0:
@@ -80,7 +80,7 @@ def _assign_rows(cost):
     """Column of each of N rows, N <= M."""
     rows, columns = cost.shape
     of_row, of_column = np.zeros(rows), np.zeros(columns + 1)  # dual variables
-    row_of = np.full(columns + 1, -1)  # the last column is where a path begins
+    row_of = np.full(columns + 1, -1)  # the last column is the start of a path
     before = np.empty(columns, np.int64)
     for first in range(rows):
         column, row_of[columns] = columns, first
@@ -115,7 +115,7 @@ def _assign_rows(cost):
 
 @compiled
 def _costs(T_known, covariance_known, T_measured, covariance, max_jump_m, cost):
-    """What each pair (N, M) costs: nothing if it is no better than a new head and a lost one."""
+    """Cost of each pair (N, M); 0 if it is no better than a new head and a lost one."""
     turn, omega, ray = np.empty((3, 3)), np.empty(3), np.empty(3)
     y, whitened, S = np.empty((6, 1)), np.empty((6, 1)), np.empty((6, 6))
     for n in range(cost.shape[0]):

@@ -1,4 +1,4 @@
-"""Error-state Kalman filter over the pose of one head that moves on at its velocity.
+"""Error-state Kalman filter of the pose of one head, with constant velocity.
 
 The state is the pose T_cam_head and its velocity (v, omega) along and about the camera's axes.
 The error has 12 numbers, in this order: dt [m], dtheta [rad], dv [m/s], domega [rad/s], with
@@ -29,20 +29,20 @@ Array = NDArray[np.float64]
 # One measurement in ten thousand is this far from its prediction, in squared standard deviations:
 # chi^2 with 6 degrees of freedom. (scipy.stats, which knows it, takes half a second to import.)
 _GATE = 27.856
-_RESTART_AFTER = 3  # measurements in a row beyond the gate: the head is where they say
+_RESTART_AFTER = 3  # measurements in a row beyond the gate restart the filter
 
-# Gauss's two points integrate over the time that noise has lasted, exactly for a head that does
-# not turn.
+# Two-point Gauss quadrature over the duration of the noise, exact for a head that does not
+# rotate.
 _EARLY, _LATE = 0.5 - 0.5 / 3**0.5, 0.5 + 0.5 / 3**0.5
 
-# Standard deviations of a new face's velocity.
+# Standard deviations of the velocity of a new head.
 _START_SPEED_M_S = 1.0
 _START_TURN_RAD_S = 2.0
 
 
 @dataclass(frozen=True)
 class PoseState:
-    """What the filter believes at one moment."""
+    """State of the filter at one stamp."""
 
     T_cam_head: Array  # (4, 4) m
     velocity: Array  # (6,) m/s and rad/s along and about the camera's axes
@@ -51,7 +51,7 @@ class PoseState:
 
 
 class PoseFilter:
-    """The pose of one head over time; the measurements' stamps are the only clock."""
+    """Filters the pose of one head; the stamps of the measurements are its clock."""
 
     def __init__(
         self, T_cam_head: Array, covariance: Array, stamp_s: float, options: FilterOptions
@@ -63,9 +63,9 @@ class PoseFilter:
         self._predicted: tuple[PoseState, PoseState] | None = None  # from the first one
 
     def predict(self, stamp_s: float) -> PoseState:
-        """What the filter believes of a later moment; it changes nothing.
+        """The predicted state at a later stamp; the filter is not changed.
 
-        The head moves on for `max_gap_s` at most; what is believed then holds.
+        The prediction moves for `max_gap_s` at most, and is constant after that.
         """
         known = self._predicted
         if known is None or known[0] is not self.state or known[1].stamp_s != stamp_s:
@@ -73,7 +73,7 @@ class PoseFilter:
         return known[1]
 
     def shift(self, delta: Array) -> None:
-        """Move the believed pose by delta (6,): what it was measured against has changed."""
+        """Move the pose by delta (6,), after its reference shape has changed."""
         self.state = PoseState(
             rotations.moved(self.state.T_cam_head, delta),
             self.state.velocity,
@@ -82,15 +82,16 @@ class PoseFilter:
         )
 
     def update(self, T_cam_head: Array, covariance: Array, stamp_s: float) -> tuple[Array, Array]:
-        """Take in a measurement.
+        """Update with a measurement.
 
-        One beyond the gate counts as uncertain as it takes to lie on the gate, so its pull is
-        bounded; several in a row, a long gap or a step back in time start the filter afresh.
+        The covariance of a measurement beyond the gate is enlarged until it lies on the gate, so
+        that its influence is bounded. Several in a row, a long gap or a step back in time restart
+        the filter.
 
         Args:
             T_cam_head: (4, 4) measured pose [m].
             covariance: (6, 6) of its error (dt, omega), positive definite.
-            stamp_s: When the image was taken [s]. The last one again: it is not moved on.
+            stamp_s: When the image was taken [s]; equal to the last one: no prediction.
 
         Returns:
             The filtered pose (4, 4) and its covariance (6, 6), systematic share included.
@@ -111,7 +112,7 @@ class PoseFilter:
 def start(
     T_cam_head: Array, covariance: Array, stamp_s: float, options: FilterOptions
 ) -> PoseState:
-    """The state after nothing but one measurement; arguments as in `PoseFilter.update`."""
+    """The state after the first measurement; arguments as in `PoseFilter.update`."""
     P = np.zeros((12, 12))
     P[:6, :6] = (1 - options.systematic_share) * covariance
     P[6:9, 6:9] = _START_SPEED_M_S**2 * np.eye(3)
@@ -149,7 +150,7 @@ def correct(state: PoseState, T_cam_head: Array, covariance: Array) -> PoseState
 def _corrected(
     state: PoseState, T_cam_head: Array, covariance: Array, gate: float
 ) -> tuple[PoseState, bool]:
-    """`correct`, and whether the measurement lay beyond the gate and was brought to it."""
+    """`correct`, and whether the measurement was beyond the gate and brought to it."""
     T, velocity, P = np.empty((4, 4)), np.empty(6), np.empty((12, 12))
     is_outlier = _correct(
         state.T_cam_head,
@@ -175,7 +176,7 @@ def _predict(T, velocity, P, dt, acceleration, angular_acceleration, T_later, P_
     F = np.zeros((12, 12))
     for i in range(3):
         F[i, i] = 1.0
-        for j in range(3):  # exp(motion), as it has turned the pose
+        for j in range(3):  # exp(motion), the rotation of the pose
             for k in range(3):
                 F[3 + i, 3 + j] += T_later[i, k] * T[j, k]
     _effect_of_velocity(motion, dt, 1.0, B)
@@ -194,7 +195,7 @@ def _predict(T, velocity, P, dt, acceleration, angular_acceleration, T_later, P_
 
 @inner
 def _effect_of_velocity(motion, dt, part, B):
-    """What a change of the velocity becomes when it has lasted for a part of dt, into B (12, 6).
+    """Effect of a velocity change that has lasted for a part of dt, into B (12, 6).
 
     The head moves by `motion` (6,) in all of dt.
     """
@@ -271,7 +272,7 @@ def _correct(T, velocity, P, T_measured, covariance, gate, T_new, velocity_new, 
 
 @inner
 def _factor_to_gate(innovation, P, noise, gate):
-    """What the noise (6, 6) grows by to bring the innovation (6, 1) to the gate.
+    """Factor of the noise (6, 6) that brings the innovation (6, 1) to the gate.
 
     1 within the gate. Chang 2014, "Robust Kalman filtering based on Mahalanobis distance as
     outlier judging criterion", section 3: Newton's method, here on the inverse of the squared

@@ -1,8 +1,8 @@
-"""A fitted face, conditional on who it is.
+"""A fitted face, conditional on the identity of the person.
 
-The pose of a fit depends on the shape it assumes: size, above all, moves the head along its ray.
-That error is the same in every image of a person. So it stays outside the filter and the
-association: poses are compared, and averaged, as they would be for one and the same identity.
+The pose of a fit depends on its shape: above all, the size moves the head along its ray. That
+error is the same in every image of a person. So it stays outside the filter and the association:
+poses are compared and averaged for one and the same identity.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class FaceGivenIdentity:
     """The joint normal distribution of pose and shape of a fit, factored by identity."""
 
     T_cam_head: Array  # (4, 4) for the fitted identity
-    covariance: Array  # (6, 6) of the pose, were the identity known; expressions marginalised
-    pose_of_identity: Array  # (6, I) how the best pose moves with the identity's coefficients
+    covariance: Array  # (6, 6) of the pose for a known identity; expressions marginalised
+    pose_of_identity: Array  # (6, I) derivative of the best pose by the identity's coefficients
     identity: Shape  # fitted, (I,)
     expression: Array  # (E,) for the fitted identity
     expression_of_identity: Array  # (E, I)
-    expression_covariance: Array  # (E, E) were the identity known
+    expression_covariance: Array  # (E, E) for a known identity
 
     @classmethod
     def of(
@@ -76,13 +76,13 @@ class FaceGivenIdentity:
         return face
 
     def pose_for(self, identity: Array) -> Array:
-        """The best pose (4, 4), were the identity's coefficients these (I,)."""
+        """The best pose (4, 4) for identity coefficients (I,)."""
         return rotations.moved(
             self.T_cam_head, self.pose_of_identity @ (identity - self.identity.mean)
         )
 
     def shape_for(self, identity: Shape, expressions: NDArray[np.bool_]) -> Shape:
-        """The whole shape (C,), were the identity's distribution this one."""
+        """The whole shape (C,) for a distribution of the identity."""
         who, how = np.flatnonzero(~expressions), np.flatnonzero(expressions)
         K, C = self.expression_of_identity, len(expressions)
         shape = Shape(np.empty(C), np.empty((C, C)))
@@ -92,7 +92,7 @@ class FaceGivenIdentity:
         return shape
 
     def covariance_for(self, identity_covariance: Array) -> Array:
-        """What an uncertain identity (I, I) adds to the covariance of the pose (6, 6)."""
+        """Contribution of an uncertain identity (I, I) to the covariance of the pose (6, 6)."""
         G = self.pose_of_identity
         return np.asarray(G @ identity_covariance @ G.T)
 
@@ -101,8 +101,8 @@ class FaceGivenIdentity:
 def _factor(given_shape, G, V, who, how, covariance, G_who, V_who, K, V_how):
     """The fields of `FaceGivenIdentity`, into the last five.
 
-    From a fit's covariance of the pose were the shape known, `pose_of_shape` G, the shape's
-    covariance V, and which coefficients say who it is and how the face is moved.
+    From a fit's covariance of the pose for a known shape, `pose_of_shape` G, the shape's
+    covariance V, and the indices of identity and expressions.
     """
     of_who = np.empty((len(who), len(who)))
     solved = np.empty((len(who), len(how)))

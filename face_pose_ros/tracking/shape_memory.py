@@ -1,4 +1,4 @@
-"""What is remembered of one person's shape: who it is stays, expressions fade.
+"""Memory of the shape of one person: the identity is kept, expressions fade.
 
 The coefficients c of the face model split into the person's identity (size included) and
 expressions. Both are remembered as independent normal distributions, in prior standard deviations.
@@ -24,7 +24,7 @@ from face_pose_ros.options import ShapeMemoryOptions
 
 Array = NDArray[np.float64]
 
-_MAX_SIGMAS = 3.0  # what lies further off its prediction pulls no harder
+_MAX_SIGMAS = 3.0  # bounds the influence of outliers
 
 
 class Shape(NamedTuple):
@@ -38,12 +38,12 @@ class Shape(NamedTuple):
         return Shape(self.mean[which], self.covariance[which[:, None], which])
 
     def unset(self) -> Shape:
-        """Memory for a distribution of as many coefficients."""
+        """Uninitialised distribution of the same size."""
         return Shape(np.empty_like(self.mean), np.empty_like(self.covariance))
 
 
 class ShapeMemory:
-    """The shape of one person, as far as the images so far tell."""
+    """Estimates the shape of one person from all images so far."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class ShapeMemory:
         stamp_s: float,
         options: ShapeMemoryOptions,
     ) -> None:
-        """Remember nothing but the prior.
+        """Start with the prior.
 
         Args:
-            prior: Of anybody; identity and expressions independent.
+            prior: Of the population; identity and expressions independent.
             expressions: (C,) the coefficients that are expressions.
             stamp_s: When the person was first seen [s].
             options: See `ShapeMemoryOptions`.
@@ -68,7 +68,7 @@ class ShapeMemory:
         # At the stamp of the last `advance`.
         self.identity, self.expression = self._anybody, self._at_rest
         self._stamp_s, self._seen_s = stamp_s, -math.inf
-        # Of the identity: the sum over images of what they say, and the most that one has said.
+        # Of the identity: the sum of the information of all images, and the largest of one image.
         count = len(self._of_identity)
         self._learned = Information(np.zeros((count, count)), np.zeros(count))
         self._most = 0.0
@@ -104,17 +104,17 @@ class ShapeMemory:
         )
 
     def update(self, fitted: Shape, prior: Shape) -> None:
-        """Take in one image of the last `advance`.
+        """Update with one image of the last `advance`.
 
-        A fit contains its prior. What the image itself says is the difference of information.
-        It counts in full only the first time: n images of a constant, with errors correlated by
-        exp(-dt / correlation_time), are worth m = 1 + (n - 1) tanh(dt / (2 correlation_time))
-        independent ones; and m images that share a part s of their error's variance are worth
-        m / (1 + s (m - 1)). Images are counted in units of the one that has said most.
+        The information of an image is that of the fit less that of its prior. It counts in full
+        only the first time: n images of a constant, with errors correlated by exp(-dt /
+        correlation_time), are worth m = 1 + (n - 1) tanh(dt / (2 correlation_time)) independent
+        ones; and m images that share a part s of their error's variance are worth m / (1 + s (m -
+        1)). Images are counted in units of the most informative one.
 
         Args:
-            fitted: Shape in the image.
-            prior: What the fit was given.
+            fitted: Shape fitted to the image.
+            prior: Prior of that fit.
         """
         share = math.tanh(0.5 * (self._stamp_s - self._seen_s) / self.options.correlation_time_s)
         self._seen_s = self._stamp_s
@@ -139,7 +139,7 @@ class ShapeMemory:
 
 
 class Information(NamedTuple):
-    """What measurements say, apart from any prior; it may be nothing in some directions."""
+    """Information of measurements without any prior; may be 0 in some directions."""
 
     matrix: Array  # (M, M) positive semidefinite, inverse of their covariance
     vector: Array  # (M,) matrix times measured value
@@ -182,7 +182,7 @@ def _update(
 
 @inner
 def _said(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance):
-    """What a fit learned of some of the coefficients, beyond its prior: an `Information`."""
+    """Information of a fit about some coefficients, without that of its prior."""
     count = len(which)
     said = Information(np.zeros((count, count)), np.zeros(count))
     V, P, L = np.empty((count, count)), np.empty((count, count)), np.zeros((count, count))
@@ -203,13 +203,13 @@ def _said(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance):
     symmetric_eigen(P, variance, rows)
     axes = multiply(rows, L_inv)
     for k in range(count):
-        # A fit less certain than its prior, for its residuals were large, has learned nothing.
+        # A fit that is less certain than its prior, due to large residuals, has no information.
         learned = max(1 / variance[k] - 1, 0.0)
         before, pull = 0.0, 0.0
         for a in range(count):
             before += axes[k, a] * prior_mean[which[a]]
             pull += (1 + learned) * axes[k, a] * (fitted_mean[which[a]] - prior_mean[which[a]])
-        # Information times measured value; |value| exceeds sqrt(1 + 1 / learned) once in a while.
+        # Information times measured value; |value| rarely exceeds sqrt(1 + 1 / learned).
         limit = _MAX_SIGMAS * math.sqrt(learned * (1 + learned))
         pull = min(max(pull, -limit), limit)
         for a in range(count):
@@ -221,7 +221,7 @@ def _said(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance):
 
 @inner
 def _fuse(known, said, share, fused):
-    """What is known with a share of what was said, into `fused`; all of M coefficients."""
+    """Fuse a share of the information into `fused`; all of M coefficients."""
     count = len(known.mean)
     spent, information = np.empty((count, count)), np.zeros((count, count))
     for a in range(count):

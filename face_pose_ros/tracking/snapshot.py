@@ -1,4 +1,4 @@
-"""A tracker's memory as plain values, to go on from in another process.
+"""State of a tracker as plain values, to resume in another process.
 
 Numbers, texts, lists and dicts of them alone: `json` writes and reads them without loss (it spells
 an infinity `Infinity`), and reading them runs no code.
@@ -15,11 +15,11 @@ from face_pose_ros.tracking.filter import PoseFilter, PoseState
 from face_pose_ros.tracking.shape_memory import Information, Shape, ShapeMemory
 from face_pose_ros.tracking.tracker import Tracker, _Person
 
-VERSION = 1  # of what `snapshot` writes
+VERSION = 1  # version of the format
 
 
 def snapshot(tracker: Tracker) -> dict[str, Any]:
-    """All that a tracker remembers; options and priors are its maker's."""
+    """The state of a tracker, without options and priors."""
     camera = tracker._camera
     return {
         'version': VERSION,
@@ -40,14 +40,14 @@ def snapshot(tracker: Tracker) -> dict[str, Any]:
 
 
 def restore(tracker: Tracker, state: dict[str, Any]) -> None:
-    """Let a tracker remember what another one did.
+    """Give a tracker the state of another one.
 
     Args:
         tracker: With the options, priors and expressions of the other one.
         state: Its `snapshot`.
 
     Raises:
-        ValueError: It is no such snapshot, or another version's.
+        ValueError: The snapshot is invalid or of another version.
     """
     if state.get('version') != VERSION:
         raise ValueError(f'expected a snapshot of version {VERSION}, got {state.get("version")}')

@@ -152,7 +152,12 @@ class Tracker:
         Raises:
             KeyError: Nobody has this id now.
         """
-        return ({'': self._prior} | {p.id: p.memory.shape for p in self._people})[person_id]
+        if not person_id:
+            return self._prior
+        for person in self._people:
+            if person.id == person_id:
+                return person.memory.shape
+        raise KeyError(person_id)
 
     def advance(self, stamp_s: float) -> None:
         """Forget what is lost by now [s]; a stamp before the last one is a restart."""

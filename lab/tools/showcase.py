@@ -4,7 +4,7 @@ r"""README's moving picture: four rendered people, measured, drawn, and seen fro
     python lab/tools/showcase.py --assets ASSETS --out people.rrd    # for docs/view.md
 
 The people are MakeHuman's (CC0) before a panorama (CC0); assets and packages as for
-lab/docs/training.md. Drawn is what `FacePoseEstimator.track` measures; of what the renderer knows
+lab/docs/rendering.md. Drawn is what `FacePoseEstimator.track` measures; of what the renderer knows
 there are only the crosses in the plan.
 """
 
@@ -131,27 +131,66 @@ class Frame:
     truth: Array  # (P, 3) m, positions in the camera's frame
 
 
-def film(assets: Path, width: int, height: int) -> tuple[list[Frame], Camera]:
-    """One period of the scene."""
-    focal = _FOCAL_PER_WIDTH * width
-    K = np.array([[focal, 0, 0.5 * (width - 1)], [0, focal, 0.5 * height], [0, 0, 1]])
-    lens, camera = Lens(K, width, height), Camera.from_K(K, width, height)
-    studio = Studio(Models.load(Assets(assets)), _SEED, ('makehuman',))
-    frames, estimator = [], FacePoseEstimator('cpu')
-    count = round(_PERIOD_S * _FPS)
-    with contextlib.ExitStack() as stack:
-        people = [
-            stack.enter_context(studio.renderer.load(studio.person(actor.identity)))
-            for actor in ACTORS
-        ]
-        pictures = [render(studio, people, i / _FPS, lens) for i in range(count)]
-        for i in range(-_BEFORE, count):
-            stamp_s = i / _FPS
-            faces = estimator.track(pictures[i % count], camera, stamp_s)
-            placed = zip(people, ACTORS, strict=True)
-            truth = [actor.pose(person, stamp_s).T_cam_head[:3, 3] for person, actor in placed]
-            frames.append(Frame(pictures[i % count], faces, np.array(truth)))
-    return frames[_BEFORE:], camera
+@dataclass(frozen=True)
+class Film:
+    """One period of the scene, as rendered."""
+
+    pictures: Picture  # (N, H, W, 3)
+    truth: Array  # (N, P, 3) m, positions in the camera's frame
+
+    @property
+    def K(self) -> Array:
+        """(3, 3) px, of a camera without distortion."""
+        height, width = self.pictures.shape[1:3]
+        focal = _FOCAL_PER_WIDTH * width
+        return np.array([[focal, 0, 0.5 * (width - 1)], [0, focal, 0.5 * height], [0, 0, 1]])
+
+    @property
+    def camera(self) -> Camera:
+        """The camera that took it."""
+        height, width = self.pictures.shape[1:3]
+        return Camera.from_K(self.K, width, height)
+
+    @classmethod
+    def render(cls, assets: Path, width: int, height: int) -> Film:
+        """Render it; needs EGL."""
+        count = round(_PERIOD_S * _FPS)
+        film = cls(
+            np.empty((count, height, width, 3), np.uint8), np.empty((count, len(ACTORS), 3))
+        )
+        lens = Lens(film.K, width, height)
+        studio = Studio(Models.load(Assets(assets)), _SEED, ('makehuman',))
+        with contextlib.ExitStack() as stack:
+            people = [
+                stack.enter_context(studio.renderer.load(studio.person(actor.identity)))
+                for actor in ACTORS
+            ]
+            for i in range(count):
+                film.pictures[i] = render(studio, people, i / _FPS, lens)
+                for j, (person, actor) in enumerate(zip(people, ACTORS, strict=True)):
+                    film.truth[i, j] = actor.pose(person, i / _FPS).T_cam_head[:3, 3]
+        return film
+
+    @classmethod
+    def load(cls, path: Path) -> Film:
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            return cls(file['pictures'], file['truth'])
+
+    def save(self, path: Path) -> None:
+        """Write it to a file, to be measured again without assets and EGL."""
+        np.savez_compressed(path, pictures=self.pictures, truth=self.truth)
+
+
+def measure(film: Film) -> list[Frame]:
+    """Track everybody through the period, after _BEFORE frames of the one before it."""
+    estimator, count, frames = FacePoseEstimator('cpu'), len(film.pictures), []
+    for i in range(-_BEFORE, count):
+        rgb = film.pictures[i % count]
+        frames.append(
+            Frame(rgb, estimator.track(rgb, film.camera, i / _FPS), film.truth[i % count])
+        )
+    return frames[_BEFORE:]
 
 
 class Plan:
@@ -256,16 +295,25 @@ def record(frames: Sequence[Frame], camera: Camera, path: Path) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Render, measure, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--assets', type=Path, required=True, help='of lab/docs/training.md')
+    parser.add_argument('--assets', type=Path, help='of lab/docs/rendering.md')
+    parser.add_argument('--film', type=Path, help='.npz of the rendered pictures; made if missing')
     parser.add_argument(
         '--out', type=Path, required=True, help='.webp; .png for a still; .rrd for rerun'
     )
     parser.add_argument('--size', type=int, nargs=2, default=(720, 400), metavar=('W', 'H'))
     options = parser.parse_args(args)
-    try:
-        frames, camera = film(options.assets, *options.size)
-    except (MissingAssetError, RuntimeError) as error:
-        parser.error(str(error))
+    if options.film and options.film.exists():
+        film = Film.load(options.film)
+    elif options.assets:
+        try:
+            film = Film.render(options.assets, *options.size)
+        except (MissingAssetError, RuntimeError) as error:
+            parser.error(str(error))
+        if options.film:
+            film.save(options.film)
+    else:
+        parser.error('needs --assets, or --film with a file that is there')
+    frames, camera = measure(film), film.camera
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if options.out.suffix == '.rrd':
         record(frames, camera, options.out)

@@ -90,7 +90,7 @@ def test_what_opencv_writes(tmp_path, suffix):
     assert load_calibration(path) == Calibration(WIDTH, HEIGHT, 'plumb_bob', D, K, R, P_OF_K)
 
 
-def test_opencvs_sample_says_fisheye_apart(load):
+def test_opencvs_sample_has_a_fisheye_flag(load):
     text = (
         f'%YAML:1.0\n---\nimage_width: {WIDTH}\nimage_height: {HEIGHT}\nfisheye_model: 1\n'
         f'camera_matrix: !!opencv-matrix\n   rows: 3\n   cols: 3\n   dt: d\n   data: {list(K)}\n'
@@ -263,7 +263,7 @@ def test_eight_coefficients_in_the_form_of_videre(load):
         ),
     ],
 )
-def test_a_bad_file_of_videre_says_what_is_missing(load, text, message):
+def test_an_error_for_a_file_of_videre_names_what_is_missing(load, text, message):
     with pytest.raises(CalibrationError, match=message) as error:
         load(text, 'ost.txt')
     assert '\n' not in str(error.value)

@@ -15,7 +15,7 @@ def slow():
     return FACES
 
 
-def test_who_asks_waits_and_gets_them_once():
+def test_faces_waits_for_the_detection_and_returns_it_once():
     ahead, stream = DetectionAhead(), object()
     assert ahead.faces(stream, 0, 1) is None
     ahead.begin(slow, stream, 0.5)
@@ -36,7 +36,7 @@ def test_those_of_another_stream_are_not_used():
     assert ahead.faces(object(), 0, 1) is None
 
 
-def test_a_failure_is_told_to_who_asks():
+def test_faces_raises_the_error_of_the_detection():
     ahead, stream = DetectionAhead(), object()
 
     def fail():

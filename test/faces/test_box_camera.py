@@ -27,7 +27,7 @@ def test_straight_back_is_half_a_turn():
     np.testing.assert_array_equal(box_rotation(np.array([0.0, 0, -1])), np.diag([1.0, -1, -1]))
 
 
-def test_an_upright_camera_has_up_at_the_top_of_its_picture(rng):
+def test_an_upright_camera_has_up_at_the_top_of_its_image(rng):
     rays, up = unit(rng.standard_normal((200, 3))), unit(rng.standard_normal((200, 3)))
     R = upright_rotation(rays, up)
     assert np.abs(R[..., 2] - rays).max() < 1e-12
@@ -50,7 +50,7 @@ def test_there_and_back_is_the_same_pose_with_any_lens(lens, rng):
 
 
 @pytest.mark.parametrize('lens', [lens for lens in DISTORTIONS if 'tilt' not in lens])
-def test_near_the_ray_the_image_is_the_boxs_picture_stretched_but_not_turned(lens):
+def test_near_the_ray_both_images_differ_by_a_stretch_and_no_rotation(lens):
     camera = make_camera(lens)
     uv = np.array([[120.0, 650.0], [800.0, 200.0], [497.3, 338.1]])
     rays = camera.unproject(uv).rays

@@ -95,7 +95,7 @@ def test_the_smallest_faces_are_nearly_all_found(detector, name):
 
 
 @pytest.mark.parametrize('name', ['grace_hopper', 'astronaut'])
-def test_a_face_that_fills_the_picture(detector, name):
+def test_a_face_that_fills_the_image(detector, name):
     grey = np.full((720, 1280, 3), 128, np.uint8)
     faces = detect(detector, paste_portrait(grey, name, 680, (630, 370)))
     assert is_found(faces, (630, 370), 680)
@@ -121,7 +121,7 @@ def test_photographs_without_a_face(detector, name):
 
 @pytest.mark.parametrize('size', [(64, 64), (65, 131), (333, 200), (720, 1280), (1080, 1921)])
 @pytest.mark.parametrize('value', [0, 128, 255])
-def test_a_picture_of_one_colour_has_no_face(detector, size, value):
+def test_an_image_of_one_colour_has_no_face(detector, size, value):
     faces = detect(detector, np.full((*size, 3), value, np.uint8))
     assert len(faces) == 0
     assert faces.boxes_xyxy.shape == (0, 4)

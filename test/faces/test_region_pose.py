@@ -85,7 +85,7 @@ def test_heads_stand_upright_in_the_middle_at_one_size(lens, rng):
     np.testing.assert_allclose(np.linalg.det(regions.R_cam_crop), 1)
 
 
-def test_a_head_seen_from_above_has_a_region_too():
+def test_a_head_below_the_camera_has_a_region_too():
     # Its z axis points at the camera.
     R = np.diag([1.0, -1, -1])
     T = rotations.from_rt(R, np.array([0.0, 0, 1.0]) - R @ CENTRE)[None]

@@ -38,7 +38,7 @@ def test_cells_mean_poses_exactly_whatever_the_lens(lens, rng):
     assert_poses_close(again, T, max_deg=1e-5, max_mm=1e-5)
 
 
-def test_the_apparent_size_is_that_of_the_picture():
+def test_the_apparent_size_is_that_in_the_image():
     camera = make_camera()
     T = np.eye(4)[None]
     T[:, :3, 3] = np.array([0.0, 0, 2.0]) - HEAD_CENTRE
@@ -73,7 +73,7 @@ def test_levels_end_where_a_head_cannot_be_larger():
     assert min(level_sizes(2000, 3000)[-1]) <= LARGEST_HEAD_PX
 
 
-def test_a_picture_is_black_up_to_multiples_of_32(rng):
+def test_an_image_is_padded_to_multiples_of_32(rng):
     picture = rng.integers(0, 256, (81, 169, 3), dtype=np.uint8)
     planes = padded(picture)
     assert planes.shape == (1, 3, 96, 192)

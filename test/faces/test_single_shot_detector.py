@@ -106,7 +106,7 @@ def test_poses_are_those_of_the_full_image(width, height, min_face_px, rotvec):
 
 
 @pytest.mark.parametrize('level', [0, 1])
-def test_large_heads_may_be_found_in_a_smaller_picture(level):
+def test_large_heads_may_be_found_in_a_smaller_image(level):
     camera, T = make_camera(501, 333), make_pose((0.2, -0.7, 0.5), (0.03, 0.02, 0.4))
     options = DetectorOptions(min_face_px=16)
     spotter = Spotter(T, camera, options, level)
@@ -165,7 +165,7 @@ def test_the_covariance_follows_the_size_in_the_image():
         assert sigma == pytest.approx(expected, rel=0.01)
 
 
-def test_a_face_smaller_than_the_smallest_to_look_for_is_no_answer():
+def test_a_face_below_the_smallest_size_is_not_reported():
     camera, T = make_camera(640, 480), make_pose()
     image = picture_with_spot(T, camera)
     (x1, _, x2, _) = detector_of(T, camera, DetectorOptions()).detect(image, camera).boxes_xyxy[0]

@@ -39,7 +39,7 @@ def test_any_multiple_of_32_and_any_batch(network):
 
 
 @torch.inference_mode()
-def test_a_picture_gives_the_same_whatever_shares_its_batch(network, generator):
+def test_the_output_for_an_image_does_not_depend_on_its_batch(network, generator):
     pictures = torch.rand(3, 3, 96, 64, generator=generator) * 2 - 1
     logits, _ = network(pictures)
     alone, _ = network(pictures[1:2])

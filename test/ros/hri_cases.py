@@ -111,7 +111,7 @@ def test_two_people_are_listed_and_shown(ros):
         assert np.abs(small - expected).mean() < 2
 
 
-def test_pictures_are_made_only_while_someone_listens(ros, monkeypatch):
+def test_landmarks_and_crops_are_computed_only_for_subscribers(ros, monkeypatch):
     robot = Listener(ros, names=['roi'])
     made = []
     for function in ('cropped_msg', 'landmarks_msg'):
@@ -148,7 +148,7 @@ def test_faces_that_leave_are_withdrawn(ros):
     assert ids == []  # the list goes on
 
 
-def test_an_inactive_node_says_that_nobody_is_left(ros):
+def test_an_inactive_node_publishes_an_empty_list(ros):
     robot = Listener(ros)
     robot.show_and_list(robot.two_people)
     assert robot.tracked[-1].ids

@@ -136,7 +136,7 @@ def converted(recording, tmp_path_factory) -> Path:
     return out
 
 
-def test_every_image_becomes_what_track_says_with_the_recordings_stamps(converted):
+def test_every_image_gets_the_poses_of_track_with_its_stamp(converted):
     topics = read_bag(converted)
     prefixes = '/face_pose/', '/face_pose/faces/f00001/'
     poses = [prefix + name for prefix in prefixes for name in ('pose', 'pose_with_covariance')]
@@ -191,9 +191,7 @@ class Frames:
         monkeypatch.setattr(bag_job, 'COMMIT_EVERY', 4)
 
 
-def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
-    recording, converted, tmp_path, monkeypatch
-):
+def test_a_resumed_run_has_the_same_output(recording, converted, tmp_path, monkeypatch):
     frames = Frames(monkeypatch)
     command = [str(recording), str(tmp_path / 'out.mcap')]
     frames.interrupt_at = 7
@@ -261,7 +259,7 @@ def test_a_damaged_state_is_refused(recording, tmp_path, capfd, monkeypatch):
 
 
 @pytest.mark.slow
-def test_workers_share_the_bags_and_a_bad_one_stops_nobody(recording, converted, tmp_path, capfd):
+def test_workers_share_the_bags_and_a_bad_one_stops_none(recording, converted, tmp_path, capfd):
     second = write_bag(tmp_path / 'second', camera_messages(frames=3))
     bad = tmp_path / 'bad.mcap'
     bad.write_bytes(b'no bag')
@@ -353,7 +351,7 @@ def test_topics_can_be_chosen(tmp_path, capfd):
     assert len(read_bag(out)['/face_pose/poses']) == 2
 
 
-def test_one_bad_image_is_left_out_and_said(tmp_path, capfd):
+def test_one_bad_image_is_skipped_and_reported(tmp_path, capfd):
     messages = list(camera_messages(frames=3))
     messages[2][2].encoding = 'nonsense'
     bag = write_bag(tmp_path / 'bag', [*messages, ('/camera/image', 9, image_msg(99, RGB))])
@@ -368,7 +366,7 @@ def test_one_bad_image_is_left_out_and_said(tmp_path, capfd):
     ]
 
 
-def test_what_the_node_would_remark_is_said(tmp_path, capfd):
+def test_warnings_of_the_node_are_reported(tmp_path, capfd):
     messages = list(camera_messages(frames=2))
     messages[1][2].header.frame_id = 'elsewhere'
     again = [(topic, time_ns + 10_000_000, msg) for topic, time_ns, msg in messages[2:]]
@@ -380,7 +378,7 @@ def test_what_the_node_would_remark_is_said(tmp_path, capfd):
     assert len(read_bag(tmp_path / 'out.mcap')['/tf']) == 2
 
 
-def test_nobody_in_view_is_an_ordinary_answer(tmp_path):
+def test_an_image_without_people_has_an_empty_array(tmp_path):
     rgb, camera = view(0)
     info = conversions.camera_info_msg(camera, header(0))
     messages = [('/i', 7, image_msg(0, without_face(rgb))), ('/c', 8, info)]

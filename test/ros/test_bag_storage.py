@@ -186,7 +186,7 @@ def test_compressed_files_are_read_out_of_their_folder_alone(tmp_path):
         ],
     ],
 )
-def test_what_the_files_hold_counts_and_not_what_metadata_says(tmp_path, storage, change):
+def test_the_content_of_the_files_counts_and_not_metadata(tmp_path, storage, change):
     assert stamps(edit(record(tmp_path / 'bag', storage), change)) == list(range(COUNT))
 
 
@@ -233,7 +233,7 @@ def test_a_damaged_metadata_file_is_named(tmp_path, content):
         Recording(folder)
 
 
-def test_an_unfinished_mcap_says_what_repairs_it(tmp_path):
+def test_the_error_for_an_unfinished_mcap_names_the_repair(tmp_path):
     file = record(tmp_path / 'bag') / 'bag.mcap'
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(BagError, match=r'bag\.mcap: .*mcap recover'):
@@ -251,7 +251,7 @@ def test_recordings_of_ros_1_and_foreign_paths_are_refused_with_the_way_out(tmp_
         Recording(folder / 'metadata.yaml')
 
 
-def test_a_recording_of_nothing_is_told_from_one_of_other_topics(tmp_path):
+def test_an_empty_recording_and_one_of_other_topics_have_different_errors(tmp_path):
     folder = record(tmp_path / 'bag', images=range(0))
     with pytest.raises(BagError, match=r'no messages of type .*, though /camera/image is listed'):
         Recording(folder)

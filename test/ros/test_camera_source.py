@@ -64,7 +64,7 @@ def test_a_folder_plays_in_the_order_of_names(folder):
     assert [p.age_s for p in pictures] == [0.0] * 3
 
 
-def test_a_picture_plays_alone(folder):
+def test_a_single_image_is_a_source(folder):
     # OpenCV by itself would go on with its neighbours.
     write_image(folder / 'img_11.png', rgb_of(11))
     assert reds(open_source(str(folder / 'img_10.png')).pictures) == [10]
@@ -78,7 +78,7 @@ def test_a_video_plays_at_its_own_rate(video):
     np.testing.assert_allclose(pictures[2].rgb[5, 7], (100, 90, 200), atol=6)
 
 
-def test_loop_begins_again(folder, video):
+def test_loop_repeats_the_source(folder, video):
     assert reds(islice(open_source(str(folder), loop=True).pictures, 7)) == [
         *(10, 20, 30),
         *(10, 20, 30),
@@ -88,7 +88,7 @@ def test_loop_begins_again(folder, video):
     np.testing.assert_allclose(levels, [0, 50, 100, 150, 200, 0, 50], atol=6)
 
 
-def test_a_rate_that_is_asked_for_counts_more(folder, video):
+def test_a_requested_rate_counts_more(folder, video):
     assert open_source(str(folder), rate_hz=4.0).rate_hz == 4.0
     assert open_source(str(video), rate_hz=4.0).rate_hz == 4.0
 
@@ -99,7 +99,7 @@ def test_what_does_not_exist(name):
         open_source(name)
 
 
-def test_a_folder_without_pictures(tmp_path):
+def test_a_folder_without_images(tmp_path):
     (tmp_path / 'notes.txt').write_text('no picture')
     with pytest.raises(SourceError, match=r'no pictures in this folder, expected some of \.bmp'):
         open_source(str(tmp_path))
@@ -112,7 +112,7 @@ def test_a_video_that_cannot_be_read(video, size):
         open_source(str(video))
 
 
-def test_a_picture_that_cannot_be_read_is_named(folder):
+def test_an_image_that_cannot_be_read_is_named(folder):
     (folder / 'img_20.png').write_bytes(b'none')
     pictures = open_source(str(folder)).pictures
     assert reds([next(pictures)]) == [10]
@@ -120,7 +120,7 @@ def test_a_picture_that_cannot_be_read_is_named(folder):
         next(pictures)
 
 
-def test_pictures_of_a_folder_may_differ_in_size(folder):
+def test_images_of_a_folder_may_differ_in_size(folder):
     write_image(folder / 'img_20.png', rgb_of(20)[:-1])
     shapes = {picture.name: picture.rgb.shape for picture in open_source(str(folder)).pictures}
     assert shapes['img_10.png'] == (HEIGHT, WIDTH, 3)
@@ -169,7 +169,7 @@ def webcam(monkeypatch):
     return monkeypatch
 
 
-def test_a_webcam_sets_the_pace_and_is_asked_for_size_and_rate(webcam):
+def test_size_and_rate_are_requested_from_a_webcam_which_sets_the_pace(webcam):
     source = open_source('webcam:3', rate_hz=15.0, size=(1280, 720))
     assert Webcam.last.index == 3
     assert Webcam.last.asked[cv2.CAP_PROP_FPS] == 15.0

@@ -126,7 +126,7 @@ def test_where_stamps_are_equal_a_near_one_is_another_images(sync):
     assert sync.unpaired[-1][1] == 'the nearest is 3 us later'
 
 
-def test_an_image_without_info_is_told_what_came(sync):
+def test_the_warning_for_an_image_without_info_names_what_came(sync):
     def last_of(images):
         for i in images:
             sync.add_image(image(i))

@@ -99,7 +99,7 @@ def test_after_the_virtual_camera_has_ended_the_checker_reports_in_its_time(run)
     assert told['demo_checker'] == {'output': 'demo_output'}
 
 
-def test_after_another_source_has_ended_the_recorder_is_asked_to_report(run):
+def test_after_another_source_has_ended_the_recorder_reports(run):
     status, told = run('--source', 'a.mp4', **{'demo_camera': '', 'demo_recorder': REPORT})
 
     assert status == 7
@@ -124,7 +124,7 @@ def test_a_calibration_takes_the_place_of_the_guess(run):
     assert told['demo_camera'] == expected
 
 
-def test_pictures_of_a_folder_are_scenes_of_their_own_unless_a_rate_is_stated(run, tmp_path):
+def test_images_of_a_folder_are_scenes_of_their_own_unless_a_rate_is_stated(run, tmp_path):
     _, told = run('--source', str(tmp_path), pose_node='')
     assert told['demo_camera']['rate_hz'] == 1.0
     assert told['pose_node']['tracking.lost_after_s'] < 1.0
@@ -170,7 +170,7 @@ def test_parameters_arrive_as_what_they_are(monkeypatch):
     assert isinstance(found['angle'], float)
 
 
-def test_without_the_rerun_sdk_the_view_says_in_one_line_what_to_install():
+def test_without_the_rerun_sdk_one_line_names_what_to_install():
     code = """
 import runpy, sys
 sys.modules['rerun'] = None

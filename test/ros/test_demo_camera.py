@@ -151,9 +151,7 @@ def test_with_the_node_a_folder_of_mixed_sizes_is_shown_one_by_one(watcher, fold
     np.testing.assert_allclose(focal_px, 0.5 / np.tan(np.deg2rad(30)))
 
 
-def test_a_picture_that_nobody_answers_is_shown_once_more_and_named(
-    watcher, folder, monkeypatch, capfd
-):
+def test_an_unanswered_image_is_repeated_once_and_named(watcher, folder, monkeypatch, capfd):
     monkeypatch.setattr(demo_camera, '_ANSWER_S', 0.2)
     watcher.node.create_publisher(PoseArray, 'face_pose/poses', 10)
     watcher.look()
@@ -232,7 +230,7 @@ class Webcam:
         return True, np.zeros((HEIGHT, WIDTH, 3), np.uint8)
 
 
-def test_a_webcams_pictures_carry_the_time_when_they_were_taken(watcher, calibration, monkeypatch):
+def test_a_webcams_images_carry_the_time_when_they_were_taken(watcher, calibration, monkeypatch):
     monkeypatch.setattr(cv2, 'VideoCapture', lambda index: Webcam(10_000))
     camera = watcher.start(source='webcam:0', calibration=str(calibration))
     ages_s = []
@@ -303,7 +301,7 @@ def test_a_bad_start_is_one_line_and_status_1(run, folder, calibration, paramete
         ('distortion_model', 'magic', "distortion_model 'magic' is not known"),
     ],
 )
-def test_a_calibration_that_is_not_that_of_the_pictures(
+def test_a_calibration_that_does_not_belong_to_the_images(
     run, folder, calibration, field, value, message
 ):
     document = {**yaml.safe_load(calibration.read_text()), field: value}

@@ -138,13 +138,13 @@ def test_the_node_publishes_them_every_second(ros):
     ros.wait_for(lambda: len(seen) >= count + 2, timeout_s=8)  # 2 s, and more for a busy machine
 
 
-def test_what_the_graph_says_of_a_silent_topic_is_in_the_message(monitor):
+def test_the_reason_for_a_silent_topic_is_in_the_message(monitor):
     assert read(monitor)[0].message == 'no image on /image yet'
     monitor.no_image('nobody publishes /image')
     assert read(monitor)[0].message == 'no image on /image yet: nobody publishes /image'
 
 
-def test_a_node_that_is_not_active_says_what_it_is_doing(monitor):
+def test_an_inactive_node_reports_its_state(monitor):
     camera, _, device = read(monitor, 'loading the networks')
     assert camera.message == device.message == 'loading the networks'
     assert camera.level == device.level == OK

@@ -67,7 +67,7 @@ def robot(ros):
     return robot
 
 
-def test_a_camera_that_sends_nothing_is_said_on_the_console_and_in_diagnostics(ros):
+def test_a_silent_camera_is_reported_on_the_console_and_in_diagnostics(ros):
     robot = Watched(ros)
     reason = '/robot publishes /image, but nothing has come'
     robot.wait_for_status('camera', DiagnosticStatus.WARN, f'no image on /image yet: {reason}')

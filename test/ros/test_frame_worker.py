@@ -20,7 +20,7 @@ class Work:
         self.done.append(frame)
 
 
-def test_the_newest_frame_is_next_and_the_others_are_told_of():
+def test_the_newest_frame_is_next_and_the_others_are_reported():
     work = Work()
     work.worker.put(0)
     assert work.begun.acquire(timeout=10)

@@ -93,7 +93,7 @@ def test_reason_and_way_out(ros, nodes, published, topic, kind, expected):
     ros.wait_for(lambda: why_silent(listener, topic, kind) == expected)
 
 
-def test_a_nodes_own_pictures_are_not_offered(ros, nodes):
+def test_a_nodes_own_images_are_not_suggested(ros, nodes):
     listener, _ = nodes
     listener.create_publisher(Image, '/face_pose/overlay', 1)
     ros.wait_for(lambda: listener.count_publishers('/face_pose/overlay'))
@@ -139,6 +139,6 @@ def test_each_silent_topic_is_spoken_of_once_and_no_more_when_it_speaks(ros, nod
     assert 'image:=/cam/image' in said[1][1]
 
 
-def test_nothing_is_said_at_once(nodes):
+def test_nothing_is_reported_at_once(nodes):
     watch = SilenceWatch(nodes[0], {'/image': Image}, lambda *_: pytest.fail('too early'))
     watch.check()

@@ -149,7 +149,7 @@ def test_yuv_in_planes(encoding, padding):
     ('encoding', 'expected'),
     [('8UC1', RGB[..., :1].repeat(3, 2)), ('8UC3', RGB[..., ::-1]), ('8UC4', RGB[..., ::-1])],
 )
-def test_types_without_a_meaning_are_opencvs_pictures(encoding, expected):
+def test_types_without_a_colour_meaning_have_opencvs_order(encoding, expected):
     pixels = with_alpha(RGB)[..., : int(encoding[-1])]
     rgb = images.image_to_rgb(image_msg(pixels, encoding, padding=5))
     np.testing.assert_array_equal(rgb, expected)
@@ -249,7 +249,7 @@ def test_bad_compressed_image_is_named(data):
         images.compressed_image_to_rgb(CompressedImage(format='jpeg', data=data))
 
 
-def test_compressed_depth_is_no_picture():
+def test_compressed_depth_is_refused():
     msg = compressed(BGR, '16UC1; compressedDepth png', '.png')
     with pytest.raises(images.ImageError, match='is a depth image, expected colours'):
         images.compressed_image_to_rgb(msg)

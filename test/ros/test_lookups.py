@@ -37,7 +37,7 @@ def recorded(tmp_path, process_env):
     return {**env, 'LD_PRELOAD': str(library), 'LOOKUPS': str(file)}, file, home
 
 
-def test_a_robot_with_all_its_nodes_looks_up_nothing(ros, recorded):
+def test_no_process_looks_up_a_host_name(ros, recorded):
     env, names, home = recorded
     robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
     answers = []

@@ -67,7 +67,15 @@ class Robot:
             )
         ros.wait_for(lambda: self.image_pub.get_subscription_count() == 1)
         ros.wait_for(lambda: self.info_pub.get_subscription_count() == 1)
-        ros.wait_for(lambda: self.robot.count_publishers('face_pose/poses') == 1)
+        # What is published before the publisher knows of a subscription is lost.
+        ros.wait_for(
+            lambda: all(
+                publisher.get_subscription_count()
+                for publisher in self.node.publishers
+                if publisher.topic_name.removeprefix('/') in self.received
+                or publisher.topic_name in self.received
+            )
+        )
         self.count = 0
 
     def header(self, **kwargs) -> Header:

@@ -43,7 +43,7 @@ def test_an_ordinary_calibration_is_nothing_to_tell_of(rectified):
     assert found(info_msg(), rectified) == []
 
 
-def test_a_lens_that_ends_inside_the_picture():
+def test_a_lens_that_ends_inside_the_image():
     # r (1 - r^2 / 2) grows up to r = sqrt(2 / 3), which is seen 2/3 as far off: at 381 px.
     finding = only(info_msg(700.0, 700.0, 639.5, 359.5, d=(-0.5, 0, 0, 0, 0)))
     assert finding.key == 'pixels without direction'
@@ -64,7 +64,7 @@ def test_a_lens_that_ends_inside_the_picture():
         ('plumb_bob', (0.1, -0.9, 0, 0, 0)),
     ],
 )
-def test_other_lenses_that_end_inside_the_picture(model, d):
+def test_other_lenses_that_end_inside_the_image(model, d):
     finding = only(info_msg(700.0, 705.0, d=d, distortion_model=model))
     assert finding.key == 'pixels without direction'
 
@@ -106,7 +106,7 @@ def test_a_fisheye_may_see_more():
     assert found(info) == []
 
 
-def test_a_baseline_is_told_unless_the_frame_is_the_second_cameras():
+def test_a_baseline_is_reported_unless_the_frame_is_the_second_cameras():
     info = info_msg(tx=-98.4)
     finding = only(info, frame='stereo_left_optical')
     assert (finding.key, finding.value) == ('stereo baseline [m]', '0.120')
@@ -119,7 +119,7 @@ def test_a_baseline_is_told_unless_the_frame_is_the_second_cameras():
     assert only(info, frame='infra1_optical').key == 'stereo baseline [m]'
 
 
-def test_distortion_of_pictures_that_are_called_rectified():
+def test_distortion_of_images_that_are_called_rectified():
     finding = only(info_msg(), topic='/camera/depth/image_rect_raw')
     assert finding.key == 'rectified'
     assert 'set image_is_rectified:=true' in finding.text
@@ -128,7 +128,7 @@ def test_distortion_of_pictures_that_are_called_rectified():
     assert found(info_msg(), rectified=True, topic='/camera/image_rect') == []
 
 
-def test_pictures_that_are_declared_rectified_and_hardly_are():
+def test_images_that_are_declared_rectified_and_hardly_are():
     finding = only(info_msg(), rectified=True, topic='/camera/image_raw/compressed')
     assert finding.key == 'rectified'
     assert 'called raw' in finding.text

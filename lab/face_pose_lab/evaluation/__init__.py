@@ -1,1 +1,1 @@
-"""Measuring the estimator: what is claimed in README is printed by a command of this folder."""
+"""Evaluation of the estimator: the commands behind the figures in docs/accuracy.md."""

@@ -1,4 +1,4 @@
-"""The labelled pictures of AFLW2000-3D that the protocol uses.
+"""The labelled images of AFLW2000-3D that the protocol uses.
 
 A folder holds `labels.json` ({name: {pitch_yaw_roll_deg, points68_xyz_px}}) and `images/NAME.jpg`.
 """

@@ -1,7 +1,7 @@
-"""Camera-rotation consistency: does the pose stay the same person's when only the camera turns?
+"""Camera-rotation consistency: change of the pose when only the camera turns.
 
-Every portrait is seen by a virtual camera in random views. The head is estimated in each view,
-mapped back with the view's exact rotation, and compared with the mean over all views.
+A virtual camera shows every portrait in random views. The pose in each view is rotated back by the
+view's exact rotation and compared with the mean of all views.
 
     python -m face_pose_lab.evaluation.camera_rotation --views 60
 """
@@ -45,7 +45,7 @@ class Consistency:
 
 
 def largest(faces: Sequence[FacePose]) -> FacePose | None:
-    """The face with the largest box, which in a portrait is the sitter."""
+    """The face with the largest box."""
     return max(faces, key=lambda f: np.ptp(f.box_xyxy.reshape(2, 2), axis=0).max(), default=None)
 
 

@@ -1,4 +1,4 @@
-"""Cameras with asymmetric numbers, so that no half-pixel slip or swapped axis can hide."""
+"""Cameras with asymmetric numbers, which reveal half-pixel errors and swapped axes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The error of everything that reads pictures, labels and measurements."""
+"""The error for unusable images, labels and measurements."""
 
 
 class DataError(Exception):
-    """Data that are missing, damaged or of another kind, and in which file."""
+    """Data that are missing, damaged or of another kind; the text names the file."""

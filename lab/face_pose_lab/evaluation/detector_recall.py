@@ -1,4 +1,4 @@
-"""Recall of both detectors on the pictures of AFLW2000-3D, side by side in one run.
+"""Recall of both detectors on the images of AFLW2000-3D, in one run.
 
     python -m face_pose_lab.evaluation.detector_recall --data DIR
 
@@ -37,15 +37,15 @@ from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import photo_camera
 
 MIN_IOU = 0.3
-_NOBODY = 1e-3  # a detector asked for so low a score, for the curve
+_NOBODY = 1e-3  # low score threshold, for the curve
 _MIN_SCORES = (0.3, 0.5, 0.7)
-_TIMED = 100  # pictures
+_TIMED = 100  # images
 
 Detect = Callable[[NDArray[np.uint8], Camera], Faces]
 
 
 class Found(NamedTuple):
-    """What a detector says of N pictures."""
+    """Detections in N images."""
 
     score: NDArray[np.float64]  # (N,) of the best box on the labelled face, 0 without one
     R_cam_head: NDArray[np.float64]  # (N, 3, 3) of that box; NaN without a pose
@@ -54,7 +54,7 @@ class Found(NamedTuple):
 
 
 def is_on(boxes_xyxy: NDArray[np.floating], face_xyxy: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(N,) which boxes (N, 4) count as the face (4,)."""
+    """(N,) whether boxes (N, 4) count as the face (4,)."""
     iou, _ = box_overlaps(np.concatenate([face_xyxy[None], boxes_xyxy]))
     middle = 0.5 * (face_xyxy[:2] + face_xyxy[2:])
     within = (boxes_xyxy[:, :2] < middle) & (middle < boxes_xyxy[:, 2:])
@@ -62,7 +62,7 @@ def is_on(boxes_xyxy: NDArray[np.floating], face_xyxy: NDArray[np.floating]) -> 
 
 
 def find(detect: Detect, samples: Sequence[Sample]) -> Found:
-    """Run a detector on the pictures.
+    """Run a detector on the images.
 
     Raises:
         DataError: A picture is missing.
@@ -90,7 +90,7 @@ def find(detect: Detect, samples: Sequence[Sample]) -> Found:
 
 
 def median_ms(detect: Detect, samples: Sequence[Sample]) -> float:
-    """Time per picture, in the middle of all."""
+    """Median time per image."""
     times_s = []
     for sample in samples:
         image = load_image(sample.path)
@@ -102,7 +102,7 @@ def median_ms(detect: Detect, samples: Sequence[Sample]) -> float:
 
 
 def recall_lines(found: dict[str, Found], yaw_deg: NDArray[np.float64]) -> list[str]:
-    """A line for each detector and least score: recall by |yaw|, other boxes per picture."""
+    """A line per detector and score threshold: recall by |yaw|, other boxes per image."""
     bins = metrics.yaw_bins(yaw_deg)
     lines = [f'{"recall [%] by |yaw| [deg]":<32}' + ''.join(f'{b:>9}' for b in bins) + '  others']
     for name, one in found.items():
@@ -121,14 +121,14 @@ def recall_lines(found: dict[str, Found], yaw_deg: NDArray[np.float64]) -> list[
 
 
 def blazeface(options: DetectorOptions) -> Detect:
-    """The default detector, which knows no poses."""
+    """The default detector, without poses."""
     detector = FaceDetector(load_networks('cpu').detector, options)
 
     return lambda image_rgb, _: detector.detect(image_rgb)
 
 
 def single_shot(options: DetectorOptions) -> Detect:
-    """The detector of this package."""
+    """The single-shot detector."""
     return SingleShotDetector(
         *load_single_shot('cpu'), deformable_face().xyz_head, packaged_uncertainty(), options
     ).detect
@@ -158,7 +158,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def print_found(found: dict[str, Found], samples: Sequence[Sample]) -> None:
-    """Tables of detectors, the last one of which knows poses."""
+    """Print tables of detectors; the last one has poses."""
     labels = np.stack([sample.pitch_yaw_roll_deg for sample in samples])
     print('\n'.join(recall_lines(found, labels[:, 1])))
     name, one = list(found.items())[-1]

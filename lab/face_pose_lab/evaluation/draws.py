@@ -1,4 +1,4 @@
-"""Faces with a known pose, drawn at random."""
+"""Random faces with known poses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from face_pose_lab.torch_geometry import se3, so3
 from face_pose_lab.torch_geometry.camera import Camera
 
-# Head frame (x out of the face, y left, z up) of a face that looks straight into the camera.
+# Head frame (x out of the face, y left, z up) of a frontal face.
 R_CAM_FRONTAL = torch.tensor([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]], dtype=torch.float64)
 
 
@@ -20,7 +20,7 @@ def random_poses(
     distance_m: tuple[float, float] = (0.3, 8.0),
     yaw_deg: float = 90,
 ) -> torch.Tensor:
-    """(count, 4, 4) T_cam_head: sellion somewhere in the middle of the image, any view."""
+    """(count, 4, 4) T_cam_head: sellion near the image centre, any view."""
 
     def uniform(*shape: int) -> torch.Tensor:
         return 2 * torch.rand(*shape, generator=generator, dtype=torch.float64) - 1

@@ -1,4 +1,4 @@
-"""What an evaluation measured, kept in a file: measure once, score as often as you like."""
+"""Measurements of an evaluation in a file, so that scoring can be repeated."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ class ExportFile:
                 return cls(**{f.name: arrays[f.name] for f in fields(cls)})  # type: ignore[arg-type]
         except FileNotFoundError:
             raise DataError(f'{path}: no such file') from None
-        except Exception as error:  # np.load raises whatever the damaged bytes lead it to
+        except Exception as error:  # np.load raises many kinds of errors for damaged files
             raise DataError(f'{path}: not a file of `export` ({error})') from error

@@ -1,7 +1,7 @@
-"""What a guessed horizontal field of view costs: metres and degrees on the portraits.
+"""Errors caused by a guessed horizontal field of view, on the portraits.
 
-A webcam of known calibration sees each portrait in the middle, half way and far out. The head is
-estimated with the camera's own calibration and with guessed ones, in the same pictures.
+A webcam of known calibration shows each portrait on the axis, half way out and far out. The pose
+is estimated with the true calibration and with guessed ones, in the same images.
 
     python -m face_pose_lab.evaluation.guessed_fov
 """
@@ -28,11 +28,11 @@ from face_pose_ros.virtual_camera import (
 )
 
 WIDTH, HEIGHT = 640, 480  # px
-PANS_DEG = (0.0, 11.0, 22.0)  # how far off the axis the head is seen, left and right
+PANS_DEG = (0.0, 11.0, 22.0)  # angles of the head off the axis, left and right
 
 
 def pinhole(fov_deg: float, lens: str = 'none') -> Camera:
-    """Camera with a horizontal field of view, were the lens without distortion."""
+    """Camera with a horizontal field of view (of the undistorted lens)."""
     f = 0.5 * WIDTH / np.tan(np.deg2rad(0.5 * fov_deg))
     K = [f, 0, 0.5 * (WIDTH - 1), 0, f, 0.5 * (HEIGHT - 1), 0, 0, 1]
     return lens_camera(K, WIDTH, HEIGHT, lens)
@@ -41,7 +41,7 @@ def pinhole(fov_deg: float, lens: str = 'none') -> Camera:
 def pictures(
     estimator: FacePoseEstimator, camera: Camera, pan_deg: float
 ) -> Iterator[NDArray[np.uint8]]:
-    """Each portrait as the camera sees it, turned to the left and to the right of the face."""
+    """Images of each portrait, with the camera turned to both sides of the face."""
     for photo in load_portraits().values():
         photo_cam = photo_camera(photo.shape[1], photo.shape[0])
         sitter = largest(estimator.estimate(photo, photo_cam))
@@ -55,7 +55,7 @@ def pictures(
 def cost(
     estimator: FacePoseEstimator, seen: Sequence[NDArray[np.uint8]], camera: Camera, guess: Camera
 ) -> tuple[float, float, float]:
-    """Means over pictures: change of distance [%], of the line of sight and the rotation [deg]."""
+    """Means over images: change of distance [%], of the line of sight and the rotation [deg]."""
     rows = []
     for rgb in seen:
         true, guessed = (largest(estimator.estimate(rgb, c)) for c in (camera, guess))

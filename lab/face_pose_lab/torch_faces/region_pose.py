@@ -1,4 +1,4 @@
-"""What the numbers of the region network mean, in torch: see `face_pose_ros.faces.region_pose`."""
+"""Decodes the region network in torch: see `face_pose_ros.faces.region_pose`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from face_pose_ros.faces.region_pose import (
 
 
 class ReadRegions(NamedTuple):
-    """What the numbers of N regions say."""
+    """Decoded output of N regions."""
 
     cells: CellPoses  # (N, ...) in the regions' pixels
     sigma: Tensor  # (N, 6) standard deviations of the normalised errors
 
 
 def read_regions(numbers: Tensor) -> ReadRegions:
-    """What numbers (N, 16 or more) say of poses.
+    """Decode the network's output (N, 16 or more).
 
     The first 16 are: logit; the middle's u, v from that of the region, in halves of its side;
     logarithm of the size over REGION_PX / REGION_SCALE; two columns of the rotation less those of
-    a head that looks into the camera; logarithms of sigma over 0.1.
+    a frontal head; logarithms of sigma over 0.1.
     """
     numbers = numbers[..., :NUMBERS]
     score, uv, log_size, columns, log_sigma = numbers.split([1, 2, 1, 6, 6], -1)

@@ -1,4 +1,4 @@
-"""What the single-shot network's cells mean, in torch: see `face_pose_ros.faces.single_shot`."""
+"""Decodes the single-shot network in torch: see `face_pose_ros.faces.single_shot`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SIZE_LIMITS_PX = (48.0, 112.0)
 
 
 class CellPoses(NamedTuple):
-    """What M cells say, each of the head whose middle is near to it; the picture's pixels."""
+    """Decoded output of M cells, each for the head whose centre is near it, in px of the image."""
 
     score: Tensor  # (M,) logit
     uv: Tensor  # (M, 2) px, middle of the head
@@ -27,7 +27,7 @@ class CellPoses(NamedTuple):
 
 
 def cell_poses(outputs: Sequence[Tensor]) -> CellPoses:
-    """What the cells of all strides say, (N, M, ...) with M the cells of one picture."""
+    """Decoded cells of all strides, (N, M, ...) with M the cells of one image."""
     parts = []
     for output, stride in zip(outputs, STRIDES, strict=True):
         height, width = output.shape[-2:]
@@ -46,7 +46,7 @@ def cell_centres(height: int, width: int, stride: int) -> Tensor:
 
 
 def poses_in_camera(cells: CellPoses, camera: Camera) -> tuple[Tensor, Tensor]:
-    """Poses T_cam_head (..., M, 4, 4) of what cells say, and whether the lens has rays for them.
+    """Poses T_cam_head (..., M, 4, 4) of cells, and whether the lens has rays for them.
 
     Args:
         cells: (..., M), in the pixels of the camera.
@@ -61,7 +61,7 @@ def poses_in_camera(cells: CellPoses, camera: Camera) -> tuple[Tensor, Tensor]:
 
 
 def cells_of_poses(T_cam_head: Tensor, camera: Camera) -> tuple[CellPoses, Tensor]:
-    """What cells should say of heads at poses (..., M, 4, 4): the inverse of `poses_in_camera`.
+    """Cells for heads at poses (..., M, 4, 4): the inverse of `poses_in_camera`.
 
     The score is 0. Also whether the lens sees the head's middle. `...` is the cameras' batch.
     """

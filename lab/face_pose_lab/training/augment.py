@@ -1,9 +1,9 @@
-"""Augmentation of batches: where the head is, and how the picture looks.
+"""Augmentation of batches: position of the head, and appearance of the image.
 
-Everything is drawn from generators, so that a step gives the same pictures after a resume.
-Geometry keeps the labels exact: an affine map of the picture is a camera with another focal length
-and principal point that is rolled about its axis. Crops are moved on the CPU, where they are read;
-how they look changes on the network's device.
+Random numbers come from generators, so that a step gives the same images after a resume. Geometry
+keeps the labels exact: an affine map of the image is a rolled camera with another focal length and
+principal point. Crops are moved on the CPU, where they are read; their appearance is changed on
+the network's device.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from face_pose_lab.training.batches import CropBatch
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """How strong; a probability is the share of the pictures that are changed so."""
+    """Strength of each augmentation; a probability is the share of changed images."""
 
     flip: float = 0.5
-    roll_deg: float = 6.0  # standard deviation, on top of what is in the data
+    roll_deg: float = 6.0  # standard deviation, in addition to the data's own
     log_scale: float = 0.08  # likewise
     shift: float = 0.03  # likewise, of the side
     colour: float = 0.6  # exposure, contrast, saturation, tint, gamma
     grey: float = 0.15
     harsh: float = 0.1  # channels mixed, contrast far up or down
     filtered: float = 0.15  # a random convolution of the colours, mixed with the picture
-    gradient: float = 0.25  # light that falls off across the picture
+    gradient: float = 0.25  # illumination gradient across the image
     blur: float = 0.15
-    coarse: float = 0.15  # down and up again
+    coarse: float = 0.15  # downscaled and upscaled
     noise: float = 0.4
     jpeg: float = 0.15
     occlusion: float = 0.25
-    border: float = 0.25  # cut off by the border of the image: black, or its last pixels repeated
+    border: float = 0.25  # cut off by the border of the image: black or replicated
 
 
 def move_crops(
@@ -53,9 +53,9 @@ def move_crops(
 
     Args:
         batch: B crops, uint8, on the CPU.
-        mirror: (K,) which keypoint of a mirrored head is which.
-        options: How strong.
-        size_px: Side of the crops to make.
+        mirror: (K,) index of each keypoint in the mirrored head.
+        options: Strength.
+        size_px: Side of the new crops.
         generator: On the CPU.
     """
     draw = _Draw(len(batch.pictures), generator)
@@ -133,7 +133,7 @@ def _warp(
 
 
 def photometric(x: Tensor, options: AugmentOptions, generator: torch.Generator) -> Tensor:
-    """Change how pictures (B, 3, H, W) in [0, 1] look, not what is where."""
+    """Change the appearance of images (B, 3, H, W) in [0, 1], not their geometry."""
     draw = _Draw(len(x), generator)
     x = _colour(x, options, draw)
     for change, share in (
@@ -154,7 +154,7 @@ def photometric(x: Tensor, options: AugmentOptions, generator: torch.Generator) 
 
 
 class _Draw:
-    """Random numbers, one or more for each of B pictures."""
+    """Random numbers, one or more for each of B images."""
 
     def __init__(self, count: int, generator: torch.Generator) -> None:
         self.count = count
@@ -191,7 +191,7 @@ def _colour(x: Tensor, options: AugmentOptions, draw: _Draw) -> Tensor:
 
 
 def _harsh(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Filters of darkrooms and telephones: much is black or white, or in other colours."""
+    """Strong colour filters: large black or white areas, other colours."""
     draw = _Draw(len(x), generator)
     mixing = (1.5 * draw.normal(3, 3)).softmax(-1)
     contrast = (0.5 + 0.5 * draw.normal()).exp()[:, None, None, None]
@@ -200,7 +200,7 @@ def _harsh(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _filtered(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Other textures, sharper edges, false colours; shapes stay.
+    """Random convolutions: other textures, sharper edges, false colours; shapes stay.
 
     Random convolutions (Xu et al., "Robust and Generalizable Visual Representation Learning via
     Random Convolutions", ICLR 2021, section 3), here about mid-grey.
@@ -238,7 +238,7 @@ def _gradient(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _occlude(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Ellipses and rectangles of one colour, or of what another picture shows there."""
+    """Ellipses and rectangles of one colour, or cut from another image."""
     columns, rows = _coordinates(x)
     for _ in range(2):
         draw = _Draw(len(x), generator)
@@ -255,7 +255,7 @@ def _occlude(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _border(x: Tensor, generator: torch.Generator) -> Tensor:
-    """What a crop shows beyond the border of the image."""
+    """The area of a crop beyond the border of the image."""
     draw = _Draw(len(x), generator)
     height, width = x.shape[-2:]
     columns, rows = _coordinates(x)
@@ -282,7 +282,7 @@ def _blur(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _coarse(x: Tensor, generator: torch.Generator) -> Tensor:
-    """As small in the camera's picture as faces far away are."""
+    """The resolution of faces far away."""
     height, width = x.shape[-2:]
     factor = float(_Draw(1, generator).uniform(0.2, 0.8))
     size = (max(round(factor * height), 4), max(round(factor * width), 4))

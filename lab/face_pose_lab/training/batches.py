@@ -1,4 +1,4 @@
-"""Batches of pictures from shards, in an order that the seed and the step alone decide."""
+"""Batches of images from shards, in an order that depends on seed and step only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Batch = TypeVar('_Batch', bound='Batch')
 
 
 class Batch:
-    """Tensors that go to a device together."""
+    """Tensors that are moved to a device together."""
 
     def to(self: _Batch, device: torch.device | str) -> _Batch:
         """The same on a device."""
@@ -31,7 +31,7 @@ class Batch:
         return replace(self, **moved)  # type: ignore[type-var]
 
     def with_pictures(self: _Batch, pictures: Tensor) -> _Batch:
-        """The same labels for pictures that look different."""
+        """The same labels with other images."""
         return replace(self, pictures=pictures)  # type: ignore[type-var]
 
 
@@ -79,7 +79,7 @@ _CROP_LABELS = ('K_crop', 'T_crop_head', 'uv', 'xyz_head', 'visible', 'head_size
 
 
 def complete_shards(folders: Sequence[str], limit: int | None) -> Iterator[tuple[Shard, int]]:
-    """Shards, and how many of their pictures to take.
+    """Shards, and the number of images to use of each.
 
     Args:
         folders: Of shards.
@@ -104,7 +104,7 @@ class CropSource:
     """The crops of all complete shards of some folders."""
 
     def __init__(self, folders: Sequence[str], limit: int | None = None) -> None:
-        """Look at what is there; shards that are completed later are not seen.
+        """Open the complete shards; later ones are not used.
 
         Args:
             folders: Of shards.

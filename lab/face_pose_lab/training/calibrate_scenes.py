@@ -1,12 +1,11 @@
-r"""Measure how sure the single-shot detector may be: its score, and the covariance of its poses.
+r"""Calibrate the single-shot detector: its score, and the covariance of its poses.
 
     python -m face_pose_lab.training.calibrate_scenes REGION_CHECKPOINT --data FOLDER ... \
         --check FOLDER ... --out calibration.npz --figures figures.json
 
-FOLDERs hold rendered scenes of people whom the network has never seen. The covariances are second
-moments, by size, of its errors over the sigmas that it states, outliers and all, in float32 as it
-is used. What they are worth is
-told on the other pictures, of --check.
+FOLDERs hold rendered scenes of people that are not in the training data. The covariances are
+second moments, by size, of its errors over the sigmas that it states, outliers included. They are
+tested on the images of --check.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _CHI2_6 = (5.348, 10.645, 16.812)
 
 
 def fit_uncertainty(answers: Answers) -> HeadUncertainty:
-    """Of the heads found.
+    """The calibration from the heads found.
 
     Raises:
         DataError: Too few heads are found.
@@ -50,7 +49,7 @@ def fit_uncertainty(answers: Answers) -> HeadUncertainty:
     e = (answers.error / answers.sigma)[used].numpy()
     covariance = np.tile(e.T @ e / len(e), (len(log_size), 1, 1))
     table_of = HeadUncertainty(np.array(0.0), log_size, covariance)
-    # How much each knot counts for each head (S, J).
+    # Weight of each knot for each head (S, J).
     knots = np.eye(len(log_size))[..., None, None] * np.ones((6, 6))
     share = np.stack([table_of._replace(covariance=k).normalised(sizes)[:, 0, 0] for k in knots])
     share = share / share.sum(-1, keepdims=True)
@@ -61,7 +60,7 @@ def fit_uncertainty(answers: Answers) -> HeadUncertainty:
         moments = np.einsum('sj,ja,jb->sab', share, white, white)
         L = np.linalg.cholesky(table_of.covariance)
         table_of = table_of._replace(covariance=L @ moments @ L.swapaxes(1, 2))
-    least = 1e-4  # a threshold of 0 is that of a network without a false answer
+    least = 1e-4  # a threshold of 0: the network has no false head
     offset = -math.log(max(threshold, least) / (1 - threshold))
     return table_of._replace(score_offset=np.array(offset))
 
@@ -77,7 +76,7 @@ def above(answers: Answers, threshold: float) -> tuple[float, float]:
 def nees_by_size(answers: Answers, uncertainty: HeadUncertainty) -> dict[str, dict[str, float]]:
     """Squared errors over stated covariances of the heads found, by apparent size; 6 is right.
 
-    Also how many lie within what holds 50, 90 and 99 % of chi-square with 6 degrees of freedom.
+    Also the share within the 50, 90 and 99 % quantiles of chi-square with 6 degrees of freedom.
     """
     found = answers.score > answers.threshold
     e = (answers.error / answers.sigma)[found].numpy()[..., None]
@@ -98,7 +97,7 @@ def nees_by_size(answers: Answers, uncertainty: HeadUncertainty) -> dict[str, di
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Print how the covariances do, and write them."""
+    """Print the test of the covariances, and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('checkpoint', type=Path, help='of a training of region_pose')
     parser.add_argument('--data', nargs='+', required=True, help='folders of rendered scenes')

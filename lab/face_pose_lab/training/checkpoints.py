@@ -1,4 +1,4 @@
-"""Checkpoints: everything that the next step depends on, written so that none is ever half."""
+"""Checkpoints: everything that the next step depends on, written atomically."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def as_exported(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A network's weights as the package holds them: float16, which halves the file.
+    """A network's weights in the form of the package: float16.
 
     Vectors, of which there are few, stay float32.
 
@@ -51,10 +51,10 @@ def as_exported(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class Beginning(NamedTuple):
-    """A trained network with whose layers another one may begin."""
+    """A trained network that provides initial layers of another one."""
 
     weights: dict[str, Tensor]  # averaged
-    history: dict[str, Any]  # for the card of the other one
+    history: dict[str, Any]  # for the card of the new network
 
 
 def load_beginning(path: Path) -> Beginning:

@@ -1,4 +1,4 @@
-"""How well the single-shot detector finds rendered heads and their poses, by their size."""
+"""Recall and pose errors of the single-shot detector on rendered heads, by size."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from face_pose_ros.faces.single_shot import (
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 
-# Apparent sizes of heads of 0.24 m; those of other sizes are not looked at.
+# Apparent sizes of heads of 0.24 m; other sizes are ignored.
 SIZE_BINS_PX = ((20, 28), (28, 40), (40, 56), (56, 80), (80, 160), (160, 400))
-# Of the squares around a head and its answer, see `head_boxes`: a wrong rotation is an error of
-# the pose, and not a face that is missed.
+# IoU of the squares around a head and its estimate, see `head_boxes`: a wrong rotation is an error
+# of the pose, not a missed head.
 _MIN_IOU = 0.4
-# One false answer per ten pictures is what the score threshold is set to.
+# The score threshold gives one false head per ten images.
 _FALSE_PER_PICTURE = 0.1
 
 
 class Answers(NamedTuple):
-    """What a network says of J heads that are to be found, and of what is none."""
+    """Estimates for J heads that should be found, and false heads."""
 
     size_px: Tensor  # (J,) apparent size
     score: Tensor  # (J,) of the best answer, 0 without one
     error: Tensor  # (J, 6) of its pose, see `normalised_errors`; NaN without one
     log_size: Tensor  # (J,) logarithm of its apparent size [px]
     sigma: Tensor  # (J, 6) that the network states of this error; 1: it states none
-    false_scores: Tensor  # (F,) of answers that lie on no head
+    false_scores: Tensor  # (F,) of false heads
     pictures: int
 
     @property
     def threshold(self) -> float:
-        """Least score with which there is one false answer in ten pictures."""
+        """Lowest score threshold with at most one false head in ten images."""
         allowed = int(_FALSE_PER_PICTURE * self.pictures)
         false = self.false_scores.sort(descending=True).values
         return float(false[allowed]) if len(false) > allowed else 0.0
@@ -63,7 +63,7 @@ Detect = Callable[[SceneBatch], list[PosedHeads]]
 
 
 def at_first_look(network: nn.Module, xyz_head: NDArray[np.float64], amp: bool) -> Detect:
-    """The single-shot network alone, which states no uncertainty."""
+    """The first stage alone, which has no uncertainty."""
 
     def detect(batch: SceneBatch) -> list[PosedHeads]:
         with torch.autocast(batch.pictures.device.type, torch.bfloat16, enabled=amp):
@@ -81,7 +81,7 @@ def at_first_look(network: nn.Module, xyz_head: NDArray[np.float64], amp: bool) 
 def at_second_look(
     network: nn.Module, region_network: nn.Module, xyz_head: NDArray[np.float64]
 ) -> Detect:
-    """The single-shot network and that of its regions, as the detector runs them."""
+    """Both stages, as in the detector."""
 
     def detect(batch: SceneBatch) -> list[PosedHeads]:
         regions = TorchNetwork(region_network, str(batch.pictures.device))
@@ -94,7 +94,7 @@ def at_second_look(
 def _proposed(
     network: nn.Module, batch: SceneBatch, xyz_head: NDArray[np.float64], min_score: float
 ) -> list[tuple[NDArray[np.uint8], PosedFaces, Camera]]:
-    """Each picture, its proposals and its camera."""
+    """Each image with its proposals and its camera."""
     images = (255 * batch.pictures).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
     def in_float32(pictures: Tensor) -> list[Tensor]:
@@ -111,7 +111,7 @@ def _proposed(
 def evaluate_scenes(
     detect: Detect, batches: Iterable[SceneBatch], options: SingleShotLossOptions, device: str
 ) -> dict[str, dict[str, float]]:
-    """Recall and pose errors at one false answer per ten pictures, by apparent head size.
+    """Recall and pose errors at one false head per ten images, by apparent head size.
 
     Returns:
         For each bin of sizes, and for all of them: `heads`; `recall`, the share found;
@@ -129,9 +129,9 @@ def evaluate_scenes(
 def answers_of(
     detect: Detect, batches: Iterable[SceneBatch], options: SingleShotLossOptions, device: str
 ) -> Answers:
-    """Compare what is detected in pictures with what they show; see `evaluate_scenes`."""
+    """Compare detections with the labels; see `evaluate_scenes`."""
     parts, false, pictures = [], [], 0
-    # Whatever size the network is trained for.
+    # Independent of the sizes in training.
     options = replace(options, max_size_px=math.inf)
     for batch in batches:
         none = torch.zeros(len(batch.pictures))
@@ -158,7 +158,7 @@ def _match(
     camera: torch_camera.Camera,
     options: SingleShotLossOptions,
 ) -> tuple[list[Tensor], Tensor]:
-    """All but the last two fields of `Answers` of one picture, and scores of false answers."""
+    """All but the last two fields of `Answers` of one image, and scores of false heads."""
     cells, visible = cells_of_poses(batch.T_cam_head[mine], camera)
     size = (camera.height, camera.width)
     wanted = visible & is_wanted(

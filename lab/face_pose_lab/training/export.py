@@ -1,10 +1,10 @@
-r"""Write the averaged weights of a checkpoint as safetensors, with a card that says what they are.
+r"""Write the averaged weights of a checkpoint as safetensors, with a card.
 
     python -m face_pose_lab.training.export CHECKPOINT --name hourglass --out FOLDER \
         --figures figures.json
 
 The card is written from the checkpoint, the manifests of its data and the figures that
-`training.evaluate --json` wrote: nothing in it is from memory. Needs the package safetensors.
+`training.evaluate --json` wrote. Needs the package safetensors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from face_pose_lab.training.shards import ShardError, open_shards, read_manifest
 
 
 def tensors_of(state: dict[str, Any]) -> dict[str, Tensor]:
-    """What is exported of a checkpoint: 'network.*' and, in float32, what belongs to it."""
+    """The exported tensors of a checkpoint: 'network.*' and, in float32, the extra ones."""
     tensors = {
         f'network.{name}': value.contiguous()
         for name, value in as_exported(state['average']).items()
@@ -37,7 +37,7 @@ def tensors_of(state: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def network_options(state: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Which network it is, and its sizes."""
+    """Kind and sizes of the network."""
     kind = next(name for name in NETWORKS if name in state['config'])
     return kind, state['config'][kind]
 
@@ -58,10 +58,9 @@ def card(name: str, state: dict[str, Any], content: bytes, figures: dict[str, An
         '|---|---|',
         f'| what | {kind.replace("_", "-")} network, {count / 1e6:.2f} M numbers, float16 '
         '(vectors float32), exponential moving average of the training |',
-        '| publisher | Ours |',
+        '| publisher | this project |',
         '| licence | Apache-2.0, as the project |',
         *_history(state),
-        f'| torch | {torch.__version__} |',
         f'| result | sha256 {hashlib.sha256(content).hexdigest()}, {len(content) / 1e6:.1f} MB |',
         '',
         '**Sizes**',
@@ -91,21 +90,34 @@ def card(name: str, state: dict[str, Any], content: bytes, figures: dict[str, An
     return '\n'.join(lines) + '\n'
 
 
-def _history(state: dict[str, Any], before: str = '') -> list[str]:
-    """Rows of the card: this training, and those whose layers it began with."""
-    if 'sha256' in state:
-        return [
-            f'| {before}exported as | {state["file"]}, sha256 {state["sha256"]}: see its card |'
-        ]
-    config = state['config']
-    pictures = state['step'] * config['batch'] * config['accumulate'] * state['world']
+def _history(state: dict[str, Any]) -> list[str]:
+    """Rows of the card: data and length of the training, and where its initial layers are from."""
     rows = [
-        f'| {before}trained on | {"; ".join(map(_data_set, config["data"]["train"]))} |',
-        f'| {before}for | {state["step"]} steps, {pictures} pictures, seed {config["seed"]} |',
-        f'| {before}commit | {state["commit"]} |',
+        f'| data | {_data(state)} |',
+        f'| made by | {_length(state)}, torch {torch.__version__} |',
     ]
     initial = state.get('initial')
-    return rows + (_history(initial, f'before, {before}') if initial else [])
+    while initial:
+        if 'sha256' in initial:
+            text = f'{initial["file"]}, sha256 {initial["sha256"]}: see its card'
+        else:
+            text = f'{_length(initial)}, on {_data(initial)}'
+        rows.append(f'| initial layers | {text} |')
+        initial = initial.get('initial')
+    return rows
+
+
+def _data(state: dict[str, Any]) -> str:
+    return '; '.join(map(_data_set, state['config']['data']['train']))
+
+
+def _length(state: dict[str, Any]) -> str:
+    config = state['config']
+    pictures = state['step'] * config['batch'] * config['accumulate'] * state['world']
+    return (
+        f'{state["step"]} steps, {pictures} pictures, seed {config["seed"]}, '
+        f'commit {state["commit"]}'
+    )
 
 
 def _data_set(folder: str) -> str:

@@ -1,4 +1,4 @@
-"""Figures of a training as lines of JSON, on the screen, and in TensorBoard if there is one."""
+"""Writes figures of a training as JSON lines, to the screen, and to TensorBoard if installed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Journal:
     """`log.jsonl` in the folder of a training."""
 
     def __init__(self, folder: Path, step: int, active: bool = True) -> None:
-        """Go on after a step: later lines, of an attempt that was given up, are removed.
+        """Continue after a step; lines of later steps are removed.
 
         Args:
             folder: Of the training.
-            step: Where it goes on.
-            active: False writes nothing, as all processes but the first.
+            step: Of the checkpoint.
+            active: False writes nothing: for all processes but the first.
         """
         self._active = active
         self._board = None

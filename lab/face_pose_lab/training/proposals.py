@@ -1,10 +1,10 @@
-r"""Cut out of scenes what the single-shot network proposes, for the network of the second look.
+r"""Cuts the proposals of the first stage out of scenes, to train the second stage.
 
     python -m face_pose_lab.training.proposals SCENES --out PROPOSALS
 
 The shards are read like crops. A proposal on a head has the head's pose and keypoints as seen by
-its region; one on no head has none (NaN). Half a hit is left out, and one on a head that is not to
-be found.
+its region; one beside all heads has none (NaN). Partial hits are left out, as are hits on heads
+that need not be found.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ from face_pose_ros.networks.single_shot import packaged_single_shot
 from face_pose_ros.weights import SHA256
 
 CROP_PX = 128
-# Unsurer ones than the detector looks at again, so that there are enough that are wrong.
+# Below the score of the detector, so that there are enough false proposals.
 _MIN_SCORE = 0.05
-_MAX_FALSE = 4  # of each picture, the surest
+_MAX_FALSE = 4  # per image, highest scores first
 _ON, _BESIDE = 0.4, 0.2  # intersection over union with a head's square
 _WANTED = SingleShotLossOptions(max_size_px=math.inf)
 
@@ -85,7 +85,7 @@ def cut_out(
         image_rgb: (H, W, 3) uint8.
         camera: Of the picture.
         T_true: (J, 4, 4) heads in it.
-        visible: (J,) how much of each is seen, in [0, 1].
+        visible: (J,) visible fraction of each, in [0, 1].
         keypoints: (J, K, 3) m, of each person, head frame.
         face: (P, 3) m, `xyz_head` of `decode_faces`.
     """
@@ -97,7 +97,7 @@ def cut_out(
     wanted = (seen & is_wanted(T_true, truth, visible, size, _WANTED)).numpy()
     heads = middles_of_poses(T_true.double().numpy(), runtime), middles_of_poses(T, runtime)
     both = np.nan_to_num(np.concatenate([head_boxes(middles) for middles in heads]), posinf=0)
-    # A column of zeros stands for no head at all.
+    # A column of zeros means no head.
     iou = box_overlaps(both)[0][len(wanted) :, : len(wanted)]
     iou = np.concatenate([iou, np.zeros((len(T), 1))], 1)
     best, head = iou.max(1), iou.argmax(1)
@@ -122,7 +122,7 @@ def cut_out(
 
 
 def labels_of(regions: Sequence[Regions]) -> dict[str, Any]:
-    """Labels as those of crops; which keypoints are visible is not known."""
+    """Labels like those of crops; the visibility of keypoints is unknown."""
     focal_px = torch.cat([r.focal_px for r in regions])
     T = torch.cat([r.T_crop_head for r in regions])
     xyz_head = torch.cat([r.xyz_head for r in regions])
@@ -180,7 +180,7 @@ def main(args: Sequence[str] | None = None) -> None:
         write_manifest(options.out, manifest | {'commit': commit_of_code()})
         with torch.inference_mode():
             for shard, count in tqdm(shards, unit='shard'):
-                # Under the scenes' number: others may be completed later.
+                # Same number as the scenes' shard: others may be completed later.
                 folder = options.out / shard.folder.name
                 if not Shard(folder).is_complete:
                     batch = SceneBatch.from_labels(

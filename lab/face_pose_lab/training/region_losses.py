@@ -1,4 +1,4 @@
-"""What the region network is trained for: score, pose, points, keypoints, and how sure it is."""
+"""Losses of the region network: score, pose, points, keypoints, uncertainty."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class RegionLossOptions:
     score: float = 1.0  # cross entropy
     pose: float = 1.0  # rotation, position, size
     points: float = 1.0  # calibrated points, as in img2pose
-    keypoints: float = 4.0  # distance over half the side, if the network says any
-    likelihood: float = 0.05  # of the errors, for the stated standard deviations alone
-    # Heads seen further from behind are neither face nor background; their poses count.
+    keypoints: float = 4.0  # distance over half the side, if the network has keypoints
+    likelihood: float = 0.05  # of the errors; trains the stated standard deviations only
+    # Beyond this yaw heads are neither face nor background; their poses count.
     max_yaw_deg: float = 110.0
 
 
@@ -85,8 +85,8 @@ def negative_log_likelihood(
 ) -> Tensor:
     """(N,) of the normalised errors under the stated sigma; its gradient is that of sigma alone.
 
-    The errors are about those of `faces.head_uncertainty`; the rotation is told in the box cameras
-    of both middles, which differ by a small turn.
+    The errors are approximately those of `faces.head_uncertainty`: the box cameras of both centres
+    differ by a small rotation.
     """
     across = (truth.uv - said.cells.uv) / truth.log_size.exp()[:, None]
     along = (said.cells.log_size - truth.log_size)[:, None]

@@ -4,7 +4,7 @@
     python -m face_pose_lab.training.render scenes --assets ASSETS --output FOLDER --sheet s.png
 
 lab/docs/rendering.md says where the assets come from. The same seed gives the same pictures,
-whatever the number of workers. A run that was stopped goes on where it was.
+for any number of workers. A stopped run resumes.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Job:
 
     @property
     def shards(self) -> int:
-        """How many there are."""
+        """Number of shards."""
         return -(-self.count // self.shard_size)
 
     def is_done(self, shard: int) -> bool:
-        """Whether a shard is there with all its pictures."""
+        """Whether a shard is complete."""
         there = Shard(shard_folder(self.output, shard))
         return there.is_complete and len(there.pictures) == len(self.rows(shard))
 
@@ -79,7 +79,7 @@ def _start() -> None:
     os.environ.setdefault('LP_NUM_THREADS', '0')  # llvmpipe: draw in this thread
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    threadpool_limits(1)  # those of BLAS would wait for each other on the other workers' cores
+    threadpool_limits(1)  # BLAS threads would compete with the other workers
 
 
 def _render_shard(shard: int) -> int:
@@ -97,7 +97,7 @@ def _render_shard(shard: int) -> int:
 
 
 def manifest(job: Job, assets: Assets) -> dict[str, Any]:
-    """What the folder says about its pictures."""
+    """The manifest of the folder."""
     is_crops = job.kind == 'crops'
     return {
         'version': VERSION,
@@ -118,7 +118,7 @@ def manifest(job: Job, assets: Assets) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Commit of the code, with a plus if it was changed since."""
+    """Commit of the code, with a plus sign if files were changed."""
     folder = Path(__file__).parent
 
     def git(*args: str) -> str:
@@ -134,7 +134,7 @@ def _commit() -> str | None:
 
 
 def render(job: Job, assets: Assets, workers: int) -> None:
-    """Render what is not there yet."""
+    """Render the missing shards."""
     global _models, _job
     write_manifest(job.output, manifest(job, assets))
     missing = [shard for shard in range(job.shards) if not job.is_done(shard)]

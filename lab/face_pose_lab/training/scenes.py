@@ -1,4 +1,4 @@
-"""Whole pictures with several heads each: batches from shards, and their augmentation."""
+"""Whole images with several heads: batches from shards, and their augmentation."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class SceneBatch(Batch):
         )
 
 
-# Pictures zoomed by less are halved before, lest they are aliased.
+# Images zoomed by less are halved first, against aliasing.
 _HALVED_BELOW = 0.7
 _LABELS = ('K', 'dist', 'image_index', 'T_cam_head', 'visible_fraction')
 
@@ -89,7 +89,7 @@ class SceneSource:
     """The pictures of all complete shards of some folders; a batch is of one shard."""
 
     def __init__(self, folders: Sequence[str], limit: int | None = None) -> None:
-        """Look at what is there; shards that are completed later are not seen.
+        """Open the complete shards; later ones are not used.
 
         Args:
             folders: Of shards.
@@ -119,7 +119,7 @@ class SceneSource:
         return self._batch(shard, rows[part * count : (part + 1) * count])
 
     def in_order(self, count: int) -> Iterator[SceneBatch]:
-        """All pictures in batches of at most `count`, read when they are asked for."""
+        """All images in batches of at most `count`, read lazily."""
         for s, (_, _, n) in enumerate(self._shards):
             for first in range(0, n, count):
                 yield self._batch(s, np.arange(first, min(first + count, n)))

@@ -1,4 +1,4 @@
-"""Rendered pictures on disk: a manifest, and shards whose pictures can be mapped into memory.
+"""Rendered images on disk: a manifest, and shards that can be mapped into memory.
 
     FOLDER/manifest.json
     FOLDER/00000/pictures.npy    (N, H, W, 3) uint8 RGB
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 MANIFEST = 'manifest.json'
 VERSION = 1
-# What a resumed run may change: more pictures, and newer code.
+# Keys that may change in a resumed run.
 _MAY_CHANGE = ('count', 'commit')
 
 
@@ -48,17 +48,17 @@ class Shard:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it was written to its end."""
+        """Whether it was written completely."""
         return (self.folder / 'labels.npz').is_file()
 
 
 def shard_folder(folder: Path, number: int) -> Path:
-    """Where a shard lies."""
+    """Folder of a shard."""
     return folder / f'{number:05d}'
 
 
 def read_manifest(folder: Path | str) -> dict[str, Any]:
-    """What a folder holds.
+    """The manifest of a folder.
 
     Raises:
         ShardError: There is no manifest.
@@ -81,10 +81,10 @@ def open_shards(folder: Path | str) -> list[Shard]:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Start a folder, or go on with one that was made in the same way.
+    """Start a folder, or continue one with the same settings.
 
     Raises:
-        ShardError: The folder holds pictures that were made differently.
+        ShardError: The folder has other settings.
     """
     path = folder / MANIFEST
     if path.is_file():
@@ -101,7 +101,7 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def write_shard(folder: Path, pictures: NDArray[np.uint8], labels: dict[str, NDArray]) -> None:
-    """Write a shard; what was there before is replaced.
+    """Write a shard; an existing one is replaced.
 
     Args:
         folder: The shard's own folder.

@@ -1,4 +1,4 @@
-"""What the single-shot detector is trained for: score, pose, calibrated points."""
+"""Losses of the single-shot detector's first stage: score, pose, calibrated points."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from face_pose_lab.training.scenes import SceneBatch
 from face_pose_lab.training.view_angle import yaw_deg
 from face_pose_ros.faces.single_shot import HEAD_CENTRE, HEAD_SIZE_M, STRIDES
 
-# A grid next to the one that answers for a size may see the head too, within this factor.
+# Within this factor the neighbouring grid may propose the head too.
 _SHARED = 1.3
-_MIN_SIGMA = 0.5  # cells, of the score's Gaussian around a middle
+_MIN_SIGMA = 0.5  # cells, sigma of the score's Gaussian around a centre
 _SIGMA_OF_SIZE = 0.12
-_REACH = 1.0  # cells: so far from the middle a cell must know the pose
+_REACH = 1.0  # cells: distance from the centre up to which the pose is trained
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class SingleShotLossOptions:
     score: float = 1.0
     pose: float = 1.0  # rotation, position, size
     points: float = 1.0  # calibrated points, as in img2pose
-    # Heads of which less is seen, or whose middle is outside, are neither face nor background.
+    # Less visible heads, or with their centre outside, are neither face nor background.
     min_visible: float = 0.3
-    min_size_px: float = 16.0  # nor do smaller ones
-    max_size_px: float = 160.0  # nor larger ones: those are found in a smaller picture
-    max_yaw_deg: float = 110.0  # nor those seen further from behind
+    min_size_px: float = 16.0  # the same for smaller heads
+    max_size_px: float = 160.0  # and larger ones, which are found in a smaller image
+    max_yaw_deg: float = 110.0  # and heads beyond this yaw
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What M cells of each of B pictures should say."""
+    """Targets of M cells for each of B images."""
 
     score: Tensor  # (B, M) in [0, 1]; 1 at the cell next to the middle of a head
     ignored: Tensor  # (B, M) bool, of the score
@@ -56,7 +56,7 @@ class Targets:
 def targets_of_heads(
     batch: SceneBatch, sizes: Sequence[tuple[int, int]], options: SingleShotLossOptions
 ) -> Targets:
-    """Say for every cell what it should say.
+    """Targets of every cell.
 
     Args:
         batch: B pictures, J heads.
@@ -103,7 +103,7 @@ def is_wanted(
     size: tuple[int, int],
     options: SingleShotLossOptions,
 ) -> Tensor:
-    """(J,) which heads are to be found in pictures of a size (height, width)."""
+    """(J,) whether a head should be found in images of a size (height, width)."""
     high = cells.uv.new_tensor([size[1], size[0]]) - 0.5
     inside = ((cells.uv >= -0.5) & (cells.uv < high)).all(-1)
     enough = (visible_fraction >= options.min_visible) & inside
@@ -180,14 +180,14 @@ def _focal(logits: Tensor, targets: Targets) -> Tensor:
 def pose_terms(
     said: CellPoses, truth: CellPoses, R: Tensor, R_true: Tensor, unit_px: Tensor | float
 ) -> Tensor:
-    """(M,) errors of place [unit_px], rotation (Frobenius) and size (logarithm), summed."""
+    """(M,) sum of errors of position [unit_px], rotation (Frobenius) and size (logarithm)."""
     off = F.smooth_l1_loss(said.uv, truth.uv, reduction='none') / unit_px
     rotation = ((R - R_true).square().sum((-1, -2)) + 1e-4).sqrt()
     return off.sum(-1) + rotation + 2 * (said.log_size - truth.log_size).abs()
 
 
 def calibrated_points(cells: CellPoses, R: Tensor, distance: Tensor, xyz_head: Tensor) -> Tensor:
-    """(M, P, 2) px: the head's points (P, 3) as box cameras at distances (M,) [m] see them."""
+    """(M, P, 2) px: the head's points (P, 3) in box cameras at distances (M,) [m]."""
     xyz = (xyz_head - xyz_head.new_tensor(HEAD_CENTRE)) @ R.mT
     depth = 1 + xyz[..., 2:] / distance[:, None, None]
     scale = (cells.log_size.exp() / HEAD_SIZE_M)[:, None, None]

@@ -1,4 +1,4 @@
-"""Training through the optimiser: how the fitted rotation follows the keypoints."""
+"""Loss through the solver: derivative of the fitted rotation by the keypoints."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rotation_loss(
 
     Args:
         keypoints: N heads, carrying a graph.
-        T_true: (N, 4, 4) float64; the solver starts there, so the nearest minimum counts.
+        T_true: (N, 4, 4) float64; start of the solver, which so finds the nearest minimum.
         model: Shape of the heads.
         camera: In whose pixels the keypoints are.
     """

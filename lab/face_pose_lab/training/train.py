@@ -3,10 +3,9 @@
     python -m face_pose_lab.training.train lab/config/hourglass.yaml key=value group.key=value
     torchrun --nproc-per-node 2 -m face_pose_lab.training.train lab/config/hourglass.yaml ...
 
-A training goes on from the newest checkpoint of its folder, if there is one, and the result is the
-same to the last bit as if it had never stopped. `--resume FILE` starts from any checkpoint, and
-then losses, augmentation and optimiser may be others: a branch to compare. A new training may
-begin with the weights of another one that has some of its layers: `initial=CHECKPOINT`, or
+A training resumes from the newest checkpoint of its folder, with the same result to the last bit.
+`--resume FILE` starts from any checkpoint, with other losses, augmentation and optimiser if
+wanted. A new training may start with the layers of another network: `initial=CHECKPOINT`, or
 `initial=lab/face_pose_lab/weights/hourglass.safetensors`. An interrupt (SIGINT, SIGTERM) writes a
 checkpoint after the current step.
 """
@@ -52,7 +51,7 @@ from face_pose_lab.training.journal import Journal
 from face_pose_lab.training.shards import ShardError
 from face_pose_lab.training.tasks import Task, make_task
 
-# What a checkpoint's configuration may differ in from that of the training that goes on.
+# Keys that may differ between a checkpoint's configuration and a resumed training's.
 _MAY_CHANGE = {
     'out', 'device', 'data', 'log_every', 'validate_every', 'checkpoint_every', 'keep_checkpoints',
     'steps', 'initial',
@@ -60,14 +59,14 @@ _MAY_CHANGE = {
 
 
 class Training:
-    """The state of a training, one step after the other."""
+    """State and steps of a training."""
 
     def __init__(self, config: TrainConfig, task: Task) -> None:
         """Start from random weights.
 
         Args:
             config: Of the run.
-            task: Its network gets new weights, which the seed decides.
+            task: Its network gets random weights, which depend on the seed.
         """
         self.config = config
         self.task = task
@@ -89,13 +88,13 @@ class Training:
         self._upcoming: Iterator[tuple[int, Any]] | None = None
 
     def begin_with(self, path: Path) -> None:
-        """Take the averaged weights of the layers that another network has, too.
+        """Copy the averaged weights of the layers that another network has too.
 
         Args:
             path: See `load_beginning`.
 
         Raises:
-            CheckpointError: There is no such network, or it has no such layer.
+            CheckpointError: The file is missing, or it has no common layer.
         """
         other, history = load_beginning(path)
         own = self.network.state_dict()
@@ -136,7 +135,7 @@ class Training:
         return sums | {'gradient': float(norm)}
 
     def _numbers(self) -> Iterator[int]:
-        """Of this process's micro-batches, from the current step on."""
+        """Numbers of this process's micro-batches, from the current step on."""
         config = self.config
         for step in range(self.step, config.steps):
             first = ((0 if config.overfit_one_batch else step) * self.world + self.rank) * (
@@ -145,7 +144,7 @@ class Training:
             yield from range(first, first + config.accumulate)
 
     def _losses(self) -> dict[str, Tensor]:
-        """Of the next micro-batch, whose number decides its pictures and augmentations."""
+        """Losses of the next micro-batch, whose number gives its images and augmentation."""
         config = self.config
         if self._upcoming is None:
             numbered = _NumberedBatches(self.task)
@@ -171,11 +170,11 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any], branch: bool = False) -> None:
-        """Go on from a checkpoint.
+        """Resume from a checkpoint.
 
         Args:
             state: What `load_checkpoint` read.
-            branch: Only the network must be the same.
+            branch: Require the same network only.
 
         Raises:
             CheckpointError: It is of a training with another configuration.
@@ -210,7 +209,7 @@ class _NumberedBatches(Dataset):
 
 
 def learning_rate(step: int, steps: int, options: OptimiserOptions) -> float:
-    """Of a step: linear warm-up, then half a cosine down to a hundredth."""
+    """Learning rate of a step: linear warm-up, then half a cosine down to a hundredth."""
     warm = min(1.0, (step + 1) / max(options.warmup_steps, 1))
     fall = 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
     return options.learning_rate * warm * (0.01 + 0.99 * fall)
@@ -271,7 +270,7 @@ def _summary(tables: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]
 
 @contextmanager
 def _noted_signals() -> Iterator[list[int]]:
-    """A list that is empty until SIGINT or SIGTERM arrives."""
+    """A list of received signals, SIGINT or SIGTERM."""
     received: list[int] = []
 
     def remember(number: int, _: FrameType | None) -> None:
@@ -282,7 +281,7 @@ def _noted_signals() -> Iterator[list[int]]:
         yield received
     finally:
         for number, handler in before.items():
-            # None: a handler that is not Python's, and can't be set again from here.
+            # None: a handler that is not Python's and cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 

@@ -1,7 +1,7 @@
-"""Windows of scenes: parts of a picture around its heads, so that a step sees more of them.
+"""Windows of scenes: parts of an image around its heads, so that a step has more of them.
 
-A head of the usual 50 px covers one hundredth of a picture of 640 x 480; most of a step on whole
-pictures goes into empty walls. A window is a zoomed and shifted picture: its camera stays exact.
+A head of 50 px covers one hundredth of an image of 640 x 480. A window is a zoomed and shifted
+image, whose camera is exact.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from face_pose_ros.faces.single_shot import SIZE_MULTIPLE
 
 @dataclass(frozen=True)
 class WindowOptions:
-    """Which parts of the pictures are shown."""
+    """Size and position of windows."""
 
     side_px: int = 0  # of the window; 0: the whole picture
     min_head_px: float = 18.0  # apparent sizes of the head aimed at, log-uniform between these two
     max_head_px: float = 150.0
-    aimed: float = 0.85  # share of the windows with a head in them, the others lie anywhere
+    aimed: float = 0.85  # share of windows around a head; the others are anywhere
     # Limits of the zoom: an enlarged picture is blurred, a window beyond the picture is black.
     max_zoom: float = 1.8
     min_filled: float = 0.8  # shorter side of the zoomed picture, over the window's
@@ -44,15 +44,15 @@ def augment_scenes(
     wanted: SingleShotLossOptions,
     generator: torch.Generator,
 ) -> SceneBatch:
-    """Mirrored, zoomed and shifted pictures, or windows of them, that look different.
+    """Images, or windows of them, mirrored, zoomed, shifted, with another appearance.
 
     Args:
         batch: B pictures.
-        augment: How strong. Of whole pictures `log_scale` counts four times, for heads come in
-            all sizes; of windows neither it nor `shift` counts. `roll_deg` never does: heads are
-            rolled in the data, and the lens's coefficients would have to turn with the picture.
-        windows: Which parts of the pictures.
-        wanted: Which heads the windows are to show.
+        augment: Strength. `log_scale` counts four times for whole images, and neither it nor
+            `shift` for windows. `roll_deg` is not used: heads are rolled in the data, and the
+            distortion coefficients would have to be rotated.
+        windows: Size and position of windows.
+        wanted: Heads that windows may show.
         generator: On the batch's device.
     """
     count, device = len(batch.pictures), batch.f.device
@@ -81,7 +81,7 @@ def draw_windows(
         batch: B pictures.
         flip: (B,) bool, which of them will be mirrored.
         options: Sizes and shares.
-        wanted: Which heads to aim at.
+        wanted: Heads to aim at.
         generator: On the batch's device.
     """
     count, device = len(batch.pictures), batch.f.device
@@ -116,7 +116,7 @@ def draw_windows(
     middle = torch.stack([mirrored, middle[:, 1]], -1)
     scaled = zoom[:, None] * size
     corner = zoom[:, None] * middle - options.side_px * (0.2 + 0.6 * uniform(count, 2))
-    # Nothing beyond the picture where that can be.
+    # Inside the image where possible.
     room = scaled - options.side_px
     corner = corner.clamp(room.clamp_max(0), room.clamp_min(0))
     return zoom, (0.5 * room - corner) / options.side_px

@@ -67,7 +67,7 @@ def test_a_damaged_file_is_named(name, content, tmp_path, capsys):
     assert str(path) in capsys.readouterr().err
 
 
-def test_a_picture_that_does_not_fit_its_camera_is_named(tmp_path):
+def test_an_image_that_does_not_fit_its_camera_is_named(tmp_path):
     write_frame(tmp_path / '01', np.zeros((240, 320, 3), np.uint8), CAMERA, np.eye(4))
     (frame,) = biwi.read_frames(tmp_path)
     with pytest.raises(DataError, match=r'size \(240, 320\), rgb\.cal says \(480, 640\)'):

@@ -61,7 +61,7 @@ def test_spread_of_known_poses():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['grace_hopper', 'astronaut'])
-def test_the_pose_stays_when_only_the_camera_turns(name):
+def test_the_pose_is_constant_when_only_the_camera_turns(name):
     estimator = FacePoseEstimator()
     photo = load_portraits()[name]
     results = {lens: measure(name, photo, lens, 12, estimator) for lens in LENSES}

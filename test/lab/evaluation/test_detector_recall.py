@@ -63,7 +63,7 @@ def test_the_best_box_on_the_face_counts_and_the_others_are_counted(tmp_path):
     assert float(lines[5].split()[-2]) == 0.0
 
 
-def test_a_missing_picture_is_named(tmp_path):
+def test_a_missing_image_is_named(tmp_path):
     gone = sample(tmp_path, 0.0)
     gone.path.unlink()
     with pytest.raises(DataError, match=r'a\.png'):

@@ -65,7 +65,7 @@ def test_errors_are_counted_by_turn(scenes, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith('120px')
 
 
-def test_what_is_missing_is_said(tmp_path, capsys):
+def test_the_missing_asset_is_named(tmp_path, capsys):
     for args, part in (
         (['--scenes', str(tmp_path)], 'manifest.json: no such file'),
         (['--heads', str(tmp_path / 'heads.npz')], '--heads needs --pictures'),

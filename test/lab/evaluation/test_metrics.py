@@ -52,7 +52,7 @@ def test_a_perfect_estimate_has_no_error_beyond_a_yaw_of_90_either(rng):
     np.testing.assert_allclose(errors, [[0, 3, 1], [2, 3, 0]], atol=1e-6)
 
 
-def test_a_face_that_looks_into_the_camera_has_no_angles():
+def test_a_frontal_face_has_no_angles():
     R = R_CAM_FRONTAL @ metrics.R_HEAD_LABEL
     np.testing.assert_array_equal(R, np.eye(3))
 
@@ -135,7 +135,7 @@ def test_alignment_removes_a_constant_rotation(rng):
         assert row.mae_deg > 1
 
 
-def test_alignment_looks_at_answered_frontal_faces_only(rng):
+def test_alignment_uses_answered_frontal_faces_only(rng):
     angles = np.array([[3.0, 10, -5], [0.0, -20, 4], [5.0, 45, 0]])
     C = Rotation.from_rotvec([0.1, 0, 0]).as_matrix()
     R = turned_labels(angles, C)

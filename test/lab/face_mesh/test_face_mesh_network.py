@@ -66,7 +66,7 @@ def test_a_mirrored_face_has_mirrored_points(network):
 
 @pytest.mark.parametrize('shift', [(3, 0), (0, 5)])
 @torch.inference_mode()
-def test_points_follow_the_picture(network, shift):
+def test_points_follow_the_image(network, shift):
     crop = to_torch(face_crop('grace_hopper'))
     moved = crop.roll(shift, dims=(3, 2))
     offset = (network(moved).uv - network(crop).uv).mean(dim=(0, 1))

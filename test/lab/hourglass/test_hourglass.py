@@ -22,7 +22,7 @@ def test_every_size_gives_its_heatmaps(stacks, blocks, bottleneck):
 
 
 @pytest.mark.parametrize('bottleneck', [True, False])
-def test_a_deeper_network_begins_as_the_shallow_one_that_it_holds(bottleneck):
+def test_a_deeper_network_starts_as_the_shallow_one_inside_it(bottleneck):
     sizes = TINY | {'bottleneck': bottleneck, 'distribution': True, 'regressor': 16}
     shallow = StackedHourglass(HourglassOptions(**sizes, blocks=(1, 2))).eval()
     deep = StackedHourglass(HourglassOptions(**sizes, blocks=(2, 3))).eval()

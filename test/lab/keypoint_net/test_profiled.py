@@ -71,7 +71,7 @@ def test_the_skin_is_where_the_label_says(turner: Turner, name: str, yaw_deg: fl
     assert np.degrees((applied * turn.inv()).magnitude()) < 0.6
 
 
-def test_no_turn_leaves_the_picture_as_it_is(turner: Turner) -> None:
+def test_no_turn_leaves_the_image_as_it_is(turner: Turner) -> None:
     _, _, uv = head()
     picture = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
     picture = cv2.resize(picture, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)

@@ -48,7 +48,7 @@ def test_old_and_official_portraits_alone(repository: Path) -> None:
     assert [Path(path).stem for path in found] == ['000001', '000002', '000005']
 
 
-def test_pictures_come_from_the_objects_in_rgb(repository: Path) -> None:
+def test_images_come_from_the_objects_in_rgb(repository: Path) -> None:
     asked = [PATHS[4], 'images/wiki/none.jpg', 'images/wiki/broken.jpg', PATHS[1]]
     found = list(read_photographs(repository, asked))
     assert [photograph.name for photograph in found] == [PATHS[4], PATHS[1]]
@@ -56,7 +56,7 @@ def test_pictures_come_from_the_objects_in_rgb(repository: Path) -> None:
     np.testing.assert_allclose(found[0].rgb[5, 5], (160, 20, 10), atol=6)
 
 
-def test_a_picture_is_found_again_smaller_darker_and_mirrored() -> None:
+def test_an_image_is_found_again_smaller_darker_and_mirrored() -> None:
     rng = np.random.default_rng(4)
 
     def face() -> np.ndarray:

@@ -83,7 +83,7 @@ def test_stiefel_projection_is_the_polar_factor(generator):
     torch.testing.assert_close(stiefel_projection(A), U @ Vh)
 
 
-def test_look_along_any_direction(generator):
+def test_level_cameras_point_in_any_direction(generator):
     axes = torch.eye(3, dtype=torch.float64)
     directions = torch.cat([axes, -axes, random(generator, 50, 3)])
     R = look_along(directions)

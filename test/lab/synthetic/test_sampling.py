@@ -18,7 +18,7 @@ from face_pose_lab.synthetic.sampling import (
 from helpers.facekit import load_facekit
 
 
-def test_a_head_that_looks_along_its_ray_has_no_angles():
+def test_a_head_that_faces_along_its_ray_has_no_angles():
     ray = np.array([0.4, -0.3, 0.8])
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = look_along(ray) @ R_FACING, 1.3 * ray

@@ -257,7 +257,7 @@ def turned(yaw):
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ facing
 
 
-def test_the_derivative_of_the_readings_agrees_with_finite_differences(
+def test_the_derivative_of_the_keypoints_agrees_with_finite_differences(
     readings_module, registration, facekit
 ):
     rng = np.random.default_rng(6)

@@ -27,7 +27,7 @@ def test_straight_back_is_half_a_turn():
 
 
 @pytest.mark.parametrize('lens', TORCH_LENSES)
-def test_near_the_ray_the_image_is_the_boxs_picture_stretched_but_not_turned(lens):
+def test_near_the_ray_both_images_differ_by_a_stretch_and_no_rotation(lens):
     camera = make_torch_camera(lens)
     symmetric = lens == 'none'
     uv = torch.tensor([[120.0, 650.0], [800.0, 200.0], [497.3, 338.1]], dtype=torch.float64)

@@ -68,7 +68,7 @@ def test_numbers_mean_what_they_mean_to_the_runtime(lens, generator):
     )
 
 
-def test_what_is_said_of_a_mirror_image_is_mirrored(generator):
+def test_the_output_for_a_mirror_image_is_mirrored(generator):
     network = MirrorAveraged(RegionPose(TINY).eval())
     torch.nn.init.normal_(network.network.last.weight, generator=generator)
     regions = torch.rand(3, 3, REGION_PX, REGION_PX, generator=generator)
@@ -88,7 +88,7 @@ def test_what_is_said_of_a_mirror_image_is_mirrored(generator):
     )
 
 
-def test_untrained_it_says_that_heads_look_into_their_cameras():
+def test_the_untrained_network_predicts_frontal_heads():
     with torch.no_grad():
         cells, _ = read_regions(RegionPose(TINY).eval()(torch.rand(2, 3, REGION_PX, REGION_PX)))
     assert (so3.from_columns(cells.columns)[:, 2, 0] < -0.9).all()
@@ -109,7 +109,7 @@ def test_the_detector_does_not_read_keypoints():
     assert read_keypoints(ahead).tolist() == [[[63.5, -0.5]]]
 
 
-def test_impossible_sizes_and_pictures_are_refused():
+def test_impossible_sizes_and_images_are_refused():
     with pytest.raises(ValueError, match=r'blocks must be 4 positive numbers, got \(1, 2\)'):
         RegionPoseOptions(blocks=(1, 2))
     with pytest.raises(ValueError, match='hidden must be at least 1, got 0'):

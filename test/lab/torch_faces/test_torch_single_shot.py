@@ -37,7 +37,7 @@ def test_cells_say_poses_exactly_whatever_the_lens(lens, generator):
     torch.testing.assert_close(torch.from_numpy(poses), T, rtol=0, atol=1e-9)
 
 
-def test_each_picture_may_have_a_camera_of_its_own(generator):
+def test_each_image_may_have_a_camera_of_its_own(generator):
     camera = make_torch_camera('plumb_bob_5')
     T = random_poses(4, camera, generator)
     other = replace(camera, f=2 * camera.f, c=camera.c + 7)
@@ -55,7 +55,7 @@ def test_each_picture_may_have_a_camera_of_its_own(generator):
             assert torch.allclose(a[i], b)
 
 
-def test_the_apparent_size_is_that_of_the_picture():
+def test_the_apparent_size_is_that_in_the_image():
     camera = make_torch_camera()
     T = torch.eye(4, dtype=torch.float64)[None]
     T[:, :3, 3] = torch.tensor([0.0, 0, 2.0]) - torch.tensor(HEAD_CENTRE)
@@ -88,7 +88,7 @@ def test_every_cell_of_every_stride_answers_once():
     assert (forward[..., 2] < -0.9).all()
 
 
-def test_pictures_of_a_wrong_size_are_refused():
+def test_images_of_a_wrong_size_are_refused():
     with pytest.raises(ValueError, match=r'multiples of 32, got \(1, 3, 90, 160\)'):
         SingleShot(TINY)(torch.rand(1, 3, 90, 160))
 

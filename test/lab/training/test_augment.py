@@ -55,7 +55,7 @@ def test_the_labels_stay_those_of_one_camera_and_one_head(flip, generator):
     assert ((left - right > 0) == (batch.uv[:, 3, 0] - batch.uv[:, 4, 0] > 0)).float().mean() > 0.9
 
 
-def test_pictures_move_with_their_labels(generator):
+def test_images_move_with_their_labels(generator):
     batch = BlobHeads(60, size_px=96).batch(np.arange(60))
     batch = batch.with_pictures(of_coordinates(96, 96, 60))
     moved = move_crops(batch, torch.from_numpy(MIRROR), GEOMETRY, 128, generator)
@@ -77,7 +77,7 @@ def test_without_a_change_only_the_size_does(generator):
     assert ((twice.uv + 0.5) - 2 * (batch.uv + 0.5)).abs().max() < 1e-4
 
 
-def test_the_same_generator_gives_the_same_pictures():
+def test_the_same_generator_gives_the_same_images():
     batch = BlobHeads(16).batch(np.arange(16))
     mirror = torch.from_numpy(MIRROR)
     pictures = []
@@ -105,7 +105,7 @@ def test_the_same_generator_gives_the_same_pictures():
         'border',
     ],
 )
-def test_every_look_changes_the_pictures_and_stays_in_range(name, generator):
+def test_every_photometric_change_stays_in_range(name, generator):
     nothing = dict.fromkeys(vars(AugmentOptions()), 0.0)
     x = BlobHeads(12, size_px=40).batch(np.arange(12)).pictures.float() / 255
     off = photometric(x, AugmentOptions(**nothing), generator)

@@ -31,7 +31,7 @@ def write_crops(folder, counts: list[int]) -> None:
         write_shard(folder / f'{i:05d}', *crops(sum(counts[:i]), count))
 
 
-def test_rows_come_in_the_order_that_was_asked_for(tmp_path):
+def test_rows_have_the_requested_order(tmp_path):
     write_crops(tmp_path, [3, 4, 2])
     source = CropSource([str(tmp_path)])
     assert len(source) == 9
@@ -60,7 +60,7 @@ def test_shards_without_labels_are_not_complete(tmp_path):
         CropSource([str(tmp_path)])
 
 
-def test_every_epoch_shows_every_picture_once():
+def test_every_epoch_shows_every_image_once():
     order = epoch_indices(0, 30, 10, seed=3)
     assert all(sorted(order[i : i + 10]) == list(range(10)) for i in (0, 10, 20))
     assert list(order[:10]) != list(order[10:20])
@@ -69,7 +69,7 @@ def test_every_epoch_shows_every_picture_once():
     assert list(epoch_indices(0, 10, 10, seed=4)) != list(order[:10])
 
 
-def test_a_batch_of_scenes_has_the_heads_of_its_pictures(tmp_path):
+def test_a_batch_of_scenes_has_the_heads_of_its_images(tmp_path):
     write_manifest(tmp_path, {'kind': 'scenes'})
     T = np.tile(np.eye(4), (5, 1, 1))
     T[:, 2, 3] = np.arange(5)

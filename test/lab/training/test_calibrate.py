@@ -19,7 +19,7 @@ def test_gain_and_floor_of_a_covariance_are_found(generator):
     assert nees > 1.7  # what the heatmaps' own covariances promised too much
 
 
-def test_presence_tells_confident_crops_from_others(generator):
+def test_presence_separates_confident_crops_from_others(generator):
     heads = 0.6 + 0.05 * torch.randn(500, generator=generator).double()
     background = 0.2 + 0.05 * torch.randn(500, generator=generator).double()
     slope, middle = fit_presence(heads, background)

@@ -29,13 +29,13 @@ def test_errors_over_fitted_covariances_are_six(generator):
         assert row['within_90_percent'] == pytest.approx(90, abs=4)
 
 
-def test_errors_that_are_larger_in_other_pictures_show(generator):
+def test_errors_that_are_larger_in_other_images_show(generator):
     answers = make_answers(generator)
     twice = answers._replace(error=2 * answers.error)
     assert nees_by_size(twice, fit_uncertainty(answers))['all']['nees'] == pytest.approx(24)
 
 
-def test_at_a_score_of_one_half_there_is_one_false_face_in_ten_pictures(generator):
+def test_at_a_score_of_one_half_there_is_one_false_face_in_ten_images(generator):
     assert make_answers(generator, pictures=1020).threshold == 0
     answers = make_answers(generator)
     offset = fit_uncertainty(answers).score_offset
@@ -43,7 +43,7 @@ def test_at_a_score_of_one_half_there_is_one_false_face_in_ten_pictures(generato
     assert int((logits.sigmoid() > 0.5).sum()) == 50
 
 
-def test_what_a_threshold_of_other_pictures_lets_through_is_told(generator):
+def test_false_heads_of_a_threshold_from_other_images_are_reported(generator):
     answers = make_answers(generator)
     found, false = above(answers, 0.5)
     assert found == pytest.approx(0.9, abs=0.02)

@@ -24,7 +24,7 @@ MANIFEST = {
 }
 
 
-def test_the_card_tells_with_whose_layers_a_training_began(tmp_path):
+def test_the_card_names_the_source_of_the_initial_layers(tmp_path):
     for name, seed in (('first', 17), ('second', 18)):
         write_manifest(tmp_path / name, MANIFEST | {'seed': seed})
         write_shard(
@@ -37,15 +37,15 @@ def test_the_card_tells_with_whose_layers_a_training_began(tmp_path):
     second = make_training(make_config(tmp_path, hourglass=REGRESSOR, data=data))
     second.begin_with(path)
     text = export.card('two', {'step': 0, **second.state()}, b'', None)
-    rows = [line for line in text.splitlines() if 'trained on' in line]
-    assert rows[0].startswith('| trained on | rendered crops, 7 pictures')
-    assert 'seed 18' in rows[0]
-    assert rows[1].startswith('| before, trained on |')
-    assert 'seed 17' in rows[1]
-    assert '| before, for | 1 steps, 4 pictures' in text
+    cells = [line[2:-2].split(' | ') for line in text.splitlines() if line.startswith('| ')]
+    rows = dict(row for row in cells if len(row) == 2)
+    assert rows['data'].startswith('rendered crops, 7 pictures')
+    assert 'seed 18' in rows['data']
+    assert rows['initial layers'].startswith('1 steps, 4 pictures')
+    assert 'on rendered crops, 7 pictures, families blobs, split train, seed 17' in text
 
 
-def test_a_training_may_begin_with_exported_weights(tmp_path):
+def test_a_training_may_start_with_exported_weights(tmp_path):
     write_manifest(tmp_path / 'data', MANIFEST)
     config = make_config(tmp_path, data={'train': [str(tmp_path / 'data')]})
     first = make_training(config)
@@ -62,7 +62,7 @@ def test_a_training_may_begin_with_exported_weights(tmp_path):
             assert torch.equal(ours[name], value.half() if value.ndim > 1 else value)
     text = export.card('two', {'step': 0, **second.state()}, b'', None)
     sha256 = hashlib.sha256(content).hexdigest()
-    assert f'| before, exported as | first.safetensors, sha256 {sha256}: see its card |' in text
+    assert f'| initial layers | first.safetensors, sha256 {sha256}: see its card |' in text
     (tmp_path / 'first.safetensors').write_bytes(content[:100])
     with pytest.raises(CheckpointError, match=r'first\.safetensors: not exported weights'):
         second.begin_with(tmp_path / 'first.safetensors')

@@ -93,7 +93,7 @@ def test_the_truth_has_no_loss_and_each_error_its_term():
         assert risen == terms
 
 
-def test_keypoints_are_told_in_halves_of_the_side_from_the_middle():
+def test_keypoints_are_in_halves_of_the_side_from_the_centre():
     batch = HalfNobody(4, 64).batch(np.arange(4))
     nobody = torch.arange(4)[:, None, None] % 2 == 1
     batch = replace(batch, uv=torch.where(nobody, torch.nan, batch.uv))
@@ -108,7 +108,7 @@ def test_keypoints_are_told_in_halves_of_the_side_from_the_middle():
     assert region_losses(said, batch, POINTS, OPTIONS)['keypoints'] == off
 
 
-def test_who_is_seen_from_behind_is_neither_face_nor_background():
+def test_a_head_from_behind_is_neither_face_nor_background():
     batch = BlobHeads(4, 64).batch(np.arange(4))
     only = RegionLossOptions(max_yaw_deg=0.0)
     losses = region_losses(torch.zeros(4, 16), batch, POINTS, only)
@@ -116,7 +116,7 @@ def test_who_is_seen_from_behind_is_neither_face_nor_background():
     assert losses['pose'] > 0.1
 
 
-def test_nobody_at_all_is_a_batch_too():
+def test_a_batch_may_have_no_heads():
     batch = HalfNobody(4, 64).batch(np.array([1, 3]))
     losses = region_losses(torch.zeros(2, 16), batch, POINTS, OPTIONS)
     assert float(losses['pose']) == float(losses['points']) == float(losses['likelihood']) == 0
@@ -164,7 +164,7 @@ def test_a_resume_is_the_same_to_the_last_bit(tmp_path):
     assert torch.equal(parameters(through), parameters(second))
 
 
-def test_both_looks_are_validated_together(tmp_path):
+def test_both_stages_are_validated_together(tmp_path):
     training = make_training(tmp_path)
     rows = training.task.validate(training.average.network)['blobs']
     assert rows['all']['heads'] == 4
@@ -312,7 +312,7 @@ def test_scenes_of_standard_sets_have_no_keypoints(tmp_path, monkeypatch):
     assert crops.uv.isnan().all()
 
 
-def test_the_packaged_detector_is_evaluated_with_and_without_its_second_look(tmp_path, capsys):
+def test_the_packaged_detector_is_evaluated_with_and_without_its_second_stage(tmp_path, capsys):
     write_scenes(tmp_path, BlobScenes(2).in_order(2)[0])
     figures = tmp_path / 'figures.json'
     evaluate.main(['packaged', '--data', str(tmp_path), '--json', str(figures)])
@@ -330,7 +330,7 @@ def test_proposals_need_scenes(tmp_path, capsys):
     assert 'manifest.json: no such file' in capsys.readouterr().err
 
 
-def test_what_is_said_of_blobs_is_read_back():
+def test_predictions_for_blobs_are_decoded():
     batch = blob_heads([0, 1, 2], 64)
     T = batch.T_crop_head
     regions = region_pose.regions_of_poses(T.numpy())

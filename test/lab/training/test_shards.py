@@ -47,7 +47,7 @@ def test_a_folder_without_a_manifest_is_an_error(tmp_path):
         open_shards(tmp_path)
 
 
-def test_a_run_goes_on_only_in_its_own_folder(tmp_path):
+def test_a_run_resumes_only_in_its_own_folder(tmp_path):
     write_manifest(tmp_path, MANIFEST)
     write_manifest(tmp_path, {**MANIFEST, 'count': 20, 'commit': 'b'})
     assert read_manifest(tmp_path)['count'] == 20

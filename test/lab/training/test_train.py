@@ -93,7 +93,7 @@ def test_the_pose_after_the_solver_trains_what_is_regressed(tmp_path):
     assert training.network.regressor.last.weight.grad.abs().max() > 0
 
 
-def test_a_training_begins_with_the_layers_of_another(tmp_path):
+def test_a_training_starts_with_the_layers_of_another(tmp_path):
     first = make_training(make_config(tmp_path))
     first.run_step()
     path = save_checkpoint(tmp_path, first.step, first.state(), keep=2)
@@ -149,7 +149,7 @@ def test_a_resume_is_the_same_to_the_last_bit(amp, sizes, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_train_writes_checkpoints_and_figures_and_goes_on(tmp_path):
+def test_train_writes_checkpoints_and_figures_and_resumes(tmp_path):
     config = make_config(tmp_path, steps=20, validate_every=10, keep_checkpoints=1)
     training = make_training(config)
     train(training, Journal(tmp_path, 0))
@@ -242,7 +242,7 @@ class FakeBoard:
         self.scalars[name, step] = value
 
 
-def test_tensorboard_is_told_where_it_is_installed(tmp_path, monkeypatch):
+def test_tensorboard_gets_figures_where_it_is_installed(tmp_path, monkeypatch):
     module = ModuleType('torch.utils.tensorboard')
     module.SummaryWriter = FakeBoard
     monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', module)

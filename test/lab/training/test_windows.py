@@ -29,7 +29,7 @@ def test_every_aimed_window_shows_a_head(generator):
     assert all(bool(fits[seen.image_index == i].any()) for i in range(16))
 
 
-def test_pictures_and_cameras_of_windows_agree(generator):
+def test_images_and_cameras_of_windows_agree(generator):
     """A blob of the picture lies where the window's camera sees its point."""
     options = WindowOptions(side_px=128, aimed=1, min_head_px=60, max_head_px=90)
     _, seen = windows_of(options, generator)
@@ -43,7 +43,7 @@ def test_pictures_and_cameras_of_windows_agree(generator):
     assert bright[inside].median() > 0.8 * float(seen.pictures.max())
 
 
-def test_nothing_beyond_the_picture_where_it_is_large_enough(generator):
+def test_nothing_beyond_the_image_where_it_is_large_enough(generator):
     options = WindowOptions(side_px=64, aimed=0.5, max_zoom=1)
     batch = BlobScenes(16, 320, 192).in_order(16)[0]
     white = batch.with_pictures(torch.full_like(batch.pictures, 255))

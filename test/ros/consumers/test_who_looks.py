@@ -101,7 +101,7 @@ def scene(ros):
     return Scene(ros)
 
 
-def test_names_the_person_who_looks_and_passes_their_pose_on(scene):
+def test_publishes_id_and_pose_of_the_person_who_looks(scene):
     scene.people['f00001'] = ([-0.4, 0.0, 1.5], 60.0, SURE_DEG)
     scene.people['f00002'] = ([0.4, 0.1, 1.5], np.degrees(np.arctan2(0.4, 1.5)), SURE_DEG)
     scene.wait_for_id('f00002')
@@ -112,7 +112,7 @@ def test_names_the_person_who_looks_and_passes_their_pose_on(scene):
         assert (pose.header, pose.pose) == (sent.header, sent.pose.pose)
 
 
-def test_nobody_is_the_empty_id(scene):
+def test_the_id_is_empty_if_nobody_looks(scene):
     scene.wait_for_id('')
     scene.people['f00001'] = ([0.0, 0.0, 1.5], 40.0, SURE_DEG)
     scene.wait_until_heard('f00001')
@@ -128,7 +128,7 @@ def test_an_unsure_pose_does_not_count_as_looking(scene):
     scene.wait_for_id('f00001')
 
 
-def test_who_looked_first_stays_until_they_look_away(scene):
+def test_the_first_person_is_kept_until_they_look_away(scene):
     scene.people['f00002'] = ([0.0, 0.0, 1.5], 10.0, SURE_DEG)
     scene.wait_for_id('f00002')
     scene.people['f00001'] = ([0.0, 0.1, 1.5], 0.0, SURE_DEG)  # more probable, but later
@@ -138,7 +138,7 @@ def test_who_looked_first_stays_until_they_look_away(scene):
     scene.wait_for_id('f00001')
 
 
-def test_who_left_is_forgotten(scene):
+def test_a_person_who_left_is_removed(scene):
     scene.people['f00001'] = ([0.0, 0.0, 1.5], 0.0, SURE_DEG)
     scene.wait_for_id('f00001')
     scene.withdraw('f00001')
@@ -149,7 +149,7 @@ def test_who_left_is_forgotten(scene):
     scene.wait_for_id('f00001')
 
 
-def test_a_silent_person_does_not_look(scene):
+def test_a_person_without_recent_poses_does_not_look(scene):
     scene.people['f00001'] = ([0.0, 0.0, 1.5], 0.0, SURE_DEG)
     scene.wait_for_id('f00001')
     del scene.people['f00001']  # the topic stays

@@ -1,4 +1,4 @@
-"""The pictures and meshes that rendered heads are made of, and which of them only tests see."""
+"""Images and meshes of rendered heads, and which of them are held out for tests."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _SIDE = 256
 
 
 class Split(enum.Enum):
-    """Which people, looks and places a picture may show."""
+    """People, appearance and backgrounds of a split."""
 
     TRAIN = 'train'
     TEST = 'test'
 
 
-# Only test pictures show these.
+# Only in test images.
 HELD_OUT: dict[str, tuple[str, ...]] = {
     'skins': (
         'young_lightskinned_male_diffuse3',
@@ -50,7 +50,7 @@ HELD_OUT: dict[str, tuple[str, ...]] = {
 
 
 class MissingAssetError(RuntimeError):
-    """An asset is not where it was looked for."""
+    """A missing asset."""
 
     def __init__(self, path: Path, what: str, source: str) -> None:
         super().__init__(f'{path}: {what}. It comes from {source}.')
@@ -65,13 +65,13 @@ class Assets:
         split: Split = Split.TRAIN,
         unseen: Collection[str] = tuple(HELD_OUT),
     ) -> None:
-        """Look whether everything is there.
+        """Check that all assets exist.
 
         Args:
             folder: Holds the assets.
-            split: Which people, looks and places.
-            unseen: Of these kinds of HELD_OUT a test shows what only tests show, of the others
-                what training shows: so it is told which kind a network does not know.
+            split: People, appearance and backgrounds.
+            unseen: Kinds of HELD_OUT whose held-out assets a test uses; of others it uses those of
+                the training. So the effect of one unseen kind can be measured.
 
         Raises:
             MissingAssetError: It names what is missing and where it comes from.
@@ -123,7 +123,7 @@ class Assets:
         return {kind: self._of_split(kind, files) for kind, files in found.items()}
 
     def split_of(self, kind: str) -> Split:
-        """Of which split the things of a kind of HELD_OUT are."""
+        """The split that is used for a kind of HELD_OUT."""
         return self.split if kind in self.unseen else Split.TRAIN
 
     def _all(self, pattern: str) -> dict[str, Path]:

@@ -1,7 +1,7 @@
-"""Pictures of single heads as the package's crops show them, with exact labels.
+"""Images of single heads as in the package's crops, with exact labels.
 
-The camera is the virtual one of keypoints/crop.py: a pinhole that looks at the face, its
-principal point in the middle of the picture.
+The camera is the virtual one of geometry/crops.py: a pinhole that points at the face, its
+principal point at the image centre.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Rng = np.random.Generator
 VIEWS_PER_PERSON = 4
 _NEIGHBOURS = 10**9  # first identity of people in the background
 
-# What the manifest says about the pictures.
+# Ranges, as in the manifest.
 RANGES: dict[str, Any] = {
     'yaw_deg': 'uniform +-100 (85 %), else +-180',
     'pitch_deg': 'after yaw; normal 20, at most 60 (80 %), else uniform +-60',
@@ -73,14 +73,14 @@ def crop_camera(
 
 
 def jittered(T_crop_head: Array, focal_px: float, size_px: int, rng: Rng) -> tuple[Array, float]:
-    """The crop's camera zoomed and turned a little."""
+    """The crop's camera, zoomed and rotated a little."""
     focal_px *= float(np.exp(-rng.uniform(*RANGES['log_scale_jitter'])))
     shift = rng.normal(0, RANGES['shift_jitter_sigma'], 2) * size_px / focal_px
     return _turn_to(np.append(shift, 1.0)) @ T_crop_head, focal_px
 
 
 def _turn_to(ray: Array) -> Array:
-    """T_new_old (4, 4) of the smallest turn of a camera after which it looks along the ray."""
+    """T_new_old (4, 4) of the smallest rotation of a camera that points it along the ray."""
     z = ray / np.linalg.norm(ray)
     axis = np.cross(z, (0, 0, 1.0))
     T = np.eye(4)
@@ -137,7 +137,7 @@ def render_crop(
 
 
 def _beside(T_crop_head: Array, focal_px: float, size_px: int, rng: Rng) -> Pose:
-    """Somebody behind and beside the head, partly in the picture."""
+    """A person behind and beside the head, partly in the image."""
     depth = T_crop_head[2, 3] + rng.uniform(0.35, 3.0)
     half = 0.5 * size_px / focal_px
     angle = rng.choice([0, np.pi]) + rng.normal(0, 0.5)

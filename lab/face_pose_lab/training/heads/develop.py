@@ -1,4 +1,4 @@
-"""What cameras, cables and files do to a picture."""
+"""Image degradations of cameras, transmission and files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn: meshes in the head frame, and what their surfaces are made of."""
+"""Meshes in the head frame, and their materials."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Layer(enum.IntEnum):
     """What a part means for the visibility of keypoints."""
 
     BODY = 0  # skin and clothes: keypoints lie on it, and it hides those behind
-    COVER = 1  # hair and headwear: keypoints below are covered, yet their places can be told
+    COVER = 1  # hair and headwear: keypoints below are covered but not hidden
     OBJECT = 2  # anything else that hides the head
     DETAIL = 3  # what hides nothing of the skin: brows, lashes, eyes, teeth, frames of glasses
 
@@ -55,7 +55,7 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Material:
-    """How a surface looks; colours are linear RGB."""
+    """Material of a surface; colours are linear RGB."""
 
     texture: str = 'white'  # name of a texture of the renderer
     tint: Rgb = (1.0, 1.0, 1.0)  # factor on the texture

@@ -1,4 +1,4 @@
-"""Pictures of whole scenes for a detector: no head to many, of all sizes, through real lenses."""
+"""Images of scenes for a detector: 0 to 6 heads of all sizes, through distorting lenses."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ RANGES: dict[str, Any] = {
 _TRIES = 30
 _APART = 0.55  # distance of two heads, of the sum of their sizes, below which one is moved
 _LOOK_PX = 96  # side of the picture in which a head's own visibility is found
-_BEFORE_M = 0.03  # who is nearer by so much hides a keypoint
+_BEFORE_M = 0.03  # a person nearer by this much hides a keypoint
 _SHADOW_FROM_PX = 40
 _PEOPLE_PER_SCENE = 16  # identities reserved for each picture
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Somebody, or something, in a scene."""
+    """A person or a thing in a scene."""
 
     loaded: Loaded
     pose: Pose

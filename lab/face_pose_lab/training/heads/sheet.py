@@ -1,4 +1,4 @@
-"""A contact sheet: rendered pictures with their labels drawn, to look at."""
+"""A contact sheet: rendered images with their labels drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where people stand, what lights them, and through which lens they are seen."""
+"""Pose of people, light and lens of an image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Lens:
 
 @dataclass(frozen=True)
 class Light:
-    """What lights a picture; radiances are linear RGB."""
+    """Light of an image; radiances are linear RGB."""
 
     harmonics: Floats  # (9, 3) of the irradiance over pi, in the environment's frame
     R_env_cam: NDArray[np.float64]  # (3, 3)
@@ -39,7 +39,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a person is."""
+    """Pose of a person."""
 
     T_cam_head: NDArray[np.float64]  # (4, 4) m
     torso: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))

@@ -1,4 +1,4 @@
-"""Everything that pictures are made with: renderer, people, environments."""
+"""Renderer, people and environments of one process."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ class Studio:
         return self.of_family(family).person(identity, rng)
 
     def of_family(self, family: str) -> MakeHumanPeople | IctPeople:
-        """Who makes the people of a family."""
+        """The maker of people of a family."""
         return self._people[family]
 
     def distractor(self, rng: np.random.Generator) -> Person:
-        """Something that a detector must not take for a head: a hand, a wig, clothes, a ball."""
+        """A distractor for a detector: a hand, a wig, clothes, a ball."""
         return self._wardrobe.distractor(rng)

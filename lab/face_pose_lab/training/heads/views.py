@@ -1,4 +1,4 @@
-"""Random attitudes of heads, and what of a head can be seen."""
+"""Random attitudes of heads, and visibility of their keypoints."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def project(xyz_cam: Array, lens: Lens) -> Array:
 
 @dataclass(frozen=True)
 class Seen:
-    """What of one head can be seen."""
+    """Visibility of one head."""
 
     uv: Array  # (K, 2) px
     visible: NDArray[np.bool_]  # (K,)
@@ -93,7 +93,7 @@ class Seen:
 
 
 def look(renderer: Renderer, loaded: Loaded, pose: Pose, lens: Lens) -> Seen:
-    """Find by depth which keypoints are seen; other people are not looked at."""
+    """Visibility of keypoints by depth; other people are not considered."""
     person = loaded.person
     xyz_cam = transformed(pose.T_cam_head, person.keypoints)
     uv = project(xyz_cam, lens)

@@ -1,4 +1,4 @@
-"""What people of both families wear and hold before their faces; meshes in the head frame, m.
+"""Headwear, glasses, masks, hands and things before faces; meshes in the head frame, m.
 
 Shapes and amounts are by eye: wide enough that no real cap, frame or hand is outside their range.
 """

@@ -41,7 +41,7 @@ def test_keypoints_are_projected_exactly(rendered):
         assert cam[:, 2].min() > 0.1
 
 
-def test_visible_keypoints_lie_in_the_picture(rendered):
+def test_visible_keypoints_lie_in_the_image(rendered):
     pictures, labels = rendered
     assert pictures.shape == (14, SIZE, SIZE, 3)
     inside = ((labels['uv'] >= -0.5) & (labels['uv'] <= SIZE - 0.5)).all(-1)
@@ -49,13 +49,13 @@ def test_visible_keypoints_lie_in_the_picture(rendered):
     assert labels['visible'].sum(1).mean() > 20
 
 
-def test_pictures_show_something(rendered):
+def test_images_show_something(rendered):
     pictures, _ = rendered
     assert (pictures.std((1, 2, 3)) > 5).all()
     assert (np.abs(np.diff(pictures.mean((1, 2, 3)))) > 0).all()
 
 
-def test_a_picture_depends_on_its_number_alone(studio, rendered):
+def test_an_image_depends_on_its_number_alone(studio, rendered):
     pictures, labels = rendered
     again, of_again = crops.render_range(studio, range(9, 11), SIZE)
     np.testing.assert_array_equal(again, pictures[4:6])

@@ -26,14 +26,14 @@ def test_motion_blur_is_symmetric(spot):
         assert blurred.max() < 221
 
 
-def test_a_coarser_picture_stays_in_place(spot):
+def test_a_coarser_image_stays_in_place(spot):
     for seed in range(20):
         small = coarser(spot, 40, np.random.default_rng(seed))
         bright = np.where(small > 60, small, 0)
         np.testing.assert_allclose(centre(bright), (50, 30), atol=0.6)
 
 
-def test_the_same_random_numbers_give_the_same_picture(spot):
+def test_the_same_random_numbers_give_the_same_image(spot):
     first, second = (develop(spot, 60.0, np.random.default_rng(4)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first.shape == spot.shape

@@ -41,7 +41,7 @@ def test_locks_start_on_the_scalp_and_lie_upon_the_head(skin, rng):
         assert distance[:, 1:].min() > RADIUS - 0.001  # the ball is made of flat triangles
 
 
-def test_locks_are_as_long_as_asked(skin, rng):
+def test_locks_have_the_requested_length(skin, rng):
     for _ in range(20):
         # Without volume, which pushes short locks away from the skin and so stretches them.
         plain = {'curl': 0.0, 'fringe': 0.0, 'frizz': 0.05, 'volume': 0.0}

@@ -43,7 +43,7 @@ def test_the_size_is_the_shards(studio, rendered):
     np.testing.assert_array_equal(again[0], pictures[0])
 
 
-def test_lenses_are_monotone_over_the_picture(rng):
+def test_lenses_are_monotone_over_the_image(rng):
     for _ in range(60):
         lens = scenes.random_lens((320, 240), rng)
         camera = Camera.from_K(lens.K, 320, 240, lens.dist)
@@ -52,7 +52,7 @@ def test_lenses_are_monotone_over_the_picture(rng):
         assert np.linalg.norm(xy, axis=1).max() < float(camera.range_max)
 
 
-def test_who_stands_behind_somebody_is_hidden(studio):
+def test_a_person_behind_another_one_is_hidden(studio):
     """Three people in a row on one ray, and one beside them."""
     K = np.array([[300.0, 0, 159.5], [0, 300, 119.5], [0, 0, 1]])
     lens = Lens(K, 320, 240)
