@@ -139,7 +139,7 @@ class KeypointOptions(Checked):
         0.5, 'least probability that a crop shows a face', low=0.01, high=0.99
     )
     looks: int = option(
-        3, 'most crops per new face; one that was far off is taken again', low=1, high=4
+        3, 'most crops per new face; two, or more where the last was far off', low=1, high=4
     )
     max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
 
@@ -164,7 +164,7 @@ class PoseOptions(Checked):
     cost_tolerance: float = 1e-4
     # How many independent keypoints all of them are worth: their errors are correlated, so the
     # information is scaled down to that of this many. As measured of the packaged network.
-    independent_keypoints: float = 2.42
+    independent_keypoints: float = 2.55
     interpupillary_mm: float = option(
         63.0,
         "interpupillary distance, the scale of all distances: an adult's, or a person's own",

@@ -57,8 +57,9 @@ class KeypointPredictor:
     """The keypoint network on upright crops.
 
     The first crop of a new face follows the detector's box, whose scale, centre and roll are
-    rough; that of a known one its keypoints of a moment ago. Where the keypoints found say that a
-    crop was far off, another one follows them.
+    rough, and the second one the keypoints found in it; the only crop of a known face follows its
+    keypoints of a moment ago. Where the keypoints found say that this crop was far off, another
+    one follows them.
     """
 
     def __init__(self, network: Network, calibration: Calibration, looks: int) -> None:
@@ -90,7 +91,11 @@ class KeypointPredictor:
         if len(faces) == 0:
             return Keypoints.unmeasured(0, KEYPOINTS)
         crops = crops_around_faces(faces, camera, INPUT_PX, margin)
-        return self._measure(image, crops, camera, self.looks)[0]
+        keypoints, _ = self._measure(image, crops, camera, 1)
+        if self.looks > 1:
+            crops = crops_around_heads(keypoints.uv[:, semantic.IS_FACE], camera)
+            keypoints, _ = self._measure(image, crops, camera, self.looks - 1)
+        return keypoints
 
     def follow(self, image: Image, uv_face: Array, camera: Camera) -> Keypoints:
         """Measure keypoints where faces were a moment ago.

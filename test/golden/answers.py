@@ -1,6 +1,6 @@
 """What an estimator says of the golden frames, and the file that keeps it.
 
-    python test/golden/answers.py frames.npz
+    PYTHONPATH=test:$PYTHONPATH python test/golden/answers.py test/golden/frames.npz
 
 writes the file anew: only when answers are meant to change, and the change is named.
 """
