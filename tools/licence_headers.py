@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ('Copyright the face_pose_ros authors', 'SPDX-License-Identifier: Apache-2.0')
-SUFFIXES = ('.py', '.sh', '.c', '.yml', '.yaml', '.toml', '.cfg')
+SUFFIXES = ('.py', '.sh', '.c')
 NAMES = ('Makefile', 'Dockerfile', 'CMakeLists.txt', 'run')
 _COMMENTS = {'.c': '// '}
 
