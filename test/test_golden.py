@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Answers are those of commit cf47de0, but for one mended fault: see golden/."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What a release needs: package.xml, changelog, container and public CI agree."""
 
 import re

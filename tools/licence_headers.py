@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every source file begins with its copyright and licence: `python3 tools/licence_headers.py`.
 
 Exit status 1 and their names if files lack them; `--write` puts them there.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Face Mesh V2's 478 points: which is what; the network itself is in `networks.face_mesh`."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Image + Faces -> Keypoints in full-image pixels, with Face Mesh V2."""
 
 from __future__ import annotations

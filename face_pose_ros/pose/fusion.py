@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Poses of the same faces from two networks' keypoints, and one pose from both."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Finds the reason for a silent topic in the graph of nodes and topics."""
 
 from __future__ import annotations

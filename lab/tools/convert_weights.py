@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Make the files in face_pose_ros/weights/ from Google's published model files.
 
     python lab/tools/convert_weights.py --task face_landmarker.task \

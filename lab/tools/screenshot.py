@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A picture of a recording of `face_pose_view`, by a rerun viewer that runs without a display.
 
 rerun --headless --port 9912 --window-size 1440x680 &

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What an estimator says of the golden frames, and the file that keeps it.
 
     python test/golden/answers.py frames.npz

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Each face is measured by the networks that are good at it, and by no others."""
 
 import numpy as np

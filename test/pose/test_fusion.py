@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """One pose from two networks' keypoints: where each counts, how uncertain both are."""
 
 from dataclasses import fields

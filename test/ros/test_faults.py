@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What robots do to a node: each fault is survived, and named on /diagnostics."""
 
 import signal

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A silent topic: what the graph of nodes and topics says of it."""
 
 import pytest

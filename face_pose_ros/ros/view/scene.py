@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The scene that the rerun SDK shows: camera, image, heads and their trajectories; no node."""
 
 from __future__ import annotations

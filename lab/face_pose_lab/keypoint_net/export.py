@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 r"""Write a trained keypoint network in the forms that engines read.
 
     python -m face_pose_lab.keypoint_net.export STATE --calibration calibration.npz \

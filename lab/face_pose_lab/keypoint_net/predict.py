@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The keypoint network on pictures: crops, looks, keypoints of the image."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Face Mesh, the hourglass, and both, on the same rendered heads, by the turn of the head.
 
     python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --hdri FOLDER \
