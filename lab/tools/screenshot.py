@@ -37,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> None:
     time.sleep(options.wait)
     (recording,) = viewer.get_state().recordings
     (stamps,) = (t for t in recording.timelines if t.name == TIMELINE)
-    at_s = 1e-9 * stamps.start + options.second
+    at_s = 1e-9 * (stamps.start or 0) + options.second
     viewer.set_time(TIMELINE, timestamp=at_s, play_state='paused')
     picture = str(options.picture.resolve())
     for _ in range(_TRIES):
