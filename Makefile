@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # A machine with Python 3.10-3.14 and a C++ compiler is enough; see tools/setup_bare_machine.py.
 PYTHON ?= python3
 SETUP := $(PYTHON) tools/setup_bare_machine.py

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Installs face_pose_ros as an ament_python package."""
 
 from glob import glob

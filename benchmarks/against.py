@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Compares this build with another one: runs a benchmark of both alternately, in processes."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 r"""Times this package and MediaPipe on the same frames, alternately in one process.
 
     pip install --no-deps --target build/mediapipe mediapipe==0.10.21 protobuf==4.25.9 \

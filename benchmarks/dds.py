@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Measures how many images are answered over DDS, and the latency, by a node in its own process.
 
     python benchmarks/dds.py                        # latency at 10, 30 and 60 Hz, then throughput

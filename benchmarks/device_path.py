@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Compares times on a GPU with the lower bound given by its peaks.
 
 The bound is the networks' operations over the GPU's peak or their memory traffic over its

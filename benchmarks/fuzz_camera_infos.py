@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Checks that valid CameraInfos agree with OpenCV and broken ones are refused, for all models.
 
 python benchmarks/fuzz_camera_infos.py --messages 100000

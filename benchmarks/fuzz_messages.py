@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Checks that malformed images and calibrations do not stop the node.
 
 python benchmarks/fuzz_messages.py --messages 20000

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Measures the time from an image to its poses, in one process.
 
     python benchmarks/latency.py                           # stages and engines, 1280 x 720

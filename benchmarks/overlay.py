@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Measures the time of overlay and markers at 1280 x 720, for one and eight faces.
 
 python benchmarks/overlay.py --threads 1

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Accuracy, robustness, covariance and time of the pose solver, beside other solvers.
 
     python benchmarks/pose_solvers.py [--only exact outliers calibration others time]

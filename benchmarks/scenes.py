@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Images with a known number of faces, and their camera."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Runs the node for long: memory, errors and ids.
 
     python benchmarks/soak.py --frames 100000

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Measures the time from the start of a process to its first pose.
 
 python benchmarks/startup.py           # with warm caches

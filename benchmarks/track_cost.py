@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Measures the time of `track` without the inference of the networks.
 
     python benchmarks/track_cost.py --against WORKTREE

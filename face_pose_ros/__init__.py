@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Metric 6-DoF poses of human heads from a calibrated camera.
 
     from face_pose_ros import Camera, FacePoseEstimator

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Where what the first start makes is kept for the next ones: machine code, compiled networks."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Compiling in several processes: numba compiles one function at a time in each.
 
 The first start after an installation or an update compiles everything. While the process that asks

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every option, declared once: type, default, range, unit and text.
 
 Options that are ROS parameters have an `Option` as metadata of their field. The node's parameters,

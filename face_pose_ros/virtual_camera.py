@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A camera that turns, zooms and changes its lens in front of a photograph.
 
 A camera that only turns sees the same rays, so its image can be computed from the photograph

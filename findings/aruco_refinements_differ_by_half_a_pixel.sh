@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: corners of one AprilTag in one picture by three detectors. The tag's dark square covers
 # columns 150 to 349, so its middle is at 249.5 where 0 is the middle of the first pixel (as in
 # cameras' K) and at 250.0 where 0 is that pixel's edge.

@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: a ROS Python package with an invalid package.xml: a version of two numbers, a missing
 # licence or a misspelt tag.
 # Seen with colcon-core 0.21.3, colcon-ros 0.5.0: `colcon list` ends with 0 and says nothing. With

@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: an Image whose rows are padded (step > width x bytes per pixel, which the message
 # allows), converted by the cv_bridge that pip installs.
 # Seen with cv_bridge 1.13.0.post0: imgmsg_to_cv2() ignores `step`. The padding of each row becomes

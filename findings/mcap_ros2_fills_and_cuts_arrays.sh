@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: messages written with mcap-ros2-support from dicts, with an array of the wrong length, a
 # misspelt field, or a name in the spelling of ROS 1 (K for k).
 # Seen with mcap-ros2-support 0.6.0: no error. A fixed array that is too short is filled with

@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: an .mcap whose summary does not repeat the channels, an option of the format and of mcap's
 # own writer (repeat_channels=False).
 # Seen with mcap 1.4.0 and rosbags 0.11.9: mcap's make_reader(...).iter_messages() stops with

@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: cv2.projectPoints and cv2.undistortPoints for a common lens (k1 = -0.3, the rest zero)
 # beyond the angle where the polynomial stops growing (46.5 deg here).
 # Seen with opencv-python-headless 4.11.0.86: a point 61 deg off the axis, which the lens can't

@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: the same YUV values through OpenCV's conversions for three planes at full size
 # (COLOR_YUV2BGR) and for camera layouts (COLOR_YUV2BGR_YUY2, COLOR_YUV2BGR_NV12).
 # Seen with opencv-python-headless 4.11.0.86: YUV2BGR takes Y as full range (16 -> 16, 235 -> 235),

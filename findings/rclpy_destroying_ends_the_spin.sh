@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: a thread destroys a publisher or a subscription of a node (Node.destroy_publisher,
 # Node.destroy_subscription) while another one spins that node.
 # Seen with ros-rclpy 9.1.2 and ros-rmw-fastrtps-cpp 9.3.3: now and then SingleThreadedExecutor raises

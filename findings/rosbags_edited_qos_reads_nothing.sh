@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: a recording's folder whose metadata.yaml states other QoS profiles than its files do.
 # It is a text that can be edited, and `ros2 bag reindex` of today spells the endless deadline of
 # a Foxy recording anew (rosbag2_storage/qos.cpp).

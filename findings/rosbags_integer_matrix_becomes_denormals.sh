@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: a CameraInfo for a recording is made with K from a numpy array of integers, as one types a
 # calibration with round numbers.
 # Seen with rosbags 0.11.9: serialize_cdr() copies the bytes of an int64 array where float64 are

@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: a valid .mcap whose chunks are indexed but whose messages are not (writers may leave the
 # message index out to save space).
 # Seen with rosbags 0.11.9 and mcap 1.4.0: rosbags states the right number of messages and yields

@@ -1,4 +1,6 @@
 #!/bin/bash
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 # What: transforms3d (under tf_transformations) and scipy are given a matrix that is no rotation: a
 # mirror, as a left-handed frame or a wrong sign in one axis gives.
 # Seen with transforms3d 0.4.2 and scipy 1.15.3: transforms3d.quaternions.mat2quat returns a unit

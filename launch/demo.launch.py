@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Virtual camera, pose node, checker, RViz: `ros2 launch face_pose_ros demo.launch.py`."""
 
 import os

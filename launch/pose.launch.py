@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Starts the pose node on a camera's topics: `ros2 launch face_pose_ros pose.launch.py`.
 
 Several cameras: `cameras:=front,left` starts a node for each, in the namespaces front and left, on

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """At the first start helpers compile beside the process that asks for it."""
 
 import os

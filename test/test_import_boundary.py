@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What may import what: the estimator runs where there is no ROS."""
 
 import os

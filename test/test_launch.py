@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The launch files: what they declare, and a real start where ROS 2's launch system is there."""
 
 import ast

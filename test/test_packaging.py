@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What a release needs: package.xml, changelog, container and public CI agree."""
 
 import re
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import tools.licence_headers as licence_headers
 import tools.setup_bare_machine as setup
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,3 +119,23 @@ def test_without_rosbags_the_program_for_recordings_says_what_to_install():
     assert run.stderr == (
         'face_pose_bag needs the package rosbags, which is not installed: pip install rosbags\n'
     )
+
+
+def test_every_source_file_begins_with_copyright_and_licence():
+    try:
+        sources = licence_headers.sources()
+    except RuntimeError:
+        pytest.skip('no git repository')
+    assert len(sources) > 300
+    lacking = [
+        p for p in sources if licence_headers.with_header(p, p.read_text()) != p.read_text()
+    ]
+    assert lacking == [], 'python3 tools/licence_headers.py --write'
+
+
+def test_a_header_stands_below_the_line_that_names_the_interpreter():
+    text = licence_headers.with_header(Path('run.sh'), '#!/bin/bash\necho\n')
+    assert text.startswith('#!/bin/bash\n# Copyright the face_pose_ros authors\n# SPDX-')
+    assert licence_headers.with_header(Path('run.sh'), text) == text
+    in_c = licence_headers.with_header(Path('a.c'), 'int main;\n')
+    assert in_c.splitlines()[1] == '// SPDX-License-Identifier: Apache-2.0'

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The public interface as people meet it: names, one-line answers, arrays of their own."""
 
 import doctest

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """config/face_pose.rviz: classes that RViz 2 has, topics that the node publishes."""
 
 import ast

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The set-up of a machine without ROS, and what it installs."""
 
 import os

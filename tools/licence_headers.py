@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every source file begins with its copyright and licence: `python3 tools/licence_headers.py`.
 
 Exit status 1 and their names if files lack them; `--write` puts them there.
@@ -13,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ('Copyright the face_pose_ros authors', 'SPDX-License-Identifier: Apache-2.0')
-SUFFIXES = ('.py', '.sh', '.c', '.yml', '.yaml', '.toml', '.cfg')
+SUFFIXES = ('.py', '.sh', '.c')
 NAMES = ('Makefile', 'Dockerfile', 'CMakeLists.txt', 'run')
 _COMMENTS = {'.c': '// '}
 

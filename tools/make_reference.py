@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Writes what is made from declarations: docs/ros_api.md and config/pose.yaml.
 
     python tools/make_reference.py [--check]

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Installs ROS 2 and this package on a Linux machine without a ROS distribution.
 
 `install` creates `.venv` (ROS 2 wheels and the pinned requirements) and builds the workspace

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A calibration, with the field names of sensor_msgs/CameraInfo."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads calibration files: recognises the form and returns the calibration."""
 
 from __future__ import annotations

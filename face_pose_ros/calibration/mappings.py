@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Calibrations as keys and values: ROS, OpenCV, Kalibr, camodocal."""
 
 from __future__ import annotations

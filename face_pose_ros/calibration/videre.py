@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Calibrations in the form of Videre's cameras: ost.txt and .ini of camera_calibration_parsers."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What makes networks fast on GPUs: CUDA graphs, half precision, crops rendered on the device."""
 
 from __future__ import annotations

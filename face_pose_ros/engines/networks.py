@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The networks of the estimator, ready to run on a device."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Networks run by OpenVINO on the CPU, from the packaged graphs and weights."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Networks shared by several cameras: what they ask for at the same moment runs as one batch."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Networks run by torch: on a CPU without OpenVINO, and on GPUs."""
 
 from __future__ import annotations

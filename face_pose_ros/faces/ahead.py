@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Runs the detection between two images, so that it does not delay the next one."""
 
 from __future__ import annotations

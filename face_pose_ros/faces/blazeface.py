@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Decodes the output of BlazeFace full range; the network is in `networks.blazeface`."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Converts poses between the real camera and a camera that is turned towards a face.
 
 A network that gets a part of an image needs the view of a camera that is turned towards the face:

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Face detection: one image -> Faces.
 
 BlazeFace full range is fully convolutional, so every level of an image pyramid is one forward

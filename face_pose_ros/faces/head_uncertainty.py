@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Covariance of the single-shot detector's poses from the sigma that its network states.
 
 The region network states a standard deviation for each normalised error. These are measured in the

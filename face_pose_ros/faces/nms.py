@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Non-maximum suppression: many proposals per face -> one face."""
 
 from __future__ import annotations

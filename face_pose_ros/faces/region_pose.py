@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Second stage of the single-shot detector: region of the image -> pose of the head in it.
 
 img2pose (Albiero et al., CVPR 2021) pools 7x7 regions of features for the poses of its proposals,

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Downscales images with an antialiasing filter, as torch and Pillow do; compiled.
 
 Each output pixel is the mean of the input pixels under a triangle whose half-width is the scale

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Decodes the single-shot network: every cell proposes a head with its 6-DoF pose.
 
 The idea of img2pose (Albiero et al., CVPR 2021): a face is proposed as a pose, and its box is

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Detection by the single-shot network and its second stage: faces with coarse 6-DoF poses."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Calibrated cameras: pinhole with OpenCV's polynomial distortion, and equidistant fisheye.
 
 Camera frame (REP-103 optical): x right, y down, z forward. Pixel (0, 0) is the centre of the

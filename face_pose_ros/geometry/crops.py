@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Square crops seen by a virtual camera, and the exact map of their pixels.
 
 A crop is the picture of a small pinhole camera that shares the real camera's centre, looks at the

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """`compiled`, the decorator of all that runs as machine code.
 
 numba can keep machine code on disk, but compiles anew only if the file of the function has

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Camera models, compiled: OpenCV's polynomial and fisheye, with skew and a tilted sensor.
 
 A ray meets the plane z = 1 (or has an angle to the axis), the lens distorts it, and a homography

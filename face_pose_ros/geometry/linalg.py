@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Systems of a few equations, compiled: LAPACK wakes threads for them, which costs more."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Rotations and rigid transforms: (3, 3) matrices R, and (4, 4) matrices T.
 
 ``T_a_b`` is the pose of b in a: ``p_a = T_a_b @ p_b``. A pose is perturbed on the left in the

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Face Mesh's points in OpenPose's order: the 68 of iBUG and dlib, then the pupils.
 
 Order: Sagonas et al., "300 Faces In-The-Wild Challenge", 2016, fig. 1, and OpenPose's face output.

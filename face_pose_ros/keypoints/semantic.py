@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The semantic keypoints of a head: face, jaw, ears and skull, so that every view shows some.
 
 A keypoint is a point of the skin and moves with it. Three kinds of definition:

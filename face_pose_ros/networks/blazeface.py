@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """BlazeFace full range: proposes faces in a small picture.
 
 The network of Google's "MediaPipe BlazeFace full range" (2021): an encoder of double depthwise

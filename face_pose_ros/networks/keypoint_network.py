@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The keypoint network: an upright crop of a head -> its semantic keypoints, from every side.
 
 Plain convolutions and ReLU, the grid halved at the start of every stage, one vector of all cells

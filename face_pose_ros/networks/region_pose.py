@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The second look's network: a region of a picture -> score and pose of the head in it.
 
 `faces.region_pose` says what its numbers mean.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The single-shot network: a picture -> a score and a pose in every cell of three grids.
 
 `faces.single_shot` says what its numbers mean.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Covariance of a pose with the shape marginalised, from the optimiser's last system; compiled."""
 
 from __future__ import annotations

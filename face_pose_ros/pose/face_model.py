@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The deformable face: mean and modes of the keypoints in the head frame."""
 
 from __future__ import annotations

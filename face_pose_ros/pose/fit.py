@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Maximum a posteriori pose and shape of N faces from their keypoints."""
 
 from __future__ import annotations

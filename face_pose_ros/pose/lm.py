@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the optimiser minimises, and Levenberg-Marquardt on it: one face at a time, compiled.
 
 A keypoint with pixel uv and covariance Sigma is a ray f with an uncertainty across it. With

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Robust kernels: cost, weight and slope of a squared, whitened residual.
 
 For a squared residual s and a scale k (in standard deviations) a kernel gives rho(s), which

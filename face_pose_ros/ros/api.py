@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What every executable subscribes to, publishes and serves; docs/ros_api.md is made from it.
 
 `test/ros/test_api.py` compares the tables with running nodes.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Converts CameraInfo messages to cameras: pure functions, no node, no context."""
 
 from __future__ import annotations

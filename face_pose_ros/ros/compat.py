@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Replacements for what an installation of ROS 2 lacks.
 
 A distribution has tf2_ros and tf_transformations; a machine with only the ROS 2 Python wheels has

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Converts poses and cameras to messages: pure functions, no node, no context."""
 
 from __future__ import annotations

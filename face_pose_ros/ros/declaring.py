@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Declares options as parameters; unknown names are errors, integers pass as numbers."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The node's statuses on /diagnostics: camera, poses, device."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Drawing measured heads into the picture they were measured in; sizes grow with the picture."""
 
 from __future__ import annotations

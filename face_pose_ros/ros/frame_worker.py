@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A thread that processes the newest frame."""
 
 from __future__ import annotations

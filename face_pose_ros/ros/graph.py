@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Finds the reason for a silent topic in the graph of nodes and topics."""
 
 from __future__ import annotations
@@ -88,8 +90,8 @@ def why_silent(node: Node, topic: str, kind: str) -> str:
             f'{misfits[0]}; change it by qos_overrides.{topic}.subscription. and the policy'
         )
     return (
-        f'{_name(fitting[0])} publishes {topic}, but nothing has come: it may wait for something, '
-        'or large images are lost on their way, see docs/troubleshooting.md'
+        f'{_name(fitting[0])} publishes {topic}, but no message has arrived: it may not have '
+        'started yet, or large images are lost, see docs/troubleshooting.md'
     )
 
 

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Publishes faces on the topics of REP-155, with the messages of the package hri_msgs.
 
 `compat.HAS_HRI_MSGS` says whether this module can be imported.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Converts Image and CompressedImage messages to RGB: pure functions, no node, no context."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What RViz draws of the measured heads: a pure function of faces and header, no node."""
 
 from __future__ import annotations

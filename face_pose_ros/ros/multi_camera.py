@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Several cameras in one process and on one device: a pose node each, batched inference.
 
     ros2 run face_pose_ros multi_camera front left

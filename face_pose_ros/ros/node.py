@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The pose node: Image and CameraInfo in, poses and TF out; managed (lifecycle), autostarted."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The picture with the measured heads drawn into it: a pure function, no node."""
 
 from __future__ import annotations

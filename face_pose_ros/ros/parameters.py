@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of the pose node: declared from the options, read into a frozen snapshot."""
 
 from __future__ import annotations

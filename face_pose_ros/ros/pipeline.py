@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """From an Image and its CameraInfo to faces: all that happens to a frame and needs no node."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Finds implausible values in a usable calibration: pure functions."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The executables: each a module's main, with a silent Ctrl-C during the imports too.
 
 Without a workspace: `python -m face_pose_ros.ros.programs pose_node --ros-args ...`.

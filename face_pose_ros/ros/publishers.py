@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The outputs of the node: poses of the nearest face, of all and of each, TF, visualisation."""
 
 from __future__ import annotations

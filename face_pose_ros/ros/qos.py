@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Quality of service: defaults, and policies that `qos_overrides.<topic>...` may change."""
 
 from rclpy.event_handler import PublisherEventCallbacks

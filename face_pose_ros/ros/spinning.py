@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Spins nodes until an interruption, and ends processes without a traceback."""
 
 from __future__ import annotations

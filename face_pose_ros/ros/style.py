@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How measured heads look: colours and sizes that overlay, markers and 3-D view share."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Transitions of a managed node on threads of their own, beside its executor."""
 
 from __future__ import annotations

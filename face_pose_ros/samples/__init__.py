@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Two portraits in the public domain; NOTICE has their sources."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Error-state Kalman filter of the pose of one head, with constant velocity.
 
 The state is the pose T_cam_head and its velocity (v, omega) along and about the camera's axes.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A fitted face, conditional on the identity of the person.
 
 The pose of a fit depends on its shape: above all, the size moves the head along its ray. That

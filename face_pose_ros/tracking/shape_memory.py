@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Memory of the shape of one person: the identity is kept, expressions fade.
 
 The coefficients c of the face model split into the person's identity (size included) and

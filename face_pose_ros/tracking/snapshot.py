@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """State of a tracker as plain values, to resume in another process.
 
 Numbers, texts, lists and dicts of them alone: `json` writes and reads them without loss (it spells

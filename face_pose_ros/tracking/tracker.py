@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """People over time: ids, what is remembered of each one's shape, filtered poses."""
 
 from __future__ import annotations

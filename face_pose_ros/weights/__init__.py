@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The packaged weights: what each file must be, and reading them.
 
 A card beside each file says where it comes from, under which licence, and how it was made. Beside

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 r"""Write the graphs of the packaged networks, as OpenVINO reads them without torch.
 
     python -m face_pose_lab.package_networks

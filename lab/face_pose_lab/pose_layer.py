@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The pose fit as a layer of torch: forward the compiled solver, backward its implicit gradient.
 
 At the minimum the gradient g(x, m) of the cost vanishes, whatever the measurements m are, so by

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The similarity that lays points onto others best."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Keypoints as tensors, for losses and for fits that gradients pass through."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Fit face_pose_ros/weights/face_model.safetensors: a deformable face of Face Mesh's 468 points.
 
     python lab/tools/fit_face_model.py --facekit ict_facekit.npz --keypoints fit_set.npz

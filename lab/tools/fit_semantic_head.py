@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Fit face_pose_ros/weights/semantic_head.safetensors: ears and skull follow from the face.
 
     python lab/tools/fit_semantic_head.py --data CROPS [CROPS ...]

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Where the keypoint network means its points to be, read from heads whose shape is known."""
 
 from __future__ import annotations

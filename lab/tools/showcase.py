@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 r"""README's moving picture: four rendered people, measured, drawn, and seen from above.
 
     python lab/tools/showcase.py --assets ASSETS --out docs/images/people.webp

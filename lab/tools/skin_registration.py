@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Points of ICT-FaceKit's skin, and how a face of other topology is laid onto it.
 
 The registration is a non-rigid ICP in the spirit of Amberg et al. 2007, "Optimal Step Nonrigid ICP

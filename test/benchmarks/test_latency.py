@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the benchmark counts, and that it runs to its end where there is no GPU."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Calibration files as other tools write them; numbers are those of no real camera."""
 
 import cv2

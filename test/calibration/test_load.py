@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Calibration files of camera_calibration: fields, and what is wrong with them."""
 
 import math

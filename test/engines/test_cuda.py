@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What is made for GPUs, on the CPU: graphs' bookkeeping, half precision, rendered crops."""
 
 import numpy as np

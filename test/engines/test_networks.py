@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Every engine gives the outputs of the torch definitions; a device is found without torch."""
 
 import importlib.util

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The packaged graphs, and the cache of what OpenVINO compiled of them."""
 
 import importlib.util

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """OpenVINO's import reports itself to nobody, and leaves the home folder alone."""
 
 import os

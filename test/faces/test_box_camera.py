@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Poses in the camera of a box: exact by a rotation."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Which faces are found, where, and what is not taken for one.
 
 Figures measured when this was written (default options): six of six faces of the group

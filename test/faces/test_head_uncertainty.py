@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Covariances of coarse poses: what the stated sigma becomes in the camera's frame."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Suppression against a plain-Python reference, and merging."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The second stage: regions stand upright around heads, and their numbers mean poses exactly."""
 
 import math

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Smaller images without aliasing, to the byte as torch's antialiased filter makes them."""
 
 import cv2

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The single-shot detector: what cells mean and where poses lie, boxes, suppression, sizes."""
 
 import numpy as np

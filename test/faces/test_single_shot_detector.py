@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The single-shot detector: from images through scaling and padding to poses and boxes."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Camera models against OpenCV, finite differences and their own inverse."""
 
 import math

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Crops by a virtual camera: OpenCV's pictures, exact map, upright, the same when turned."""
 
 from dataclasses import replace

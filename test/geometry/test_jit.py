@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Machine code is never older than the sources, and is kept wherever it can be."""
 
 import os

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Rotations and poses: group axioms, scipy's answers, finite differences."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of the golden file: 365 frames in ten scenes, the same bits on every machine.
 
 Only exact arithmetic reaches a pixel: integers, and float64 coordinates rounded to 1/32 px.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Keypoints of golden frames, and the solver's answers to them: no network has a part in it.
 
 keypoints.npz holds what Face Mesh and the hourglass measured of 25 faces, rounded to float32, and

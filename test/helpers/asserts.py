@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Assertions that name the unit of what they allow."""
 
 import numpy as np

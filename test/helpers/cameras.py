@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras with asymmetric numbers: no half-pixel slip or swapped axis can hide."""
 
 from face_pose_lab.evaluation.cameras import DISTORTIONS, HEIGHT, WIDTH, K, make_camera

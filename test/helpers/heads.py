@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Heads at known poses in front of known cameras, in numpy."""
 
 import numpy as np

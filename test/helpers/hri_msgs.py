@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The four messages of hri_msgs that are published, built where the package is absent."""
 
 import hashlib

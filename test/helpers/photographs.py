@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Scenes for detection: known faces pasted onto photographs without faces."""
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Real portraits as a camera would deliver them."""
 
 import numpy as np

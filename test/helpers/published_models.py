@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Google's published model files, where a machine has them: the reference for parity tests."""
 
 import importlib.metadata

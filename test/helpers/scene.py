@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Faces with a known pose in front of a known camera, as tensors."""
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Solids whose geometry is known in closed form."""
 
 import numpy as np

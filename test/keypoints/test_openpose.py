@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """OpenPose's order of the face: on the packaged mean face, and on labelled ICT-FaceKit."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The keypoints' names, their mirror partners, and what the numbers mean."""
 
 import numpy as np

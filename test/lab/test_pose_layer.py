@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The solver as a layer: the same answers, and gradients that finite differences confirm."""
 
 from dataclasses import replace

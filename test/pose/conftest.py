@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Faces that the tests of the optimiser share."""
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Doors to functions that compiled code alone calls."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Poses and shapes from keypoints: exact, robust, and never an exception."""
 
 from dataclasses import fields, replace

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What is minimised: zero at the truth, whitened, and with the derivatives it claims."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Kernels: their weight and slope are derivatives, their efficiency is that of normal noise."""
 
 from typing import Any, cast

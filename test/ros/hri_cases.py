@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What test_hri.py runs in a process that has hri_msgs."""
 
 import dataclasses

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A camera in front of a pose node, for tests of what it says about faces."""
 
 import array

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The tables behind docs/ros_api.md are those of the running nodes."""
 
 from pathlib import Path

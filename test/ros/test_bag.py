@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Recordings in, recordings with poses out: exact, resumable, clear about bad input."""
 
 import array

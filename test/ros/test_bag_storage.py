@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Recordings as recorders, tools and accidents leave them: read whole, or refused by name."""
 
 import shutil

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras of CameraInfo messages, as drivers send them."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Webcams, videos and folders as pictures one after the other."""
 
 import time

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pairing by equal stamp, by the nearest, and with a latched CameraInfo."""
 
 import pytest

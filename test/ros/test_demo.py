@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The demo's processes: what they are told, and that it ends when one of them does."""
 
 import signal

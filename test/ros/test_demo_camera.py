@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The demo's camera as a node: pictures with their calibration, and clear errors at start."""
 
 import re

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Diagnostics: levels that mean something, rates and latencies over the last seconds."""
 
 from pathlib import Path

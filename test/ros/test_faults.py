@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What robots do to a node: each fault is survived, and named on /diagnostics."""
 
 import signal
@@ -69,7 +71,7 @@ def robot(ros):
 
 def test_a_silent_camera_is_reported_on_the_console_and_in_diagnostics(ros):
     robot = Watched(ros)
-    reason = '/robot publishes /image, but nothing has come'
+    reason = '/robot publishes /image, but no message has arrived'
     robot.wait_for_status('camera', DiagnosticStatus.WARN, f'no image on /image yet: {reason}')
     ros.wait_for(lambda: len(robot.silences) == 2)
     assert reason in robot.silences[0]

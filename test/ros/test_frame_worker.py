@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The newest frame is worked on, nothing queues, and the thread ends when told to."""
 
 import threading

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Malformed messages: refused with a reason or answered, never a crash, a hang or a NaN."""
 
 import pytest

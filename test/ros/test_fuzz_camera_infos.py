@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """CameraInfos of all models, sound and broken: each answered as OpenCV does, or refused."""
 
 import pytest

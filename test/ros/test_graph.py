@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A silent topic: what the graph of nodes and topics says of it."""
 
 import pytest
@@ -79,8 +81,8 @@ def nodes(ros):
             {'/image': Image},
             '/image',
             IMAGE,
-            '/cam/driver publishes /image, but nothing has come: it may wait for something, or '
-            'large images are lost on their way, see docs/troubleshooting.md',
+            '/cam/driver publishes /image, but no message has arrived: it may not have started '
+            'yet, or large images are lost, see docs/troubleshooting.md',
         ),
     ],
 )

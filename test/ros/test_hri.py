@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """REP-155's topics: with hri_msgs they are there, without it nothing is missed."""
 
 import importlib.util

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The node's states: what each transition loads, subscribes, withdraws and frees."""
 
 import pytest

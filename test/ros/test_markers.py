@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Markers for RViz: where they are, that RViz accepts them, and that they go away."""
 
 import numpy as np

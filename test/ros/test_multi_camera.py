@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Two cameras in one process: each has its node, its namespace and its people."""
 
 import signal

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The node in-process: real portraits in, poses and TF out; bad messages, one warning each."""
 
 import array

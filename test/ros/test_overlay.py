@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The annotated picture: what is drawn lies where the lens puts it."""
 
 import numpy as np

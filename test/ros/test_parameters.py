@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Parameters: declared, documented, checked; a bad one is a clear error at start."""
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Calibrations that make a camera, but hardly the one that took the pictures."""
 
 import re

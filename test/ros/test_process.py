@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The node as a process of its own: poses over DDS, clear errors at start, silence at the end."""
 
 import re

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Spinning: an interruption ends it in silence; what other threads destroy does not end it."""
 
 import threading

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Colours that people with the common colour blindnesses tell apart, and text that can be read."""
 
 import cv2

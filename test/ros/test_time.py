@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Whose clock counts: the images' stamps, whatever the wall's or the simulation's does."""
 
 import time

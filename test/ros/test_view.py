@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What face_pose_view logs: where it is, when it is, and that it goes away."""
 
 import subprocess

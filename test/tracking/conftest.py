@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Random numbers, a camera and a tracker for simulations."""
 
 import zlib

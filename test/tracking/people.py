@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Simulated people, and fits of their faces that are exactly as good as they say."""
 
 from dataclasses import dataclass

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The pose filter: consistent where its model holds, bounded where it does not."""
 
 from dataclasses import replace

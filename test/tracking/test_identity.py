@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A fit factored by identity, against conditioning of the joint normal distribution."""
 
 import numpy as np

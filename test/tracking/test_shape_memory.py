@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What is remembered of a shape: never more than the images say."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A tracker that is written down and restored goes on as if nothing had been."""
 
 import json

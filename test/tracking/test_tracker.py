@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """People over time: ids that survive crossings, occlusions, gaps and steps back in time."""
 
 from copy import deepcopy

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the tracker says of poses and shapes: they settle, they are honest, parts switch off."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Weights are the pinned ones or refused; the canonical face stands in our head frame."""
 
 import hashlib

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads the node's parameters from a parameter file, without a node."""
 
 from __future__ import annotations

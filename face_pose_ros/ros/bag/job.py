@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Runs the pose pipeline over one recording, from its start or from an interruption."""
 
 from __future__ import annotations

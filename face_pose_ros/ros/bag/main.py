@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Runs the pose pipeline offline over recordings: `face_pose_bag in.mcap out.mcap`.
 
 Writes what the node would publish if it had time for every image, with the stamps of the

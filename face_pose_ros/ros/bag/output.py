@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Writes poses to a partial file, and to an .mcap when they are complete."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Plots a recording's tracks: distance, yaw, pitch and presence over time."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads images and their CameraInfo from a recording, paired as in the node."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads the files of a recording, as rosbag2 leaves them on the disk.
 
 rosbags reads each file; metadata.yaml gives the list and order of the files. Nothing else of

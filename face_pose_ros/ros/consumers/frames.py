@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Looks up transforms from /tf and /tf_static.
 
 A distribution's tf2_ros.Buffer does the same and interpolates; the ROS 2 wheels lack it.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Poses as matrices, and the probability that a head points at something. No ROS import."""
 
 from __future__ import annotations

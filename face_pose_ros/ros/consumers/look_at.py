@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Points a pan-tilt unit at a head: poses in, joint commands out."""
 
 from __future__ import annotations

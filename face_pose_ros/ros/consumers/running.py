@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Shared by the example nodes: age of a message, and a main that ends with one clear line."""
 
 from __future__ import annotations

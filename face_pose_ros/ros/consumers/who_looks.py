@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Publishes the id of the person who looks at the robot, from poses with covariance."""
 
 from __future__ import annotations

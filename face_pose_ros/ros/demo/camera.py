@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The demo's camera: a virtual one, or a webcam, a video file or a folder of images.
 
 The virtual camera turns, zooms and changes its lens in front of portraits. The node publishes

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Checks the demo: compares published poses and TF with the exact rotation of the camera."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The demo on one machine: camera, pose node, checker and view, each a process of its own.
 
     python -m face_pose_ros.ros.demo.main

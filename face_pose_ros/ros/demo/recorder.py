@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Records the demo of a real camera, whose true poses are unknown: overlay, rates, latency."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Scenes of the virtual camera: portraits, while it turns, zooms and changes its lens."""
 
 from __future__ import annotations

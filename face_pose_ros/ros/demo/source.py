@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads images of a webcam, a video file or a folder. No ROS import."""
 
 from __future__ import annotations

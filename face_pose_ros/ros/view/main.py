@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Shows and records what a pose node measures with the rerun SDK, where RViz is not to be had.
 
 What the node publishes for RViz on `~/markers` is drawn in the camera's frame, and in the camera

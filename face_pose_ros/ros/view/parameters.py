@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of `face_pose_view`; no import of the rerun SDK."""
 
 from __future__ import annotations

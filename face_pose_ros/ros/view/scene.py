@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The scene that the rerun SDK shows: camera, image, heads and their trajectories; no node."""
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _IMAGE_AT_M = 0.25  # where the picture hangs in the camera's pyramid
 _TRAJECTORY_S = 5.0  # how far back a trajectory reaches
 _THIN_M = 0.002  # radius of what is a line or a point
 # Of the 3-D view, in the camera's frame [m]: from the left, above and behind.
-_EYE_AT, _EYE_LOOKS_AT, _EYE_UP = (-0.8, -0.4, -0.2), (0.02, 0.06, 0.5), (0.0, -1.0, 0.0)
+_EYE_AT, _EYE_LOOKS_AT, _EYE_UP = (-1.2, -1.1, -0.5), (0.05, 0.1, 0.75), (0.0, -1.0, 0.0)
 
 
 @dataclass

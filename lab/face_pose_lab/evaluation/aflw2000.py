@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The AFLW2000-3D protocol: keypoints once, then poses of any configuration from the same ones.
 
     python -m face_pose_lab.evaluation.aflw2000 export --data DIR --out keypoints.npz

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The labelled images of AFLW2000-3D that the protocol uses.
 
 A folder holds `labels.json` ({name: {pitch_yaw_roll_deg, points68_xyz_px}}) and `images/NAME.jpg`.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The BIWI protocol: poses of all frames once, then their errors.
 
     python -m face_pose_lab.evaluation.biwi export --data hpdb --out poses.npz

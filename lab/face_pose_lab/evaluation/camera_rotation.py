@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Camera-rotation consistency: change of the pose when only the camera turns.
 
 A virtual camera shows every portrait in random views. The pose in each view is rotated back by the

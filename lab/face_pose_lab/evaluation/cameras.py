@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras with asymmetric numbers, which reveal half-pixel errors and swapped axes."""
 
 from __future__ import annotations

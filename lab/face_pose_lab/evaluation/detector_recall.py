@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Recall of both detectors on the images of AFLW2000-3D, in one run.
 
     python -m face_pose_lab.evaluation.detector_recall --data DIR

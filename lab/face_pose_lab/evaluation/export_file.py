@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Measurements of an evaluation in a file, so that scoring can be repeated."""
 
 from __future__ import annotations

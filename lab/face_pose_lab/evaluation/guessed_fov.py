@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Errors caused by a guessed horizontal field of view, on the portraits.
 
 A webcam of known calibration shows each portrait on the axis, half way out and far out. The pose

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Head rotations against labels: Euler angles, geodesic distance, bins of yaw, alignment.
 
 The labels of 300W-LP and AFLW2000-3D are Euler angles of R = Rx(-pitch) Ry(yaw) Rz(roll) in the

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Errors of 6-DoF poses against exact truth, beside the standard deviations stated for them."""
 
 from __future__ import annotations

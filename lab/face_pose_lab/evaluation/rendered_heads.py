@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Rendered heads: errors of the 6-DoF pose in degrees and millimetres against exact truth.
 
     python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --export heads.npz

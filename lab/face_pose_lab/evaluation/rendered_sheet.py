@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 r"""A sheet of rendered heads, and below each the face at the pose that was found: to look at.
 
     python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --heads 12 \

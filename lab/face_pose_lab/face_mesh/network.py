@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Face Mesh V2: 478 points of one face in a square crop.
 
 The network of Google's "MediaPipe Face Mesh V2" (face_landmarks_detector.tflite of

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How uncertain Face Mesh's keypoints are: the network itself does not say."""
 
 from __future__ import annotations

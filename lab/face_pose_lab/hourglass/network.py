@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The stacked hourglass: a square crop -> one heatmap per semantic keypoint.
 
 Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016, as used by

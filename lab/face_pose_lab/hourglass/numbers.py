@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the hourglass's numbers mean: keypoints with covariances, and the presence of a head.
 
 The network itself is in `hourglass.network`.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Image + Faces -> the semantic keypoints of heads, with the hourglass."""
 
 from __future__ import annotations

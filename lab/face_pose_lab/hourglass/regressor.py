@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Keypoints of a crop at once: where all parts of a head must lie together.
 
 Nothing makes the keypoints of one crop's heatmaps those of one head. The regressor takes the mean

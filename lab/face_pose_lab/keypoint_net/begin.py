@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Begin with the layers of the packaged region network.
 
 It was trained on some five million pictures of rendered heads, 64 px, upright in the middle, and

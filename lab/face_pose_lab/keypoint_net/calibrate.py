@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the keypoint network says of its errors, measured on heads that it has never seen.
 
     python -m face_pose_lab.keypoint_net.calibrate STATE --crops FOLDER --out calibration.npz

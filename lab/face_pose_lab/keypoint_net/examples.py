@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Labelled crops of heads, rendered ones and photographs, in one form."""
 
 from __future__ import annotations

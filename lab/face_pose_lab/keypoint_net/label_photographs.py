@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Label photographs by the two teachers: Face Mesh from the front, the hourglass from the side.
 
     python -m face_pose_lab.keypoint_net.label_photographs fairface REPOSITORY --out FOLDER

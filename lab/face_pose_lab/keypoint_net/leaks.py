@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Which labelled photographs may show the same picture as one of an evaluation set.
 
     python -m face_pose_lab.keypoint_net.leaks FOLDER... --data AFLW2000 --out names.txt

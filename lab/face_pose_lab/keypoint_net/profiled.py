@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Photographs turned out of plane: a real skin seen from the side, with exact labels.
 
     python -m face_pose_lab.keypoint_net.profiled PHOTOGRAPHS --out FOLDER --count 8000

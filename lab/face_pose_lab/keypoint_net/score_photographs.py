@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Poses of AFLW2000-3D's pictures by the keypoint network, as the product fits them.
 
     python -m face_pose_lab.keypoint_net.score_photographs RUN/last.pt --data AFLW2000

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Poses of rendered heads by the keypoint network: errors, and what it says of them.
 
     python -m face_pose_lab.keypoint_net.score_rendered STATE --crops FOLDER

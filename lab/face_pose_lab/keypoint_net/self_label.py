@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Label photographs by the network itself, so that it can go on from its own mean.
 
     python -m face_pose_lab.keypoint_net.self_label STATE fairface REPOSITORY --out FOLDER

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Photographs of people that a repository holds, read from its objects.
 
 A clone is enough, with or without a working tree: `git cat-file --batch` hands out the files.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How long one pass takes beside Face Mesh V2, interleaved in one process.
 
 python -m face_pose_lab.keypoint_net.speed --threads 1

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Train the keypoint network on rendered heads and photographs in equal parts.
 
     python -m face_pose_lab.keypoint_net.train --out RUN --rendered FOLDER --photographs FOLDER

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the network is shown of an example: where the crop is, and how it looks.
 
 Geometry keeps labels exact: an affine map of a picture is a camera that is zoomed, rolled and

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The fit of Pavlakos et al., "6-DoF Object Pose from Semantic Keypoints" (ICRA 2017).
 
 Alternation of closed-form steps on an object-space error, to compare with the maximum a

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Weak perspective of Pavlakos et al. (ICRA 2017): convex relaxation, then alternation.
 
 All points of the head count as equally far away, so the picture is s R2 S(c) + T 1^T with the

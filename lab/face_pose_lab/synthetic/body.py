@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The mesh that is drawn: ICT-FaceKit's visible parts, hair over the scalp, a torso below.
 
 Every vertex has a place on the mean neutral head, the reference. Colours are functions of that

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Heads of ICT-FaceKit (light): 100 identity modes and 57 expressions of one mesh, in metres.
 
 The data set comes from github.com/ICT-VGL/ICT-FaceKit (MIT). Its light model is a mean head, PCA

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Colours of a head: procedural, per person, as functions of the place on the reference head.
 
 ICT-FaceKit light has no textures. Tones, proportions and amounts are by eye, chosen so that a

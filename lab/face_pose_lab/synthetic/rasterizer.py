@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Which triangle each pixel sees: a z-buffer in torch, through any lens.
 
 Vertices are projected through the real camera model, so they are exact through every lens. Edges

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A head in front of a camera: the picture, and the truth behind it."""
 
 from __future__ import annotations

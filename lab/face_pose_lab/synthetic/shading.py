@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Light on skin: a distant environment as spherical harmonics, and one directional light.
 
 Irradiance of a distant environment is a quadratic in the normal to within 1 % (Ramamoorthi and

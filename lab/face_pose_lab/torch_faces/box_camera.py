@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras turned straight towards a face, in torch: see `face_pose_ros.faces.box_camera`."""
 
 from __future__ import annotations

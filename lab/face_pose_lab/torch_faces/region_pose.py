@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Decodes the region network in torch: see `face_pose_ros.faces.region_pose`."""
 
 from __future__ import annotations

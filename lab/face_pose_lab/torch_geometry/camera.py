@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cameras in torch, batched and differentiable: `face_pose_ros.geometry.camera` for losses.
 
 Without skew and tilted sensors, which nothing here needs.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Robust kernels in torch, differentiable: `face_pose_ros.pose.robust` for losses."""
 
 from collections.abc import Callable

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Rigid transforms as 4x4 matrices: ``T_a_b`` is the pose of b in a, ``p_a = T_a_b @ p_b``."""
 
 import torch

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Rotations: exponential, logarithm, quaternions, columns. Batched, differentiable.
 
 Near the identity every function switches to its Taylor series behind a double ``where``: the

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pixel maps through lenses: exact on a coarse mesh of nodes, linear in between.
 
 Over a few pixels a lens is straight to a hundredth of a pixel, and mapping one node in 64 pixels

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Heatmaps -> keypoints with a 2x2 covariance, and the heatmaps of known keypoints.
 
 A heatmap's cell (0, 0) covers the crop's pixels 0 to stride - 1 in both directions, so its centre

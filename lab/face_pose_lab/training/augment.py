@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Augmentation of batches: position of the head, and appearance of the image.
 
 Random numbers come from generators, so that a step gives the same images after a resume. Geometry

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Batches of images from shards, in an order that depends on seed and step only."""
 
 from __future__ import annotations

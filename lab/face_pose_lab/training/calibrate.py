@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What a trained hourglass says of its errors, measured on heads that it has never seen.
 
     python -m face_pose_lab.training.calibrate CHECKPOINT --crops FOLDER --scenes FOLDER \

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 r"""Calibrate the single-shot detector: its score, and the covariance of its poses.
 
     python -m face_pose_lab.training.calibrate_scenes REGION_CHECKPOINT --data FOLDER ... \

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Checkpoints: everything that the next step depends on, written atomically."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The configuration of a training run: YAML plus `key=value`, checked, into frozen dataclasses."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Averaged weights: smoother than the last ones, and what is validated and exported."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Tables of a trained network.
 
     python -m face_pose_lab.training.evaluate CHECKPOINT --data FOLDER ... --aflw2000 FOLDER

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How well an hourglass measures rendered heads, by the yaw under which it sees them."""
 
 from __future__ import annotations

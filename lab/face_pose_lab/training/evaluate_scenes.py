@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Recall and pose errors of the single-shot detector on rendered heads, by size."""
 
 from __future__ import annotations

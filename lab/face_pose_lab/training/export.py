@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 r"""Write the averaged weights of a checkpoint as safetensors, with a card.
 
     python -m face_pose_lab.training.export CHECKPOINT --name hourglass --out FOLDER \

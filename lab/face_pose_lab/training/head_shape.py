@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The deformable shape of the keypoints of a head, from heads of which it is known."""
 
 from __future__ import annotations

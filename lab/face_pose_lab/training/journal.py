@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Writes figures of a training as JSON lines, to the screen, and to TensorBoard if installed."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 r"""Cuts the proposals of the first stage out of scenes, to train the second stage.
 
     python -m face_pose_lab.training.proposals SCENES --out PROPOSALS

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Losses of the region network: score, pose, points, keypoints, uncertainty."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Render training pictures with exact truth.
 
     python -m face_pose_lab.training.render crops --assets ASSETS --output FOLDER --count 60000

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Whole images with several heads: batches from shards, and their augmentation."""
 
 from __future__ import annotations

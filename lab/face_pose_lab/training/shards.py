@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Rendered images on disk: a manifest, and shards that can be mapped into memory.
 
     FOLDER/manifest.json

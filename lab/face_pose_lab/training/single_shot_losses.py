@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Losses of the single-shot detector's first stage: score, pose, calibrated points."""
 
 from __future__ import annotations

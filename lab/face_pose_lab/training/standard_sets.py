@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Standard data sets, where a user has them, as shards that the training reads.
 
     python -m face_pose_lab.training.standard_sets 300w-lp FOLDER --out SHARDS

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The trainings: what a batch is, what its losses are, and how good the network is."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Loss through the solver: derivative of the fitted rotation by the keypoints."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Train a network.
 
     python -m face_pose_lab.training.train lab/config/hourglass.yaml key=value group.key=value

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Yaw of heads relative to the line of sight."""
 
 from torch import Tensor, atan2

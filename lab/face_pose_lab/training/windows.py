@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Windows of scenes: parts of an image around its heads, so that a step has more of them.
 
 A head of 50 px covers one hundredth of an image of 640 x 480. A window is a zoomed and shifted

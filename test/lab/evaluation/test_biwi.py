@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The BIWI protocol, on frames written here as BIWI's publishers write them."""
 
 import cv2

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Camera-rotation consistency on real portraits, and the virtual camera it stands on."""
 
 import numpy as np

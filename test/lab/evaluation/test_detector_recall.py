@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What counts as found, and that a detector is judged by it."""
 
 import cv2

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A guessed field of view scales distances and shifts directions as geometry says."""
 
 from itertools import islice

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Rotation metrics: the labels' convention, wrap, bins, alignment, what a row says."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Errors of poses that are wrong by a known amount."""
 
 import numpy as np

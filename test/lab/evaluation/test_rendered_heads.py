@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Rendered heads: what is stored, and what is scored."""
 
 import cv2

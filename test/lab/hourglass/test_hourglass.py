@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The stacked hourglass: sizes, every stack supervised, no preferred side, clear errors."""
 
 import math

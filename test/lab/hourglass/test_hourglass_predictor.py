@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Keypoints of crops become keypoints of the image."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Which photograph has a label, and whose it is; batches in which the seed and the step decide."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A training goes on where it was, and several processes train as one."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The keypoint network: its shape, its fused form, its mirror image, its losses."""
 
 from __future__ import annotations

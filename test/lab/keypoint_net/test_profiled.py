@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A photograph that is turned out of plane shows what its new labels say."""
 
 from __future__ import annotations

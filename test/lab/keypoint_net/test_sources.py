@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Photographs out of a repository's objects, and which of them count."""
 
 from __future__ import annotations

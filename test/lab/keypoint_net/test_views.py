@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Keypoints and rotations follow the pixels through every move of a crop."""
 
 from __future__ import annotations

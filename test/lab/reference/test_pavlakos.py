@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The ladder: Procrustes, stationary point, recovery, invariance, failures."""
 
 from dataclasses import replace

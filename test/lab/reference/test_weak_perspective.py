@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Closed forms against their definitions, then the start against known poses."""
 
 import pytest

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """ICT-FaceKit's heads are metric and stand in the head frame."""
 
 import os

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Against analytic geometry: spheres, triangles and rays, through every lens."""
 
 import math

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of heads show a face where the truth says."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The deformable face that is packaged, and the tool that made it."""
 
 import importlib

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The moving picture's scene and plan, without OpenGL."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the numbers of regions mean in torch, as in the runtime; the network."""
 
 import math

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Cells and poses in torch: one the inverse of the other, and as the runtime has them."""
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Properties of rotations and rigid transforms, over batch shapes and near the identity."""
 
 import cv2

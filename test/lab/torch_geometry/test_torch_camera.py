@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The lab's camera against the runtime's, and its gradients."""
 
 from dataclasses import replace

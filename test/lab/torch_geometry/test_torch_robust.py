@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Robust kernels in torch have the runtime's cost, weight and slope."""
 
 from typing import Any, cast

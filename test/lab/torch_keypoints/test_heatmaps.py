@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Heatmaps -> keypoints: exact, unbiased, and as uncertain as they say."""
 
 import pytest

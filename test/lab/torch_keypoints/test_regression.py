@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Numbers of the regressor become keypoints, covariances and a rotation."""
 
 import pytest

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Heads of coloured blobs: pictures whose labels are exact, drawn in a moment."""
 
 import numpy as np

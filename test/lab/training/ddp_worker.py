@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """One process of a distributed training of blob heads; started by test_distributed.py."""
 
 import sys

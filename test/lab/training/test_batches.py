@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Batches from shards on disk: the right rows, in an order that the seed decides."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What heatmaps mean, found from errors whose law is known."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Covariances fitted to errors are worth what they say, and are told where they are not."""
 
 import pytest

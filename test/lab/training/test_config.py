@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Configurations: files of the repository, overrides, and errors that say what was expected."""
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Evaluation sees what an oracle knows, and what it does not."""
 
 from dataclasses import replace

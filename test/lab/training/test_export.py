@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Exported weights are those of the checkpoint, and the card says where they come from."""
 
 import hashlib

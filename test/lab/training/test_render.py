@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The command: errors that say what is missing, the same pictures for any number of workers."""
 
 import os

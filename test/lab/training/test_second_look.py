@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The training of the second look: what is cut out of scenes, its losses, that they fall."""
 
 import json

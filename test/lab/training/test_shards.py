@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Shards go to disk and come back; what is not complete or not the same run is noticed."""
 
 import numpy as np

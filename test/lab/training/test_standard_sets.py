@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Standard data sets, written here as their publishers write them, become shards."""
 
 import json

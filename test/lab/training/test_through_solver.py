@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The loss is that of the solver's own answer, and descent along it improves the rotation."""
 
 import pytest

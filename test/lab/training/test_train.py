@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The training loop: the loss falls, a resume is the same to the last bit."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Windows of scenes show heads, and their cameras are exact."""
 
 import pytest

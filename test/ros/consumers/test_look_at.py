@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """look_at: its angles and its rate by themselves, then with a robot whose camera turns along."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The examples as processes of their own, and what docs/consumers.md says of them."""
 
 import re

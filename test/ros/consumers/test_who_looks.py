@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """who_looks: people come, turn, and go; one of those who look at the robot is named."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Images and meshes of rendered heads, and which of them are held out for tests."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Images of single heads as in the package's crops, with exact labels.
 
 The camera is the virtual one of geometry/crops.py: a pinhole that points at the face, its

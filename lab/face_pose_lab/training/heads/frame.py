@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The head frame of a mesh, from the packaged face model.
 
 The axes of a head are those of the packaged model's mean face when that face is laid onto the

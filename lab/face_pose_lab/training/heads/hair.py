@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Hair lock by lock on any skin, and other shapes of modelled hair; head frame, m.
 
 A network learns the outlines of a few modelled styles with the heads below them, and misjudges

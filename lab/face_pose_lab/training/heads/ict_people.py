@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Random people of ICT-FaceKit, with painted skins and hair of MakeHuman."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The keypoints on the mean head of a family."""
 
 from __future__ import annotations

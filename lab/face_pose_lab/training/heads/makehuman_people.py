@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Random people of MakeHuman, dressed."""
 
 from __future__ import annotations

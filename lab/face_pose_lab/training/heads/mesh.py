@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Meshes in the head frame, and their materials."""
 
 from __future__ import annotations

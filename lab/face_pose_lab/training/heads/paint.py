@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Where hair grows on a skin: shares in [0, 1] as functions of the place on the mean head."""
 
 from __future__ import annotations

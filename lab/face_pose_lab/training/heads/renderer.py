@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Draws people with OpenGL: the picture, and depths that tell what is hidden.
 
 Needs EGL: a GPU's driver, or Mesa's llvmpipe (Debian: libegl1, libgl1-mesa-dri).

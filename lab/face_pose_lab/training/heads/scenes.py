@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Images of scenes for a detector: 0 to 6 heads of all sizes, through distorting lenses."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The GLSL programs of the renderer.
 
 Camera frame: x right, y down, z forward. The lens (Brown-Conrady, OpenCV's plumb_bob) acts on the

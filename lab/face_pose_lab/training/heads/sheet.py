@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A contact sheet: rendered images with their labels drawn."""
 
 from __future__ import annotations

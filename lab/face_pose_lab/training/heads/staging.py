@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Pose of people, light and lens of an image."""
 
 from __future__ import annotations

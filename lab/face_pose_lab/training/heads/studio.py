@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Renderer, people and environments of one process."""
 
 from __future__ import annotations

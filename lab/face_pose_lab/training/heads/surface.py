@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Points of a skin: three vertices and barycentric weights each, so that they move with it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Hair, clothes, eyes and things of MakeHuman, for people of both families."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Headwear, glasses, masks, hands and things before faces; meshes in the head frame, m.
 
 Shapes and amounts are by eye: wide enough that no real cap, frame or hand is outside their range.

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Camera effects leave the labels true: nothing moves."""
 
 import numpy as np

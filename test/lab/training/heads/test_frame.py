@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The head frame does not depend on where a mesh stands, how large it is, or in which units."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Locks on a sphere, and modelled hair in other shapes."""
 
 from dataclasses import replace

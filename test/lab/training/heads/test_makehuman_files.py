@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """MakeHuman's formats, on files as small as they get."""
 
 import gzip

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The renderer draws where OpenCV projects, and its depths tell what a ray test tells."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Points on meshes, against solids whose geometry is known."""
 
 import numpy as np
