@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What is reported of each face: keypoints and fitted poses -> FacePose."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the stages hand on, as numpy arrays: image -> Faces -> Keypoints -> HeadPoses -> FacePose.
 
 N is the number of faces (0 is an ordinary answer), K the number of keypoints, C the number of

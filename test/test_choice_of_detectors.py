@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The estimator with each detector, and what no keypoint network sees."""
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Answers are those that were frozen: see golden/."""
 
 import numpy as np

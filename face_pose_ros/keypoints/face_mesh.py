@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Face Mesh's 478 points, in whose order faces are reported: which is what."""
 
 POINTS = 478

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the keypoint network's numbers mean: keypoints with covariances, and a head's presence.
 
 The network itself is in `networks.keypoint_network`. Its crop is a virtual pinhole camera's that

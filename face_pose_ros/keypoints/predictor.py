@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Image and Faces -> Keypoints in full-image pixels, with the keypoint network."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Crops that differ a little from those that a follower asks for."""
 
 from __future__ import annotations

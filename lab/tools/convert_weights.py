@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Make packaged weights, and those of a teacher, from Google's published model files.
 
     python lab/tools/convert_weights.py --task face_landmarker.task \

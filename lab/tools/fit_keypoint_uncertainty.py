@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Fit face_pose_lab/weights/keypoint_uncertainty.safetensors: how wrong Face Mesh's keypoints are.
 
     python -m face_pose_lab.evaluation.rendered_heads ... --export heads.npz

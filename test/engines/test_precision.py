@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Poses are the same in every precision that an engine chooses by itself."""
 
 import importlib.util

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """How many crops a face gets, and which faces are lost."""
 
 import numpy as np

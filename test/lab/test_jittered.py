@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Jittered crops: bounds, no preferred side, the same each time."""
 
 import numpy as np

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Poses of rendered heads in whole pictures, by the turn of the head and the size of its face.
 
     python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --hdri FOLDER \

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Which of Face Mesh's points is which in a mirror, and how large its crop is."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Image + Faces -> Face Mesh's points in full-image pixels."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 r"""Package a trained keypoint network: weights, calibration, graph, and their sums.
 
     python -m face_pose_lab.keypoint_net.export STATE --calibration calibration.npz

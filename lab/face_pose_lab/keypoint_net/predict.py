@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A trained state of the keypoint network, as the runtime runs it."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What the keypoint network says (`keypoints.network_output`), as differentiable tensors."""
 
 from __future__ import annotations

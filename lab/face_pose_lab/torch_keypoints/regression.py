@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """What a regressor says (`face_pose_lab.hourglass.regressor`), as differentiable tensors."""
 
 from __future__ import annotations

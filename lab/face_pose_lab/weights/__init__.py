@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The teachers' weights: what each file must be, and reading them. A card lies beside each."""
 
 from __future__ import annotations

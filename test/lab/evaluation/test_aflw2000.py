@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """The AFLW2000-3D protocol: labels, looks, figures of known keypoints."""
 
 import json

@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """Face Mesh on crops: averaged, mirrored, and how uncertain its keypoints are."""
 
 from dataclasses import replace
