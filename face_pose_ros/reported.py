@@ -15,7 +15,15 @@ from face_pose_ros.keypoints.face_mesh import EYELIDS
 from face_pose_ros.keypoints.semantic import IS_FACE
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.fusion import FittedReadings
-from face_pose_ros.results import FacePose, Faces, Fit, Keypoints, Readings, bounds_xyxy
+from face_pose_ros.results import (
+    DepthEvidence,
+    FacePose,
+    Faces,
+    Fit,
+    Keypoints,
+    Readings,
+    bounds_xyxy,
+)
 from face_pose_ros.tracking.shape_memory import Shape
 
 Array = NDArray[np.float64]
@@ -36,6 +44,7 @@ def face_poses(
     model: FaceModel,
     camera: Camera,
     prior_of: Sequence[str],
+    with_depth: bool = False,
 ) -> list[FacePose]:
     """The faces whose pose could be found.
 
@@ -45,6 +54,7 @@ def face_poses(
         model: Of Face Mesh's points.
         camera: The camera in whose pixels the readings are.
         prior_of: N ids, see `Fit.shape_prior_of`.
+        with_depth: Whether there was a depth image.
     """
     keypoints, poses = _reported_keypoints(readings, fitted, model, camera), fitted.poses
     boxes, sigma_px = bounds_xyxy(keypoints.uv), keypoints.sigma_px
@@ -59,10 +69,16 @@ def face_poses(
             shape=poses.shape[i],
             shape_covariance=poses.shape_covariance[i],
             fit=Fit(poses.covariance_given_shape[i], poses.pose_of_shape[i], prior_of[i]),
+            depth=_evidence(poses.depth[i]) if with_depth else None,
         )
         for i in range(len(poses))
         if not poses.failed[i]
     ]
+
+
+def _evidence(row: Array) -> DepthEvidence:
+    visible, measured, agreeing, size_ratio = row.tolist()
+    return DepthEvidence(int(visible), int(measured), int(agreeing), size_ratio)
 
 
 def coarse_poses(

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from face_pose_ros.geometry import linalg, rotations
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.options import PoseOptions
+from face_pose_ros.geometry.depth import DepthImage
+from face_pose_ros.options import DepthOptions, PoseOptions
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.pose.fit import ShapePrior, fit_pose
 from face_pose_ros.results import HeadPoses, Keypoints, Readings
@@ -56,6 +57,8 @@ def fit_readings(
     min_presence: float,
     shape_prior: ShapePrior | None = None,
     threads: int | None = None,
+    depth: DepthImage | None = None,
+    depth_options: DepthOptions | None = None,
 ) -> FittedReadings:
     """One pose of each face from what was measured of it.
 
@@ -69,22 +72,32 @@ def fit_readings(
         min_presence: A network that is less sure of a face does not count.
         shape_prior: What is known of the N shapes; None is anybody's.
         threads: Number of faces solved at a time; None: one on each core.
+        depth: Taken at the same time.
+        depth_options: See `DepthOptions`.
     """
+    same = shape_prior, threads, depth, depth_options
     # The hourglass says itself how well it sees each keypoint.
     head_options = replace(options, visibility=False, independent_keypoints=independent_keypoints)
     with_mesh = readings.mesh.presence >= min_presence
     with_head = readings.head.presence >= min_presence
     if not with_head.any():
-        by_mesh = fit_pose(readings.mesh, face, camera, options, None, shape_prior, threads).poses
+        by_mesh = fit_pose(readings.mesh, face, camera, options, None, *same).poses
         return FittedReadings(by_mesh, np.zeros(len(readings)))
-    by_head = _fit_some(readings.head, with_head, head, camera, head_options, shape_prior, threads)
+    by_head = _fit_some(readings.head, with_head, head, camera, head_options, *same)
     if not with_mesh.any():
         return FittedReadings(by_head, np.ones(len(readings)))
-    by_mesh = _fit_some(readings.mesh, with_mesh, face, camera, options, shape_prior, threads)
+    by_mesh = _fit_some(readings.mesh, with_mesh, face, camera, options, *same)
     # The hourglass knows the turn of all heads, Face Mesh only where it is small.
     share = share_of_head(turn_deg(by_head.T_cam_head))
     share = np.where(by_mesh.failed, 1.0, np.where(by_head.failed, 0.0, share))
+    share = share_by_depth(share, by_mesh, by_head)
     return FittedReadings(fuse(by_mesh, by_head, share), share)
+
+
+def share_by_depth(share: Array, a: HeadPoses, b: HeadPoses) -> Array:
+    """Weight (N,) of b; where a depth image agrees with one of the two alone, that one counts."""
+    a_agrees, b_agrees = a.depth[:, 2] > 0, b.depth[:, 2] > 0
+    return np.where(a_agrees == b_agrees, share, b_agrees.astype(float))
 
 
 def _fit_some(
@@ -95,12 +108,15 @@ def _fit_some(
     options: PoseOptions,
     prior: ShapePrior | None,
     threads: int | None,
+    depth: DepthImage | None,
+    depth_options: DepthOptions | None,
 ) -> HeadPoses:
     """Fits of the faces in a mask (N,); the others are marked failed."""
+    same = threads, depth, depth_options
     if mask.all():
-        return fit_pose(keypoints, model, camera, options, None, prior, threads).poses
+        return fit_pose(keypoints, model, camera, options, None, prior, *same).poses
     some = prior and ShapePrior(prior.mean[mask], prior.information[mask])
-    fitted = fit_pose(keypoints[mask], model, camera, options, None, some, threads).poses
+    fitted = fit_pose(keypoints[mask], model, camera, options, None, some, *same).poses
     none: dict[str, Any] = {
         field.name: np.zeros((len(mask), *getattr(fitted, field.name).shape[1:]))
         for field in fields(fitted)
@@ -148,6 +164,7 @@ def _intersection(a: HeadPoses, b: HeadPoses, share: Array) -> HeadPoses:
         shape=a.shape + step[:, 6:],
         shape_covariance=shape_covariance,
         failed=a.failed | b.failed,
+        depth=a.depth,
     )
 
 

@@ -19,6 +19,7 @@ from face_pose_ros.pose.fusion import (
     FittedReadings,
     fit_readings,
     fuse,
+    share_by_depth,
     share_of_head,
     turn_deg,
 )
@@ -54,7 +55,15 @@ def estimates(count, rng) -> HeadPoses:
         shape=rng.standard_normal((count, 3)),
         shape_covariance=shape_covariance,
         failed=np.zeros(count, dtype=bool),
+        depth=np.zeros((count, 4)),
     )
+
+
+def test_a_pose_that_agrees_with_the_depth_image_alone_counts(rng):
+    a, b = estimates(4, rng), estimates(4, rng)
+    a.depth[:, 2], b.depth[:, 2] = [0, 20, 0, 31], [0, 0, 17, 24]
+    share = share_by_depth(np.array([0.3, 0.6, 0.2, 0.9]), a, b)
+    np.testing.assert_array_equal(share, [0.3, 0, 1, 0.9])
 
 
 def assert_same(a: HeadPoses, b: HeadPoses, atol=0.0):
