@@ -17,6 +17,7 @@ from face_pose_ros.faces.detector import MIN_IMAGE_PX
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.results import FacePose
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info, size_text
+from face_pose_ros.ros.depth import DepthInput
 from face_pose_ros.ros.images import (
     DamagedImageError,
     ImageError,
@@ -81,6 +82,7 @@ class FramePipeline:
         self._threads = parameters.threads or threads
         self._camera: tuple[CameraInfo, Camera] | None = None
         self.findings: list[Finding] = []  # what is odd about the camera
+        self.depth: DepthInput | None = None  # to be set where there is a depth camera
         self._news = News()
         self.estimator = self._load()
 
@@ -141,7 +143,15 @@ class FramePipeline:
             )
         if parameters.estimator != self.estimator.options:
             self.estimator.configure(parameters.estimator)
-        faces = self.estimator.track(rgb, camera, stamp_s)
+        depth = self.depth
+        if depth is None:
+            faces = self.estimator.track(rgb, camera, stamp_s)
+        else:
+            # As late as possible, for a depth image often comes after the image.
+            faces = self.estimator.track(rgb, camera, stamp_s, lambda: depth.at(image.header))
+            depth.judge(faces)
+            for finding in depth.news():
+                self._tell(f'{finding.key} {finding.value}', finding.text)
         estimate_s = time.perf_counter() - converted_s
         return Answer(
             faces, camera, rgb, {'convert': converted_s - begin_s, 'estimate': estimate_s}
