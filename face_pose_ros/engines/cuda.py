@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from face_pose_ros.engines.network import finer
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.crops import MAX_SAMPLES, MAX_STEP_PX, NODE_SPACING_PX, Crops
+from face_pose_ros.geometry.crops import MAX_STEP_PX, NODE_SPACING_PX, Crops
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+_MAX_SAMPLES = 4  # per pixel and axis of a rendered crop
 _WARM_UPS = 3  # calls before a capture, as PyTorch asks for: they choose and load kernels
 
 
@@ -112,7 +113,10 @@ def _in_float(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
 def render_crops(
     image: NDArray[np.uint8], crops: Crops, camera: Camera, shrink: int, device: torch.device
 ) -> Tensor:
-    """`Network.render` on a device; the samples per pixel are those of the largest crop.
+    """`Network.render` on a device.
+
+    The image is halved as often as the smallest crop allows; a larger one has several samples in
+    each pixel.
 
     Returns:
         (N, 3, size, size) float32 RGB in [0, 1]; beyond the image its border is repeated.
@@ -125,15 +129,18 @@ def render_crops(
     uv, _ = crops.to_image(np.repeat(nodes, len(crops), 0), camera)
     # Where the lens sees nothing, anything may be shown.
     uv = np.nan_to_num(uv, nan=0.0).clip(-1e6, 1e6).reshape(len(crops), len(axis), len(axis), 2)
-    steps = np.linalg.norm(uv[:, 1:, 1:] - uv[:, :-1, :-1], axis=-1)
-    step_px = steps.max(initial=0.0) / math.sqrt(2) / NODE_SPACING_PX
-    samples = min(max(math.ceil(step_px / MAX_STEP_PX), 1), MAX_SAMPLES)
+    steps = np.linalg.norm(uv[:, 1:, 1:] - uv[:, :-1, :-1], axis=-1).max((1, 2))
+    steps_px = steps.clip(1e-6, min(height, width)) / (math.sqrt(2) * NODE_SPACING_PX)
+    scale = 2 ** max(math.ceil(math.log2(steps_px.min() / MAX_STEP_PX)), 0)
+    samples = min(max(math.ceil(steps_px.max() / (scale * MAX_STEP_PX)), 1), _MAX_SAMPLES)
 
     left, top, right, bottom = _bounds(uv, width, height)
+    left, top = left - left % scale, top - top % scale
     part = torch.from_numpy(np.ascontiguousarray(image[top:bottom, left:right])).to(device)
     part = part.permute(2, 0, 1).float()[None] / 255
-    scale = 2 / np.array([right - left, bottom - top])
-    grid = torch.from_numpy(((uv - [left, top] + 0.5) * scale - 1).astype(np.float32)).to(device)
+    part = F.avg_pool2d(part, scale, ceil_mode=True, count_include_pad=False)
+    per_px = 2 / (scale * np.array([part.shape[3], part.shape[2]]))
+    grid = torch.from_numpy(((uv - [left, top] + 0.5) * per_px - 1).astype(np.float32)).to(device)
     pictures = F.grid_sample(
         part.expand(len(crops), -1, -1, -1),
         _between_nodes(grid, samples),

@@ -27,9 +27,9 @@ Array = NDArray[np.float64]
 # The lens is exact at nodes so many pixels apart, and linear in between: over a few pixels it is
 # straight to a hundredth of a pixel.
 NODE_SPACING_PX = 8
-# Samples per crop pixel grow with the picture's scale, so that a close face is not aliased.
+# Between pixels of a crop; a picture that shows a face at a larger scale is halved before it is
+# sampled, so that a close face is not aliased.
 MAX_STEP_PX = 1.5
-MAX_SAMPLES = 4  # per pixel and axis
 
 
 class Upright(NamedTuple):
@@ -141,14 +141,25 @@ def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDAr
     pictures = np.empty((len(crops), 3, size, size), np.float32)
     height, width = image.shape[:2]
     for R, focal_px, picture in zip(crops.R_cam_crop, crops.focal_px, pictures, strict=True):
-        us, vs, step_px, (left, top, right, bottom) = _map_nodes(
+        us, vs, halvings, (left, top, right, bottom) = _map_nodes(
             R, focal_px, camera.lens, size, width, height
         )
-        few = step_px < MAX_STEP_PX * MAX_SAMPLES  # not so where the crop has no rays: NaN
-        samples = max(math.ceil(step_px / MAX_STEP_PX), 1) if few else MAX_SAMPLES
-        pixels = _packed(image[top:bottom, left:right])
-        _sample(pixels, bottom - top, right - left, us, vs, samples, picture)
+        part = _halved(image[top:bottom, left:right], halvings)
+        _sample(_packed(part), part.shape[0], part.shape[1], us, vs, picture)
     return pictures
+
+
+def _halved(part: NDArray[np.uint8], halvings: int) -> NDArray[np.uint8]:
+    """A part (H, W, 3) of an image, for OpenCV, with means of 2 x 2 pixels so many times."""
+    if part.strides[1:] != (3, 1) or part.strides[0] < 0:  # OpenCV takes no such views
+        part = np.ascontiguousarray(part)
+    for _ in range(halvings):
+        height, width = part.shape[:2]
+        if height % 2 or width % 2:  # at the image's border
+            part = np.pad(part, [(0, height % 2), (0, width % 2), (0, 0)], 'edge')
+        size = part.shape[1] // 2, part.shape[0] // 2
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return part
 
 
 def _packed(part: NDArray[np.uint8]) -> NDArray[np.uint32]:
@@ -159,8 +170,6 @@ def _packed(part: NDArray[np.uint8]) -> NDArray[np.uint32]:
     height, width = part.shape[:2]
     pixels = np.empty((height + 1) * width + 1, np.uint32)
     rows = pixels[: height * width].view(np.uint8).reshape(height, width, 4)
-    if part.strides[1:] != (3, 1) or part.strides[0] < 0:  # OpenCV takes no such views
-        part = np.ascontiguousarray(part)
     cv2.cvtColor(part, cv2.COLOR_RGB2RGBA, rows)
     return pixels
 
@@ -325,8 +334,8 @@ def _map_nodes(R, focal_px, lens, size, width, height):
     """Where nodes of the crop lie in the part of the image that it shows.
 
     Returns:
-        Their u and v in this part, the largest step between pixels of the crop [px], and the
-        part's left, top, right and bottom.
+        Their u and v in this part, halved as often as the largest step between pixels of the crop
+        asks for; this number of times; and the part's left, top, right and bottom.
     """
     count = size // NODE_SPACING_PX + 2
     us, vs = np.empty((count, count)), np.empty((count, count))
@@ -352,11 +361,20 @@ def _map_nodes(R, focal_px, lens, size, width, height):
     left, top = _within(low_u - 1, width), _within(low_v - 1, height)
     right = max(_within(high_u + 2, width), left) + 1
     bottom = max(_within(high_v + 2, height), top) + 1
+    halvings, scale = 0, 1
+    step_sq /= 2 * NODE_SPACING_PX * NODE_SPACING_PX
+    # Not so often that nothing is left, where the crop has no rays.
+    while step_sq > (scale * MAX_STEP_PX) ** 2 and 2 * scale < min(right - left, bottom - top):
+        halvings, scale = halvings + 1, 2 * scale
+    # Whole cells of the image's own grid, so that a small move changes little.
+    left, top = left - left % scale, top - top % scale
+    right = min(right + (left - right) % scale, width)
+    bottom = min(bottom + (top - bottom) % scale, height)
     for r in range(count):
         for c in range(count):
-            us[r, c] -= left
-            vs[r, c] -= top
-    return us, vs, math.sqrt(0.5 * step_sq) / NODE_SPACING_PX, (left, top, right, bottom)
+            us[r, c] = (us[r, c] - left + 0.5) / scale - 0.5
+            vs[r, c] = (vs[r, c] - top + 0.5) / scale - 0.5
+    return us, vs, halvings, (left, top, right, bottom)
 
 
 @inner
@@ -368,58 +386,44 @@ def _within(position, size):
 
 
 @compiled
-def _sample(pixels, height, width, us, vs, samples, picture):
-    """Bilinear samples at positions that are bilinear between nodes, averaged for each pixel.
+def _sample(pixels, height, width, us, vs, picture):
+    """Bilinear samples at positions that are bilinear between nodes.
 
     Beyond the image its border is repeated. `pixels` holds the image's rows and one row and one
     pixel more, of any content: their share is zero.
     """
-    size, fine = picture.shape[1], NODE_SPACING_PX * samples
-    count = size * samples
+    size, half = picture.shape[1], NODE_SPACING_PX // 2
     # Four arrays, not one of four rows: loops over arrays that may overlap are not vectorised.
-    x_upper, x_lower = np.empty(count + fine, np.float32), np.empty(count + fine, np.float32)
-    y_upper, y_lower = np.empty(count + fine, np.float32), np.empty(count + fine, np.float32)
-    inside = slice(fine // 2, fine // 2 + count)
-    corners, parts = np.empty((4, count), np.uint32), np.empty((2, count), np.float32)
-    places, mixed = np.empty(count, np.int32), np.empty((3, count), np.float32)
-    scale, last_node = np.float32(1 / (255 * samples * samples)), -1
-    for r in range(count):
-        position = (r + 0.5) / fine + 0.5
-        node = int(position)
-        if node != last_node:
-            _line(us[node], samples, x_upper)
-            _line(us[node + 1], samples, x_lower)
-            _line(vs[node], samples, y_upper)
-            _line(vs[node + 1], samples, y_lower)
-            last_node = node
-        part = np.float32(position - node)
+    x_upper, x_lower = np.empty(size + 2 * half, np.float32), np.empty(size + 2 * half, np.float32)
+    y_upper, y_lower = np.empty(size + 2 * half, np.float32), np.empty(size + 2 * half, np.float32)
+    inside = slice(half, half + size)
+    corners, parts = np.empty((4, size), np.uint32), np.empty((2, size), np.float32)
+    places = np.empty(size, np.int32)
+    for r in range(size):
+        node, within = divmod(r + half, NODE_SPACING_PX)
+        if within == 0 or r == 0:
+            _line(us[node], x_upper)
+            _line(us[node + 1], x_lower)
+            _line(vs[node], y_upper)
+            _line(vs[node + 1], y_lower)
+        part = np.float32((within + 0.5) / NODE_SPACING_PX)
         _split(x_upper[inside], x_lower[inside], part, width - 1, places, parts[0])
         _split_rows(y_upper[inside], y_lower[inside], part, height - 1, width, places, parts[1])
         _load(pixels, width, places, corners)
         for channel in range(3):
-            if samples == 1:
-                _mix(corners, parts, 8 * channel, scale, picture[channel, r])
-                continue
-            if r % samples == 0:
-                mixed[channel] = 0
-            _add_mix(corners, parts, 8 * channel, scale, mixed[channel])
-            if r % samples == samples - 1:
-                _sum_groups(mixed[channel], samples, picture[channel, r // samples])
+            _mix(corners, parts, 8 * channel, picture[channel, r])
 
 
 @inner
-def _line(nodes, samples, positions):
-    """Positions of a row's samples, from one node to the next."""
-    scale, place = 1 / (NODE_SPACING_PX * samples), 0
+def _line(nodes, positions):
+    """Positions of a row's pixels, from one node to the next."""
     for node in range(len(nodes) - 1):
-        start, step = np.float32(nodes[node]), np.float32(scale * (nodes[node + 1] - nodes[node]))
-        for block in range(samples):
-            offset = np.float32(block * NODE_SPACING_PX) + np.float32(0.5)
-            here = positions[place : place + NODE_SPACING_PX]
-            # A constant number of steps is vectorised.
-            for k in range(NODE_SPACING_PX):
-                here[k] = start + (offset + np.float32(k)) * step
-            place += NODE_SPACING_PX
+        start, end = nodes[node], nodes[node + 1]
+        step = np.float32((end - start) / NODE_SPACING_PX)
+        here = positions[node * NODE_SPACING_PX : (node + 1) * NODE_SPACING_PX]
+        # A constant number of steps is vectorised.
+        for k in range(NODE_SPACING_PX):
+            here[k] = np.float32(start) + (np.float32(k) + np.float32(0.5)) * step
 
 
 @inner
@@ -458,37 +462,16 @@ def _load(pixels, width, places, corners):
 
 
 @inner
-def _mix(corners, parts, shift, scale, mixed):
-    """Bilinear mixture of one byte of the pixels."""
+def _mix(corners, parts, shift, mixed):
+    """Bilinear mixture of one byte of the pixels, over 255."""
     for k in range(len(mixed)):
-        mixed[k] = scale * _mixed(corners, parts, shift, k)
-
-
-@inner
-def _add_mix(corners, parts, shift, scale, mixed):
-    for k in range(len(mixed)):
-        mixed[k] += scale * _mixed(corners, parts, shift, k)
-
-
-@inner
-def _mixed(corners, parts, shift, k):
-    upper_left, upper_right = _byte(corners[0, k], shift), _byte(corners[1, k], shift)
-    lower_left, lower_right = _byte(corners[2, k], shift), _byte(corners[3, k], shift)
-    above = upper_left + parts[0, k] * (upper_right - upper_left)
-    under = lower_left + parts[0, k] * (lower_right - lower_left)
-    return above + parts[1, k] * (under - above)
+        upper_left, upper_right = _byte(corners[0, k], shift), _byte(corners[1, k], shift)
+        lower_left, lower_right = _byte(corners[2, k], shift), _byte(corners[3, k], shift)
+        above = upper_left + parts[0, k] * (upper_right - upper_left)
+        under = lower_left + parts[0, k] * (lower_right - lower_left)
+        mixed[k] = (above + parts[1, k] * (under - above)) * np.float32(1 / 255)
 
 
 @inner
 def _byte(pixel, shift):
     return np.float32(np.int32(pixel >> np.uint32(shift) & np.uint32(255)))
-
-
-@inner
-def _sum_groups(values, size, sums):
-    """Sums of `size` values in a row."""
-    for c in range(len(sums)):
-        total = np.float32(0)
-        for k in range(c * size, (c + 1) * size):
-            total += values[k]
-        sums[c] = total

@@ -53,13 +53,14 @@ def test_batches_are_filled_up_and_cut(count, sizes, generator):
 @pytest.mark.parametrize('shrink', [1, 2])
 def test_crops_rendered_on_a_device_are_those_of_the_cpu(shrink):
     rgb, camera = portrait_view()
-    # Of about one size, for the samples of a pixel are those of the largest; one leaves the image.
+    # Of about one size, for the image is halved as the smallest allows; one leaves the image.
     boxes = np.array([[200.0, 60, 330, 190], [-20, 150, 112, 282]])
     crops = crops_around_boxes(boxes, None, camera, 64, 1.5)
     expected = Network().render(rgb, crops, camera, shrink)
     found = render_crops(rgb, crops, camera, shrink, torch.device('cpu'))
     assert found.shape == expected.shape == (2, 3, 64, 64)
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-3)
+    # The CPU rounds each mean of four pixels to bytes.
+    np.testing.assert_allclose(found.numpy(), expected, atol=5e-3)
 
 
 def test_a_crop_without_rays_shows_something():
