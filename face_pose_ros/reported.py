@@ -10,9 +10,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.face_mesh import EYELIDS
+from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.geometry.lens import project
+from face_pose_ros.keypoints.face_mesh import EYELIDS, POINTS
 from face_pose_ros.keypoints.predictor import FACE_MESH_INDEX
 from face_pose_ros.keypoints.semantic import IS_FACE
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
@@ -54,9 +55,8 @@ def face_poses(
         with_depth: Whether there was a depth image.
     """
     rows = np.flatnonzero(~poses.failed)
-    xyz_head = model.points(poses.shape[rows])
-    uv = _with_irises(camera.project(rotations.apply(poses.T_cam_head[rows], xyz_head)).uv)
-    boxes, sigma_px = bounds_xyxy(uv), keypoints.sigma_px[rows][:, _nearest_keypoints()]
+    uv, boxes = _seen(model, poses.T_cam_head[rows], poses.shape[rows], camera)
+    sigma_px = keypoints.sigma_px[rows][:, _nearest_keypoints()]
     return [
         FacePose(
             T_cam_head=poses.T_cam_head[i],
@@ -93,8 +93,7 @@ def coarse_poses(
     if faces.coarse is None or len(faces) == 0:
         return []
     T, covariance = faces.coarse.T_cam_head, faces.coarse.covariance
-    uv = _with_irises(camera.project(rotations.apply(T, model.xyz_head)).uv)
-    boxes = bounds_xyxy(uv)
+    uv, boxes = _seen(model, T, np.zeros((len(T), len(model.shape_names))), camera)
     return [
         FacePose(
             T_cam_head=T[i],
@@ -111,10 +110,74 @@ def coarse_poses(
     ]
 
 
-def _with_irises(uv: Array) -> Array:
-    """(N, 478, 2) px of Face Mesh's (N, 468, 2): irises in the middle of their eyelids."""
-    irises = [np.repeat(uv[:, list(eye)].mean(1, keepdims=True), 5, axis=1) for eye in EYELIDS]
-    return np.concatenate([uv, *irises], 1)
+def _seen(
+    model: FaceModel, T_cam_head: Array, shape: Array, camera: Camera
+) -> tuple[Array, Array]:
+    """Face Mesh's points (N, 478, 2) px of heads and their bounds (N, 4) px.
+
+    Args:
+        model: Of the 468 points; irises are in the middle of their eyelids.
+        T_cam_head: (N, 4, 4).
+        shape: (N, C).
+        camera: The camera that sees them.
+    """
+    xyz_head, modes, eyelids = _columns(model)
+    uv, boxes = np.empty((len(shape), POINTS, 2)), np.empty((len(shape), 4))
+    _project(
+        np.ascontiguousarray(T_cam_head),
+        np.ascontiguousarray(shape),
+        model.size_sigma,
+        xyz_head,
+        modes,
+        eyelids,
+        camera.lens,
+        uv,
+        boxes,
+    )
+    return uv, boxes
+
+
+@cache
+def _columns(model: FaceModel) -> tuple[Array, Array, NDArray[np.intp]]:
+    """Points (3, K) and modes (M, 3, K) of a model, and indices (2, 4) of eyelids."""
+    return (
+        np.ascontiguousarray(model.xyz_head.T),
+        np.ascontiguousarray(model.modes.transpose(0, 2, 1)),
+        np.array(EYELIDS),
+    )
+
+
+@compiled
+def _project(T_cam_head, shape, size_sigma, xyz_head, modes, eyelids, lens, uv, boxes):
+    count = xyz_head.shape[1]
+    x, columns = np.empty((3, count)), np.empty((3, count))
+    irises, of_one = len(eyelids), (uv.shape[1] - count) // len(eyelids)
+    for n in range(len(uv)):
+        T, points, scale = T_cam_head[n], uv[n], 1 + size_sigma * shape[n, 0]
+        for i in range(3):
+            for k in range(count):
+                x[i, k] = xyz_head[i, k]
+            for m in range(len(modes)):
+                for k in range(count):
+                    x[i, k] += shape[n, 1 + m] * modes[m, i, k]
+        for i in range(3):
+            for k in range(count):
+                turned = T[i, 0] * x[0, k] + T[i, 1] * x[1, k] + T[i, 2] * x[2, k]
+                columns[i, k] = scale * turned + T[i, 3]
+        project(lens, columns)
+        left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
+        for k in range(count):
+            u, v = columns[0, k], columns[1, k]
+            points[k, 0], points[k, 1] = u, v
+            left, top, right, bottom = min(left, u), min(top, v), max(right, u), max(bottom, v)
+        boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = left, top, right, bottom
+        for eye in range(irises):
+            u, v = 0.0, 0.0
+            for k in eyelids[eye]:
+                u += points[k, 0] / len(eyelids[eye])
+                v += points[k, 1] / len(eyelids[eye])
+            for k in range(count + eye * of_one, count + (eye + 1) * of_one):
+                points[k, 0], points[k, 1] = u, v
 
 
 @cache
