@@ -28,6 +28,8 @@ from face_pose_ros.pose.covariance import (
 )
 from face_pose_ros.pose.face_model import MEAN_INTERPUPILLARY_M, FaceModel
 from face_pose_ros.pose.lm import (
+    RANGE_KERNEL,
+    RANGE_KERNEL_SCALE,
     Cost,
     Points,
     Prior,
@@ -239,7 +241,7 @@ def _problem(model: FaceModel, options: PoseOptions, depth: DepthOptions) -> _Pr
         *efficiency(options.kernel, options.kernel_scale),
         _points(surface_of(model)),
         RangeNoise(float(depth.noise_per_m), float(depth.bias_per_m)),
-        efficiency(options.kernel, options.kernel_scale, 1).alpha,
+        efficiency(RANGE_KERNEL, RANGE_KERNEL_SCALE, 1).alpha,
     )
 
 

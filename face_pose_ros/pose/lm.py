@@ -42,12 +42,18 @@ from face_pose_ros.geometry.jit import inner
 from face_pose_ros.geometry.lens import unproject
 from face_pose_ros.geometry.linalg import cholesky, cholesky_solve
 from face_pose_ros.geometry.rotations import exp_kernel
+from face_pose_ros.options import KERNELS
 from face_pose_ros.pose.robust import NORMAL_MEDIAN, robust_kernel
 
 # A point further than 84 deg from its ray has no residual. It costs as much as one this many
 # standard deviations off: the number of terms never changes, so costs stay comparable.
 MIN_COS = 0.1
 INVALID_SIGMAS = 1e3
+
+# Of the ranges' kernel [sigma]. It is Huber's: ranges that share their error would otherwise be
+# given up together where the prior expects another size.
+RANGE_KERNEL, RANGE_KERNEL_SCALE = 'huber', 3.0
+_HUBER = KERNELS.index(RANGE_KERNEL)
 
 TOLERATED_SPREAD = 2.0  # of the residuals, in sigma, before the kernel becomes wider
 
@@ -427,7 +433,7 @@ def evaluate(T, c, measured, points, ranges, prior, cost, work):
         slopes[k] = slope if seen else 0.0
     total *= cost.information
     if len(ranges.rho) > 0:
-        total += ranges.information * _evaluate_ranges(T, c, ranges, cost, work.ranges)
+        total += ranges.information * _evaluate_ranges(T, c, ranges, work.ranges)
     mean, precision = prior.mean, prior.information
     for i in range(len(c)):
         for j in range(len(c)):
@@ -481,7 +487,7 @@ def linearise(T, c, measured, points, ranges, prior, cost, work):
 
 
 @inner
-def _evaluate_ranges(T, c, ranges, cost, work):
+def _evaluate_ranges(T, c, ranges, work):
     """The sum of rho over the ranges."""
     x, Rx, residual, points, a = work.x, work.Rx, work.residual, ranges.points, ranges.a
     modes, count = points.modes, len(residual)
@@ -501,7 +507,7 @@ def _evaluate_ranges(T, c, ranges, cost, work):
             along += a[i, k] * (Rx[i, k] + T[i, 3])
         residual[k] = size * along - ranges.rho[k]
         s = residual[k] * residual[k]
-        rho, weight, slope = robust_kernel(cost.kernel, cost.scale, s)
+        rho, weight, slope = robust_kernel(_HUBER, RANGE_KERNEL_SCALE, s)
         total += rho
         measured = ranges.rho[k] > 0
         work.weight[k] = weight if measured else 0.0

@@ -110,22 +110,24 @@ def read_ranges(T, c, size, size_sigma, surface, depth, noise, evidence):
     beside = (
         depth.t_depth_cam[0] ** 2 + depth.t_depth_cam[1] ** 2 + depth.t_depth_cam[2] ** 2 > 1e-8
     )
-    found = size
+    found, visible, measured, agreeing = size, 0, 0, 0
     for _ in range(3 if beside else 1):
         visible = _read(T, xyz, found, surface.normals, depth, noise, a, rho, sigma)
-        last, (found, agreeing) = found, _agreed_size(T, xyz, a, rho, sigma)
+        last, (found, measured, agreeing) = found, _agreed_size(T, xyz, a, rho, sigma)
         if abs(found - last) < 0.01 * last:
             break
-    measured, precision, z = 0, 0.0, 0.0
+    used, precision, z = 0, 0.0, 0.0
     for k in range(count):
         if sigma[k] > 0:
-            measured += 1
+            used += 1
             precision += 1 / (sigma[k] * sigma[k])
             z += rho[k]
             for i in range(3):
                 a[i, k] /= sigma[k]
             rho[k] /= sigma[k]
-    z /= max(measured, 1)
+        else:
+            a[0, k] = a[1, k] = a[2, k] = rho[k] = 0.0
+    z /= max(used, 1)
     evidence[0], evidence[1], evidence[2], evidence[3] = visible, measured, agreeing, found / size
     if (
         agreeing < max(MIN_RANGES, MIN_AGREEING * measured)
@@ -201,7 +203,10 @@ def _read(T, xyz, size, normals, depth, noise, a, rho, sigma):
 
 @inner
 def _agreed_size(T, xyz, a, rho, sigma):
-    """The size on which most of the ranges agree, and how many do: one range proposes each."""
+    """The size on which most of the ranges agree, how many there are, and how many agree.
+
+    Each range proposes a size. Those that do not agree with the best one are dropped: sigma 0.
+    """
     count = len(rho)
     along = np.zeros(count)
     for k in range(count):
@@ -222,8 +227,12 @@ def _agreed_size(T, xyz, a, rho, sigma):
                 cost += value
         if cost < least:
             best, least = size, cost
-    agreeing = 0
+    measured, agreeing = 0, 0
     for i in range(count):
-        if sigma[i] > 0 and abs(best * along[i] - rho[i]) < AGREEING_SIGMAS * sigma[i]:
-            agreeing += 1
-    return best, agreeing
+        if sigma[i] > 0:
+            measured += 1
+            if abs(best * along[i] - rho[i]) < AGREEING_SIGMAS * sigma[i]:
+                agreeing += 1
+            else:
+                sigma[i] = 0.0
+    return best, measured, agreeing

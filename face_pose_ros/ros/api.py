@@ -208,6 +208,10 @@ EXECUTABLES = (
             Topic('image', 'sensor_msgs/Image', 'rgb8'),
             Topic('camera_info', 'sensor_msgs/CameraInfo', 'its calibration'),
             Topic(
+                'depth', 'sensor_msgs/Image', 'aligned to the image, with `depth`', optional=True
+            ),
+            Topic('depth_camera_info', 'sensor_msgs/CameraInfo', 'the same', optional=True),
+            Topic(
                 '/tf',
                 'tf2_msgs/TFMessage',
                 'virtual camera only: `world` to the camera and to `portrait_<name>`',

@@ -53,8 +53,8 @@ class Parameters(Checked):
         start_only=True,
     )
     depth_max_offset_s: float = option(
-        0.02,
-        'most time between the stamps of an image and its depth image',
+        0.05,
+        'most time between the stamps of an image and its depth image; a head moves meanwhile',
         unit='s',
         low=0.0,
         high=1.0,
