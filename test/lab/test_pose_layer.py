@@ -104,4 +104,4 @@ def test_learning_through_the_solver_lowers_the_error(rng):
 def test_visibility_is_refused():
     nothing = Keypoints(torch.zeros(0, 4, 2), torch.zeros(0, 4, 2, 2), torch.zeros(0))
     with pytest.raises(ValueError, match='visibility is true, and must be false'):
-        fitted_poses(nothing, face(4, 'size'), make_camera(), PoseOptions())
+        fitted_poses(nothing, face(4, 'size'), make_camera(), PoseOptions(visibility=True))

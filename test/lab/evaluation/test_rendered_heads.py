@@ -16,19 +16,19 @@ from helpers.facekit import load_facekit
 from helpers.heads import random_poses
 
 from face_pose_ros.geometry import rotations
-from face_pose_ros.pose.face_model import canonical_face
+from face_pose_ros.pose.face_model import canonical_face, semantic_head
 from face_pose_ros.results import Faces, Keypoints
 
 
 class Stub:
-    """A predictor that gives back what it was asked with."""
+    """A predictor that gives back what it was told, or else asked with."""
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self, uv=None):
+        self.uv, self.asked = uv, []
 
     def predict(self, image, faces, camera):
         self.asked.append((image, faces))
-        uv = faces.anchors_uv.astype(np.float64)
+        uv = (faces.anchors_uv if self.uv is None else self.uv).astype(np.float64)
         return Keypoints(uv, np.tile(np.eye(2), (1, uv.shape[1], 1, 1)), np.ones(1))
 
     def average(self, image, keypoints, camera, jitters):
@@ -47,7 +47,8 @@ def made_up(rng) -> RenderedHeads:
         head = Head(np.zeros(100), np.zeros(57), T, torch_camera(camera))
         image = np.zeros((camera.height, camera.width, 3), np.uint8)
         faces = Faces(np.zeros((1, 4)), np.ones(1), uv)
-        rows.append(module._row(head, faces, image, Stub(), Stub()))
+        semantic_uv = camera.project(rotations.apply(T, semantic_head().xyz_head)).uv[None]
+        rows.append(module._row(head, faces, image, Stub(semantic_uv), Stub()))
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return RenderedHeads(**columns, mean_landmarks=np.zeros((68, 3), np.float32))
 
@@ -80,6 +81,9 @@ def test_a_file_gives_back_every_camera_and_head(tmp_path, rng):
 
 def test_exact_keypoints_give_exact_poses(rng):
     heads = made_up(rng)
+    own, all_found = module.score(heads, heads.head_keypoints, semantic_head())
+    assert all_found.all()
+    assert own.rotation_deg.max() < 0.01
     errors, found = module.score(heads, heads.keypoints, canonical_face())
     assert found.all()
     assert errors.rotation_deg.max() < 0.01
@@ -156,7 +160,7 @@ def test_known_pupils_are_those_of_the_head(exported):
 
 def test_a_sheet_shows_each_head_and_below_it_what_was_found(tmp_path, rng, capsys):
     heads = made_up(rng)
-    heads.presence[1] = 0.4
+    heads.head_presence[1] = 0.4
     heads.save(tmp_path / 'heads.npz')
     pictures = tmp_path / 'pictures'
     pictures.mkdir()

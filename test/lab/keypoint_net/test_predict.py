@@ -47,7 +47,7 @@ def crops_of(uv: np.ndarray) -> Crops:
 
 
 def keypoints_of(numbers: Tensor, crops: Crops, calibration: Calibration) -> Keypoints:
-    return read_keypoints(numbers.numpy(), crops, calibration)
+    return read_keypoints(numbers.numpy(), crops, CAMERA, calibration)
 
 
 def numbers_of(uv_crop: np.ndarray) -> Tensor:
