@@ -28,7 +28,7 @@ SHA256 = {
     'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
-    'keypoint_network': '09eb9fe69d2bb660f084f86db8e10b4d87cd8761e0996977a9e2d697ed1a46c1',
+    'keypoint_network': '9849eefbb144ee1f1692f05dd3fcbbdae582f21142907694dc1a7080c8825f45',
     'region_pose': '7a163a2e644dd76ef1647d833999ec1776db4e30e201208aeea6d66aa2d3c7a5',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
     'single_shot': '664a42bb39d6ba5ef321d9deb28cc70c1b4c70f0397db0c4a6619252bd2c6972',
