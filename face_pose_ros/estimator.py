@@ -122,6 +122,8 @@ class FacePoseEstimator:
         image = np.zeros((height, width, 3), np.uint8)
         self._detect(image, camera)
         self.estimate(image, camera, [[96, 26, 224, 154]])
+        uv = self._mean_face()[1].keypoints_uv[None, FACE_MESH_INDEX]
+        self.keypoints.follow(image, uv, camera)
         self._fit_mean_face()  # for a black image has no face to fit
         self._track_mean_face()
         # Loading has freed much that glibc keeps: about 25 MB go back. Others lack the function.

@@ -140,9 +140,7 @@ class KeypointOptions(Checked):
     min_presence: float = option(
         0.5, 'least probability that a crop shows a face', low=0.01, high=0.99
     )
-    looks: int = option(
-        3, 'most crops per new face; two, or more where the last was far off', low=1, high=4
-    )
+    looks: int = option(3, 'crops per new face, each centred by the one before', low=1, high=4)
     max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
 
 

@@ -37,6 +37,7 @@ _FIRST_MARGIN = 1.6  # side of a new face's first crop over that of its box
 # A crop is far off whose side, middle or roll differs by more than this from what the keypoints
 # found in it ask for: about what training calls usual. Beyond it they lean towards the crop.
 _FAR_SCALE, _FAR_SHIFT, _FAR_ROLL = math.log(1.1), 0.05, math.radians(10)
+_MOST = 4  # crops of a known face: it costs less than detecting it again
 # Standard deviation of a face's keypoints, of its size, from which a followed face is taken to be
 # covered by something: of 300 photographs no clear face had more than 0.03.
 _COVERED = 0.05
@@ -59,9 +60,9 @@ class KeypointPredictor:
     """The keypoint network on upright crops.
 
     The first crop of a new face follows the detector's box, whose scale, centre and roll are
-    rough, and the second one the keypoints found in it; the only crop of a known face follows its
-    keypoints of a moment ago. Where the keypoints found say that this crop was far off, another
-    one follows them.
+    rough, each further one the keypoints found in the one before. The only crop of a known face
+    follows its keypoints of a moment ago; where those found in it say that it was far off,
+    another one follows them.
     """
 
     def __init__(self, network: Network, calibration: Calibration, looks: int) -> None:
@@ -70,7 +71,7 @@ class KeypointPredictor:
         Args:
             network: (N, 3, 128, 128) RGB in [0, 1] -> one output, see `network_output`.
             calibration: What its numbers are worth.
-            looks: Most crops of a new face, 1 or more.
+            looks: Crops of a new face, 1 or more.
         """
         self.network = network
         self.looks = looks
@@ -93,10 +94,10 @@ class KeypointPredictor:
         if len(faces) == 0:
             return Keypoints.unmeasured(0, KEYPOINTS)
         crops = crops_around_faces(faces, camera, INPUT_PX, margin)
-        keypoints, _ = self._measure(image, crops, camera, 1)
-        if self.looks > 1:
+        keypoints = self._measure(image, crops, camera)
+        for _ in range(self.looks - 1):
             crops = crops_around_heads(keypoints.uv[:, semantic.IS_FACE], camera)
-            keypoints, _ = self._measure(image, crops, camera, self.looks - 1)
+            keypoints = self._measure(image, crops, camera)
         return keypoints
 
     def follow(self, image: Image, uv_face: Array, camera: Camera) -> Keypoints:
@@ -108,14 +109,13 @@ class KeypointPredictor:
             camera: The image's camera.
 
         Returns:
-            As in `predict`; presence 0 too where no crop caught up with a face, with one crop
-            more than a new face gets (it costs less than detecting the face again), and where
+            As in `predict`; presence 0 too where no crop of _MOST caught up with a face, and where
             something covers it.
         """
         if len(uv_face) == 0:
             return Keypoints.unmeasured(0, KEYPOINTS)
         crops = crops_around_heads(uv_face, camera)
-        keypoints, far_off = self._measure(image, crops, camera, self.looks + 1)
+        keypoints, far_off = self._settled(image, crops, camera, _MOST)
         face = keypoints.uv[:, semantic.IS_FACE]
         middle = face.shape[1] // 2
         # The median; numpy.s own takes five times as long.
@@ -123,17 +123,20 @@ class KeypointPredictor:
         covered = sigma_px > _COVERED * np.ptp(face, axis=1).max(-1)
         return replace(keypoints, presence=np.where(far_off | covered, 0.0, keypoints.presence))
 
-    def _measure(
+    def _measure(self, image: Image, crops: Crops, camera: Camera) -> Keypoints:
+        (numbers,) = self.network.on_crops(image, crops, camera)
+        return read_keypoints(numbers, crops, camera, self._calibration)
+
+    def _settled(
         self, image: Image, crops: Crops, camera: Camera, looks: int
     ) -> tuple[Keypoints, NDArray[np.bool_]]:
         """Keypoints found in at most `looks` crops of each face, and whose last was far off."""
-        (numbers,) = self.network.on_crops(image, crops, camera)
-        keypoints = read_keypoints(numbers, crops, camera, self._calibration)
+        keypoints = self._measure(image, crops, camera)
         wanted = crops_around_heads(keypoints.uv[:, semantic.IS_FACE], camera)
         far_off = are_far_off(crops, wanted)
         again = np.flatnonzero(far_off)
         if looks > 1 and len(again):
-            closer, far_off[again] = self._measure(image, wanted[again], camera, looks - 1)
+            closer, far_off[again] = self._settled(image, wanted[again], camera, looks - 1)
             keypoints = keypoints.replaced(again, closer)
         return keypoints, far_off
 

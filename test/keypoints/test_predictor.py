@@ -31,11 +31,12 @@ class Sees(Network):
 
     def __init__(self, *middles, half_way=False, log_sigma=-2.0):
         self.middles = [np.array(middle, float) for middle in middles]
-        self.half_way, self.log_sigma, self.batches = half_way, log_sigma, []
+        self.half_way, self.log_sigma, self.batches, self.sides = half_way, log_sigma, [], []
 
     def on_crops(self, image, crops, camera, shrink=1):
         assert crops.size_px == INPUT_PX
         self.batches.append(len(crops))
+        self.sides.append(INPUT_PX * 4950 / crops.focal_px[0])  # px of the image
         numbers = np.zeros((len(crops), 5 * KEYPOINTS + 7), np.float32)
         for i in range(len(crops)):
             shown = crops[np.array([i])].to_image([[[63.5, 63.5]]], camera)[0][0, 0]
@@ -60,17 +61,16 @@ def boxes(*middles, side_px=100.0):
     return Faces.of_boxes([[u - half, v - half, u + half, v + half] for u, v in middles])
 
 
-@pytest.mark.parametrize(
-    ('middle', 'side_px', 'batches'),
-    [((400, 300), 95, [1, 1]), ((425, 300), 95, [1, 1]), ((400, 300), 150, [1, 1])],
-)
-def test_a_new_face_is_measured_in_a_crop_that_follows_its_keypoints(middle, side_px, batches):
+@pytest.mark.parametrize('looks', [1, 3])
+def test_a_new_face_gets_its_crops_each_after_the_keypoints_of_the_one_before(looks):
     network = Sees((400, 300))
-    predictor = KeypointPredictor(network, Calibration(), looks=3)
-    found = predictor.predict(IMAGE, boxes(middle, side_px=side_px), CAMERA)
-    assert network.batches == batches
+    predictor = KeypointPredictor(network, Calibration(), looks)
+    found = predictor.predict(IMAGE, boxes((425, 300), side_px=120), CAMERA)
+    assert network.batches == looks * [1]
     np.testing.assert_allclose(found.uv[0], face_at(400, 300), atol=1e-3)
     assert found.presence[0] > 0.99
+    side = network.sides[-1]
+    assert side == pytest.approx(1.6 * 120 if looks == 1 else 150, rel=0.03)
 
 
 def test_a_followed_face_gets_one_crop_and_only_the_one_that_moved_another():
@@ -84,10 +84,10 @@ def test_a_followed_face_gets_one_crop_and_only_the_one_that_moved_another():
 
 
 def test_a_face_that_no_crop_catches_up_with_is_lost():
-    network = Sees((700, 300), half_way=True)
+    network = Sees((1900, 300), half_way=True)
     predictor = KeypointPredictor(network, Calibration(), looks=1)
     found = predictor.follow(IMAGE, face_at(300, 300)[None, IS_FACE], CAMERA)
-    assert network.batches == [1, 1]
+    assert network.batches == [1, 1, 1, 1]
     assert found.presence.tolist() == [0]
 
 
