@@ -118,7 +118,7 @@ class KeypointPredictor:
         keypoints, far_off = self._settled(image, crops, camera, _MOST)
         face = keypoints.uv[:, semantic.IS_FACE]
         middle = face.shape[1] // 2
-        # The median; numpy.s own takes five times as long.
+        # The median; numpy's own takes five times as long.
         sigma_px = np.partition(keypoints.sigma_px[:, semantic.IS_FACE], middle)[:, middle]
         covered = sigma_px > _COVERED * np.ptp(face, axis=1).max(-1)
         return replace(keypoints, presence=np.where(far_off | covered, 0.0, keypoints.presence))
