@@ -30,7 +30,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from face_pose_lab.keypoint_net.begin import begin_with_region_pose
 from face_pose_lab.keypoint_net.examples import Examples, photographs, rendered
@@ -85,6 +85,44 @@ def shared_gradients(weights: Sequence[Tensor], stop: bool) -> bool:
     for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))
     return bool(flat[-1] > 0)
+
+
+class Matrices:
+    """Muon for the weights of hidden convolutions and of the matrix behind them.
+
+    Muon (Jordan et al. 2024, torch.optim.Muon) makes the update of a matrix orthogonal, so that
+    all directions learn equally fast. A convolution is the matrix (outputs, inputs of a window);
+    its view here shares memory with the network's weight.
+    """
+
+    def __init__(self, network: KeypointNetwork, options: Options) -> None:
+        self.weights = [w for name, w in network.named_parameters() if is_hidden_matrix(name, w)]
+        self._views = [nn.Parameter(_as_matrix(weight.detach())) for weight in self.weights]
+        self.optimiser = torch.optim.Muon(
+            self._views,
+            options.lr,
+            weight_decay=options.weight_decay,
+            adjust_lr_fn='match_rms_adamw',  # so that one learning rate serves both optimisers
+        )
+
+    def step(self) -> None:
+        """Take the network's gradients, and change its weights."""
+        for view, weight in zip(self._views, self.weights, strict=True):
+            assert weight.grad is not None
+            view.grad = _as_matrix(weight.grad)
+        self.optimiser.step()
+
+
+def is_hidden_matrix(name: str, weight: Tensor) -> bool:
+    """Whether a parameter maps features to features: neither the pixels nor the numbers."""
+    return weight.ndim > 1 and not name.startswith(('stages.0.', 'last.'))
+
+
+def _as_matrix(weight: Tensor) -> Tensor:
+    if weight.ndim == 2:
+        return weight
+    # Channels last: what is contiguous there is a view, anything else would be a copy.
+    return weight.permute(0, 2, 3, 1).flatten(1)
 
 
 class Source(NamedTuple):
@@ -247,15 +285,18 @@ def train(
         begin_with_region_pose(network)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(network.state_dict())
-    optimiser = torch.optim.AdamW(
-        network.parameters(), options.lr, weight_decay=options.weight_decay, fused=True
+    matrices = Matrices(network, options)
+    others = [w for name, w in network.named_parameters() if not is_hidden_matrix(name, w)]
+    others_optimiser = torch.optim.AdamW(
+        others, options.lr, weight_decay=options.weight_decay, fused=True
     )
+    optimisers = matrices.optimiser, others_optimiser
     step, pictures = 0, 0
     if state is not None:
         network.load_state_dict(state['network'])
         average.load_state_dict(state['average'])
-        if 'optimiser' in state:
-            optimiser.load_state_dict(state['optimiser'])
+        for optimiser, saved in zip(optimisers, state.get('optimisers', ()), strict=False):
+            optimiser.load_state_dict(saved)
         step = state['step']
         pictures = state.get('pictures', step * options.batch)
     average.requires_grad_(False)
@@ -281,7 +322,7 @@ def train(
         return {
             'network': network.state_dict(),
             'average': average.state_dict(),
-            'optimiser': optimiser.state_dict(),
+            'optimisers': [optimiser.state_dict() for optimiser in optimisers],
             'step': step,
             'pictures': pictures + (step - first) * options.batch * processes,
             'options': vars(options),
@@ -292,17 +333,19 @@ def train(
     while step < end and not over:
         network.train()
         batch = next(loader)
-        for group in optimiser.param_groups:
-            group['lr'] = learning_rate(step, options)
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group['lr'] = learning_rate(step, options)
         with torch.autocast('cpu', torch.bfloat16):
             numbers = network(as_input(batch.pictures))
         terms = losses(numbers.float(), batch, weights)
         loss = torch.stack(list(terms.values())).sum()
-        optimiser.zero_grad()
+        network.zero_grad()
         loss.backward()
         over = shared_gradients(list(network.parameters()), bool(stop))
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
+        matrices.step()
+        others_optimiser.step()
         step += 1
         summed += 1
         for name, value in terms.items():

@@ -33,7 +33,7 @@ _CHIN = [semantic.NAMES.index(name) for name in ('chin', 'menton')]
 _MIRRORED_CAMERA = np.diag([-1.0, 1.0, 1.0])
 _MIRRORED_HEAD = np.diag([1.0, -1.0, 1.0])
 
-_FOLLOWED = 0.7  # share of the crops that follow keypoints; the others follow a detector's box
+_FOLLOWED = 0.85  # share of the crops that follow keypoints; the others follow a detector's box
 _NOISE = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
 
 
@@ -163,7 +163,7 @@ def developed(crop: Picture, other: Picture, rng: Rng) -> Picture:
         other: Likewise; parts of it hide parts of the crop.
         rng: Of this view.
     """
-    if rng.random() < 0.30:
+    if rng.random() < 0.2:
         crop = _hidden(crop, other, rng)
     if rng.random() < 0.25:
         crop = _shaded(crop, rng)
