@@ -1,3 +1,5 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
 """A sheet of the photographs whose mirror images the keypoint network reads most differently.
 
     python -m face_pose_lab.keypoint_net.disagreements STATE --photographs FOLDER --out OUT.png
@@ -19,10 +21,11 @@ from numpy.typing import NDArray
 
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.keypoint_net.examples import photographs
-from face_pose_lab.keypoint_net.network import KeypointNetwork, of_mirrored, read_head
 from face_pose_lab.keypoint_net.predict import load_network
+from face_pose_lab.keypoint_net.read_head import of_mirrored, read_head
 from face_pose_lab.keypoint_net.train import as_input, plain_batches
 from face_pose_ros.keypoints import semantic
+from face_pose_ros.networks.keypoint_network import KeypointNetwork
 
 _MIRROR = torch.from_numpy(semantic.MIRROR)
 _RED, _GREEN, _WHITE = (60, 60, 255), (60, 255, 60), (255, 255, 255)  # BGR

@@ -163,7 +163,7 @@ def developed(crop: Picture, other: Picture, rng: Rng) -> Picture:
         other: Likewise; parts of it hide parts of the crop.
         rng: Of this view.
     """
-    if rng.random() < 0.2:
+    if rng.random() < 0.4:
         crop = _hidden(crop, other, rng)
     if rng.random() < 0.25:
         crop = _shaded(crop, rng)
@@ -234,7 +234,7 @@ def _hidden(crop: Picture, other: Picture, rng: Rng) -> Picture:
     for _ in range(rng.integers(1, 3)):
         mask = np.zeros(crop.shape[:2], np.uint8)
         middle = tuple(int(v) for v in rng.integers(0, INPUT_PX, 2))
-        half = tuple(int(v) for v in rng.integers(6, 34, 2))
+        half = tuple(int(v) for v in rng.integers(6, 56, 2))
         angle = float(rng.uniform(0, 180))
         if rng.random() < 0.5:
             cv2.ellipse(mask, middle, half, angle, 0, 360, (1,), -1)
