@@ -15,13 +15,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from face_pose_ros.estimator import FacePoseEstimator
     from face_pose_ros.geometry.camera import Camera
+    from face_pose_ros.geometry.depth import DepthImage
     from face_pose_ros.options import EstimatorOptions
     from face_pose_ros.results import FacePose
 
 __version__ = '0.1.0'
-__all__ = ['Camera', 'EstimatorOptions', 'FacePose', 'FacePoseEstimator', '__version__']
+__all__ = [
+    'Camera',
+    'DepthImage',
+    'EstimatorOptions',
+    'FacePose',
+    'FacePoseEstimator',
+    '__version__',
+]
 _MODULES = {
     'Camera': 'geometry.camera',
+    'DepthImage': 'geometry.depth',
     'EstimatorOptions': 'options',
     'FacePose': 'results',
     'FacePoseEstimator': 'estimator',

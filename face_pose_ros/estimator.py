@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ from face_pose_ros.faces.nms import box_overlaps, suppress
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector
 from face_pose_ros.geometry import linalg, rotations
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.depth import DepthImage
 from face_pose_ros.keypoints.network_output import INPUT_PX, packaged_calibration
 from face_pose_ros.keypoints.predictor import (
     FACE_MESH_INDEX,
@@ -40,6 +42,10 @@ _FOLLOW_S = 0.21
 
 # In a smaller face the keypoint network may see none, where the detector does.
 _KEYPOINTS_FROM_PX = 40.0
+
+
+# A depth image, its pixels if it is aligned to the picture, or a function that gives it or None.
+Depth: TypeAlias = DepthImage | NDArray | Callable[[], DepthImage | None]
 
 
 class FacePoseEstimator:
@@ -171,6 +177,7 @@ class FacePoseEstimator:
         image: NDArray[np.uint8],
         camera: Camera,
         boxes_xyxy: ArrayLike | None = None,
+        depth: Depth | None = None,
     ) -> list[FacePose]:
         """Faces of one image, most certain first; no memory of earlier images.
 
@@ -178,20 +185,30 @@ class FacePoseEstimator:
             image: (H, W, 3) uint8 RGB; any view of an array, writable or not.
             camera: The camera that took it.
             boxes_xyxy: (N, 4) px, face boxes of upright faces to use instead of detection.
+            depth: A `DepthImage` taken at the same time, or the pixels of one that is aligned to
+                the image, (H, W) uint16 in mm or float in m. A function is called, with nothing,
+                when the faces' keypoints are known.
 
         Raises:
-            ValueError: The image has another layout, or its size is not the camera's.
+            ValueError: The image or the depth has another layout, or its size is not its camera's.
         """
         image = _checked_image(image, camera)
+        depth = _checked_depth(depth, camera)
         given = None if boxes_xyxy is None else Faces.of_boxes(boxes_xyxy)
         faces = self._detect(image, camera) if given is None else given
         self._count_without_rays(faces, camera)
         found = self.keypoints.predict(image, faces, camera)
         keypoints, prior_of = self._each_once(found, [''] * len(found))
         coarse = self._coarse(faces, found, camera)
-        return self._solve(keypoints, camera, prior_of) + coarse
+        return self._solve(keypoints, camera, prior_of, depth) + coarse
 
-    def track(self, image: NDArray[np.uint8], camera: Camera, stamp_s: float) -> list[FacePose]:
+    def track(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        stamp_s: float,
+        depth: Depth | None = None,
+    ) -> list[FacePose]:
         """Faces of the next image of a stream, with ids that stay with each person.
 
         Tracked faces are measured where they are predicted. The detector runs when there are
@@ -203,11 +220,13 @@ class FacePoseEstimator:
             image: (H, W, 3) uint8 RGB; any view of an array. It may change after the call.
             camera: The camera that took it.
             stamp_s: When the image was taken [s]. Going back in time forgets all faces.
+            depth: As in `estimate`. The size that it tells of a person is remembered.
 
         Raises:
             ValueError: As in `estimate`.
         """
         image = _checked_image(image, camera)
+        depth = _checked_depth(depth, camera)
         if self.tracker.look_through(camera):
             self.settle()  # what was detected ahead lies in the other camera's pixels
         self.tracker.advance(stamp_s)
@@ -223,7 +242,7 @@ class FacePoseEstimator:
             priors = [*prior_of, *[''] * len(found)]
             keypoints, prior_of = self._each_once(keypoints.join(found), priors)
             coarse = self._coarse(unknown, found, camera)
-        solved = self._solve(keypoints, camera, prior_of)
+        solved = self._solve(keypoints, camera, prior_of, depth)
         faces = self.tracker.update(solved + coarse, stamp_s)
         self._look_ahead(image, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
         return faces
@@ -274,12 +293,18 @@ class FacePoseEstimator:
             self._ahead.begin(self.detector.deferred(image, camera), self.tracker, stamp_s)
 
     def _solve(
-        self, keypoints: Keypoints, camera: Camera, prior_of: Sequence[str]
+        self,
+        keypoints: Keypoints,
+        camera: Camera,
+        prior_of: Sequence[str],
+        depth: DepthImage | Callable[[], DepthImage | None] | None = None,
     ) -> list[FacePose]:
         """The faces whose pose can be found, each with the shape known of the named person."""
         if len(keypoints) == 0:
             return []
         first_start.wait()
+        if callable(depth):
+            depth = depth()
         priors = [self.tracker.shape_of(person) for person in prior_of]
         shape_prior = ShapePrior(
             np.array([prior.mean for prior in priors]),
@@ -292,8 +317,10 @@ class FacePoseEstimator:
             self.options.pose,
             shape_prior=shape_prior,
             threads=self._threads,
+            depth=depth,
+            depth_options=self.options.depth,
         ).poses
-        return face_poses(keypoints, poses, self.model, camera, prior_of)
+        return face_poses(keypoints, poses, self.model, camera, prior_of, depth is not None)
 
     def _coarse(self, faces: Faces, found: Keypoints, camera: Camera) -> list[FacePose]:
         """The faces that are too small for keypoints, with the detector's poses."""
@@ -326,6 +353,15 @@ class FacePoseEstimator:
         if len(order) == len(keypoints) == 1:
             return keypoints, list(prior_of)
         return keypoints[order], [prior_of[i] for i in order]
+
+
+def _checked_depth(
+    depth: Depth | None, camera: Camera
+) -> DepthImage | Callable[[], DepthImage | None] | None:
+    """The depth image; pixels alone are aligned to the camera's."""
+    if depth is None or isinstance(depth, DepthImage) or callable(depth):
+        return depth
+    return DepthImage(depth, camera)
 
 
 def _checked_image(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:

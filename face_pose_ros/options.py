@@ -194,6 +194,26 @@ class PoseOptions(Checked):
 
 
 @dataclass(frozen=True)
+class DepthOptions(Checked):
+    """How the depth camera errs, if there is one, see `pose.ranges`."""
+
+    noise_per_m: float = option(
+        0.003,
+        "depth's standard deviation in a pixel at 1 m; it grows with the square of the distance",
+        unit='m',
+        low=0.0,
+        high=0.1,
+    )
+    bias_per_m: float = option(
+        0.002,
+        'the same of what all pixels of a face have in common, as after a poor calibration',
+        unit='m',
+        low=0.0,
+        high=0.1,
+    )
+
+
+@dataclass(frozen=True)
 class FilterOptions(Checked):
     """The Kalman filter of one head's pose, see `tracking.filter.PoseFilter`."""
 
@@ -282,4 +302,5 @@ class EstimatorOptions:
     detector: DetectorOptions = field(default_factory=DetectorOptions)
     keypoints: KeypointOptions = field(default_factory=KeypointOptions)
     pose: PoseOptions = field(default_factory=PoseOptions)
+    depth: DepthOptions = field(default_factory=DepthOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)

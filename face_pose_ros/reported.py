@@ -16,7 +16,15 @@ from face_pose_ros.keypoints.face_mesh import EYELIDS
 from face_pose_ros.keypoints.predictor import FACE_MESH_INDEX
 from face_pose_ros.keypoints.semantic import IS_FACE
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
-from face_pose_ros.results import FacePose, Faces, Fit, HeadPoses, Keypoints, bounds_xyxy
+from face_pose_ros.results import (
+    DepthEvidence,
+    FacePose,
+    Faces,
+    Fit,
+    HeadPoses,
+    Keypoints,
+    bounds_xyxy,
+)
 from face_pose_ros.tracking.shape_memory import Shape
 
 Array = NDArray[np.float64]
@@ -33,6 +41,7 @@ def face_poses(
     model: FaceModel,
     camera: Camera,
     prior_of: Sequence[str],
+    with_depth: bool = False,
 ) -> list[FacePose]:
     """The faces whose pose could be found.
 
@@ -42,6 +51,7 @@ def face_poses(
         model: Of Face Mesh's points, with the same shape coefficients.
         camera: The camera in whose pixels the keypoints are.
         prior_of: N ids, see `Fit.shape_prior_of`.
+        with_depth: Whether there was a depth image.
     """
     rows = np.flatnonzero(~poses.failed)
     xyz_head = model.points(poses.shape[rows])
@@ -58,9 +68,15 @@ def face_poses(
             shape=poses.shape[i],
             shape_covariance=poses.shape_covariance[i],
             fit=Fit(poses.covariance_given_shape[i], poses.pose_of_shape[i], prior_of[i]),
+            depth=_evidence(poses.depth[i]) if with_depth else None,
         )
         for row, i in enumerate(rows)
     ]
+
+
+def _evidence(row: Array) -> DepthEvidence:
+    visible, measured, agreeing, size_ratio = row.tolist()
+    return DepthEvidence(int(visible), int(measured), int(agreeing), size_ratio)
 
 
 def coarse_poses(

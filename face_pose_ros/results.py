@@ -132,9 +132,19 @@ class HeadPoses(_Rows):
     shape: Array  # (N, C) coefficients of the face model's modes, in prior standard deviations
     shape_covariance: Array  # (N, C, C)
     failed: NDArray[np.bool_]  # (N,) no usable pose for this face
+    depth: Array  # (N, 4) see `DepthEvidence`; zeros without a depth image
 
     def __len__(self) -> int:
         return len(self.failed)
+
+
+class DepthEvidence(NamedTuple):
+    """What a depth image said of one face, in a fit."""
+
+    visible: int  # points of the face's surface that the depth camera could see
+    measured: int  # how many of them have a depth
+    agreeing: int  # how many of these lie on one face of some size; 0: the depth was not used
+    size_ratio: float  # of that size to the one expected without the depth
 
 
 class Fit(NamedTuple):
@@ -165,6 +175,7 @@ class FacePose:
     fit: Fit
     id: str = ''  # stays with a person in `track`; empty in `estimate`
     number: int = 0  # of the id, counted from 1 in `track`
+    depth: DepthEvidence | None = None  # None: there was no depth image
 
     @property
     def position(self) -> Array:

@@ -27,6 +27,9 @@ def generate_launch_description() -> LaunchDescription:
         'one_process': ('false', 'one process for all cameras, to share one GPU'),
         'image': ('image', 'topic of the camera image'),
         'camera_info': ('camera_info', 'topic of its CameraInfo'),
+        'use_depth': ('', 'true or false: also use a depth image; empty: as in config'),
+        'depth': ('depth', 'topic of the depth image'),
+        'depth_camera_info': ('depth_camera_info', 'topic of its CameraInfo'),
         'image_transport': ('', 'raw, or compressed for <image>/compressed; empty: as in config'),
         'device': ('', "auto, cpu, cuda or 'cuda:<index>'; empty: as in config"),
         'config': (config, 'YAML file with all parameters'),
@@ -56,7 +59,10 @@ def _nodes(context: LaunchContext) -> list[Node]:
     # As text: a LaunchConfiguration would make a number of a device '0'.
     texts = {n: LaunchConfiguration(n).perform(context) for n in ('image_transport', 'device')}
     # An empty argument keeps the config file's value.
-    given = {name: text for name, text in texts.items() if text}
+    given: dict[str, object] = {name: text for name, text in texts.items() if text}
+    use_depth = LaunchConfiguration('use_depth').perform(context)
+    if use_depth:
+        given['use_depth'] = IfCondition(use_depth).evaluate(context)
     namespace = LaunchConfiguration('namespace').perform(context)
     cameras = LaunchConfiguration('cameras').perform(context).replace(' ', '').split(',')
     repeated = {camera for camera in cameras if cameras.count(camera) > 1}
@@ -66,10 +72,11 @@ def _nodes(context: LaunchContext) -> list[Node]:
     config = LaunchConfiguration('config').perform(context)
     if not Path(config).is_file():  # launch would start the node without it
         raise ValueError(f"config: no file '{config}'")
+    topics = 'image', 'camera_info', 'depth', 'depth_camera_info'
     common = {
         'package': 'face_pose_ros',
         'parameters': [config, given],
-        'remappings': [(n, LaunchConfiguration(n)) for n in ('image', 'camera_info')],
+        'remappings': [(n, LaunchConfiguration(n)) for n in topics],
         'output': 'screen',
         'respawn': IfCondition(LaunchConfiguration('respawn')).evaluate(context),
         'respawn_delay': 2.0,

@@ -24,6 +24,9 @@ ARGUMENTS = {
         'one_process': 'false',
         'image': 'image',
         'camera_info': 'camera_info',
+        'use_depth': '',
+        'depth': 'depth',
+        'depth_camera_info': 'depth_camera_info',
         'image_transport': '',
         'device': '',
         'config': 'share/face_pose_ros/config/pose.yaml',  # the end of the path

@@ -24,7 +24,7 @@ def estimator():
 
 def test_completion_and_help_show_the_public_names():
     assert dir(face_pose_ros) == [
-        'Camera', 'EstimatorOptions', 'FacePose', 'FacePoseEstimator', '__version__',
+        'Camera', 'DepthImage', 'EstimatorOptions', 'FacePose', 'FacePoseEstimator', '__version__',
     ]  # fmt: skip
     for name in dir(face_pose_ros):
         assert getattr(face_pose_ros, name) is not None

@@ -64,38 +64,10 @@ def posterior_covariance(H, information, alpha, beta, T, size, posterior, face):
         False where the keypoints do not fix the pose.
     """
     modes = len(information)
-    H_pp, L, of_pose = np.empty((6, 6)), np.zeros((6, 6)), np.zeros((6, 6))
-    for a in range(6):
-        of_pose[a, a] = 1.0
-        for b in range(6):
-            H_pp[a, b] = H[a, b]
-    if not cholesky(H_pp, L):
+    of_pose, G = np.zeros((6, 6)), np.zeros((6, modes))
+    of_modes = np.empty((modes, modes))
+    if not _marginalised(H, information, alpha, beta, of_pose, G, of_modes):
         return False
-    cholesky_solve(L, of_pose)
-    G = np.zeros((6, modes))
-    for a in range(6):
-        for b in range(6):
-            for m in range(modes):
-                G[a, m] -= of_pose[a, b] * H[b, 6 + m]
-    weak, middle, inverse = (
-        np.empty((modes, modes)),
-        np.empty((modes, modes)),
-        np.zeros((modes, modes)),
-    )
-    for m in range(modes):
-        inverse[m, m] = 1.0
-        for n in range(modes):
-            S = H[6 + m, 6 + n]
-            for a in range(6):
-                S += H[6 + m, a] * G[a, n]
-            weak[m, n] = beta * S + information[m, n]
-            middle[m, n] = alpha * S + information[m, n]
-    L_shape = np.zeros((modes, modes))
-    if not cholesky(weak, L_shape):
-        return False
-    cholesky_solve(L_shape, inverse)
-    of_modes = multiply(multiply(inverse, middle), inverse)
-
     of_shape, G_size = posterior.shape_covariance[face], posterior.pose_of_shape[face]
     for m in range(modes):
         of_shape[0, 1 + m] = of_shape[1 + m, 0] = 0.0
@@ -107,16 +79,100 @@ def posterior_covariance(H, information, alpha, beta, T, size, posterior, face):
         G_size[a, 0] = size.sigma * T[a, 3] if a < 3 else 0.0
         for m in range(modes):
             G_size[a, 1 + m] = scale * G[a, m]
-    GC = multiply(G_size, of_shape)
+    return _write(of_pose, alpha / (beta * beta), size.mean, posterior, face)
+
+
+@inner
+def posterior_with_size(H, information, alpha, beta, T, size, posterior, face):
+    """The same where the size s was an unknown too, the last of the 7 + M.
+
+    H is that of the head of mean size at t; of the head at s t, with the size as the first of the
+    C = 1 + M coefficients, it is L^T H L with dt = (d(s t) - t ds) / s and ds = size.sigma dc_0.
+
+    Args:
+        H: (7 + M, 7 + M) of all that was measured.
+        information: (C, C), the size first.
+        alpha: See `posterior_covariance`.
+        beta: Likewise.
+        T: Likewise.
+        size: The size found; its variance does not count.
+        posterior: See `posterior_covariance`.
+        face: Likewise.
+    """
+    count, last = len(information), len(H) - 1
+    L = np.zeros((last + 1, last + 1))
+    for a in range(6):
+        L[a, a] = 1 / size.mean if a < 3 else 1.0
+        if a < 3:
+            L[a, 6] = -size.sigma / size.mean * T[a, 3]
+    L[last, 6] = 1.0
+    for m in range(count - 1):
+        L[6 + m, 7 + m] = 1.0
+    H_moved = multiply(L.T.copy(), multiply(H, L))
+    of_pose, of_shape = np.zeros((6, 6)), posterior.shape_covariance[face]
+    G = posterior.pose_of_shape[face]
+    for a in range(6):
+        for m in range(count):
+            G[a, m] = 0.0
+    return _marginalised(H_moved, information, alpha, beta, of_pose, G, of_shape) and _write(
+        of_pose, alpha / (beta * beta), 1.0, posterior, face
+    )
+
+
+@inner
+def _marginalised(H, information, alpha, beta, of_pose, G, of_shape):
+    """H_pp^-1, G and the covariance of the shape, into zeros; False where there is none."""
+    count = len(information)
+    H_pp, L = np.empty((6, 6)), np.zeros((6, 6))
+    for a in range(6):
+        of_pose[a, a] = 1.0
+        for b in range(6):
+            H_pp[a, b] = H[a, b]
+    if not cholesky(H_pp, L):
+        return False
+    cholesky_solve(L, of_pose)
+    for a in range(6):
+        for b in range(6):
+            for m in range(count):
+                G[a, m] -= of_pose[a, b] * H[b, 6 + m]
+    weak, middle, inverse = (
+        np.empty((count, count)),
+        np.empty((count, count)),
+        np.zeros((count, count)),
+    )
+    for m in range(count):
+        inverse[m, m] = 1.0
+        for n in range(count):
+            S = H[6 + m, 6 + n]
+            for a in range(6):
+                S += H[6 + m, a] * G[a, n]
+            weak[m, n] = beta * S + information[m, n]
+            middle[m, n] = alpha * S + information[m, n]
+    L_shape = np.zeros((count, count))
+    if not cholesky(weak, L_shape):
+        return False
+    cholesky_solve(L_shape, inverse)
+    found = multiply(multiply(inverse, middle), inverse)
+    for m in range(count):
+        for n in range(count):
+            of_shape[m, n] = found[m, n]
+    return True
+
+
+@inner
+def _write(of_pose, factor, size, posterior, face):
+    """The covariances of the pose; False where they are not finite."""
+    of_shape, G = posterior.shape_covariance[face], posterior.pose_of_shape[face]
+    GC = multiply(G, of_shape)
     of_pose_given_shape, of_all = posterior.covariance_given_shape, posterior.covariance
     total = 0.0
     for a in range(6):
         for b in range(6):
-            scale = (size.mean if a < 3 else 1.0) * (size.mean if b < 3 else 1.0)
-            given_shape = alpha / (beta * beta) * scale * of_pose[a, b]
+            scale = (size if a < 3 else 1.0) * (size if b < 3 else 1.0)
+            given_shape = factor * scale * of_pose[a, b]
             value = given_shape
-            for m in range(1 + modes):
-                value += GC[a, m] * G_size[b, m]
+            for m in range(len(of_shape)):
+                value += GC[a, m] * G[b, m]
             of_pose_given_shape[face, a, b] = given_shape
             of_all[face, a, b] = value
             total += value

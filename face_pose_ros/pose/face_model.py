@@ -74,11 +74,15 @@ class FaceModel:
 
     def every(self, stride: int) -> FaceModel:
         """The face with every stride-th keypoint; the triangles are unchanged."""
+        return self.at(slice(None, None, stride))
+
+    def at(self, index: slice | list[int]) -> FaceModel:
+        """The face with some of the keypoints; the triangles are unchanged."""
         return replace(
             self,
-            xyz_head=self.xyz_head[::stride],
-            modes=self.modes[:, ::stride],
-            normals=self.normals[::stride],
+            xyz_head=self.xyz_head[index],
+            modes=self.modes[:, index],
+            normals=self.normals[index],
         )
 
 

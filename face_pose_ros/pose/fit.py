@@ -16,16 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.depth import DepthImage, no_depth
 from face_pose_ros.geometry.jit import compiled, inner
-from face_pose_ros.options import KERNELS, PoseOptions
+from face_pose_ros.options import KERNELS, DepthOptions, PoseOptions
 from face_pose_ros.pose.covariance import (
     MIN_RELATIVE_BETA,
     PoseCovariance,
     Size,
     posterior_covariance,
+    posterior_with_size,
 )
 from face_pose_ros.pose.face_model import MEAN_INTERPUPILLARY_M, FaceModel
 from face_pose_ros.pose.lm import (
+    RANGE_KERNEL,
+    RANGE_KERNEL_SCALE,
     Cost,
     Points,
     Prior,
@@ -36,11 +40,14 @@ from face_pose_ros.pose.lm import (
     every,
     measure,
     minimise,
+    no_ranges,
+    range_efficiency,
     weigh_visible,
     widened,
     workspace,
 )
 from face_pose_ros.pose.pnp import MAX_TRACE_APART, sample_order, solve_pnp
+from face_pose_ros.pose.ranges import RangeNoise, read_ranges, surface_of
 from face_pose_ros.pose.robust import efficiency
 from face_pose_ros.results import HeadPoses, Keypoints
 
@@ -49,6 +56,8 @@ Array = NDArray[np.float64]
 MIN_KEYPOINTS = 6  # what the closed-form start needs
 # Of the first round, whose minimum only has to tell which side of the head is seen.
 COARSE_COST_TOLERANCE = 1e-2
+_UNCONNECTED = 1e-6  # coefficients that are less correlated are not, but for rounding
+_KNOWN_SIZE = 1e-9  # a smaller relative standard deviation of the size is none
 _FACES_PER_THREAD = 2  # below this, handing work over costs more than it gains
 _TOO_FEW_KEYPOINTS, _NOT_IN_FRONT, _SINGULAR = (int(reason) for reason in list(StopReason)[3:])
 
@@ -58,7 +67,7 @@ class ShapePrior:
     """Normal distribution of the shape coefficients of N faces, or of any face (N = 1)."""
 
     mean: Array  # (N, C) prior standard deviations of the model
-    information: Array  # (N, C, C), inverse of the covariance; the size is independent
+    information: Array  # (N, C, C), inverse of the covariance
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +96,9 @@ class _Problem(NamedTuple):
     coarse_tolerances: Tolerances
     alpha: float  # of the kernel under normal noise, see `robust.Efficiency`
     beta: float
+    surface: Points  # of the skin, where a depth image is read
+    range_noise: RangeNoise
+    range_alpha: float  # as alpha, for ranges
 
 
 class _Results(NamedTuple):
@@ -101,6 +113,7 @@ class _Results(NamedTuple):
     cost: Array
     iterations: NDArray[np.int64]
     stop: NDArray[np.int64]
+    depth: Array
 
 
 @lru_cache(maxsize=4)
@@ -127,12 +140,15 @@ def fit_pose(
     T_init: Array | None = None,
     shape_prior: ShapePrior | None = None,
     threads: int | None = None,
+    depth: DepthImage | None = None,
+    depth_options: DepthOptions | None = None,
 ) -> PoseResult:
     """Pose and shape of each face that best explain its keypoints through the camera's lens.
 
     Minimises 1/2 sum_i rho(|r_i|^2) + 1/2 |c - c0|^2 over rotation, translation and shape
     coefficients (see `lm`), from a closed form and without memory, in two rounds: the second one
-    knows which keypoints the head hides from the camera.
+    knows which keypoints the head hides from the camera, and has the ranges of a depth image,
+    with which the size is estimated too.
 
     A face that can't be solved (see `StopReason`) is marked failed, has an identity pose and an
     infinite covariance, and leaves the other faces as they would be without it.
@@ -145,6 +161,8 @@ def fit_pose(
         T_init: (N, 4, 4) start poses T_cam_head; None starts from the closed form.
         shape_prior: What is known of the N shapes already; None is `default_shape_prior`.
         threads: Number of faces solved at a time; None: one on each core.
+        depth: Taken at the same time.
+        depth_options: See `DepthOptions`.
     """
     options = options or PoseOptions()
     prior = shape_prior or default_shape_prior(model, options)
@@ -159,6 +177,7 @@ def fit_pose(
         cost=np.zeros(faces),
         iterations=np.zeros(faces, dtype=np.int64),
         stop=np.zeros(faces, dtype=np.int64),
+        depth=np.zeros((faces, 4)),
     )
     if T_init is not None:
         results.T_cam_head[:] = T_init
@@ -167,10 +186,11 @@ def fit_pose(
         np.ascontiguousarray(keypoints.uv[:, :K], dtype=np.float64),
         np.ascontiguousarray(keypoints.cov_uv[:, :K], dtype=np.float64),
         camera.lens,
-        _problem(model, options),
+        _problem(model, options, depth_options or DepthOptions()),
         np.ascontiguousarray(prior.mean, dtype=np.float64),
         np.ascontiguousarray(prior.information, dtype=np.float64),
         T_init is not None,
+        depth.view if depth else no_depth(camera),
         results,
     )
     workers = min(threads or _cores(), faces // _FACES_PER_THREAD)
@@ -190,6 +210,7 @@ def fit_pose(
         shape=results.shape,
         shape_covariance=results.shape_covariance,
         failed=results.stop >= _TOO_FEW_KEYPOINTS,
+        depth=results.depth,
     )
     return PoseResult(poses, results.cost, results.iterations, results.stop)
 
@@ -200,7 +221,7 @@ def coarse_stride(count: int) -> int:
 
 
 @lru_cache(maxsize=8)
-def _problem(model: FaceModel, options: PoseOptions) -> _Problem:
+def _problem(model: FaceModel, options: PoseOptions, depth: DepthOptions) -> _Problem:
     stride = coarse_stride(len(model.xyz_head))
     coarse = model.every(stride)
     return _Problem(
@@ -218,6 +239,9 @@ def _problem(model: FaceModel, options: PoseOptions) -> _Problem:
         ),
         Tolerances(options.max_iterations, float(options.step_tolerance), COARSE_COST_TOLERANCE),
         *efficiency(options.kernel, options.kernel_scale),
+        _points(surface_of(model)),
+        RangeNoise(float(depth.noise_per_m), float(depth.bias_per_m)),
+        efficiency(RANGE_KERNEL, RANGE_KERNEL_SCALE, 1).alpha,
     )
 
 
@@ -240,11 +264,14 @@ def _threads() -> ThreadPoolExecutor:
 
 
 @compiled
-def _solve_faces(first, last, uv, cov_uv, lens, problem, mean, precision, has_start, results):
+def _solve_faces(
+    first, last, uv, cov_uv, lens, problem, mean, precision, has_start, depth, results
+):
     """Faces first to last - 1, into the results; T_cam_head holds the start if there is one."""
     modes = mean.shape[1] - 1
-    points, few = problem.points, problem.coarse
-    work, few_work = workspace(modes, uv.shape[1]), workspace(modes, few.xyz_head.shape[1])
+    points, few, surface = problem.points, problem.coarse, problem.surface
+    work, few_work = workspace(modes, uv.shape[1], 0), workspace(modes, few.xyz_head.shape[1], 0)
+    none, with_depth = no_ranges(points), depth.z_mm.size + depth.z_m.size > 0
     T, c = np.empty((2, 3, 4)), np.empty((2, modes))  # of a head of mean size, from each start
     prior = Prior(np.empty(modes), np.empty((modes, modes)))
     T_cam_head, shape, stops = results.T_cam_head, results.shape, results.stop
@@ -288,32 +315,61 @@ def _solve_faces(first, last, uv, cov_uv, lens, problem, mean, precision, has_st
                 seen = weigh_visible(coarse, few.normals, T_start)
             scale = widened(T_start, c_start, seen, few, prior, cost, few_work)
             wide, tolerances = Cost(problem.kernel, scale, share), problem.coarse_tolerances
-            minimise(T_start, c_start, seen, few, prior, wide, tolerances, 1.0, few_work)
+            minimise(T_start, c_start, seen, few, none, prior, wide, tolerances, 1.0, few_work)
             # All starts are compared by the same cost.
-            value = evaluate(T_start, c_start, coarse, few, prior, cost, few_work)
+            value = evaluate(T_start, c_start, coarse, few, none, prior, cost, few_work)
             if value < least:
                 best, least = start, value
         T_best, c_best = T[best], c[best]
         if problem.visibility:
             measured = weigh_visible(measured, points.normals, T_best)
+        ranges = none
+        if with_depth:
+            read, found = read_ranges(
+                *(T_best, c_best, size.mean, size_sigma, surface, depth),
+                *(problem.range_noise, results.depth[face]),
+            )
+            if found > 0:
+                ranges, c_size = read, (found - 1) / max(size_sigma, _KNOWN_SIZE)
+        c_all, prior_all, work_all = c_best, prior, work
+        # Once a depth image has measured the size, it belongs to the other coefficients.
+        with_size = len(ranges.rho) > 0 or _size_follows(precision[row])
+        if with_size:
+            c_all, prior_all = _with_size(c_best, c_size, mean[row], precision[row])
+            work_all = workspace(1 + modes, uv.shape[1], len(ranges.rho))
         cost = Cost(problem.kernel, problem.kernel_scale, _share(problem, count))
         tolerances, beta = problem.tolerances, problem.beta
-        descent = minimise(T_best, c_best, measured, points, prior, cost, tolerances, beta, work)
-        regular = posterior_covariance(
-            work.H,
-            prior.information,
-            max(descent.alpha, problem.alpha),
-            min(max(descent.beta, MIN_RELATIVE_BETA * beta), 1.0),
-            T_best,
-            size,
-            PoseCovariance(
-                results.covariance,
-                results.covariance_given_shape,
-                results.pose_of_shape,
-                results.shape_covariance,
-            ),
-            face,
+        descent = minimise(
+            T_best, c_all, measured, points, ranges, prior_all, cost, tolerances, beta, work_all
         )
+        alpha = max(descent.alpha, problem.alpha)
+        beta = min(max(descent.beta, MIN_RELATIVE_BETA * beta), 1.0)
+        posterior = PoseCovariance(
+            results.covariance,
+            results.covariance_given_shape,
+            results.pose_of_shape,
+            results.shape_covariance,
+        )
+        if with_size:
+            c_size = c_all[modes]
+            size = Size(1 + size_sigma * c_size, size_sigma, 0.0)
+            H, of_ranges = work_all.H, work_all.ranges.H
+            if len(ranges.rho) > 0:
+                # As certain as the keypoints' H, of which alpha and beta are.
+                range_alpha, range_beta = range_efficiency(work_all.ranges)
+                range_beta = min(max(range_beta, MIN_RELATIVE_BETA), 1.0)
+                factor = range_beta**2 / max(range_alpha, problem.range_alpha) * alpha / beta**2
+                for i in range(len(H)):
+                    for j in range(len(H)):
+                        H[i, j] += (factor - 1) * of_ranges[i, j]
+            regular = posterior_with_size(
+                H, precision[row], alpha, beta, T_best, size, posterior, face
+            )
+            c_best = c_all
+        else:
+            regular = posterior_covariance(
+                work.H, prior.information, alpha, beta, T_best, size, posterior, face
+            )
         total = 0.0
         for i in range(3):
             for j in range(4):
@@ -333,6 +389,32 @@ def _solve_faces(first, last, uv, cov_uv, lens, problem, mean, precision, has_st
         elif T_best[2, 3] <= 0 and not lens.fisheye:
             stops[face] = _NOT_IN_FRONT
             _fail(results, face)
+
+
+@inner
+def _size_follows(precision):
+    """Whether the prior (C, C) connects the size with other coefficients."""
+    for m in range(1, len(precision)):
+        if precision[0, m] ** 2 > _UNCONNECTED**2 * precision[0, 0] * precision[m, m]:
+            return True
+    return False
+
+
+@inner
+def _with_size(c, c_size, mean, precision):
+    """Modes (M,) and their prior, with the size behind them; the prior's own has it first."""
+    modes = len(c)
+    c_all, prior = (
+        np.empty(modes + 1),
+        Prior(np.empty(modes + 1), np.empty((modes + 1, modes + 1))),
+    )
+    for m in range(modes + 1):
+        row = (m + 1) % (modes + 1)
+        c_all[m] = c[m] if m < modes else c_size
+        prior.mean[m] = mean[row]
+        for n in range(modes + 1):
+            prior.information[m, n] = precision[row, (n + 1) % (modes + 1)]
+    return c_all, prior
 
 
 @inner

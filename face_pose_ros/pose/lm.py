@@ -15,7 +15,16 @@ rays beyond 90 deg of a fisheye are like any other.
 The unknowns are the pose of a head of mean size and the M modes of its shape. The pose is
 perturbed on the left, R <- exp(omega) R and t <- t + dt; steps are ordered (dt, omega, dc), the
 first six in the order, axes and frame of a ROS covariance. The size scales face and translation
-together and leaves the picture as it is, so it is no unknown here: `fit` scales the answer.
+together and leaves the picture as it is: without a depth image it is no unknown here, and `fit`
+scales the answer.
+
+A depth image measures the range rho along a ray f to the tangent plane of a surface point p with
+the normal n: p lies in the plane where n . p = rho n . f. The residual is the difference of ranges
+
+    r = (a . p - rho) / sigma,   a = n / (n . f),   p = s (R x + t),
+
+linear in p, because the normal is kept from where the depth image was read. The size s is the
+last unknown then, by its coefficient c_0.
 
 Points are laid out as (3, K), so that the inner loops run along memory.
 """
@@ -33,12 +42,18 @@ from face_pose_ros.geometry.jit import inner
 from face_pose_ros.geometry.lens import unproject
 from face_pose_ros.geometry.linalg import cholesky, cholesky_solve
 from face_pose_ros.geometry.rotations import exp_kernel
+from face_pose_ros.options import KERNELS
 from face_pose_ros.pose.robust import NORMAL_MEDIAN, robust_kernel
 
 # A point further than 84 deg from its ray has no residual. It costs as much as one this many
 # standard deviations off: the number of terms never changes, so costs stay comparable.
 MIN_COS = 0.1
 INVALID_SIGMAS = 1e3
+
+# Of the ranges' kernel [sigma]. It is Huber's: ranges that share their error would otherwise be
+# given up together where the prior expects another size.
+RANGE_KERNEL, RANGE_KERNEL_SCALE = 'huber', 3.0
+_HUBER = KERNELS.index(RANGE_KERNEL)
 
 TOLERATED_SPREAD = 2.0  # of the residuals, in sigma, before the kernel becomes wider
 
@@ -81,11 +96,21 @@ class Measured(NamedTuple):
     weight: NDArray[np.float64]  # (K,) of the closed form: 1 / rad^2; 0 where not measured
 
 
-class Prior(NamedTuple):
-    """Normal distribution of the M modes of one face."""
+class Ranges(NamedTuple):
+    """Measured ranges to N points of one face's surface; zeros where there is none."""
 
-    mean: NDArray[np.float64]  # (M,)
-    information: NDArray[np.float64]  # (M, M)
+    points: Points  # N
+    a: NDArray[np.float64]  # (3, N) whitened residual per metre
+    rho: NDArray[np.float64]  # (N,) measured range, whitened
+    size_sigma: float  # relative standard deviation of the size over adults
+    information: float  # factor by which all count less, because their errors move together
+
+
+class Prior(NamedTuple):
+    """Normal distribution of the shape unknowns: the M modes, and the size if it is one."""
+
+    mean: NDArray[np.float64]  # (M,) or (M + 1,)
+    information: NDArray[np.float64]  # (M, M) or (M + 1, M + 1)
 
 
 class Cost(NamedTuple):
@@ -105,6 +130,19 @@ class Tolerances(NamedTuple):
     cost: float  # relative decrease of the cost
 
 
+class RangeWork(NamedTuple):
+    """The part of `Work` that belongs to N ranges."""
+
+    x: NDArray[np.float64]  # (3, N)
+    Rx: NDArray[np.float64]  # (3, N)
+    residual: NDArray[np.float64]  # (N,)
+    weight: NDArray[np.float64]  # (N,) of the robust kernel
+    slope: NDArray[np.float64]  # (N,) of the robust kernel
+    J: NDArray[np.float64]  # (1 + D padded to a multiple of 3, N)
+    H: NDArray[np.float64]  # (D, D) of the ranges alone
+    g: NDArray[np.float64]  # (D,)
+
+
 class Work(NamedTuple):
     """Memory of `minimise`; what `evaluate` leaves in it is for `linearise`."""
 
@@ -117,8 +155,9 @@ class Work(NamedTuple):
     # (1 + D padded to a multiple of 3, 2 K) derivatives by D = 6 + M unknowns and the residuals,
     # scaled by the square roots of the weights
     J: NDArray[np.float64]
-    H: NDArray[np.float64]  # (D, D) of the keypoints alone, robustly weighted
+    H: NDArray[np.float64]  # (D, D) of keypoints and ranges, robustly weighted
     g: NDArray[np.float64]  # (D,) gradient of the whole cost
+    ranges: RangeWork
 
 
 class Descent(NamedTuple):
@@ -127,14 +166,15 @@ class Descent(NamedTuple):
     cost: float  # negative log posterior up to a constant
     iterations: int  # steps tried
     stop: int  # CONVERGED, NO_DESCENT or MAX_ITERATIONS
-    alpha: float  # see `robust.Efficiency`, as observed
+    alpha: float  # see `robust.Efficiency`, as observed on the keypoints
     beta: float
 
 
 @inner
-def workspace(modes, count):
-    """`Work` for so many modes and keypoints."""
-    unknowns = 6 + modes
+def workspace(shape, count, ranges):
+    """`Work` for so many unknowns of the shape, keypoints and ranges."""
+    unknowns = 6 + shape
+    rows = (unknowns + 3) // 3 * 3
     return Work(
         np.empty((3, count)),
         np.empty((3, count)),
@@ -142,10 +182,28 @@ def workspace(modes, count):
         np.empty(count),
         np.empty(count),
         np.empty(count),
-        np.zeros(((unknowns + 3) // 3 * 3, 2 * count)),
+        np.zeros((rows, 2 * count)),
         np.empty((unknowns, unknowns)),
         np.empty(unknowns),
+        RangeWork(
+            np.empty((3, ranges)),
+            np.empty((3, ranges)),
+            np.empty(ranges),
+            np.empty(ranges),
+            np.empty(ranges),
+            np.zeros((rows, ranges)),
+            np.empty((unknowns, unknowns)),
+            np.empty(unknowns),
+        ),
     )
+
+
+@inner
+def no_ranges(points):
+    """`Ranges` of a face without a depth image, whose size is no unknown."""
+    modes = len(points.modes)
+    none = Points(np.empty((3, 0)), np.empty((modes, 3, 0)), np.empty((3, 0)))
+    return Ranges(none, np.empty((3, 0)), np.empty(0), 0.0, 0.0)
 
 
 @inner
@@ -226,14 +284,15 @@ def count_measured(measured):
 
 
 @inner
-def minimise(T, c, measured, points, prior, cost, tolerances, curvature, work):
+def minimise(T, c, measured, points, ranges, prior, cost, tolerances, curvature, work):
     """Lower the cost from T and c, in place; accepts no step that raises it.
 
     Args:
         T: (3, 4) pose of the head, of mean size.
-        c: (M,) modes.
+        c: (M,) modes, then the size's coefficient if it is unknown.
         measured: The keypoints.
         points: The face.
+        ranges: From a depth image, or none; with them the size is unknown.
         prior: Of c.
         cost: How residuals count.
         tolerances: When to stop.
@@ -249,13 +308,13 @@ def minimise(T, c, measured, points, prior, cost, tolerances, curvature, work):
     A, L = np.empty((unknowns, unknowns)), np.zeros((unknowns, unknowns))
     step = np.empty((unknowns, 1))
     T_new, c_new = np.empty((3, 4)), np.empty(len(c))
-    value = evaluate(T, c, measured, points, prior, cost, work)
+    value = evaluate(T, c, measured, points, ranges, prior, cost, work)
     damping, stop, tried = DAMPING_START, _MAX_ITERATIONS, 0
     accept = stale = True
     for _ in range(tolerances.max_iterations if abs(value) < np.inf else 0):
         tried += 1
         if stale:
-            linearise(T, c, measured, points, prior, cost, work)
+            linearise(T, c, measured, points, ranges, prior, cost, work)
             stale = False
         # (A + damping diag A) step = -g with A = curvature H + P (Marquardt 1963)
         for i in range(unknowns):
@@ -271,7 +330,7 @@ def minimise(T, c, measured, points, prior, cost, tolerances, curvature, work):
             for i in range(unknowns):
                 step[i, 0] = 0.0
         _move(T, c, step, T_new, c_new)
-        value_new = evaluate(T_new, c_new, measured, points, prior, cost, work)
+        value_new = evaluate(T_new, c_new, measured, points, ranges, prior, cost, work)
         accept = value_new <= value
         converged = _is_small(step, T, tolerances.step) or (
             accept and value - value_new < tolerances.cost * value
@@ -289,10 +348,10 @@ def minimise(T, c, measured, points, prior, cost, tolerances, curvature, work):
             stop = _NO_DESCENT
             break
     if not accept:
-        value = evaluate(T, c, measured, points, prior, cost, work)
+        value = evaluate(T, c, measured, points, ranges, prior, cost, work)
     # A converged face's last step is too small to change H.
     if stop != _CONVERGED:
-        linearise(T, c, measured, points, prior, cost, work)
+        linearise(T, c, measured, points, ranges, prior, cost, work)
     alpha, beta = _observed_efficiency(work)
     return Descent(value, tried, stop, alpha, beta)
 
@@ -335,7 +394,7 @@ def _is_small(step, T, tolerance):
 
 
 @inner
-def evaluate(T, c, measured, points, prior, cost, work):
+def evaluate(T, c, measured, points, ranges, prior, cost, work):
     """The cost: half the sum of rho and of the squared deviation from the prior."""
     rays, A, was_measured = measured.rays, measured.A, measured.weight
     x, Rx, residual, inv_depths = work.x, work.Rx, work.residual, work.inv_depth
@@ -344,7 +403,7 @@ def evaluate(T, c, measured, points, prior, cost, work):
     for i in range(3):
         for k in range(count):
             x[i, k] = xyz_head[i, k]
-    for m in range(len(c)):
+    for m in range(len(modes)):
         for i in range(3):
             for k in range(count):
                 x[i, k] += c[m] * modes[m, i, k]
@@ -373,6 +432,8 @@ def evaluate(T, c, measured, points, prior, cost, work):
         weights[k] = weight if seen else 0.0
         slopes[k] = slope if seen else 0.0
     total *= cost.information
+    if len(ranges.rho) > 0:
+        total += ranges.information * _evaluate_ranges(T, c, ranges, work.ranges)
     mean, precision = prior.mean, prior.information
     for i in range(len(c)):
         for j in range(len(c)):
@@ -381,8 +442,8 @@ def evaluate(T, c, measured, points, prior, cost, work):
 
 
 @inner
-def linearise(T, c, measured, points, prior, cost, work):
-    """H of the keypoints and the gradient of the whole cost, where `evaluate` was last."""
+def linearise(T, c, measured, points, ranges, prior, cost, work):
+    """H of what was measured, gradient of the whole cost, where `evaluate` was last."""
     rays, A, modes = measured.rays, measured.A, points.modes
     J, g, Rx, Jx = work.J, work.g, work.Rx, work.x
     residuals, weights, inv_depths = work.residual, work.weight, work.inv_depth
@@ -405,7 +466,7 @@ def linearise(T, c, measured, points, prior, cost, work):
             J[last, first + k] = root * residual
             for j in range(3):
                 Jx[j, k] = a * T[0, j] + b * T[1, j] + d * T[2, j]
-        for m in range(len(c)):
+        for m in range(len(modes)):
             for k in range(count):
                 J[6 + m, first + k] = (
                     Jx[0, k] * modes[m, 0, k]
@@ -413,10 +474,86 @@ def linearise(T, c, measured, points, prior, cost, work):
                     + Jx[2, k] * modes[m, 2, k]
                 )
     _gram(J, work.H, g)
+    if len(ranges.rho) > 0:
+        _linearise_ranges(T, c, ranges, work.ranges)
+        for i in range(last):
+            g[i] += work.ranges.g[i]
+            for j in range(last):
+                work.H[i, j] += work.ranges.H[i, j]
     mean, precision = prior.mean, prior.information
     for i in range(len(c)):
         for j in range(len(c)):
             g[6 + i] += precision[i, j] * (c[j] - mean[j])
+
+
+@inner
+def _evaluate_ranges(T, c, ranges, work):
+    """The sum of rho over the ranges."""
+    x, Rx, residual, points, a = work.x, work.Rx, work.residual, ranges.points, ranges.a
+    modes, count = points.modes, len(residual)
+    size = 1 + ranges.size_sigma * c[len(modes)]
+    for i in range(3):
+        for k in range(count):
+            x[i, k] = points.xyz_head[i, k]
+    for m in range(len(modes)):
+        for i in range(3):
+            for k in range(count):
+                x[i, k] += c[m] * modes[m, i, k]
+    total = 0.0
+    for k in range(count):
+        along = 0.0
+        for i in range(3):
+            Rx[i, k] = T[i, 0] * x[0, k] + T[i, 1] * x[1, k] + T[i, 2] * x[2, k]
+            along += a[i, k] * (Rx[i, k] + T[i, 3])
+        residual[k] = size * along - ranges.rho[k]
+        s = residual[k] * residual[k]
+        rho, weight, slope = robust_kernel(_HUBER, RANGE_KERNEL_SCALE, s)
+        total += rho
+        measured = ranges.rho[k] > 0
+        work.weight[k] = weight if measured else 0.0
+        work.slope[k] = slope if measured else 0.0
+    return total
+
+
+@inner
+def _linearise_ranges(T, c, ranges, work):
+    """H and gradient of the ranges."""
+    J, Rx, residual, a, modes = work.J, work.Rx, work.residual, ranges.a, ranges.points.modes
+    count, of_size, last = len(residual), 6 + len(modes), 7 + len(modes)
+    size = 1 + ranges.size_sigma * c[len(modes)]
+    for k in range(count):
+        root = math.sqrt(ranges.information * work.weight[k])
+        scale = root * size
+        u, v, w = scale * a[0, k], scale * a[1, k], scale * a[2, k]
+        J[0, k], J[1, k], J[2, k] = u, v, w
+        J[3, k] = Rx[1, k] * w - Rx[2, k] * v
+        J[4, k] = Rx[2, k] * u - Rx[0, k] * w
+        J[5, k] = Rx[0, k] * v - Rx[1, k] * u
+        J[last, k] = root * residual[k]
+        J[of_size, k] = root * ranges.size_sigma / size * (residual[k] + ranges.rho[k])
+        for j in range(3):
+            work.x[j, k] = u * T[0, j] + v * T[1, j] + w * T[2, j]
+    for m in range(len(modes)):
+        for k in range(count):
+            J[6 + m, k] = (
+                work.x[0, k] * modes[m, 0, k]
+                + work.x[1, k] * modes[m, 1, k]
+                + work.x[2, k] * modes[m, 2, k]
+            )
+    _gram(J, work.H, work.g)
+
+
+@inner
+def range_efficiency(work):
+    """Alpha and beta of `robust.Efficiency` as observed on the ranges."""
+    total, gradient, curvature = 0.0, 0.0, 0.0
+    for k in range(len(work.residual)):
+        s = work.residual[k] * work.residual[k]
+        total += work.weight[k]
+        gradient += work.weight[k] * work.weight[k] * s
+        curvature += work.weight[k] + 2 * s * work.slope[k]
+    total = max(total, 1e-12)
+    return gradient / total, curvature / total
 
 
 @inner
@@ -473,7 +610,7 @@ def widened(T, c, measured, points, prior, cost, work):
 
     The mean shape fits nobody, and a kernel made for noise would call a long chin an outlier.
     """
-    evaluate(T, c, measured, points, prior, cost, work)
+    evaluate(T, c, measured, points, no_ranges(points), prior, cost, work)
     was_measured, residual = measured.weight, work.residual
     squared, count = np.empty(len(was_measured)), 0
     for k in range(len(was_measured)):

@@ -58,23 +58,30 @@ class Efficiency(NamedTuple):
 
 
 @lru_cache
-def efficiency(kernel: str, k: float) -> Efficiency:
-    """The kernel's values for 2-D residuals that are normal with unit variance.
+def efficiency(kernel: str, k: float, dimensions: int = 2) -> Efficiency:
+    """The kernel's values for residuals that are normal with unit variance.
 
-    s is then exponential with mean 2, and Gauss-Laguerre quadrature gives the expectations.
+    In 2-D, s is then exponential with mean 2, and Gauss-Laguerre quadrature gives the
+    expectations; in 1-D it is the square of a normal number, and Gauss-Hermite quadrature does.
 
     Args:
         kernel: One of `options.KERNELS`.
         k: Its scale, in standard deviations.
+        dimensions: Of a residual, 2 or 1; s / 2 and s w' above become s / 1 and 2 s w'.
     """
-    nodes, probability = np.polynomial.laguerre.laggauss(64)
-    s, index = 2 * nodes, KERNELS.index(kernel)
+    if dimensions == 2:
+        nodes, probability = np.polynomial.laguerre.laggauss(64)
+        s = 2 * nodes
+    else:
+        nodes, probability = np.polynomial.hermite_e.hermegauss(64)
+        s, probability = nodes**2, probability / probability.sum()
+    index = KERNELS.index(kernel)
     # In Python: 64 values are not worth machine code of their own.
     kernel_in_python = cast(Any, robust_kernel).py_func
     values = np.array([kernel_in_python(index, k, float(x)) for x in s])
     w, slope = values[:, 1], values[:, 2]
     mean_weight = probability @ w
     return Efficiency(
-        alpha=float(probability @ (w * w * s) / (2 * mean_weight)),
-        beta=float(probability @ (w + s * slope) / mean_weight),
+        alpha=float(probability @ (w * w * s) / (dimensions * mean_weight)),
+        beta=float(probability @ (w + 2 / dimensions * s * slope) / mean_weight),
     )

@@ -63,6 +63,22 @@ EXECUTABLES = (
                 'sensor_msgs/CameraInfo',
                 'paired by equal stamp, or the nearest within 1 ms where none is ever equal',
             ),
+            Topic(
+                'depth',
+                'sensor_msgs/Image',
+                '16UC1 in mm or 32FC1 in m, with `use_depth`; see docs/depth.md',
+                optional=True,
+            ),
+            Topic(
+                'depth_camera_info',
+                'sensor_msgs/CameraInfo',
+                "the depth camera's; the newest holds",
+                optional=True,
+            ),
+            Topic(
+                '/tf', 'tf2_msgs/TFMessage', 'of a depth camera in another frame', optional=True
+            ),
+            Topic('/tf_static', 'tf2_msgs/TFMessage', 'the same', optional=True),
         ),
         (
             Topic('~/pose', 'geometry_msgs/PoseStamped', 'the head nearest to the camera'),
@@ -191,6 +207,10 @@ EXECUTABLES = (
         (
             Topic('image', 'sensor_msgs/Image', 'rgb8'),
             Topic('camera_info', 'sensor_msgs/CameraInfo', 'its calibration'),
+            Topic(
+                'depth', 'sensor_msgs/Image', 'aligned to the image, with `depth`', optional=True
+            ),
+            Topic('depth_camera_info', 'sensor_msgs/CameraInfo', 'the same', optional=True),
             Topic(
                 '/tf',
                 'tf2_msgs/TFMessage',

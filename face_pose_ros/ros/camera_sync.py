@@ -14,9 +14,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 ImageMsg = TypeVar('ImageMsg', Image, CompressedImage)
 
-# Either message may be ahead of its partner by a few frames on a busy machine.
+# On a busy machine either message may be some frames ahead of its partner.
 _MEMORY = 4
-_INFO_MEMORY = 2 * _MEMORY  # so that the partner of an image that is given up is still there
+_INFO_MEMORY = 2 * _MEMORY  # kept longer than images, for images that are given up late
 _NEAR_NS = 1_000_000
 _RECENT_S = 2.0  # a CameraInfo that came before belongs to no image at hand
 
@@ -24,9 +24,8 @@ _RECENT_S = 2.0  # a CameraInfo that came before belongs to no image at hand
 class CameraSync(Generic[ImageMsg]):
     """Calls back with (image, info) as soon as both have arrived.
 
-    Partners have equal stamps. Where no two are ever equal but within a millisecond, as drivers
-    write that stamp each message apart, the nearest is taken; that begins with the first image
-    that would have gone without.
+    Partners have equal stamps. If stamps are never equal but within a millisecond, as of drivers
+    that stamp each message separately, the nearest is used, from the first unpaired image on.
     """
 
     def __init__(
@@ -40,12 +39,12 @@ class CameraSync(Generic[ImageMsg]):
         """Wait for messages.
 
         Args:
-            on_pair: What to do with partners.
-            on_unpaired: Told of an image whose CameraInfo did not come, and what came instead.
-            on_nearest: Told when pairing by the nearest stamp begins, with the first pair's
-                difference, CameraInfo minus image [ns].
+            on_pair: Called with partners.
+            on_unpaired: Called with an image without CameraInfo, and a text of what came instead.
+            on_nearest: Called when pairing by the nearest stamp starts, with the first difference,
+                CameraInfo minus image [ns].
             latched: Whether the newest CameraInfo holds for every image, whatever its stamp.
-            clock_s: Never goes back.
+            clock_s: Monotonic clock [s].
         """
         self._on_pair = on_pair
         self._on_unpaired = on_unpaired
@@ -97,7 +96,7 @@ class CameraSync(Generic[ImageMsg]):
         return _nearest_ns(stamp_ns, others) if self._by_nearest else None
 
     def _pair(self, image_ns: int, info_ns: int) -> None:
-        # What arrived before this image has been overtaken by it; the newest frame wins.
+        # Images that arrived before this one are obsolete: the newest frame is processed.
         while True:
             oldest_ns, image = self._images.popitem(last=False)
             if oldest_ns == image_ns:
@@ -117,7 +116,7 @@ class CameraSync(Generic[ImageMsg]):
         self._on_unpaired(image, self._what_came(stamp_ns))
 
     def _what_came(self, stamp_ns: int) -> str:
-        """What is known of CameraInfo, for an image that has none."""
+        """Text about the CameraInfos that came, for an unpaired image."""
         if self._last_info_s is None:
             return 'none has come'
         age_s = self._clock_s() - self._last_info_s

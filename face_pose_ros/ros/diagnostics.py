@@ -56,6 +56,7 @@ class Monitor:
         self._camera = 'no CameraInfo yet'
         self._calibrated = False
         self._findings: tuple[Finding, ...] = ()
+        self._depth: tuple[str, tuple[Finding, ...]] | None = None
         self._ids: tuple[str, ...] = ()
         self._faces = 0
         self._without_rays = 0
@@ -84,6 +85,11 @@ class Monitor:
             self._camera, self._calibrated = text, calibrated
             self._findings = tuple(findings)
 
+    def depth_state(self, text: str, findings: Sequence[Finding]) -> None:
+        """What the depth images are worth, and what is wrong with them."""
+        with self._lock:
+            self._depth = text, tuple(findings)
+
     def frame_answered(
         self, stages_s: Mapping[str, float], faces: int, ids: Sequence[str], without_rays: int = 0
     ) -> None:
@@ -106,7 +112,7 @@ class Monitor:
             self._error, self._error_s = error, self._clock_s()
 
     def statuses(self, name: str, state: str, about: Mapping[str, str]) -> list[DiagnosticStatus]:
-        """Three statuses.
+        """Three statuses, and one of the depth camera if there is one.
 
         Args:
             name: Of the node; prefix of each status.
@@ -115,11 +121,17 @@ class Monitor:
         """
         now_s = self._clock_s()
         with self._lock:
-            return [
+            statuses = [
                 self._camera_status(name, now_s, state, about),
                 self._poses_status(name, now_s, state == 'active'),
                 self._device_status(name, now_s, state, about),
             ]
+            if self._depth is not None and state == 'active':
+                text, findings = self._depth
+                level = WARN if findings else OK
+                values = {finding.key: finding.value for finding in findings}
+                statuses.append(_status(f'{name}: depth', level, text, values))
+            return statuses
 
     def _camera_status(
         self, name: str, now_s: float, state: str, about: Mapping[str, str]

@@ -93,7 +93,7 @@ def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
         if packing is None:
             return _through_cv_bridge(msg)
         row = msg.width * packing.channels * packing.bits // 8
-        pixels = _rows(msg, msg.height, row)
+        pixels = image_rows(msg, msg.height, row)
         if packing.bits == 16:
             order = '>' if msg.is_bigendian else '<'
             pixels = _to_8_bits(pixels.view(f'{order}u2'))
@@ -115,7 +115,7 @@ def _converted(pixels: NDArray[np.uint8], to_rgb: int | None) -> NDArray[np.uint
     return pixels[..., :3]
 
 
-def _rows(
+def image_rows(
     msg: Image, rows: int, row_bytes: int, first_row: int = 0, every: int = 1
 ) -> NDArray[np.uint8]:
     """The first bytes of rows, (rows, row_bytes), without padding.
@@ -155,11 +155,11 @@ def _planes_to_rgb(msg: Image) -> NDArray[np.uint8]:
     if height % 2 or width % 2:
         raise ImageError(f'{width} x {height} px of {msg.encoding}, expected even numbers')
     if msg.encoding == 'nv24':
-        chroma = _rows(msg, height, 2 * width, first_row=height, every=2)
+        chroma = image_rows(msg, height, 2 * width, first_row=height, every=2)
         chroma = chroma.reshape(height, width, 2)[::2, ::2].reshape(height // 2, width)
-        rows = np.vstack([_rows(msg, height, width), chroma])
+        rows = np.vstack([image_rows(msg, height, width), chroma])
     else:
-        rows = _rows(msg, height + height // 2, width)
+        rows = image_rows(msg, height + height // 2, width)
     return _converted(rows, _PLANES[msg.encoding])
 
 

@@ -13,7 +13,9 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import cv2
+import numpy as np
 import rclpy
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -27,7 +29,9 @@ from std_msgs.msg import Header
 from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.compat import TransformBroadcaster
+from face_pose_ros.ros.consumers.frames import Frames
 from face_pose_ros.ros.declaring import ParameterError
+from face_pose_ros.ros.depth import DepthInput
 from face_pose_ros.ros.diagnostics import Monitor
 from face_pose_ros.ros.frame_worker import FrameWorker
 from face_pose_ros.ros.graph import SilenceWatch
@@ -110,6 +114,7 @@ class PoseNode(LifecycleNode):
         compressed = self.parameters.image_transport == 'compressed'
         self.image_topic = self.resolve_topic_name('image') + ('/compressed' if compressed else '')
         self.info_topic = self.resolve_topic_name('camera_info')
+        self._frames: Frames | None = None  # TF, once a depth camera needs it
         self._tf = TransformBroadcaster(self)
         self._monitor = Monitor()
         self._diagnostics_pub = advertise(self, DiagnosticArray, '/diagnostics', overridable=False)
@@ -173,19 +178,55 @@ class PoseNode(LifecycleNode):
         kind = CompressedImage if compressed else Image
         info_qos = latched() if self.parameters.camera_info_is_latched else sensor_data()
         self._worker = worker
-        silence = self._silence = SilenceWatch(
-            self, {self.image_topic: kind, self.info_topic: CameraInfo}, self._warn_silent
-        )
+        kinds = {self.image_topic: kind, self.info_topic: CameraInfo}
+        depth = self.pipeline.depth = self._depth_input() if self.parameters.use_depth else None
+        if depth is not None:
+            kinds |= {depth.topic: Image, depth.info_topic: CameraInfo}
+        silence = self._silence = SilenceWatch(self, kinds, self._warn_silent)
         self._camera_subscriptions = [
             self._subscribe(kind, self.image_topic, add_image, sensor_data()),
             self._subscribe(CameraInfo, self.info_topic, add_info, info_qos),
         ]
+        if depth is not None:
+            self._subscribe_to_depth(depth, silence.heard)
         self._state = 'active'
         self.get_logger().info(
             f'images from {self.image_topic}, calibration from {self.info_topic}, '
             f'networks on {self.pipeline.estimator.device}'
         )
         return super().on_activate(state)
+
+    def _depth_input(self) -> DepthInput:
+        parameters = self.parameters
+        return DepthInput(
+            self.resolve_topic_name('depth'),
+            self.resolve_topic_name('depth_camera_info'),
+            parameters.depth_max_offset_s,
+            parameters.image_is_rectified,
+            self._look_up,
+        )
+
+    def _subscribe_to_depth(self, depth: DepthInput, heard: Callable[[str], None]) -> None:
+        def add_image(image: Image) -> None:
+            heard(depth.topic)
+            depth.add_image(image)
+            if depth.needs_tf and self._frames is None:
+                self._frames = Frames(self)
+
+        def add_info(info: CameraInfo) -> None:
+            heard(depth.info_topic)
+            depth.add_info(info)
+
+        self._camera_subscriptions += [
+            self._subscribe(Image, depth.topic, add_image, sensor_data()),
+            self._subscribe(CameraInfo, depth.info_topic, add_info, sensor_data()),
+        ]
+        self.get_logger().info(f'depth from {depth.topic}, calibration from {depth.info_topic}')
+
+    def _look_up(self, target: str, source: str, stamp: Time) -> np.ndarray:
+        if self._frames is None:
+            raise ValueError('TF was not heard yet')
+        return self._frames.lookup(target, source, stamp)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, finish the current frame, delete all tracks."""
@@ -226,6 +267,7 @@ class PoseNode(LifecycleNode):
             self._worker = None
         if self.pipeline is not None:
             self.pipeline.forget_all()
+            self.pipeline.depth = None
         if self._publisher is not None:
             self._publisher.forget_all()
 
@@ -298,6 +340,8 @@ class PoseNode(LifecycleNode):
             calibrated=True,
             findings=self.pipeline.findings,
         )
+        if self.pipeline.depth is not None:
+            self._monitor.depth_state(self.pipeline.depth.state, self.pipeline.depth.findings)
         self._monitor.frame_answered(
             stages_s, len(answer.faces), ids, self.pipeline.estimator.faces_without_rays
         )

@@ -47,6 +47,19 @@ class Parameters(Checked):
         False,
         'one CameraInfo, published once and kept for late subscribers, holds for all images',
     )
+    use_depth: bool = option(
+        False,
+        'also take distances from a depth image, on the topics depth and depth_camera_info',
+        start_only=True,
+    )
+    depth_max_offset_s: float = option(
+        0.05,
+        'most time between the stamps of an image and its depth image; a head moves meanwhile',
+        unit='s',
+        low=0.0,
+        high=1.0,
+        start_only=True,
+    )
     publish_tf: bool = option(True, 'publish frames face_<id> and gaze_<id>')
     estimator: EstimatorOptions = field(default_factory=EstimatorOptions)
 

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From an Image and its CameraInfo to faces: all that happens to a frame and needs no node."""
+"""Converts an Image and its CameraInfo to faces, without a node."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from face_pose_ros.faces.detector import MIN_IMAGE_PX
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.results import FacePose
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info, size_text
+from face_pose_ros.ros.depth import DepthInput
 from face_pose_ros.ros.images import (
     DamagedImageError,
     ImageError,
@@ -28,25 +29,25 @@ from face_pose_ros.ros.plausibility import Finding, News, findings
 
 
 class FrameError(Exception):
-    """A frame that can't be answered; the text names the topic and what was expected."""
+    """An unusable frame; the text names the topic and what was expected."""
 
     def __init__(self, reason: str, text: str) -> None:
-        """Take a reason from a small fixed set, and the text."""
+        """Set the reason, from a small fixed set, and the text."""
         super().__init__(text)
         self.reason = reason
 
 
 class Answer(NamedTuple):
-    """What a frame says."""
+    """Faces of a frame."""
 
     faces: list[FacePose]
     camera: Camera
     rgb: np.ndarray  # (H, W, 3) uint8
-    stages_s: dict[str, float]  # how long each stage took
+    stages_s: dict[str, float]  # duration of each stage
 
 
 class FramePipeline:
-    """The estimator, and what it has to remember of the stream besides people."""
+    """The estimator, with the state of the stream besides tracks."""
 
     def __init__(
         self,
@@ -58,16 +59,16 @@ class FramePipeline:
         id_prefix: str = '',
         threads: int | None = None,
     ) -> None:
-        """Load the networks and warm up: a camera's first picture need not wait longer.
+        """Load the networks and warm up, so that the first image is not delayed.
 
         Args:
             parameters: Snapshot; `device` and `image_is_rectified` count from here on.
             image_topic: For error texts; likewise info_topic.
             info_topic: See image_topic.
-            tell: Takes the cause and the text of what is odd about a frame that is answered.
-            shared: Networks to use together with other cameras; None: its own.
-            id_prefix: Before every id, so that no other camera's people have the same.
-            threads: CPU threads where `parameters` leave them open; None: all cores.
+            tell: Called with cause and text of each warning.
+            shared: Networks shared with other cameras; None: its own.
+            id_prefix: Of every id, so that ids of cameras differ.
+            threads: CPU threads if `parameters` have 0; None: all cores.
 
         Raises:
             ValueError: The device does not exist, or is not that of the shared networks.
@@ -81,11 +82,12 @@ class FramePipeline:
         self._threads = parameters.threads or threads
         self._camera: tuple[CameraInfo, Camera] | None = None
         self.findings: list[Finding] = []  # what is odd about the camera
+        self.depth: DepthInput | None = None  # to be set where there is a depth camera
         self._news = News()
         self.estimator = self._load()
 
     def reload(self) -> None:
-        """Load the networks again: a device that was lost may be back. People keep their ids."""
+        """Load the networks again, for instance after a lost device. Tracks keep their ids."""
         tracker = self.estimator.tracker
         self.estimator = self._load()
         self.estimator.tracker = tracker
@@ -100,7 +102,7 @@ class FramePipeline:
         return estimator
 
     def forget_all(self) -> None:
-        """Begin anew, with the same networks."""
+        """Delete all tracks."""
         self.estimator.settle()
         self.estimator.tracker.forget_all()
 
@@ -115,7 +117,7 @@ class FramePipeline:
             parameters: Snapshot; the options of the estimator may differ from frame to frame.
 
         Raises:
-            FrameError: The messages can't be used, or the stamp was answered before.
+            FrameError: The messages are unusable, or the stamp was processed before.
         """
         begin_s = time.perf_counter()
         stamp_s = image.header.stamp.sec + 1e-9 * image.header.stamp.nanosec
@@ -141,7 +143,15 @@ class FramePipeline:
             )
         if parameters.estimator != self.estimator.options:
             self.estimator.configure(parameters.estimator)
-        faces = self.estimator.track(rgb, camera, stamp_s)
+        depth = self.depth
+        if depth is None:
+            faces = self.estimator.track(rgb, camera, stamp_s)
+        else:
+            # As late as possible, for a depth image often comes after the image.
+            faces = self.estimator.track(rgb, camera, stamp_s, lambda: depth.at(image.header))
+            depth.judge(faces)
+            for finding in depth.news():
+                self._tell(f'{finding.key} {finding.value}', finding.text)
         estimate_s = time.perf_counter() - converted_s
         return Answer(
             faces, camera, rgb, {'convert': converted_s - begin_s, 'estimate': estimate_s}
@@ -173,7 +183,7 @@ class FramePipeline:
         return rgb
 
     def _camera_of(self, info: CameraInfo, frame_id: str) -> Camera:
-        """The camera; a calibration that did not change is not read again."""
+        """The camera; an unchanged calibration is not read again."""
         if self._camera is None or not _same_calibration(self._camera[0], info):
             rectified = self._parameters.image_is_rectified
             try:

@@ -33,6 +33,7 @@ class FaceGivenIdentity:
     expression: Array  # (E,) for the fitted identity
     expression_of_identity: Array  # (E, I)
     expression_covariance: Array  # (E, E) for a known identity
+    has_depth: bool  # whether a depth image was part of the fit
 
     @classmethod
     def of(
@@ -42,6 +43,7 @@ class FaceGivenIdentity:
         pose_of_shape: Array,
         shape: Shape,
         expressions: NDArray[np.bool_],
+        has_depth: bool = False,
     ) -> FaceGivenIdentity:
         """Factor a fit.
 
@@ -51,6 +53,7 @@ class FaceGivenIdentity:
             pose_of_shape: (6, C).
             shape: (C,).
             expressions: (C,) the coefficients that are expressions.
+            has_depth: Whether a depth image was part of the fit.
         """
         who, how = np.flatnonzero(~expressions), np.flatnonzero(expressions)
         identity = Shape(shape.mean[who], np.empty((len(who), len(who))))
@@ -62,6 +65,7 @@ class FaceGivenIdentity:
             expression=shape.mean[how],
             expression_of_identity=np.empty((len(how), len(who))),
             expression_covariance=np.empty((len(how), len(how))),
+            has_depth=has_depth,
         )
         _factor(
             np.ascontiguousarray(covariance_given_shape),

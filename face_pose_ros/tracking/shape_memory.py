@@ -105,7 +105,7 @@ class ShapeMemory:
             rest.covariance + fade**2 * (now.covariance - rest.covariance),
         )
 
-    def update(self, fitted: Shape, prior: Shape) -> None:
+    def update(self, fitted: Shape, prior: Shape, has_depth: bool = False) -> None:
         """Update with one image of the last `advance`.
 
         The information of an image is that of the fit less that of its prior. It counts in full
@@ -117,6 +117,8 @@ class ShapeMemory:
         Args:
             fitted: Shape fitted to the image.
             prior: Prior of that fit.
+            has_depth: Whether a depth image was part of the fit: an unexpected size is measured
+                then, and counts in full.
         """
         share = math.tanh(0.5 * (self._stamp_s - self._seen_s) / self.options.correlation_time_s)
         self._seen_s = self._stamp_s
@@ -135,6 +137,7 @@ class ShapeMemory:
             self._most,
             share,
             self.options.shared_variance,
+            np.inf if has_depth else _MAX_SIGMAS,
             self.identity,
             self.expression,
         )
@@ -161,11 +164,12 @@ def _update(
     most,
     share,
     shared_variance,
+    max_sigmas,
     identity_now,
     expression_now,
 ):
     """`ShapeMemory.update` of `learned`, in place, and into the last two; returns `most`."""
-    fit = fitted_mean, fitted_covariance, prior_mean, prior_covariance
+    fit = fitted_mean, fitted_covariance, prior_mean, prior_covariance, max_sigmas
     said = _said(of_identity, *fit)
     all_images, this_image = 0.0, 0.0
     for a in range(len(of_identity)):
@@ -183,7 +187,7 @@ def _update(
 
 
 @inner
-def _said(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance):
+def _said(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance, max_sigmas):
     """Information of a fit about some coefficients, without that of its prior."""
     count = len(which)
     said = Information(np.zeros((count, count)), np.zeros(count))
@@ -212,7 +216,7 @@ def _said(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance):
             before += axes[k, a] * prior_mean[which[a]]
             pull += (1 + learned) * axes[k, a] * (fitted_mean[which[a]] - prior_mean[which[a]])
         # Information times measured value; |value| rarely exceeds sqrt(1 + 1 / learned).
-        limit = _MAX_SIGMAS * math.sqrt(learned * (1 + learned))
+        limit = max_sigmas * math.sqrt(learned * (1 + learned))
         pull = min(max(pull, -limit), limit)
         for a in range(count):
             said.vector[a] += axes[k, a] * (learned * before + pull)

@@ -17,7 +17,7 @@ from face_pose_ros.tracking.filter import PoseFilter, PoseState
 from face_pose_ros.tracking.shape_memory import Information, Shape, ShapeMemory
 from face_pose_ros.tracking.tracker import Tracker, _Person
 
-VERSION = 1  # version of the format
+VERSION = 2  # version of the format
 
 
 def snapshot(tracker: Tracker) -> dict[str, Any]:
@@ -71,6 +71,8 @@ def _person(person: _Person) -> dict[str, Any]:
         'id': person.id,
         'number': person.number,
         'identity': person.identity.tolist(),
+        'pose_of_identity': person.pose_of_identity.tolist(),
+        'has_depth': person.has_depth,
         'keypoints_uv': person.keypoints_uv.tolist(),
         'velocity_px_s': person.velocity_px_s.tolist(),
         'seen_s': float(person.seen_s),
@@ -119,6 +121,8 @@ def _restored(tracker: Tracker, state: dict[str, Any]) -> _Person:
         pose_filter,
         memory,
         np.array(state['identity']),
+        np.array(state['pose_of_identity']),
+        state['has_depth'],
         np.array(state['keypoints_uv']),
         state['seen_s'],
         np.array(state['velocity_px_s']),

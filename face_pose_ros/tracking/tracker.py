@@ -41,6 +41,8 @@ class _Person:
     filter: PoseFilter
     memory: ShapeMemory
     identity: Array  # (I,) coefficients for which the filter's pose holds
+    pose_of_identity: Array  # (6, I) how the last fit's pose moves with them
+    has_depth: bool  # whether a depth image said where that fit's pose is, whatever the identity
     keypoints_uv: Array  # (K, 2) px; NaN: outside of the last image's camera
     seen_s: float
     velocity_px_s: Array  # (2,) of the keypoints' middle
@@ -191,6 +193,7 @@ class Tracker:
                 face.fit.pose_of_shape,
                 Shape(face.shape, face.shape_covariance),
                 self._expressions,
+                has_depth=face.depth is not None and face.depth.agreeing > 0,
             )
             for face in faces
         ]
@@ -208,13 +211,20 @@ class Tracker:
         if not given or not people:
             return {}
         states = [person.filter.predict(self.stamp_s) for person in people]
+        covariances = [state.covariance[:6, :6] for state in states]
+        if any(face.has_depth for face in given):
+            # Where somebody is seen by a depth camera for the first time, the size was a guess.
+            for row, person in enumerate(people):
+                if not person.has_depth:
+                    G, known = person.pose_of_identity, person.memory.identity
+                    covariances[row] = covariances[row] + G @ known.covariance @ G.T
         identities = np.array([person.identity for person in people])
         fitted = np.array([face.identity.mean for face in given])
         G = np.array([face.pose_of_identity for face in given])
         delta = (identities - fitted[:, None]) @ G.swapaxes(-1, -2)
         match = associate(
             np.array([state.T_cam_head for state in states]),
-            np.array([state.covariance[:6, :6] for state in states]),
+            np.array(covariances),
             rotations.moved(np.array([face.T_cam_head for face in given])[:, None], delta),
             np.array([face.covariance for face in given]),
             self.options.max_jump_m,
@@ -231,7 +241,7 @@ class Tracker:
         else:
             memory = ShapeMemory(self._prior, self._expressions, stamp_s, options.shape)
         if options.remember_shape:
-            memory.update(Shape(face.shape, face.shape_covariance), prior)
+            memory.update(Shape(face.shape, face.shape_covariance), prior, given.has_depth)
             identity = memory.identity
             noise = given.covariance
         else:
@@ -250,6 +260,8 @@ class Tracker:
                 pose_filter,
                 memory,
                 identity.mean,
+                given.pose_of_identity,
+                given.has_depth,
                 face.keypoints_uv.copy(),
                 stamp_s,
                 velocity_px_s=np.zeros(2),
@@ -258,10 +270,13 @@ class Tracker:
             T_cam_head, covariance = measured, noise
         else:
             if options.remember_shape:
-                person.filter.shift(given.pose_of_identity @ (identity.mean - person.identity))
+                appears = given.has_depth and not person.has_depth
+                G = person.pose_of_identity if appears else given.pose_of_identity
+                person.filter.shift(G @ (identity.mean - person.identity))
             T_cam_head, covariance = person.filter.update(measured, noise, stamp_s)
             person.see(face.keypoints_uv.copy(), stamp_s)
             person.identity = identity.mean
+            person.pose_of_identity, person.has_depth = given.pose_of_identity, given.has_depth
 
         if not options.filter_poses:
             T_cam_head, covariance = measured, given.covariance

@@ -14,6 +14,7 @@ from face_pose_ros.pose.lm import (
     linearise,
     measure,
     minimise,
+    no_ranges,
     weigh_visible,
     workspace,
 )
@@ -63,17 +64,17 @@ def closed_form(model, camera, keypoints):
 @compiled
 def _system(uv, cov_uv, lens, points, prior, cost, T, c):
     measured = measure(uv, cov_uv, lens)
-    work = workspace(len(c), len(uv))
-    value = evaluate(T, c, measured, points, prior, cost, work)
-    linearise(T, c, measured, points, prior, cost, work)
+    work, ranges = workspace(len(c), len(uv), 0), no_ranges(points)
+    value = evaluate(T, c, measured, points, ranges, prior, cost, work)
+    linearise(T, c, measured, points, ranges, prior, cost, work)
     return value, work.H, work.g
 
 
 @compiled
 def _lowered(uv, cov_uv, lens, points, prior, cost, T, tolerances):
-    c, work = np.zeros(len(prior.mean)), workspace(len(prior.mean), len(uv))
-    measured = measure(uv, cov_uv, lens)
-    return minimise(T, c, measured, points, prior, cost, tolerances, 1.0, work).cost
+    c, work = np.zeros(len(prior.mean)), workspace(len(prior.mean), len(uv), 0)
+    measured, ranges = measure(uv, cov_uv, lens), no_ranges(points)
+    return minimise(T, c, measured, points, ranges, prior, cost, tolerances, 1.0, work).cost
 
 
 @compiled

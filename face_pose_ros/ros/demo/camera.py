@@ -4,7 +4,8 @@
 
 The virtual camera turns, zooms and changes its lens in front of portraits. The node publishes
 `image` and `camera_info`; for the virtual camera also the true frames on /tf: world -> camera,
-which turns, and world -> portrait_<name>, which does not move and names the portrait.
+which turns, and world -> portrait_<name>, which does not move and names the portrait. With a depth
+camera, that is the true pose of the head.
 """
 
 from __future__ import annotations
@@ -75,13 +76,16 @@ class DemoCameraParameters(Checked):
         False,
         'start when the pose node subscribes; a folder waits for the answer to each image',
     )
+    depth: bool = start_option(
+        False, 'the virtual camera also has a depth camera, aligned to its images'
+    )
     frame_id: str = start_option('demo_camera_optical', 'of the images')
 
 
-def _bytes(rgb: NDArray[np.uint8]) -> array.array[int]:
+def _bytes(pixels: NDArray) -> array.array[int]:
     # rclpy checks everything but an array of bytes number by number.
     data = array.array('B')
-    data.frombytes(rgb.data.cast('B'))
+    data.frombytes(pixels.data.cast('B'))
     return data
 
 
@@ -93,6 +97,8 @@ class _Frame:
     info: CameraInfo  # the camera fills in the header
     portrait: str = ''
     R_world_cam: NDArray[np.float64] | None = None  # (3, 3)
+    T_world_head: NDArray[np.float64] | None = None  # (4, 4) m, where depth tells it
+    z_mm: NDArray[np.uint16] | None = None  # (H, W)
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,8 @@ def _virtual_frames(scenes: Iterable[Scene]) -> Iterator[_Frame]:
     for scene in scenes:
         for shot in map(scene.shot, range(scene.frames)):
             info = camera_info_msg(shot.camera, Header())
-            yield _Frame(Picture(shot.rgb), info, scene.portrait, shot.R_world_cam)
+            truth = shot.R_world_cam, scene.T_world_head
+            yield _Frame(Picture(shot.rgb), info, scene.portrait, *truth, shot.z_mm)
 
 
 def _read_info(path: str) -> CameraInfo:
@@ -140,10 +147,14 @@ class DemoCamera(Node):
         self.frame, self.source = parameters.frame_id, parameters.source
         self._calibration, self._fov_deg = parameters.calibration, parameters.horizontal_fov_deg
         self._rate_hz, self._loop = parameters.rate_hz, parameters.loop
-        self._with_node = parameters.with_node
+        self._with_node, self._depth = parameters.with_node, parameters.depth
         # Reliable, so that subscribers can count all images.
         self._image_pub = self.create_publisher(Image, 'image', 5)
         self._info_pub = self.create_publisher(CameraInfo, 'camera_info', 100)
+        self._depth_pubs = self._depth and (
+            self.create_publisher(Image, 'depth', 5),
+            self.create_publisher(CameraInfo, 'depth_camera_info', 5),
+        )
         self._tf = TransformBroadcaster(self)
         self.finished = False
         self._begin_s = time.monotonic()  # start of the wait for the node
@@ -160,7 +171,8 @@ class DemoCamera(Node):
         """Rate [Hz], None for a webcam, and frames of the source."""
         if self.source == VIRTUAL:
             self._refuse('calibration', 'horizontal_fov_deg', 'rate_hz', 'loop')
-            return RATE_HZ, _virtual_frames(make_scenes())
+            return RATE_HZ, _virtual_frames(make_scenes(self._depth))
+        self._refuse('depth')
         if self.source.startswith('webcam:'):
             self._refuse('loop')
         if bool(self._calibration) == bool(self._fov_deg):
@@ -265,11 +277,24 @@ class DemoCamera(Node):
         stamp = self.get_clock().now() - Duration(seconds=frame.picture.age_s)
         header = Header(stamp=stamp.to_msg(), frame_id=self.frame)
         if frame.R_world_cam is not None:
-            self._send_truth(frame.R_world_cam, frame.portrait, header)
+            self._send_truth(frame, header)
         if self._one_by_one:
             self._unanswered = _Unanswered(frame, header.stamp, time.monotonic(), again)
         frame.info.header = header
         self._info_pub.publish(frame.info)
+        if self._depth_pubs and frame.z_mm is not None:
+            depth_pub, info_pub = self._depth_pubs
+            info_pub.publish(frame.info)
+            depth_pub.publish(
+                Image(
+                    header=header,
+                    height=frame.z_mm.shape[0],
+                    width=frame.z_mm.shape[1],
+                    encoding='16UC1',
+                    step=2 * frame.z_mm.shape[1],
+                    data=_bytes(frame.z_mm),
+                )
+            )
         rgb = frame.picture.rgb
         self._image_pub.publish(
             Image(
@@ -282,13 +307,14 @@ class DemoCamera(Node):
             )
         )
 
-    def _send_truth(self, R_world_cam: NDArray[np.float64], portrait: str, header: Header) -> None:
+    def _send_truth(self, frame: _Frame, header: Header) -> None:
         world = Header(stamp=header.stamp, frame_id='world')
-        T_world_cam = np.eye(4)
-        T_world_cam[:3, :3] = R_world_cam
+        T_world_cam, T_world_head = np.eye(4), frame.T_world_head
+        T_world_cam[:3, :3] = frame.R_world_cam
         transforms = [transform_msg(T_world_cam, world, self.frame)]
-        if portrait:
-            transforms.append(transform_msg(np.eye(4), world, PORTRAIT_FRAME + portrait))
+        if frame.portrait:
+            T = np.eye(4) if T_world_head is None else T_world_head
+            transforms.append(transform_msg(T, world, PORTRAIT_FRAME + frame.portrait))
         self._tf.sendTransform(transforms)
 
 

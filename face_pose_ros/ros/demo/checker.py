@@ -39,6 +39,7 @@ _SILENCE_S = 4.0  # without a message: the demo is over
 _AGREE = 1e-6  # of every number in TF and PoseStamped
 _FRAMES_PER_VIDEO_FRAME = 4  # recording must not slow down the node
 _MAX_ANGLE_DEG, _MAX_OFFSET_PERCENT = 1.5, 1.0  # mean over a scene
+_MAX_DISTANCE_PERCENT = 1.5  # likewise, with a depth camera
 
 
 @dataclass
@@ -48,6 +49,7 @@ class _Frame:
     info: CameraInfo | None = None
     portrait: str = ''
     R_world_cam: NDArray[np.float64] | None = None
+    T_world_head: NDArray[np.float64] | None = None  # where a depth camera sees the portrait
     T_cam_head: NDArray[np.float64] | None = None  # PoseStamped
     T_cam_face: list[NDArray[np.float64]] = field(default_factory=list)  # TF, every face
     latency_s: float = 0.0
@@ -118,6 +120,7 @@ class DemoChecker(Node):
             T = _rigid(t, transform.transform.rotation)
             if child.startswith(PORTRAIT_FRAME):
                 frame.portrait = child.removeprefix(PORTRAIT_FRAME)
+                frame.T_world_head = T if T[:3, 3].any() else None
             elif transform.header.frame_id == 'world':
                 frame.R_world_cam = T[:3, :3]
             elif child.startswith('face_'):
@@ -190,11 +193,28 @@ def _print_scene(scene: tuple[str, str], frames: Sequence[_Frame]) -> bool:
     turns = Rotation.from_matrix(R_world_cam)
     turned = np.rad2deg((turns[0].inv() * turns).magnitude().max())
     latency_ms = 1000 * np.median([f.latency_s for f in answered])
+    of_distance = _distance_errors_percent(answered)
     print(
         f'{row}{turned:>9.1f}{angle.mean():>15.2f} / {angle.max():<4.2f}'
         f'{offset.mean():>18.2f}{latency_ms:>10.0f}'
+        + (f'   distance off by {of_distance.mean():.2f} %' if len(of_distance) else '')
     )
-    return bool(angle.mean() <= _MAX_ANGLE_DEG and offset.mean() <= _MAX_OFFSET_PERCENT)
+    return bool(
+        angle.mean() <= _MAX_ANGLE_DEG
+        and offset.mean() <= _MAX_OFFSET_PERCENT
+        and (len(of_distance) == 0 or of_distance.mean() <= _MAX_DISTANCE_PERCENT)
+    )
+
+
+def _distance_errors_percent(frames: Sequence[_Frame]) -> NDArray[np.float64]:
+    """Of the frames (N,) whose head's place is known: none without a depth camera."""
+    pairs = [
+        (np.linalg.norm(f.T_cam_head[:3, 3]), np.linalg.norm(f.T_world_head[:3, 3]))
+        for f in frames
+        if f.T_cam_head is not None and f.T_world_head is not None
+    ]
+    found, true = np.array(pairs).reshape(-1, 2).T
+    return np.asarray(100 * np.abs(found / true - 1))
 
 
 def _agrees_with_tf(frame: _Frame) -> bool:

@@ -51,7 +51,12 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument(
         '--view', action='store_true', help='record demo.rrd; show it where there is a display'
     )
+    parser.add_argument(
+        '--depth', action='store_true', help='the virtual camera also has a depth camera'
+    )
     options = parser.parse_args(args)
+    if options.depth and options.source != VIRTUAL:
+        parser.error('--depth: only the virtual camera has a depth camera')
     # The processes have sessions of their own, so this process must end them.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
@@ -76,6 +81,8 @@ def _run(options: argparse.Namespace) -> int:
     # inference.
     threads = max(1, (os.cpu_count() or 1) - 1)
     node: dict[str, object] = {'threads': threads}
+    if options.depth:
+        camera['depth'] = node['use_depth'] = True
     if options.rate:
         camera['rate_hz'] = options.rate
     elif Path(options.source).expanduser().is_dir():

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.ros.demo.depth import depth_image, head_of
 from face_pose_ros.samples import load_portraits
 from face_pose_ros.virtual_camera import (
     LENSES,
@@ -40,6 +41,7 @@ class Shot:
     rgb: NDArray[np.uint8]  # (HEIGHT, WIDTH, 3)
     camera: Camera
     R_world_cam: NDArray[np.float64]  # (3, 3)
+    z_mm: NDArray[np.uint16] | None = None  # (HEIGHT, WIDTH), if there is a depth camera
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Scene:
     portrait: str
     shots: Sequence[Shot]
     frames: int
+    T_world_head: NDArray[np.float64] | None = None  # (4, 4) m, where the depth camera sees it
 
     def shot(self, frame: int) -> Shot:
         """The image at a frame of this scene."""
@@ -56,15 +59,22 @@ class Scene:
         return self.shots[min(turn, 2 * len(self.shots) - 1 - turn)]
 
 
-def make_scenes() -> list[Scene]:
-    """Both portraits through every lens, with pauses."""
+def make_scenes(with_depth: bool = False) -> list[Scene]:
+    """Both portraits through every lens, with pauses; with depth images or without."""
     portraits, scenes = load_portraits(), []
     for portrait in _AIM_UV:
         for lens in tqdm(LENSES, desc=f'rendering {portrait}', disable=None):
             shots = _sweep(portraits[portrait], _AIM_UV[portrait], lens)
-            scenes.append(Scene(portrait, shots, round(SCENE_S * RATE_HZ)))
+            frames, T_world_head = round(SCENE_S * RATE_HZ), None
+            if with_depth:
+                T_world_head = head_of(portrait)
+                shots = [
+                    replace(shot, z_mm=depth_image(portrait, shot, seed))
+                    for seed, shot in enumerate(shots)
+                ]
+            scenes.append(Scene(portrait, shots, frames, T_world_head))
         grey = np.full((HEIGHT, WIDTH, 3), 96, np.uint8)
-        pause = [Shot(grey, shot.camera, shot.R_world_cam) for shot in shots[:1]]
+        pause = [replace(shot, rgb=grey, z_mm=None) for shot in shots[:1]]
         scenes.append(Scene('', pause, round(PAUSE_S * RATE_HZ)))
     return scenes
 

@@ -6,8 +6,9 @@
     python -m face_pose_lab.evaluation.biwi score poses.npz
 
 The Biwi Kinect Head Pose Database (Fanelli et al., "Random Forests for Real Time 3D Face
-Analysis", IJCV 2013) has 24 sequences NN of frame_*_rgb.png with frame_*_pose.txt and rgb.cal. It
-is for research only and no part of this package.
+Analysis", IJCV 2013) has 24 sequences NN of frame_*_rgb.png with frame_*_pose.txt and rgb.cal, and
+of frame_*_depth.bin with depth.cal, which `export --depth` takes too. It is for research only and
+no part of this package.
 
 All frames, our own detector, its surest face, the calibrated colour camera. Labels are moved from
 the depth camera to the colour camera, as far as that turns them (about a degree; published figures
@@ -33,6 +34,7 @@ from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.export_file import ExportFile
 from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.geometry.depth import DepthImage
 from face_pose_ros.samples import load_image
 
 Array = NDArray[np.float64]
@@ -45,6 +47,7 @@ class Frame:
     path: Path
     camera: Camera  # the colour camera
     T_cam_head: Array  # (4, 4) m, in it; BIWI's head axes point right, down and into the head
+    T_cam_depth: Array  # (4, 4) m, the depth camera in it
 
     def image(self) -> NDArray[np.uint8]:
         """Read the picture, (H, W, 3) RGB.
@@ -61,6 +64,35 @@ class Frame:
             raise DataError(f'{self.path}: size {image.shape[:2]}, rgb.cal says {expected}')
         return image
 
+    def depth(self) -> DepthImage:
+        """Read the depth image.
+
+        Raises:
+            DataError: It or its calibration can't be read, or they do not belong together.
+        """
+        camera, _ = _calibration(self.path.with_name('depth.cal'))
+        path = self.path.with_name(self.path.name.replace('_rgb.png', '_depth.bin'))
+        try:
+            return DepthImage(_runs(path), camera, self.T_cam_depth)
+        except ValueError as error:
+            raise DataError(f'{path}: {error}') from None
+
+
+def _runs(path: Path) -> NDArray[np.uint16]:
+    """Depth (H, W) [mm]: its width and height, then runs of zeros and of depths in turn."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(str(error)) from None
+    width, height = np.frombuffer(data, '<i4', 2)
+    z, place, filled = np.zeros(width * height, np.uint16), 8, 0
+    while filled < z.size:
+        empty, full = np.frombuffer(data, '<i4', 2, place)
+        filled += int(empty)
+        z[filled : filled + full] = np.frombuffer(data, '<i2', full, place + 8)
+        filled, place = filled + int(full), place + 8 + 2 * int(full)
+    return z.reshape(height, width)
+
 
 def read_frames(folder: Path) -> Iterator[Frame]:
     """Frames of all sequences, in order.
@@ -74,11 +106,11 @@ def read_frames(folder: Path) -> Iterator[Frame]:
     for path in paths:
         camera, T_rgb_depth = _calibration(path.with_name('rgb.cal'))
         pose = _numbers(path.with_name(path.name.replace('_rgb.png', '_pose.txt')), 12)
-        yield Frame(path, camera, T_rgb_depth @ _transform(pose))
+        yield Frame(path, camera, T_rgb_depth @ _transform(pose), T_rgb_depth)
 
 
 def _calibration(path: Path) -> tuple[Camera, Array]:
-    """The colour camera, and the transform from the depth camera to it (4, 4) [m]."""
+    """A camera, and the transform from the depth camera to it (4, 4) [m]."""
     values = _numbers(path, 9 + 4 + 9 + 3 + 2)
     width, height = (int(v) for v in values[25:27])
     try:
@@ -115,15 +147,16 @@ class Export(ExportFile):
     covariance: Array  # (N, 6, 6), see `FacePose`
 
 
-def export(folder: Path, estimator: FacePoseEstimator) -> Export:
-    """Estimate the pose of the surest face of every frame.
+def export(folder: Path, estimator: FacePoseEstimator, with_depth: bool = False) -> Export:
+    """Estimate the pose of the surest face of every frame, with its depth image or without.
 
     Raises:
         DataError: As `read_frames`.
     """
     names, labels, poses, covariances = [], [], [], []
     for frame in tqdm(read_frames(folder), desc='frames', disable=None):
-        faces = estimator.estimate(frame.image(), frame.camera)
+        depth = frame.depth() if with_depth else None
+        faces = estimator.estimate(frame.image(), frame.camera, depth=depth)
         surest = max(faces, key=lambda face: face.score, default=None)
         names.append(f'{frame.path.parent.name}/{frame.path.stem.removesuffix("_rgb")}')
         labels.append(frame.T_cam_head)

@@ -77,6 +77,30 @@ class HeadRenderer:
 
     def render(self, head: Head, rng: np.random.Generator) -> NDArray[np.uint8]:
         """Picture (H, W, 3) uint8 RGB of a head with random looks, light and background."""
+        return self._drawn(head, rng)[0]
+
+    def render_with_depth(
+        self, head: Head, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The same picture, and the z (H, W) [m] of what it shows; 0: background."""
+        picture, xyz_cam, style = self._drawn(head, rng)
+        z = np.zeros(picture.shape[:2], np.float32)
+        window = _window(xyz_cam, head.camera)
+        if window is not None:
+            left, top, width, height = window
+            triangles = self._body.triangles[self._body.drawn(style)]
+            cropped = head.camera.crop(left, top, width, height).to(xyz_cam.device)
+            seen = rasterize(xyz_cam[None], triangles, cropped)
+            part = np.zeros(width * height, np.float32)
+            z_seen = seen.interpolate(xyz_cam[:, 2:], triangles)[:, 0]
+            part[seen.pixel.cpu().numpy()] = z_seen.cpu().numpy()
+            z[top : top + height, left : left + width] = part.reshape(height, width)
+        return picture, z
+
+    def _drawn(
+        self, head: Head, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Tensor, HairStyle]:
+        """Picture, vertices of the body (V, 3) in the camera frame, its hair."""
         style, looks = _random_hair(rng), self._people.person(rng)
         panorama = self._panorama(rng)
         light = _light(panorama, rng)
@@ -92,7 +116,7 @@ class HeadRenderer:
             # Cameras expose for the picture, not for the skin: dark skin stays darker.
             brightness = float(looks.skin.mean()) ** 0.6 * rng.uniform(0.3, 0.75)
             picture *= brightness / max(face, 1e-6)
-        return _develop(picture, rng)
+        return _develop(picture, rng), xyz_cam, style
 
     def _place(self, head: Head, style: HairStyle) -> Tensor:
         """The body's vertices (V, 3) in the camera frame [m]."""

@@ -56,6 +56,35 @@ def test_labels_are_moved_to_the_colour_camera(tmp_path):
     np.testing.assert_allclose(frames[0].camera.K, CAMERA.K)
 
 
+def write_depth(folder, z_mm, number=3):
+    """Runs of zeros and of depths in turn, and the depth camera's own calibration."""
+    flat, runs = z_mm.ravel(), [np.array(z_mm.shape[::-1], '<i4').tobytes()]
+    edges = np.flatnonzero(np.diff(flat != 0)) + 1
+    parts = np.split(flat, edges)
+    if flat[0]:
+        parts.insert(0, flat[:0])
+    for empty, full in zip(parts[::2], [*parts[1::2], flat[:0]], strict=False):
+        runs.append(np.array([len(empty), len(full)], '<i4').tobytes() + full.tobytes())
+    (folder / f'frame_{number:05d}_depth.bin').write_bytes(b''.join(runs))
+    rows = [*CAMERA.K, [0, 0, 0, 0], *np.eye(3), [0, 0, 0]]
+    (folder / 'depth.cal').write_text(_lines(rows) + '\n\n640 480')
+
+
+def test_depth_images_are_read_with_their_camera_and_place(tmp_path):
+    write_frame(tmp_path / '01', np.zeros((480, 640, 3), np.uint8), CAMERA, np.eye(4))
+    z = (np.arange(480 * 640) % 911).reshape(480, 640).astype(np.uint16)
+    z[z < 300] = 0
+    write_depth(tmp_path / '01', z)
+    (frame,) = biwi.read_frames(tmp_path)
+    depth = frame.depth()
+    np.testing.assert_array_equal(depth.z, z)
+    np.testing.assert_allclose(depth.T_cam_depth, DEPTH_TO_COLOUR, atol=1e-9)
+    path = tmp_path / '01' / 'frame_00003_depth.bin'
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(DataError, match=r'frame_00003_depth\.bin'):
+        frame.depth()
+
+
 @pytest.mark.parametrize('name', ['rgb.cal', 'frame_00003_pose.txt'])
 @pytest.mark.parametrize('content', [None, 'words', '1 2 3'])
 def test_a_damaged_file_is_named(name, content, tmp_path, capsys):

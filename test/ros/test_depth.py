@@ -1,0 +1,197 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth images: paired, read, registered; and each wrong one told once, by topic and cause."""
+
+import array
+
+import numpy as np
+import pytest
+
+pytest.importorskip('sensor_msgs', reason='needs the ROS 2 wheels (make setup) or a distribution')
+
+from builtin_interfaces.msg import Time
+from helpers.cameras import make_camera
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from face_pose_ros.results import DepthEvidence
+from face_pose_ros.ros.conversions import camera_info_msg
+from face_pose_ros.ros.depth import DepthInput, depth_pixels
+from face_pose_ros.ros.images import ImageError
+
+CAMERA = make_camera('plumb_bob_5')
+FRAME, PERIOD_NS = 'colour_optical', 33_000_000
+GOOD = DepthEvidence(visible=60, measured=50, agreeing=45, size_ratio=1.02)
+
+
+def header(i, off_ns=0, frame=FRAME):
+    ns = i * PERIOD_NS + off_ns
+    return Header(stamp=Time(sec=7 + ns // 10**9, nanosec=ns % 10**9), frame_id=frame)
+
+
+def depth_msg(z, at, encoding=None, is_bigendian=False):
+    kind = '16UC1' if z.dtype == np.uint16 else '32FC1'
+    stored = z.astype(z.dtype.newbyteorder('>')) if is_bigendian else z
+    data = array.array('B', stored.tobytes())
+    return Image(
+        header=at,
+        height=z.shape[0],
+        width=z.shape[1],
+        encoding=encoding or kind,
+        is_bigendian=is_bigendian,
+        step=z.shape[1] * z.itemsize,
+        data=data,
+    )
+
+
+def some_depth(kind=np.uint16):
+    z = 800 + np.arange(CAMERA.width * CAMERA.height) % 1300
+    z = z.reshape(CAMERA.height, CAMERA.width)
+    return z.astype(np.uint16) if kind == np.uint16 else (0.001 * z).astype(np.float32)
+
+
+class Face:
+    def __init__(self, depth):
+        self.depth = depth
+
+
+@pytest.fixture
+def depth():
+    def no_tf(target, source, stamp):
+        raise ValueError(f"TF does not connect '{target}' and '{source}'")
+
+    found = DepthInput('/cam/depth', '/cam/depth/camera_info', 0.02, False, no_tf)
+    found.add_info(camera_info_msg(CAMERA, header(0)))
+    return found
+
+
+def told(depth, images, make):
+    """Findings after so many images, each with the depth message that `make` gives."""
+    findings = []
+    for i in range(images):
+        depth.add_image(make(i))
+        depth.at(header(i))
+        findings += depth.news()
+    return findings
+
+
+@pytest.mark.parametrize('kind', [np.uint16, np.float32])
+@pytest.mark.parametrize('is_bigendian', [False, True])
+def test_pixels_are_read_in_both_units_and_orders(kind, is_bigendian):
+    z = some_depth(kind)
+    read = depth_pixels(depth_msg(z, header(0), is_bigendian=is_bigendian))
+    assert read.dtype == kind
+    np.testing.assert_array_equal(read, z)
+
+
+def test_another_encoding_is_named():
+    with pytest.raises(ImageError, match="'8UC1', expected 16UC1"):
+        depth_pixels(depth_msg(some_depth(), header(0), encoding='8UC1'))
+
+
+def test_the_nearest_stamp_within_the_bound_is_taken(depth):
+    for i in (3, 4, 5):
+        z = some_depth()
+        z[0, 0] = i
+        depth.add_image(depth_msg(z, header(i, 7_000_000)))
+    assert depth.at(header(4)).z[0, 0] == 4
+    assert depth.at(header(4, 25_000_000)).z[0, 0] == 5
+    assert depth.at(header(8)) is None
+    assert not depth.findings
+
+
+def test_nothing_is_said_while_a_message_is_missing(depth):
+    assert DepthInput('/a', '/b', 0.02, False, None).at(header(0)) is None
+    assert depth.at(header(0)) is None
+    assert not depth.news()
+
+
+def test_memory_of_depth_images_is_bounded(depth):
+    for i in range(30):
+        depth.add_image(depth_msg(some_depth(), header(i)))
+    assert depth.at(header(2)) is None
+    assert depth.at(header(29)) is not None
+
+
+WRONG = {
+    'another stamp': (
+        lambda i: depth_msg(some_depth(), header(i, 900_000_000)),
+        's later than the image, expected at most 0.02 s',
+    ),
+    'empty': (lambda i: depth_msg(0 * some_depth(), header(i)), 'no pixel has a depth'),
+    'saturated': (
+        lambda i: depth_msg(np.full_like(some_depth(), 65535), header(i)),
+        'all pixels are 65535',
+    ),
+    'of another size': (
+        lambda i: depth_msg(some_depth()[:100, :200].copy(), header(i)),
+        '200 x 100 px, expected',
+    ),
+    'of another encoding': (
+        lambda i: depth_msg(some_depth(), header(i), encoding='mono8'),
+        "encoding 'mono8'",
+    ),
+    'of a frame without TF': (
+        lambda i: depth_msg(some_depth(), header(i, frame='depth_optical')),
+        "TF does not connect 'colour_optical' and 'depth_optical'",
+    ),
+}
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_a_wrong_depth_image_is_told_once_with_topic_and_cause(name, depth):
+    make, text = WRONG[name]
+    findings = told(depth, 12, make)
+    assert len(findings) == 1
+    assert findings[0].text.startswith('/cam/depth')
+    assert text in findings[0].text
+    assert depth.at(header(11)) is None
+    assert depth.findings[0].key == findings[0].key
+    assert depth.state.startswith('/cam/depth')
+
+
+@pytest.mark.parametrize('name', WRONG)
+def test_a_wrong_depth_image_now_and_then_is_not_told(name, depth):
+    make, _ = WRONG[name]
+    for i in range(40):
+        depth.add_image(make(i) if i % 4 else depth_msg(some_depth(), header(i)))
+        depth.at(header(i))
+        depth.judge([Face(GOOD)] if i % 4 == 0 else [])
+    assert not depth.news()
+
+
+@pytest.mark.parametrize(
+    ('evidence', 'text'),
+    [
+        (DepthEvidence(60, 50, 0, 1004.0), 'in millimetres, expected metres'),
+        (DepthEvidence(60, 50, 0, 0.00103), 'in metres, expected millimetres'),
+        (DepthEvidence(60, 50, 0, 2.3), 'does not fit the faces: is it aligned'),
+    ],
+)
+def test_depth_that_is_not_the_faces_is_told_once(evidence, text, depth):
+    findings = []
+    for _ in range(9):
+        depth.judge([Face(evidence)])
+        findings += depth.news()
+    assert [text in finding.text for finding in findings] == [True]
+    depth.judge([Face(GOOD)])
+    assert not depth.findings
+    assert depth.state == '1 of 1 faces have a depth'
+
+
+def test_a_face_beyond_the_depth_cameras_range_says_nothing(depth):
+    for _ in range(30):
+        depth.judge([Face(DepthEvidence(60, 2, 0, 4.0)), Face(None)])
+    assert not depth.findings
+
+
+def test_a_depth_camera_in_a_frame_of_its_own_is_registered_by_tf():
+    T = np.eye(4)
+    T[:3, 3] = 0.015, -0.002, 0.003
+    asked = []
+    depth = DepthInput('/d', '/i', 0.02, False, lambda *what: asked.append(what[:2]) or T)
+    depth.add_info(camera_info_msg(CAMERA, header(0)))
+    depth.add_image(depth_msg(some_depth(), header(0, frame='depth_optical')))
+    np.testing.assert_array_equal(depth.at(header(0)).T_cam_depth, T)
+    assert asked == [(FRAME, 'depth_optical')]
+    assert depth.needs_tf
