@@ -320,7 +320,8 @@ class FacePoseEstimator:
             depth=depth,
             depth_options=self.options.depth,
         ).poses
-        return face_poses(keypoints, poses, self.model, camera, prior_of, depth is not None)
+        expected_size = None if depth is None else shape_prior.mean[:, 0]
+        return face_poses(keypoints, poses, self.model, camera, prior_of, expected_size)
 
     def _coarse(self, faces: Faces, found: Keypoints, camera: Camera) -> list[FacePose]:
         """The faces that are too small for keypoints, with the detector's poses."""

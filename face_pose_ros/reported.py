@@ -42,7 +42,7 @@ def face_poses(
     model: FaceModel,
     camera: Camera,
     prior_of: Sequence[str],
-    with_depth: bool = False,
+    expected_size: Array | None = None,
 ) -> list[FacePose]:
     """The faces whose pose could be found.
 
@@ -52,7 +52,7 @@ def face_poses(
         model: Of Face Mesh's points, with the same shape coefficients.
         camera: The camera in whose pixels the keypoints are.
         prior_of: N ids, see `Fit.shape_prior_of`.
-        with_depth: Whether there was a depth image.
+        expected_size: (N,) size coefficients of the priors, if there was a depth image.
     """
     rows = np.flatnonzero(~poses.failed)
     uv, boxes = _seen(model, poses.T_cam_head[rows], poses.shape[rows], camera)
@@ -68,15 +68,19 @@ def face_poses(
             shape=poses.shape[i],
             shape_covariance=poses.shape_covariance[i],
             fit=Fit(poses.covariance_given_shape[i], poses.pose_of_shape[i], prior_of[i]),
-            depth=_evidence(poses.depth[i]) if with_depth else None,
+            depth=None
+            if expected_size is None
+            else _evidence(poses.depth[i], float(expected_size[i]), model.size_sigma),
         )
         for row, i in enumerate(rows)
     ]
 
 
-def _evidence(row: Array) -> DepthEvidence:
-    visible, measured, agreeing, size_ratio = row.tolist()
-    return DepthEvidence(int(visible), int(measured), int(agreeing), size_ratio)
+def _evidence(row: Array, expected_size: float, size_sigma: float) -> DepthEvidence:
+    visible, measured, agreeing, ratio = row.tolist()
+    size = ratio * (1 + size_sigma * expected_size)
+    coefficient = (size - 1) / size_sigma if size_sigma > 0 else 0.0
+    return DepthEvidence(int(visible), int(measured), int(agreeing), ratio, coefficient)
 
 
 def coarse_poses(

@@ -145,6 +145,7 @@ class DepthEvidence(NamedTuple):
     measured: int  # how many of them have a depth
     agreeing: int  # how many of these lie on one face of some size; 0: the depth was not used
     size_ratio: float  # of that size to the one expected without the depth
+    size_coefficient: float = 0.0  # of that size, as in `FacePose.shape`
 
 
 class Fit(NamedTuple):

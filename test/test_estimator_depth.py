@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A depth image given to the estimator, in every form it takes."""
+"""A depth image comes and goes: ids stay, and distances stay metric."""
 
 import numpy as np
 import pytest
@@ -47,3 +47,19 @@ def test_depth_of_another_type_or_size_is_refused(estimator, scene):
         estimator.estimate(rgb, camera, depth=z.astype(np.int64))
     with pytest.raises(ValueError, match='but its camera is calibrated for'):
         estimator.track(rgb, camera, 0.0, depth=z[:-1])
+
+
+def test_the_size_is_remembered_when_depth_comes_and_goes(estimator, scene):
+    rgb, camera, distance, z = scene
+    estimator.tracker.forget_all()
+    shown = [None] * 4 + [z] * 4 + [None] * 8
+    faces = [estimator.track(rgb, camera, 0.1 * i, d)[0] for i, d in enumerate(shown)]
+    assert len({face.id for face in faces}) == 1
+    ratios = np.array([face.distance for face in faces]) / distance
+    np.testing.assert_allclose(ratios[:4], 1, atol=0.02)
+    np.testing.assert_allclose(ratios[5:8], SIZE, atol=0.01)
+    np.testing.assert_allclose(ratios[8:], SIZE, atol=0.02)
+    # What is not known of the size along the ray shrinks with the first depth image.
+    sigma = [np.linalg.norm(face.sigma[:3]) / face.distance for face in faces]
+    assert max(sigma[4:8]) < 0.5 * min(sigma[:4])
+    assert max(sigma[8:]) < 0.9 * min(sigma[:4])

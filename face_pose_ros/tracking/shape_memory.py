@@ -27,6 +27,8 @@ from face_pose_ros.options import ShapeMemoryOptions
 Array = NDArray[np.float64]
 
 _MAX_SIGMAS = 3.0  # bounds the influence of outliers
+# What one image's keypoints add to a size measured by depth, in prior standard deviations.
+_SIZE_NOISE = 0.35
 
 
 class Shape(NamedTuple):
@@ -65,11 +67,12 @@ class ShapeMemory:
         self.options = options
         self._of_identity = np.flatnonzero(~expressions)
         self._of_expression = np.flatnonzero(expressions)
-        self._anybody = prior.part(self._of_identity)
+        self._population = self._expected = prior.part(self._of_identity)
         self._at_rest = prior.part(self._of_expression)
         # At the stamp of the last `advance`.
-        self.identity, self.expression = self._anybody, self._at_rest
+        self.identity, self.expression = self._expected, self._at_rest
         self._stamp_s, self._seen_s = stamp_s, -math.inf
+        self._size = MeasuredSize(-math.inf, 0.0, 0.0)
         # Of the identity: the sum of the information of all images, and the largest of one image.
         count = len(self._of_identity)
         self._learned = Information(np.zeros((count, count)), np.zeros(count))
@@ -105,7 +108,32 @@ class ShapeMemory:
             rest.covariance + fade**2 * (now.covariance - rest.covariance),
         )
 
-    def update(self, fitted: Shape, prior: Shape, has_depth: bool = False) -> None:
+    def measure_size(self, coefficient: float) -> None:
+        """Take what a depth image of the last `advance` says of the size, before `update`.
+
+        Images without depth say nothing of it, however many follow: it becomes part of what is
+        expected of this person. Images are counted as in `update`.
+        """
+        last = self._size
+        share = math.tanh(0.5 * (self._stamp_s - last.seen_s) / self.options.correlation_time_s)
+        images, total = last.images + share, last.total + share * coefficient
+        self._size = MeasuredSize(self._stamp_s, images, total)
+        self._expect_size()
+
+    def _expect_size(self) -> None:
+        """Put the measured size into what is expected of this person."""
+        size, population = self._size, self._population
+        if size.images == 0:
+            return
+        images, shared = max(size.images, 1.0), self.options.shared_variance
+        variance = _SIZE_NOISE**2 * (1 + shared * (images - 1)) / images
+        mean, covariance = population.mean.copy(), population.covariance.copy()
+        gain = covariance[0, 0] / (covariance[0, 0] + variance)
+        mean[0] += gain * (size.total / size.images - mean[0])
+        covariance[0, 0] *= 1 - gain
+        self._expected = Shape(mean, covariance)
+
+    def update(self, fitted: Shape, prior: Shape) -> None:
         """Update with one image of the last `advance`.
 
         The information of an image is that of the fit less that of its prior. It counts in full
@@ -117,13 +145,11 @@ class ShapeMemory:
         Args:
             fitted: Shape fitted to the image.
             prior: Prior of that fit.
-            has_depth: Whether a depth image was part of the fit: an unexpected size is measured
-                then, and counts in full.
         """
         share = math.tanh(0.5 * (self._stamp_s - self._seen_s) / self.options.correlation_time_s)
         self._seen_s = self._stamp_s
         expression = self.expression
-        self.identity, self.expression = self._anybody.unset(), expression.unset()
+        self.identity, self.expression = self._expected.unset(), expression.unset()
         self._most = _update(
             fitted.mean,
             np.ascontiguousarray(fitted.covariance),
@@ -131,16 +157,24 @@ class ShapeMemory:
             np.ascontiguousarray(prior.covariance),
             self._of_identity,
             self._of_expression,
-            self._anybody,
+            self._expected,
             expression,
             self._learned,
             self._most,
             share,
             self.options.shared_variance,
-            np.inf if has_depth else _MAX_SIGMAS,
+            _MAX_SIGMAS,
             self.identity,
             self.expression,
         )
+
+
+class MeasuredSize(NamedTuple):
+    """A person's size coefficient, by depth images."""
+
+    seen_s: float  # stamp of the last one
+    images: float  # how many independent ones there were
+    total: float  # of their coefficients
 
 
 class Information(NamedTuple):

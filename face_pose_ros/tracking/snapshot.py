@@ -14,10 +14,10 @@ import numpy as np
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.tracking.filter import PoseFilter, PoseState
-from face_pose_ros.tracking.shape_memory import Information, Shape, ShapeMemory
+from face_pose_ros.tracking.shape_memory import Information, MeasuredSize, Shape, ShapeMemory
 from face_pose_ros.tracking.tracker import Tracker, _Person
 
-VERSION = 2  # version of the format
+VERSION = 3  # version of the format
 
 
 def snapshot(tracker: Tracker) -> dict[str, Any]:
@@ -91,6 +91,7 @@ def _person(person: _Person) -> dict[str, Any]:
             'learned_matrix': memory._learned.matrix.tolist(),
             'learned_vector': memory._learned.vector.tolist(),
             'most': memory._most,
+            'size': list(memory._size),
         },
     }
 
@@ -112,6 +113,8 @@ def _restored(tracker: Tracker, state: dict[str, Any]) -> _Person:
     memory.identity = shape.part(memory._of_identity)
     memory.expression = shape.part(memory._of_expression)
     memory._seen_s, memory._most = of_memory['seen_s'], of_memory['most']
+    memory._size = MeasuredSize(*of_memory['size'])
+    memory._expect_size()
     memory._learned = Information(
         np.array(of_memory['learned_matrix']), np.array(of_memory['learned_vector'])
     )

@@ -241,7 +241,15 @@ class Tracker:
         else:
             memory = ShapeMemory(self._prior, self._expressions, stamp_s, options.shape)
         if options.remember_shape:
-            memory.update(Shape(face.shape, face.shape_covariance), prior, given.has_depth)
+            fitted = Shape(face.shape, face.shape_covariance)
+            if given.has_depth and face.depth is not None:
+                # The size that takes the keypoints to the measured ranges. The fit divides what
+                # they disagree on between the size and the keypoints' own errors; but most of
+                # these are the same in every image of a person, and cancel when this size is
+                # used without a depth image later.
+                memory.measure_size(face.depth.size_coefficient)
+                fitted = _without_size(fitted, prior)
+            memory.update(fitted, prior)
             identity = memory.identity
             noise = given.covariance
         else:
@@ -291,6 +299,14 @@ class Tracker:
             id=person.id,
             number=person.number,
         )
+
+
+def _without_size(fitted: Shape, prior: Shape) -> Shape:
+    """The fitted shape, as if the fit had said nothing of the size."""
+    mean, covariance = fitted.mean.copy(), fitted.covariance.copy()
+    mean[0], covariance[0], covariance[:, 0] = prior.mean[0], 0, 0
+    covariance[0, 0] = prior.covariance[0, 0]
+    return Shape(mean, covariance)
 
 
 def _scatter(fitted: Shape, prior: Shape) -> Array:

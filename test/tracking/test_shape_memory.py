@@ -195,6 +195,26 @@ def test_a_better_image_at_once_counts_no_more_than_its_share(rng):
     np.testing.assert_allclose(np.linalg.inv(after.covariance), at_most, rtol=0.01, atol=0.01)
 
 
+def test_a_measured_size_outlasts_any_number_of_images_that_do_not_show_it(rng):
+    look = camera(rng)
+    look.shape_information[0, 1:] = look.shape_information[1:, 0] = 0
+    look.shape_information[0, 0] = 1e-12
+    remembered = memory(ShapeMemoryOptions())
+    for i in range(200):
+        remembered.advance(0.5 * i)
+        prior = remembered.shape
+        if 4 <= i < 8:
+            remembered.measure_size(-3.0)
+        remembered.update(fit(look, [0, 0.5, -0.2], prior, np.zeros(3)), prior)
+        if i == 8:
+            early = remembered.identity
+    late = remembered.identity
+    assert early.mean[0] == pytest.approx(-2.8, abs=0.2)
+    assert late.mean[0] == pytest.approx(early.mean[0], abs=1e-6)
+    assert 0.2 < np.sqrt(early.covariance[0, 0]) < 0.35
+    assert late.covariance[0, 0] == pytest.approx(early.covariance[0, 0], abs=1e-6)
+
+
 def test_expressions_fade_and_identity_stays():
     prior = Shape(np.array([0, 0, 0.1]), np.diag([1, 1, 0.81]))
     remembered = memory(ShapeMemoryOptions(expression_time_s=0.5), prior)

@@ -4,12 +4,14 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tracking.people import camera, new_tracker, pose
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.results import DepthEvidence
 from face_pose_ros.tracking.snapshot import restore, snapshot
 
 LENSES = [
@@ -28,7 +30,7 @@ LENSES = [
 
 
 def frames(rng):
-    """Two people, one unseen for a while, a jump, a lost one, and two changes of the lens."""
+    """Two people, one unseen for a while, a jump, a lost one, depth, and changes of the lens."""
     look = camera(rng)
     stamps = np.r_[0:1:0.1, 1.4, 1.5, 3.2, 3.3, 3.4]
     for i, stamp_s in enumerate(stamps):
@@ -36,6 +38,8 @@ def frames(rng):
         if i in (6, 7):
             near[0, 3] += 0.2
         seen = [look.see(near, [1.0, 0.5, 0])]
+        if i in (2, 8):
+            seen[0] = replace(seen[0], depth=DepthEvidence(60, 50, 45, 1.03, 0.8))
         if i not in (4, 5):
             seen.append(look.see(far, [-0.8, 0.2, 0.1]))
         yield float(stamp_s), LENSES[(i // 5) % 3], seen
