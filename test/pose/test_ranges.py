@@ -148,9 +148,10 @@ def test_a_size_once_measured_moves_with_the_shape_it_was_measured_with(rng):
     camera, shape, T = make_camera('plumb_bob_5'), shape_of(2.0, rng), POSES[0]
     keypoints = observe(FACE.points(shape[None]), T[None], camera, noise_px=0.5, rng=rng)
     depth = DepthImage(face_depth(FACE, shape, T, camera), camera)
-    first = fit_pose(keypoints, FACE, camera, depth=depth).poses
+    options = PoseOptions(independent_keypoints=6)
+    first = fit_pose(keypoints, FACE, camera, options, depth=depth).poses
     known = ShapePrior(first.shape, np.linalg.inv(first.shape_covariance))
     assert np.abs(first.shape_covariance[0, 0, 1:]).max() > 1e-3
-    later = fit_pose(keypoints, FACE, camera, shape_prior=known).poses
+    later = fit_pose(keypoints, FACE, camera, options, shape_prior=known).poses
     assert abs(relative_error(later, T)) < 0.01
     assert_poses_close(later.T_cam_head, T[None], max_deg=2, max_mm=15)

@@ -214,7 +214,8 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     try:
         if options.step == 'export':
-            export(options.data, FacePoseEstimator(options.device)).save(options.out)
+            estimator = FacePoseEstimator(options.device)
+            export(options.data, estimator, options.depth).save(options.out)
             return
         rows, positions = score(Export.load(options.file))
     except DataError as error:
