@@ -207,6 +207,7 @@ def main(args: Sequence[str] | None = None) -> None:
     step = steps.add_parser('export', help='estimate the pose in every frame')
     step.add_argument('--data', type=Path, required=True, help='folder of the sequences')
     step.add_argument('--out', type=Path, required=True, help='.npz file to write')
+    step.add_argument('--depth', action='store_true', help='also take the depth images')
     step.add_argument('--device', default='cpu')
     step = steps.add_parser('score', help='print the errors')
     step.add_argument('file', type=Path, help='.npz file of export')
