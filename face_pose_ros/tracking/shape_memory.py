@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 _MAX_SIGMAS = 3.0  # bounds the influence of outliers
 # What one image's keypoints add to a size measured by depth, in prior standard deviations.
-_SIZE_NOISE = 0.35
+_SIZE_NOISE = 0.25
 
 
 class Shape(NamedTuple):
