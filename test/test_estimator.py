@@ -278,7 +278,7 @@ def test_tracking_gives_the_pose_that_a_fresh_look_gives():
         (tracked,) = estimator.track(rgb, camera, i / 30)
     (fresh,) = estimator.estimate(rgb, camera)
     poses = [f.T_cam_head[None] for f in (tracked, fresh)]
-    assert_poses_close(*poses, max_deg=1, max_mm=10)
+    assert_poses_close(*poses, max_deg=1.5, max_mm=20)
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_the_virtual_camera_waits_for_the_pose_node_and_sends_its_turn(watcher, 
         Scene('astronaut', [shot(1, np.eye(3)), shot(2, turn)], 3),
         Scene('', [shot(3, turn)], 1),
     ]
-    monkeypatch.setattr(demo_camera, 'make_scenes', lambda: scenes)
+    monkeypatch.setattr(demo_camera, 'make_scenes', lambda with_depth: scenes)
     camera = watcher.start()
     watcher.look()
     watcher.ros.wait_for(lambda: camera._image_pub.get_subscription_count() == 1)
