@@ -75,8 +75,8 @@ def face_mesh(faces: int) -> Callable[[Frame, float], list[Any]]:
 def with_pnp(landmarks_of: Callable[[Frame, float], list[Any]]) -> Callable[[Frame, float], Any]:
     """Poses from the landmarks of the face's surface."""
     camera = camera_of(WIDTH, HEIGHT)
-    K, dist = camera.K.numpy(), camera.dist[:5].numpy()
-    xyz_head = canonical_face().xyz_head.numpy()
+    K, dist = camera.K, camera.dist[:5]
+    xyz_head = canonical_face().xyz_head
 
     def run(frame: Frame, stamp_s: float) -> list[Any]:
         poses = []
