@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -279,6 +279,42 @@ def _in_crop(T_cam_head: Array, crop: Crops) -> Array:
     return T
 
 
+def label_source(
+    source: str,
+    repository: Path,
+    out: Path,
+    label: Callable[[Placed], tuple[NDArray[np.uint8], dict[str, NDArray]] | None],
+    detector: FaceDetector,
+    first: int = 0,
+) -> None:
+    """Write the shards of a source that are not there yet.
+
+    Args:
+        source: One of SOURCES.
+        repository: A clone of it.
+        out: Folder of the shards.
+        label: Picture and labels of a face; None if there are none.
+        detector: Finds the faces of sources that are not cut around them.
+        first: Shard to begin with.
+    """
+    paths = SOURCES[source](repository)
+    order = np.random.default_rng(0).permutation(len(paths))
+    for number in range(first, math.ceil(len(paths) / SHARD)):
+        folder = shard_folder(out, number)
+        if Shard(folder).is_complete:
+            continue
+        chosen = [paths[i] for i in order[number * SHARD : (number + 1) * SHARD]]
+        read = read_photographs(repository, chosen)
+        placed = placed_chips(read) if source == 'fairface' else placed_by_detector(read, detector)
+        found = [labelled for each in placed if (labelled := label(each))]
+        if not found:
+            continue
+        pictures = np.stack([picture for picture, _ in found])
+        labels = {k: np.stack([said[k] for _, said in found]) for k in found[0][1]}
+        write_shard(folder, pictures, labels)
+        print(f'{number}: {len(found)} of {len(chosen)}', flush=True)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Label what is not labelled yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -286,27 +322,11 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('repository', type=Path, help='a clone of the source')
     parser.add_argument('--out', type=Path, required=True, help='folder of the shards')
     options = parser.parse_args(args)
-    paths = SOURCES[options.source](options.repository)
-    order = np.random.default_rng(0).permutation(len(paths))
     teachers = Teachers()
-    write_manifest(options.out, {'source': options.source, 'count': len(paths), 'margin': MARGIN})
-    for number in range(math.ceil(len(paths) / SHARD)):
-        folder = shard_folder(options.out, number)
-        if Shard(folder).is_complete:
-            continue
-        chosen = [paths[i] for i in order[number * SHARD : (number + 1) * SHARD]]
-        photographs = read_photographs(options.repository, chosen)
-        if options.source == 'fairface':
-            placed = placed_chips(photographs)
-        else:
-            placed = placed_by_detector(photographs, teachers.detector)
-        found = [label for each in placed if (label := teachers.label(each))]
-        if not found:
-            continue
-        pictures = np.stack([picture for picture, _ in found])
-        labels = {k: np.stack([label[k] for _, label in found]) for k in found[0][1]}
-        write_shard(folder, pictures, labels)
-        print(f'{number}: {len(found)} of {len(chosen)}', flush=True)
+    write_manifest(options.out, {'source': options.source, 'margin': MARGIN})
+    label_source(
+        options.source, options.repository, options.out, teachers.label, teachers.detector
+    )
 
 
 if __name__ == '__main__':

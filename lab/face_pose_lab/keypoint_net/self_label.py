@@ -29,11 +29,9 @@ from face_pose_lab.keypoint_net.label_photographs import (
 )
 from face_pose_lab.keypoint_net.label_photographs import (
     PICTURE_PX,
-    SHARD,
     Placed,
+    label_source,
     picture_of,
-    placed_by_detector,
-    placed_chips,
 )
 from face_pose_lab.keypoint_net.predict import (
     Network,
@@ -42,8 +40,8 @@ from face_pose_lab.keypoint_net.predict import (
     predictor_of,
     to_crop,
 )
-from face_pose_lab.keypoint_net.sources import SOURCES, read_photographs
-from face_pose_lab.training.shards import Shard, shard_folder, write_manifest, write_shard
+from face_pose_lab.keypoint_net.sources import SOURCES
+from face_pose_lab.training.shards import write_manifest
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.faces.detector import FaceDetector
 from face_pose_ros.geometry.crops import render_crops
@@ -129,27 +127,12 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, required=True, help='folder of the shards')
     options = parser.parse_args(args)
     torch.set_num_threads(1)
-    paths = SOURCES[options.source](options.repository)
-    order = np.random.default_rng(0).permutation(len(paths))  # that of label_photographs
     student = Student(load_network(options.state), load_calibration(options.calibration))
     detector = FaceDetector(load_networks('cpu').detector)
     write_manifest(options.out, {'source': options.source, 'state': options.state.name})
-    for number in range(options.first, math.ceil(len(paths) / SHARD)):
-        folder = shard_folder(options.out, number)
-        if Shard(folder).is_complete:
-            continue
-        chosen = [paths[i] for i in order[number * SHARD : (number + 1) * SHARD]]
-        pictures = read_photographs(options.repository, chosen)
-        if options.source == 'fairface':
-            placed = placed_chips(pictures)
-        else:
-            placed = placed_by_detector(pictures, detector)
-        found = [label for each in placed if (label := student.label(each))]
-        if not found:
-            continue
-        labels = {k: np.stack([label[k] for _, label in found]) for k in found[0][1]}
-        write_shard(folder, np.stack([picture for picture, _ in found]), labels)
-        print(f'{number}: {len(found)} of {len(chosen)}', flush=True)
+    label_source(
+        options.source, options.repository, options.out, student.label, detector, options.first
+    )
 
 
 if __name__ == '__main__':
