@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 import torch
 from against import add_against, compare
-from face_pose_lab.evaluation import draws
 from face_pose_lab.evaluation.cameras import DISTORTIONS, make_camera
+from face_pose_lab.evaluation.draws import observe, random_poses
 from face_pose_lab.reference.pavlakos import fit_pavlakos
 from face_pose_lab.torch_geometry import so3
 from face_pose_lab.torch_geometry.camera import torch_camera
@@ -49,35 +49,6 @@ def rotation_deg(T: Array, truth: Array) -> Array:
 def position_mm(T: Array, truth: Array) -> Array:
     """(N,) distance."""
     return 1e3 * np.linalg.norm(T[:, :3, 3] - truth[:, :3, 3], axis=-1)
-
-
-def random_poses(
-    count: int,
-    camera: Camera,
-    rng: np.random.Generator,
-    distance_m: tuple[float, float] = (0.3, 8.0),
-    yaw_deg: float = 90.0,
-) -> Array:
-    """(count, 4, 4) T_cam_head, see `draws.random_poses`."""
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    lens = torch_camera(camera)
-    return draws.random_poses(count, lens, generator, distance_m, yaw_deg).numpy()
-
-
-def observe(
-    xyz_head: Array,
-    T_cam_head: Array,
-    camera: Camera,
-    noise_px: float = 0.0,
-    sigma_px: float = 1.0,
-    rng: np.random.Generator | None = None,
-) -> Keypoints:
-    """Keypoints of heads at known poses, with Gaussian noise."""
-    uv = camera.project(rotations.apply(T_cam_head, xyz_head)).uv
-    if rng is not None:
-        uv = uv + noise_px * rng.standard_normal(uv.shape)
-    cov_uv = np.tile(sigma_px**2 * np.eye(2), (*uv.shape[:2], 1, 1))
-    return Keypoints(uv, cov_uv, np.ones(len(uv)))
 
 
 def exact(count: int, rng: np.random.Generator) -> dict[str, object]:

@@ -6,14 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from face_pose_lab.evaluation.draws import R_CAM_FRONTAL, random_poses
+from face_pose_lab.evaluation import draws
 from face_pose_lab.torch_geometry import se3
 from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.torch_types import Keypoints
 
+from face_pose_ros.geometry import camera as runtime
 from face_pose_ros.pose.face_model import FaceModel, canonical_face
 
-__all__ = ['R_CAM_FRONTAL', 'isotropic', 'observe', 'points', 'random_poses', 'wavy_face']
+R_CAM_FRONTAL = torch.from_numpy(draws.R_CAM_FRONTAL)
 
 
 def wavy_face(modes: int = 6) -> FaceModel:
@@ -32,6 +33,23 @@ def points(model: FaceModel, shape: torch.Tensor | None = None) -> torch.Tensor:
         return xyz_head
     deviation = torch.einsum('nm,mkx->nkx', shape[:, 1:], torch.from_numpy(model.modes))
     return (1 + model.size_sigma * shape[:, :1, None]) * (xyz_head + deviation)
+
+
+def random_poses(
+    count: int,
+    camera: Camera,
+    generator: torch.Generator,
+    distance_m: tuple[float, float] = (0.3, 8.0),
+    yaw_deg: float = 90.0,
+) -> torch.Tensor:
+    """(count, 4, 4) T_cam_head, see `draws.random_poses`."""
+    rng = np.random.default_rng(int(torch.randint(1 << 31, (), generator=generator)))
+    (fx, fy), (cx, cy) = camera.f.tolist(), camera.c.tolist()
+    K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
+    lens = runtime.Camera.from_K(
+        K, camera.width, camera.height, camera.dist.numpy(), camera.distortion_model
+    )
+    return torch.from_numpy(draws.random_poses(count, lens, rng, distance_m, yaw_deg))
 
 
 def observe(

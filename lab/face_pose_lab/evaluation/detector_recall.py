@@ -39,7 +39,7 @@ from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import photo_camera
 
 MIN_IOU = 0.3
-_NOBODY = 1e-3  # low score threshold, for the curve
+_NOBODY = 0.01  # the lowest score threshold that there is, for the curve
 _MIN_SCORES = (0.3, 0.5, 0.7)
 _TIMED = 100  # images
 
