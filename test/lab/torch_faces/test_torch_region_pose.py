@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from face_pose_lab.evaluation.draws import R_CAM_FRONTAL, random_poses
 from face_pose_lab.torch_faces.region_pose import (
     read_keypoints,
     read_regions,
@@ -17,6 +16,7 @@ from face_pose_lab.torch_faces.region_pose import (
 from face_pose_lab.torch_faces.single_shot import CellPoses, cells_of_poses
 from face_pose_lab.torch_geometry import se3, so3
 from helpers.cameras import make_torch_camera
+from helpers.scene import R_CAM_FRONTAL, random_poses
 
 from face_pose_ros.faces import region_pose as runtime
 from face_pose_ros.faces.region_pose import FRONTAL_COLUMNS, REGION_PX, REGION_SCALE

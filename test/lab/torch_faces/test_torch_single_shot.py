@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from face_pose_lab.evaluation.draws import random_poses
 from face_pose_lab.torch_faces.single_shot import (
     cell_centres,
     cell_poses,
@@ -16,6 +15,7 @@ from face_pose_lab.torch_faces.single_shot import (
 )
 from face_pose_lab.torch_geometry import so3
 from helpers.cameras import TORCH_LENSES, make_camera, make_torch_camera
+from helpers.scene import random_poses
 
 from face_pose_ros.faces import single_shot as runtime
 from face_pose_ros.faces.single_shot import HEAD_CENTRE, HEAD_SIZE_M, STRIDES
