@@ -258,7 +258,7 @@ class FacePoseEstimator:
 
     def _predictor(self) -> KeypointPredictor:
         return KeypointPredictor(
-            self._networks.keypoints, self._calibration, self.options.keypoints.looks
+            self._networks.keypoints, self._calibration, self.options.keypoints.max_crops
         )
 
     def _population(self) -> Shape:

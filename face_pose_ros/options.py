@@ -140,7 +140,12 @@ class KeypointOptions(Checked):
     min_presence: float = option(
         0.5, 'least probability that a crop shows a face', low=0.01, high=0.99
     )
-    looks: int = option(3, 'crops per new face, each centred by the one before', low=1, high=4)
+    max_crops: int = option(
+        3,
+        'crops of a new face; each follows the keypoints found in the last',
+        low=1,
+        high=4,
+    )
     max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
 
 
@@ -233,9 +238,9 @@ class FilterOptions(Checked):
         high=1000,
     )
     # Kept from the filter and added to its covariance, because no averaging lowers it.
-    systematic_share: float = option(
+    correlated_noise_share: float = option(
         0.9,
-        "share of a measurement's variance that is the same error in every image",
+        "share of a measurement's variance that is correlated in time: the same in every image",
         low=0.0,
         high=0.99,
     )
@@ -281,9 +286,9 @@ class TrackingOptions(FilterOptions):
     lost_after_s: float = option(
         1.0, 'a face not seen for this time is forgotten', unit='s', low=0.01, high=60
     )
-    max_jump_m: float = option(
+    gate_m: float = option(
         0.5,
-        'a face farther than this from its prediction, across the line of sight, is a new one',
+        'a face farther than this from its prediction, across the line of sight, is a new track',
         unit='m',
         low=0.05,
         high=5,

@@ -184,7 +184,7 @@ def test_other_options_count_from_the_next_image():
     (before,) = estimator.track(rgb, camera, 0.0)
     known = PoseOptions(interpupillary_mm=70.0, interpupillary_sigma_mm=0.5)
     estimator.configure(
-        EstimatorOptions(pose=known, keypoints=KeypointOptions(looks=1, min_presence=0.4))
+        EstimatorOptions(pose=known, keypoints=KeypointOptions(max_crops=1, min_presence=0.4))
     )
     (after,) = estimator.estimate(rgb, camera)
     (expected,) = FacePoseEstimator(options=estimator.options).estimate(rgb, camera)

@@ -65,16 +65,16 @@ class KeypointPredictor:
     another one follows them.
     """
 
-    def __init__(self, network: Network, calibration: Calibration, looks: int) -> None:
+    def __init__(self, network: Network, calibration: Calibration, max_crops: int) -> None:
         """Take the network and how many crops to give it.
 
         Args:
             network: (N, 3, 128, 128) RGB in [0, 1] -> one output, see `network_output`.
             calibration: What its numbers are worth.
-            looks: Crops of a new face, 1 or more.
+            max_crops: Crops of a new face, 1 or more.
         """
         self.network = network
-        self.looks = looks
+        self.max_crops = max_crops
         self._calibration = calibration
 
     def predict(
@@ -95,7 +95,7 @@ class KeypointPredictor:
             return Keypoints.unmeasured(0, KEYPOINTS)
         crops = crops_around_faces(faces, camera, INPUT_PX, margin)
         keypoints = self._measure(image, crops, camera)
-        for _ in range(self.looks - 1):
+        for _ in range(self.max_crops - 1):
             crops = crops_around_heads(keypoints.uv[:, semantic.IS_FACE], camera)
             keypoints = self._measure(image, crops, camera)
         return keypoints
@@ -128,15 +128,15 @@ class KeypointPredictor:
         return read_keypoints(numbers, crops, camera, self._calibration)
 
     def _settled(
-        self, image: Image, crops: Crops, camera: Camera, looks: int
+        self, image: Image, crops: Crops, camera: Camera, max_crops: int
     ) -> tuple[Keypoints, NDArray[np.bool_]]:
-        """Keypoints found in at most `looks` crops of each face, and whose last was far off."""
+        """Keypoints after at most `max_crops` crops of each face; whose last crop was far off."""
         keypoints = self._measure(image, crops, camera)
         wanted = crops_around_heads(keypoints.uv[:, semantic.IS_FACE], camera)
         far_off = are_far_off(crops, wanted)
         again = np.flatnonzero(far_off)
-        if looks > 1 and len(again):
-            closer, far_off[again] = self._settled(image, wanted[again], camera, looks - 1)
+        if max_crops > 1 and len(again):
+            closer, far_off[again] = self._settled(image, wanted[again], camera, max_crops - 1)
             keypoints = keypoints.replaced(again, closer)
         return keypoints, far_off
 

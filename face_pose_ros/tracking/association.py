@@ -27,7 +27,7 @@ def associate(
     covariance_known: Array,
     T_measured: Array,
     covariance: Array,
-    max_jump_m: float,
+    gate_m: float,
 ) -> dict[int, int]:
     """The most likely pairs of measured heads and tracks, in a joint assignment.
 
@@ -42,7 +42,7 @@ def associate(
         covariance_known: (M, 6, 6).
         T_measured: (N, M, 4, 4) measured poses for the identities of the M persons.
         covariance: (N, 6, 6).
-        max_jump_m: Largest distance from the prediction across the line of sight.
+        gate_m: Largest distance from the prediction across the line of sight.
 
     Returns:
         Row of each associated measured head -> row of its track.
@@ -56,7 +56,7 @@ def associate(
         np.array(covariance_known, order='C'),
         np.array(T_measured, order='C'),
         np.array(covariance, order='C'),
-        max_jump_m,
+        gate_m,
         cost,
     )
     columns = _assignment(cost)
@@ -116,7 +116,7 @@ def _assign_rows(cost):
 
 
 @compiled
-def _costs(T_known, covariance_known, T_measured, covariance, max_jump_m, cost):
+def _costs(T_known, covariance_known, T_measured, covariance, gate_m, cost):
     """Cost of each pair (N, M); 0 if it is no better than a new head and a lost one."""
     turn, omega, ray = np.empty((3, 3)), np.empty(3), np.empty(3)
     y, whitened, S = np.empty((6, 1)), np.empty((6, 1)), np.empty((6, 6))
@@ -151,5 +151,5 @@ def _costs(T_known, covariance_known, T_measured, covariance, max_jump_m, cost):
             for i in range(6):
                 distance_sq += y[i, 0] * whitened[i, 0]
             pair = distance_sq + math.log(abs(volume)) + 2 * math.log(_NEW_PER_M3)
-            is_near = math.sqrt(across_sq) <= max_jump_m
+            is_near = math.sqrt(across_sq) <= gate_m
             cost[n, m] = min(pair, 0.0) if is_near else 0.0

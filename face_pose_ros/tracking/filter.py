@@ -96,10 +96,10 @@ class PoseFilter:
             stamp_s: When the image was taken [s]; equal to the last one: no prediction.
 
         Returns:
-            The filtered pose (4, 4) and its covariance (6, 6), systematic share included.
+            The filtered pose (4, 4) and its covariance (6, 6), correlated noise included.
         """
         if 0 <= stamp_s - self.state.stamp_s <= self.options.max_gap_s:
-            white = (1 - self.options.systematic_share) * covariance
+            white = (1 - self.options.correlated_noise_share) * covariance
             self.state, is_outlier = _corrected(self.predict(stamp_s), T_cam_head, white, _GATE)
             self._outliers = self._outliers + 1 if is_outlier else 0
         else:
@@ -107,8 +107,8 @@ class PoseFilter:
         if self._outliers == _RESTART_AFTER:
             self.state = start(T_cam_head, covariance, stamp_s, self.options)
             self._outliers = 0
-        systematic = self.options.systematic_share * covariance
-        return self.state.T_cam_head, self.state.covariance[:6, :6] + systematic
+        correlated = self.options.correlated_noise_share * covariance
+        return self.state.T_cam_head, self.state.covariance[:6, :6] + correlated
 
 
 def start(
@@ -116,7 +116,7 @@ def start(
 ) -> PoseState:
     """The state after the first measurement; arguments as in `PoseFilter.update`."""
     P = np.zeros((12, 12))
-    P[:6, :6] = (1 - options.systematic_share) * covariance
+    P[:6, :6] = (1 - options.correlated_noise_share) * covariance
     P[6:9, 6:9] = _START_SPEED_M_S**2 * np.eye(3)
     P[9:, 9:] = _START_TURN_RAD_S**2 * np.eye(3)
     return PoseState(T_cam_head, np.zeros(6), P, stamp_s)

@@ -227,7 +227,7 @@ class Tracker:
             np.array(covariances),
             rotations.moved(np.array([face.T_cam_head for face in given])[:, None], delta),
             np.array([face.covariance for face in given]),
-            self.options.max_jump_m,
+            self.options.gate_m,
         )
         return {row: people[column] for row, column in match.items()}
 

@@ -61,21 +61,21 @@ def boxes(*middles, side_px=100.0):
     return Faces.of_boxes([[u - half, v - half, u + half, v + half] for u, v in middles])
 
 
-@pytest.mark.parametrize('looks', [1, 3])
-def test_a_new_face_gets_its_crops_each_after_the_keypoints_of_the_one_before(looks):
+@pytest.mark.parametrize('max_crops', [1, 3])
+def test_a_new_face_gets_its_crops_each_after_the_keypoints_of_the_one_before(max_crops):
     network = Sees((400, 300))
-    predictor = KeypointPredictor(network, Calibration(), looks)
+    predictor = KeypointPredictor(network, Calibration(), max_crops)
     found = predictor.predict(IMAGE, boxes((425, 300), side_px=120), CAMERA)
-    assert network.batches == looks * [1]
+    assert network.batches == max_crops * [1]
     np.testing.assert_allclose(found.uv[0], face_at(400, 300), atol=1e-3)
     assert found.presence[0] > 0.99
     side = network.sides[-1]
-    assert side == pytest.approx(1.6 * 120 if looks == 1 else 150, rel=0.03)
+    assert side == pytest.approx(1.6 * 120 if max_crops == 1 else 150, rel=0.03)
 
 
 def test_a_followed_face_gets_one_crop_and_only_the_one_that_moved_another():
     network = Sees((200, 300), (600, 250))
-    predictor = KeypointPredictor(network, Calibration(), looks=2)
+    predictor = KeypointPredictor(network, Calibration(), max_crops=2)
     before = np.stack([face_at(203, 300), face_at(570, 250)])[:, IS_FACE]
     found = predictor.follow(IMAGE, before, CAMERA)
     assert network.batches == [2, 1]
@@ -85,7 +85,7 @@ def test_a_followed_face_gets_one_crop_and_only_the_one_that_moved_another():
 
 def test_a_face_that_no_crop_catches_up_with_is_lost():
     network = Sees((1900, 300), half_way=True)
-    predictor = KeypointPredictor(network, Calibration(), looks=1)
+    predictor = KeypointPredictor(network, Calibration(), max_crops=1)
     found = predictor.follow(IMAGE, face_at(300, 300)[None, IS_FACE], CAMERA)
     assert network.batches == [1, 1, 1, 1]
     assert found.presence.tolist() == [0]
@@ -95,7 +95,7 @@ def test_a_face_that_no_crop_catches_up_with_is_lost():
 def test_a_followed_face_whose_keypoints_are_uncertain_is_covered(sigma_px, presence):
     crop_px = sigma_px * INPUT_PX / 150
     predictor = KeypointPredictor(
-        Sees((400, 300), log_sigma=np.log(crop_px / 2)), Calibration(), looks=2
+        Sees((400, 300), log_sigma=np.log(crop_px / 2)), Calibration(), max_crops=2
     )
     found = predictor.follow(IMAGE, face_at(400, 300)[None, IS_FACE], CAMERA)
     assert found.presence[0] == pytest.approx(presence, abs=1e-3)
@@ -105,7 +105,7 @@ def test_a_followed_face_whose_keypoints_are_uncertain_is_covered(sigma_px, pres
 
 def test_with_nothing_to_measure_no_network_runs():
     network = Sees((400, 300))
-    predictor = KeypointPredictor(network, Calibration(), looks=3)
+    predictor = KeypointPredictor(network, Calibration(), max_crops=3)
     assert len(predictor.predict(IMAGE, Faces.of_boxes([]), CAMERA)) == 0
     assert len(predictor.follow(IMAGE, np.zeros((0, 56, 2)), CAMERA)) == 0
     assert network.batches == []

@@ -198,7 +198,7 @@ def test_parameters_change_while_the_node_runs(ros):
     [
         ('device', 'cuda', 'read-only'),
         ('detector.min_face_px', 3.0, 'detector.min_face_px'),
-        ('keypoints.looks', 99, 'keypoints.looks'),
+        ('keypoints.max_crops', 99, 'keypoints.max_crops'),
     ],
 )
 def test_a_wrong_change_is_refused_with_a_reason(ros, name, value, reason):

@@ -58,23 +58,23 @@ def test_values_reach_the_estimator(ros):
         ros,
         **{
             'detector.min_face_px': 25.0,
-            'keypoints.looks': 4,
+            'keypoints.max_crops': 4,
             'pose.interpupillary_mm': 58.0,
             'pose.interpupillary_sigma_mm': 0.4,
             'tracking.lost_after_s': 2.5,
             'tracking.filter_poses': False,
             'tracking.remember_shape': False,
-            'tracking.systematic_share': 0.2,
+            'tracking.correlated_noise_share': 0.2,
         },
     ).estimator
     assert estimator.detector.min_face_px == 25.0
-    assert estimator.keypoints.looks == 4
+    assert estimator.keypoints.max_crops == 4
     assert estimator.pose.interpupillary_mm == 58.0
     assert estimator.pose.interpupillary_sigma_mm == 0.4
     assert estimator.tracking.lost_after_s == 2.5
     assert not estimator.tracking.filter_poses
     assert not estimator.tracking.remember_shape
-    assert estimator.tracking.systematic_share == 0.2
+    assert estimator.tracking.correlated_noise_share == 0.2
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_values_reach_the_estimator(ros):
         ('detector.min_face_px', 3.0, r'detector\.min_face_px .*\[px\].*3\.0'),
         ('detector.min_face_px', 'large', r'detector\.min_face_px'),
         ('detector.min_face_px', 3, r'detector\.min_face_px .*\[px\].*3\.0'),
-        ('keypoints.looks', 2.0, r'keypoints\.looks'),
-        ('keypoints.looks', 99, r'keypoints\.looks'),
+        ('keypoints.max_crops', 2.0, r'keypoints\.max_crops'),
+        ('keypoints.max_crops', 99, r'keypoints\.max_crops'),
         ('image_transport', 'zip', "image_transport: 'zip' is not one of raw, compressed"),
         (
             'detector.min_face',
@@ -114,5 +114,5 @@ def test_an_integer_is_taken_for_a_number_at_run_time(ros):
     (result,) = node.set_parameters([Parameter('detector.min_face_px', value=50)])
     assert result.successful, result.reason
     assert node.get_parameter('detector.min_face_px').value == 50.0
-    (result,) = node.set_parameters([Parameter('keypoints.looks', value=2.0)])
+    (result,) = node.set_parameters([Parameter('keypoints.max_crops', value=2.0)])
     assert not result.successful

@@ -15,14 +15,14 @@ SURE = np.diag(np.r_[[0.01] * 3, [0.1] * 3]) ** 2
 LOST = np.diag(np.r_[[0.4] * 3, [1.5] * 3]) ** 2
 
 
-def pairs(known, measured, covariance_known=SURE, max_jump_m=0.5):
+def pairs(known, measured, covariance_known=SURE, gate_m=0.5):
     known, measured = np.array(known).reshape(-1, 4, 4), np.array(measured).reshape(-1, 4, 4)
     return associate(
         known,
         np.broadcast_to(covariance_known, (len(known), 6, 6)),
         np.broadcast_to(measured[:, None], (len(measured), len(known), 4, 4)),
         np.broadcast_to(NOISE, (len(measured), 6, 6)),
-        max_jump_m,
+        gate_m,
     )
 
 
@@ -102,9 +102,9 @@ def test_depth_tells_two_heads_on_one_ray_apart():
 @pytest.mark.parametrize('y', [0.3, -0.3])
 def test_too_far_across_the_line_of_sight_is_somebody_else(y):
     assert pairs([pose(0, 0)], [pose(0, y)], LOST) == {0: 0}
-    assert pairs([pose(0, 0)], [pose(0, y)], LOST, max_jump_m=0.25) == {}
+    assert pairs([pose(0, 0)], [pose(0, y)], LOST, gate_m=0.25) == {}
     # Along it the distance is known less well.
-    assert pairs([pose(0, 0)], [pose(0, 0, 1.3)], LOST, max_jump_m=0.25) == {0: 0}
+    assert pairs([pose(0, 0)], [pose(0, 0, 1.3)], LOST, gate_m=0.25) == {0: 0}
 
 
 def test_a_jump_beyond_what_the_prediction_allows_is_somebody_else():

@@ -19,7 +19,7 @@ from face_pose_ros.tracking.filter import (
     predict,
 )
 
-WHITE = FilterOptions(systematic_share=0)
+WHITE = FilterOptions(correlated_noise_share=0)
 
 
 def jerky(options, state, stamps, rng, steps=10):
@@ -98,8 +98,8 @@ def test_nees(rng):
     assert np.mean(state_nees) == pytest.approx(12, rel=0.05)
 
 
-def test_the_systematic_share_is_not_averaged_away(rng):
-    """Half of the noise's variance is a bias per person: the published covariance knows."""
+def test_the_correlated_noise_is_not_averaged_away(rng):
+    """Half of the noise's variance is a bias per person: the published covariance includes it."""
     calm = FilterOptions(acceleration_noise=0.1, angular_acceleration_noise=0.3)
     nees = {0.5: [], 0: []}
     for _ in range(40):
@@ -107,7 +107,7 @@ def test_the_systematic_share_is_not_averaged_away(rng):
         bias = look.bias(0.5)
         seen = [rotations.moved(T, bias + look.bias(0.5)) for _ in range(20)]
         for share, values in nees.items():
-            head = PoseFilter(seen[0], NOISE, 0.0, replace(calm, systematic_share=share))
+            head = PoseFilter(seen[0], NOISE, 0.0, replace(calm, correlated_noise_share=share))
             for i, measured in enumerate(seen[1:], 1):
                 filtered, covariance = head.update(measured, NOISE, i / 30)
                 values.append(chi_sq(rotations.difference(filtered, T), covariance))
@@ -207,7 +207,7 @@ def test_the_same_stamp_again_is_averaged_without_motion():
     offset = np.array([0.001, 0, 0, 0, 0, 0])
     T, _ = head.update(rotations.moved(before.T_cam_head, offset), NOISE, 1.0)
     gain = rotations.difference(before.T_cam_head, T)[0] / 0.001
-    P, R = before.covariance[0, 0], (1 - head.options.systematic_share) * NOISE[0, 0]
+    P, R = before.covariance[0, 0], (1 - head.options.correlated_noise_share) * NOISE[0, 0]
     assert gain == pytest.approx(P / (P + R), rel=0.01)
     assert head.state.covariance[0, 0] < before.covariance[0, 0]
 

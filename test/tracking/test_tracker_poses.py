@@ -9,7 +9,7 @@ from tracking.people import ANYBODY, NOISE, camera, chi_sq, new_tracker, pose, w
 from face_pose_ros.geometry import rotations
 from face_pose_ros.options import FilterOptions, ShapeMemoryOptions, TrackingOptions
 
-SYSTEMATIC = FilterOptions().systematic_share
+CORRELATED = FilterOptions().correlated_noise_share
 RAW = TrackingOptions(filter_poses=False, remember_shape=False)
 
 
@@ -35,7 +35,9 @@ def test_a_memory_given_to_a_fit_of_somebody_else_does_no_harm(rng):
 def test_metres_settle(rng):
     """Large faces, 8 %: depth starts wrong by that and ends right, and the covariance says so."""
     start, end, nees = [], [], []
-    options = TrackingOptions(systematic_share=0, shape=ShapeMemoryOptions(shared_variance=0))
+    options = TrackingOptions(
+        correlated_noise_share=0, shape=ShapeMemoryOptions(shared_variance=0)
+    )
     for _ in range(8):
         look = camera(rng, information=(1.0, 1.0, 30.0))
         people = {'a': (lambda t: pose(0.2, z=1.5), [8 / 5.5, 0, 0])}
@@ -59,7 +61,7 @@ def test_published_poses_are_honest(rng):
     nees = []
     for _ in range(30):
         look = camera(rng)
-        shape, bias = rng.standard_normal(3) * [1, 1, 0], look.bias(SYSTEMATIC)
+        shape, bias = rng.standard_normal(3) * [1, 1, 0], look.bias(CORRELATED)
         sway = rng.uniform(0.3, 1.0)
         tracker = new_tracker()
         shape_bias = look.normal(np.linalg.inv(look.shape_information))
@@ -69,7 +71,7 @@ def test_published_poses_are_honest(rng):
             prior = tracker.shape_of(prior_of)
             x = 0.05 * np.sin(2 * np.pi * sway * stamp_s)
             T = pose(x, turn=(0, 3 * x, 0))
-            pose_error = bias + look.bias(1 - SYSTEMATIC)
+            pose_error = bias + look.bias(1 - CORRELATED)
             seen = look.see(T, shape, prior, prior_of, pose_error, shape_bias)
             (face,) = tracker.update([seen], stamp_s)
             prior_of = face.id

@@ -70,7 +70,7 @@ def export(folder: Path) -> Export:
     samples = load_samples(folder)
     network, calibration = load_networks('cpu').keypoints, packaged_calibration()
     predictors = {
-        '': KeypointPredictor(network, calibration, KeypointOptions().looks),
+        '': KeypointPredictor(network, calibration, KeypointOptions().max_crops),
         'first_': KeypointPredictor(network, calibration, 1),
     }
     pictures, shape = [], None
@@ -129,12 +129,12 @@ def measured(
 
 
 def followed(data: Export) -> Keypoints:
-    """As many looks as the node takes."""
+    """Keypoints of the last crop, after as many crops as the node makes."""
     return _keypoints(data.uv, data.cov_uv, data.presence)
 
 
 def first(data: Export) -> Keypoints:
-    """One look at the box."""
+    """Keypoints of the first crop, which follows the box."""
     return _keypoints(data.first_uv, data.first_cov_uv, data.first_presence)
 
 

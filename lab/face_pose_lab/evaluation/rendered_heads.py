@@ -305,7 +305,7 @@ def main(args: Sequence[str] | None = None) -> None:
     else:
         limits = HeadRange(tuple(options.distance), options.yaw)
         network = load_networks('cpu').keypoints
-        predictor = KeypointPredictor(network, packaged_calibration(), KeypointOptions().looks)
+        predictor = KeypointPredictor(network, packaged_calibration(), KeypointOptions().max_crops)
         mesh = FaceMeshPredictor(TorchNetwork(face_mesh_v2(), 'cpu').on_crops, _LOOKS)
         heads = export(
             HeadRenderer(facekit, options.hdri),

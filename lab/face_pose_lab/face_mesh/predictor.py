@@ -47,15 +47,15 @@ class FaceMeshPredictor:
     crops is more precise than the last one, and their spread tells of its error.
     """
 
-    def __init__(self, network: CropNetwork, looks: int) -> None:
+    def __init__(self, network: CropNetwork, max_crops: int) -> None:
         """Take the network and how many crops to give it.
 
         Args:
             network: Face Mesh: outputs uv (N, 478, 2) px of the crop, z, presence (N,).
-            looks: Most crops of a new face, 1 or more.
+            max_crops: Most crops of a new face, 1 or more.
         """
         self.network = network
-        self.looks = looks
+        self.max_crops = max_crops
         self._uncertainty = keypoint_uncertainty()
         self._mirror_partners = mirror_partners()
 
@@ -74,17 +74,17 @@ class FaceMeshPredictor:
             return Keypoints.unmeasured(0, POINTS)
         crops = crops_around_faces(faces, camera, CROP_SIZE_PX, _MARGIN)
         keypoints, _ = self._measure(image, crops, camera)
-        if self.looks > 1:
-            keypoints = self._follow(image, keypoints.uv, camera, self.looks - 1)
+        if self.max_crops > 1:
+            keypoints = self._follow(image, keypoints.uv, camera, self.max_crops - 1)
         return keypoints
 
-    def _follow(self, image: Image, uv: Array, camera: Camera, looks: int) -> Keypoints:
-        """Crop again until each face stays where the crop expected it, at most `looks` times."""
+    def _follow(self, image: Image, uv: Array, camera: Camera, max_crops: int) -> Keypoints:
+        """Crop again until each face lies where expected, at most `max_crops` times."""
         keypoints, side_px = self._measure(image, crops_around_face(uv, camera), camera)
         moved = np.linalg.norm(keypoints.uv - uv, axis=-1).mean(-1) / side_px
         again = np.flatnonzero(moved >= _SETTLED)
-        if looks > 1 and len(again):
-            closer = self._follow(image, keypoints.uv[again], camera, looks - 1)
+        if max_crops > 1 and len(again):
+            closer = self._follow(image, keypoints.uv[again], camera, max_crops - 1)
             keypoints = keypoints.replaced(again, closer)
         return keypoints
 

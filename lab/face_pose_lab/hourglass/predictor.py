@@ -34,7 +34,7 @@ class SemanticPredictor:
         self,
         network: KeypointNetwork,
         calibration: KeypointCalibration,
-        looks: int,
+        max_crops: int,
         size_px: int = INPUT_PX,
     ) -> None:
         """Take the network and how many crops to give it.
@@ -42,11 +42,11 @@ class SemanticPredictor:
         Args:
             network: Of the semantic keypoints.
             calibration: What its covariances and confidences mean.
-            looks: Crops per new face, 1 or more.
+            max_crops: Crops per new face, 1 or more.
             size_px: Side of its crops.
         """
         self.network = network
-        self.looks = looks
+        self.max_crops = max_crops
         self._calibration = calibration
         self._size_px = size_px
 
@@ -68,7 +68,7 @@ class SemanticPredictor:
             return Keypoints.unmeasured(0, POINTS)
         crops = crops_around_faces(faces, camera, self._size_px, margin)
         keypoints = self._measure(image, crops, camera)
-        for _ in range(self.looks - 1):
+        for _ in range(self.max_crops - 1):
             keypoints = self.follow(image, keypoints.uv[:, semantic.IS_FACE], camera)
         return keypoints
 

@@ -34,9 +34,9 @@ def load_calibration(path: Path | None) -> Calibration:
     return Calibration() if path is None else Calibration(*np.load(path)['calibration'].tolist())
 
 
-def predictor_of(network: Network, calibration: Calibration, looks: int) -> KeypointPredictor:
+def predictor_of(network: Network, calibration: Calibration, max_crops: int) -> KeypointPredictor:
     """The runtime's predictor with a network in torch."""
-    return KeypointPredictor(TorchNetwork(network, 'cpu'), calibration, looks)
+    return KeypointPredictor(TorchNetwork(network, 'cpu'), calibration, max_crops)
 
 
 def to_crop(xyz_cam: Array, crops: Crops) -> Array:

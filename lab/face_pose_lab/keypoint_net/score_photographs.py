@@ -46,13 +46,13 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('state', type=Path, help='of a training')
     parser.add_argument('--data', type=Path, required=True, help='folder of AFLW2000-3D')
     parser.add_argument('--calibration', type=Path, help='.npz file of `calibrate`')
-    parser.add_argument('--looks', type=int, default=2)
+    parser.add_argument('--max-crops', type=int, default=2)
     options = parser.parse_args(args)
     calibration = load_calibration(options.calibration)
-    predictor = predictor_of(load_network(options.state), calibration, options.looks)
+    predictor = predictor_of(load_network(options.state), calibration, options.max_crops)
     samples = load_samples(options.data)
-    looks, cameras = zip(*(look_at(predictor, sample) for sample in samples), strict=True)
-    keypoints = reduce(Keypoints.join, looks)
+    faces, cameras = zip(*(look_at(predictor, sample) for sample in samples), strict=True)
+    keypoints = reduce(Keypoints.join, faces)
     fit = PoseOptions(independent_keypoints=calibration.independent_keypoints)
     poses = fit_pose(keypoints, semantic_head(), cameras[0], fit).poses
     answered = (keypoints.presence > _SEEN) & ~poses.failed

@@ -147,7 +147,7 @@ def main(args: Sequence[str] | None = None) -> None:
         print_table(errors, found, bins)
         return
     every, boxes = usable(heads_of_export(options.heads, options.pictures))
-    predictor = predictor_of(network, calibration, looks=2)
+    predictor = predictor_of(network, calibration, max_crops=2)
     T, covariance, seen = [], [], []
     for head, box in zip(every, boxes, strict=True):
         keypoints = predictor.predict(

@@ -68,7 +68,7 @@ class Student:
 
     def __init__(self, network: Network, calibration: Calibration) -> None:
         self._network, self._calibration = network, calibration
-        self._predictor = predictor_of(network, calibration, looks=1)
+        self._predictor = predictor_of(network, calibration, max_crops=1)
         self._head = semantic_head()
 
     @torch.no_grad()

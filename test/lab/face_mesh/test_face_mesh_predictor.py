@@ -52,7 +52,7 @@ def test_mirror_partners_change_sides():
 def test_the_mirror_shows_the_same_face(network):
     """Every point, irises included, is where its partner is in a mirrored picture."""
     photo, camera = portrait_view()
-    predictor = FaceMeshPredictor(network, looks=2)
+    predictor = FaceMeshPredictor(network, max_crops=2)
     once = predictor.predict(photo, FACE, camera)
     box = BOX * [-1, 1, -1, 1] + [511, 0, 511, 0]
     flipped = np.ascontiguousarray(photo[:, ::-1])
@@ -67,7 +67,7 @@ def test_the_mirror_shows_the_same_face(network):
 
 def test_the_average_of_an_easy_face_is_about_the_single_crop(network):
     photo, camera = portrait_view()
-    predictor = FaceMeshPredictor(network, looks=2)
+    predictor = FaceMeshPredictor(network, max_crops=2)
     once = predictor.predict(photo, FACE, camera)
     average, spread = predictor.average(photo, once, camera, 8)
     assert np.linalg.norm(average.uv - once.uv, axis=-1).mean() < 1.5
@@ -92,7 +92,7 @@ def test_one_crop_alone_is_not_believed():
     photo, camera = portrait_view()
     uv = np.full((8, 478, 2), 100.0)
     uv[..., 1] += np.arange(478) / 5
-    predictor = FaceMeshPredictor(Told(uv, [0.9] + 7 * [0.2]), looks=1)
+    predictor = FaceMeshPredictor(Told(uv, [0.9] + 7 * [0.2]), max_crops=1)
     once = predictor.predict(photo, FACE, camera)
     predictor.network.presence = np.full(8, 0.2)
     assert predictor.average(photo, once, camera, 4)[0].presence[0] == pytest.approx(0.2)
@@ -100,7 +100,7 @@ def test_one_crop_alone_is_not_believed():
 
 def test_a_covariance_is_that_of_the_crop_in_pixels_of_the_image(network):
     camera = make_camera()
-    predictor = FaceMeshPredictor(network, looks=1)
+    predictor = FaceMeshPredictor(network, max_crops=1)
     image = np.zeros((camera.height, camera.width, 3), np.uint8)
     anchors = [[[500.0, 320], [500, 380], [460, 350], [420, 350], [0, 0], [0, 0]]]
     anchors = np.array(anchors, np.float32)  # the face lies on its side

@@ -68,7 +68,7 @@ def test_numbers_mean_places_and_any_covariance():
 def test_crop_pixels_are_carried_to_the_image_with_their_covariance():
     """Through a long lens, where a crop is a scaled part of the image."""
     told = Told(upright_keypoints())
-    predictor = SemanticPredictor(told, CALIBRATION, looks=1)
+    predictor = SemanticPredictor(told, CALIBRATION, max_crops=1)
     found = predictor.predict(IMAGE, face_at((500, 250), 100), CAMERA, margin=2.0)
     scale = 2 * 100 / SIDE  # image pixels per crop pixel
     expected = np.array([500.0, 250.0]) + scale * (told.uv_crop - (SIDE - 1) / 2)
@@ -79,7 +79,7 @@ def test_crop_pixels_are_carried_to_the_image_with_their_covariance():
 
 @pytest.mark.parametrize(('sigma_px', 'is_there'), [(1.0, True), (20.0, False)])
 def test_uncertain_keypoints_mean_no_face(sigma_px, is_there):
-    predictor = SemanticPredictor(Told(upright_keypoints(), sigma_px), CALIBRATION, looks=1)
+    predictor = SemanticPredictor(Told(upright_keypoints(), sigma_px), CALIBRATION, max_crops=1)
     found = predictor.predict(IMAGE, face_at((400, 300), 120), CAMERA)
     assert (found.presence[0] > 0.5) == is_there
     assert 0 < found.presence[0] < 1
@@ -87,7 +87,7 @@ def test_uncertain_keypoints_mean_no_face(sigma_px, is_there):
 
 def test_a_new_face_gets_its_crops_and_a_known_one_gets_one():
     told = Told(upright_keypoints())
-    predictor = SemanticPredictor(told, CALIBRATION, looks=3)
+    predictor = SemanticPredictor(told, CALIBRATION, max_crops=3)
     found = predictor.predict(IMAGE, face_at((400, 300), 120), CAMERA)
     assert told.calls == 3
     predictor.follow(IMAGE, found.uv[:, IS_FACE], CAMERA)
@@ -96,7 +96,7 @@ def test_a_new_face_gets_its_crops_and_a_known_one_gets_one():
 
 def test_with_nothing_to_measure_no_network_runs():
     told = Told(upright_keypoints())
-    predictor = SemanticPredictor(told, CALIBRATION, looks=3)
+    predictor = SemanticPredictor(told, CALIBRATION, max_crops=3)
     assert len(predictor.predict(IMAGE, Faces.of_boxes([]), CAMERA)) == 0
     assert len(predictor.follow(IMAGE, np.zeros((0, 56, 2)), CAMERA)) == 0
     assert told.calls == 0
@@ -106,6 +106,6 @@ def test_a_crop_without_rays_shows_no_face():
     """A fisheye's picture has corners that no ray reaches."""
     K = [300, 0, 399.5, 0, 300, 299.5, 0, 0, 1]
     fisheye = Camera.from_K(K, 800, 600, [0.0, 0.0, 0.0, -0.05], 'equidistant')
-    predictor = SemanticPredictor(Told(upright_keypoints()), CALIBRATION, looks=1)
+    predictor = SemanticPredictor(Told(upright_keypoints()), CALIBRATION, max_crops=1)
     found = predictor.predict(IMAGE, face_at((790, 590), 100), fisheye)
     assert found.presence.tolist() == [0]
