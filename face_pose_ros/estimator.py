@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from face_pose_ros import first_start
 from face_pose_ros.engines.networks import Networks, Weights, load_networks, load_single_shot
+from face_pose_ros.face_poses import bounds_of_faces, coarse_poses, face_poses
 from face_pose_ros.faces.ahead import DetectionAhead
 from face_pose_ros.faces.detector import FaceDetector
 from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
@@ -31,7 +32,6 @@ from face_pose_ros.keypoints.predictor import (
 from face_pose_ros.options import EstimatorOptions
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fit import ShapePrior, default_shape_prior, fit_pose
-from face_pose_ros.reported import bounds_of_faces, coarse_poses, face_poses
 from face_pose_ros.results import FacePose, Faces, Fit, Keypoints
 from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker

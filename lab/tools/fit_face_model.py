@@ -35,7 +35,7 @@ from face_pose_lab.synthetic.ict_facekit import (  # noqa: E402
     eye_centres,
     similarity_motion,
 )
-from network_readings import Readings, describe, slide  # noqa: E402
+from keypoint_measurements import Measurements, describe, slide  # noqa: E402
 from skin_registration import (  # noqa: E402
     Array,
     Ids,
@@ -172,11 +172,11 @@ def correspondences(facekit: IctFaceKit, keypoints: Path | None) -> SkinPoints:
     registered = skin.symmetric(register(face, triangles, skin, landmarks), partner)
     if keypoints is None:
         return registered
-    readings = Readings.load(keypoints, facekit, len(face))
-    print(f'rms over keypoints, {len(readings.xy)} rendered heads')
-    describe('  registered', readings, registered, skin, triangles)
-    points = slide(registered, skin, readings, partner, triangles)
-    describe('  slid', readings, points, skin, triangles)
+    measurements = Measurements.load(keypoints, facekit, len(face))
+    print(f'rms over keypoints, {len(measurements.xy)} rendered heads')
+    describe('  registered', measurements, registered, skin, triangles)
+    points = slide(registered, skin, measurements, partner, triangles)
+    describe('  slid', measurements, points, skin, triangles)
     moved = 1e3 * np.linalg.norm(points.of(skin.xyz) - registered.of(skin.xyz), axis=1)
     print(f'  moved by {np.median(moved):.2f} mm (median), {moved.max():.1f} mm (largest)')
     return points

@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from face_pose_lab.evaluation.pose_errors import turn_deg
+from face_pose_lab.keypoint_net.decode import decode
 from face_pose_lab.keypoint_net.examples import rendered
 from face_pose_lab.keypoint_net.predict import Network, load_network
-from face_pose_lab.keypoint_net.read_head import read_head
 from face_pose_lab.keypoint_net.score_rendered import MeasuredCrops, measured_crops
 from face_pose_lab.keypoint_net.train import as_input
-from face_pose_lab.keypoint_net.views import developed, without_face
+from face_pose_lab.keypoint_net.views import augmented, without_face
 from face_pose_lab.training.calibrate import fit_covariance, fit_presence, nees_of
 from face_pose_lab.training.losses import inside_crop
 from face_pose_ros.keypoints.network_output import INPUT_PX, Calibration
@@ -43,11 +43,11 @@ _KEPT = 0.99  # of the squared errors; the others are of heads that were not rec
 
 def keypoint_errors(heads: MeasuredCrops) -> tuple[Tensor, Tensor]:
     """Errors (M, 2) px of all keypoints inside the crops, and their covariances as it says."""
-    said = read_head(heads.numbers.double())
+    output = decode(heads.numbers.double())
     uv_true = torch.from_numpy(heads.uv_true)
     inside = inside_crop(uv_true, INPUT_PX)
-    cov = said.cholesky @ said.cholesky.mT
-    return (uv_true - said.uv)[inside], cov[inside]
+    cov = output.cholesky @ output.cholesky.mT
+    return (uv_true - output.uv)[inside], cov[inside]
 
 
 def fit_independent_keypoints(
@@ -77,9 +77,9 @@ def logits_beside_heads(network: Network, folder: Path, count: int) -> Tensor:
             crop = without_face(
                 source.picture(i % len(source)), source.labels.uv[i % len(source)], rng
             )
-            crops.append(developed(crop, crop[::-1], rng))
+            crops.append(augmented(crop, crop[::-1], rng))
         pictures = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
-        logits.append(read_head(network(as_input(pictures))).presence_logit)
+        logits.append(decode(network(as_input(pictures))).presence_logit)
     return torch.cat(logits)
 
 
@@ -91,7 +91,7 @@ def calibrate(network: Network, folder: Path) -> tuple[Calibration, dict[str, fl
     heads, others = every[np.arange(half)], every[np.arange(half, 2 * half)]
     gain, floor, own = fit_covariance(*keypoint_errors(heads))
     empty = logits_beside_heads(network, folder, 2 * half)
-    shown = read_head(heads.numbers).presence_logit
+    shown = decode(heads.numbers).presence_logit
     slope, middle = fit_presence(shown, empty[:half])
     calibration = Calibration(gain, floor, slope, middle)
     independent = fit_independent_keypoints(heads, calibration, model)

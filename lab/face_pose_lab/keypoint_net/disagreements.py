@@ -1,11 +1,11 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A sheet of the photographs whose mirror images the keypoint network reads most differently.
+"""A sheet of photographs for which image and mirror image give the most different keypoints.
 
     python -m face_pose_lab.keypoint_net.disagreements STATE --photographs FOLDER --out OUT.png
 
-No label is needed to find them. Red: keypoints of the picture; green: of its mirror image, put
-back; white: the label.
+No label is needed to find them. Red: keypoints of the picture; green: keypoints of its mirror
+image, mirrored back; white: the label.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.keypoint_net.decode import decode, unmirrored
 from face_pose_lab.keypoint_net.examples import photographs
 from face_pose_lab.keypoint_net.predict import load_network
-from face_pose_lab.keypoint_net.read_head import of_mirrored, read_head
 from face_pose_lab.keypoint_net.train import as_input, plain_batches
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.networks.keypoint_network import KeypointNetwork
@@ -34,13 +34,13 @@ _COLUMNS = 10
 
 
 @torch.no_grad()
-def both_readings(
+def keypoints_of_both(
     network: KeypointNetwork, pictures: torch.Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Keypoints (N, K, 2) px of crops (N, 3, 128, 128) uint8, and by their mirror images."""
+    """Keypoints (N, K, 2) px of crops (N, 3, 128, 128) uint8, directly and by mirror images."""
     crops = as_input(pictures)
-    mirrored = of_mirrored(network(crops.flip(-1)), _MIRROR)
-    return read_head(network(crops)).uv.numpy(), read_head(mirrored).uv.numpy()
+    mirrored = unmirrored(network(crops.flip(-1)), _MIRROR)
+    return decode(network(crops)).uv.numpy(), decode(mirrored).uv.numpy()
 
 
 def drawn(picture: NDArray[np.uint8], *layers: tuple[tuple[int, ...], NDArray]) -> NDArray:
@@ -54,7 +54,7 @@ def drawn(picture: NDArray[np.uint8], *layers: tuple[tuple[int, ...], NDArray]) 
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Write the sheet, and print how far apart the readings are."""
+    """Write the sheet, and print the distances between both."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('state', type=Path, help='of a training')
     parser.add_argument('--photographs', type=Path, nargs='+', required=True)
@@ -64,7 +64,7 @@ def main(args: Sequence[str] | None = None) -> None:
     network = load_network(options.state)
     found: list[tuple[float, NDArray]] = []
     for batch in plain_batches(photographs(options.photographs), True):
-        own, other = both_readings(network, batch.pictures)
+        own, other = keypoints_of_both(network, batch.pictures)
         apart = np.linalg.norm(own - other, axis=-1)[:, semantic.IS_FACE].mean(1)
         for i in np.argsort(-apart)[: options.count]:
             picture = batch.pictures[i].permute(1, 2, 0).numpy()

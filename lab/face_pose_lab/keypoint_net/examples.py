@@ -17,14 +17,14 @@ from face_pose_ros.keypoints import semantic
 
 Array = NDArray[np.float32]
 
-# Between these turns of the head [deg] a label goes over from Face Mesh to the hourglass.
+# From the first to the second angle to the camera [deg] labels change from Face Mesh to hourglass.
 _MESH_UP_TO_DEG, _HEAD_FROM_DEG = 35.0, 60.0
-_MESH_ALONE_UP_TO_DEG = 45.0  # where the hourglass was not asked or does not agree with itself
-# Distance between a teacher's two readings, of the face's side, from which it is not believed.
+_MESH_ALONE_UP_TO_DEG = 45.0  # where the hourglass did not run or its measurements differ
+# Largest distance between the two measurements of a teacher, divided by the side of the face.
 _MESH_APART, _HEAD_APART = 0.035, 0.08
-_SELF_APART = 0.03  # the same between the network's own looks and their mean
-_DISAGREE_DEG = 25.0  # between the teachers, from which neither is believed
-# Nobody saw the ears and the skull of a photograph: they come from the fitted model.
+_SELF_APART = 0.03  # the same for the network's own measurements and their mean
+_DISAGREE_DEG = 25.0  # a picture has no label if the teachers' rotations differ by more
+# Ears and skull of a photograph are not measured: they come from the fitted model.
 _UNSEEN_WEIGHT = 0.3
 
 
@@ -108,13 +108,13 @@ def rendered(folders: Sequence[Path]) -> Examples:
     return Examples.of(shards, [np.arange(len(each)) for each in labels], Labels.join(labels))
 
 
-def _exact(said: dict[str, NDArray]) -> Labels:
-    """Labels of a shard that are taken as they stand."""
+def _exact(stored: dict[str, NDArray]) -> Labels:
+    """Labels of a shard, unchanged."""
     return Labels(
-        uv=said['uv'].astype(np.float32),
-        weight=np.ones(said['uv'].shape[:2], np.float32),
-        R_crop_head=said['T_crop_head'][:, :3, :3].astype(np.float32),
-        focal_px=said['K_crop'][:, 0, 0].astype(np.float32),
+        uv=stored['uv'].astype(np.float32),
+        weight=np.ones(stored['uv'].shape[:2], np.float32),
+        R_crop_head=stored['T_crop_head'][:, :3, :3].astype(np.float32),
+        focal_px=stored['K_crop'][:, 0, 0].astype(np.float32),
     )
 
 
@@ -127,7 +127,7 @@ def photographs(folders: Sequence[Path], left_out: frozenset[str] = frozenset())
     for folder in folders:
         for shard in open_shards(folder):
             by_itself = 'apart' in shard.labels
-            chosen, of_chosen = (agreed if by_itself else believed)(shard.labels)
+            chosen, of_chosen = (self_labels if by_itself else teacher_labels)(shard.labels)
             known = ~np.isin(shard.labels['name'][chosen], list(left_out))
             shards.append(shard)
             rows.append(chosen[known])
@@ -135,26 +135,26 @@ def photographs(folders: Sequence[Path], left_out: frozenset[str] = frozenset())
     return Examples.of(shards, rows, Labels.join(labels))
 
 
-def agreed(said: dict[str, NDArray]) -> tuple[NDArray[np.int64], Labels]:
-    """Which pictures of a shard of `self_label` have a label, and these labels."""
-    chosen = np.flatnonzero(said['apart'] < _SELF_APART)
-    return chosen, _exact(said)[chosen]
+def self_labels(stored: dict[str, NDArray]) -> tuple[NDArray[np.int64], Labels]:
+    """Rows of the pictures of a `self_label` shard that have a label, and these labels."""
+    chosen = np.flatnonzero(stored['apart'] < _SELF_APART)
+    return chosen, _exact(stored)[chosen]
 
 
-def believed(said: dict[str, NDArray]) -> tuple[NDArray[np.int64], Labels]:
-    """Which pictures of a shard have a label, and these labels.
+def teacher_labels(stored: dict[str, NDArray]) -> tuple[NDArray[np.int64], Labels]:
+    """Rows of the pictures of a `label_photographs` shard that have a label, and these labels.
 
-    Face Mesh's counts for heads that are turned little, the hourglass's for others; between both,
-    their mean.
+    Face Mesh's labels hold for small angles to the camera, the hourglass's for large ones; in
+    between they are averaged.
     """
-    turn = turn_from_view_deg(said)
+    turn = turn_from_view_deg(stored)
     share = np.clip((turn - _MESH_UP_TO_DEG) / (_HEAD_FROM_DEG - _MESH_UP_TO_DEG), 0, 1)
     with np.errstate(invalid='ignore'):
-        mesh = (said['mesh_presence'] > 0.5) & (said['mesh_apart'] < _MESH_APART)
-        head = said['head_apart'] < _HEAD_APART
-    mesh &= np.isfinite(said['mesh_T']).all((1, 2))
-    head &= np.isfinite(said['head_T']).all((1, 2))
-    R_mesh, R_head = said['mesh_T'][:, :3, :3], said['head_T'][:, :3, :3]
+        mesh = (stored['mesh_presence'] > 0.5) & (stored['mesh_apart'] < _MESH_APART)
+        head = stored['head_apart'] < _HEAD_APART
+    mesh &= np.isfinite(stored['mesh_T']).all((1, 2))
+    head &= np.isfinite(stored['head_T']).all((1, 2))
+    R_mesh, R_head = stored['mesh_T'][:, :3, :3], stored['head_T'][:, :3, :3]
     both = mesh & head
     apart = np.zeros(len(mesh))
     apart[both] = _angles_deg(R_mesh[both], R_head[both])
@@ -164,10 +164,10 @@ def believed(said: dict[str, NDArray]) -> tuple[NDArray[np.int64], Labels]:
 
     w = use_head[chosen, None, None]
     # Face Mesh's own points are nearer to the picture, the model's to a head: their mean.
-    direct = said['mesh_direct_uv'][chosen]
-    by_mesh = said['mesh_uv'][chosen]
+    direct = stored['mesh_direct_uv'][chosen]
+    by_mesh = stored['mesh_uv'][chosen]
     by_mesh = np.where(np.isfinite(direct), 0.5 * (direct + by_mesh), by_mesh)
-    uv = _blend(by_mesh, said['head_uv'][chosen], w)
+    uv = _blend(by_mesh, stored['head_uv'][chosen], w)
     R = _blend(R_mesh[chosen], R_head[chosen], w)
     U, _, Vt = np.linalg.svd(R)
     weight = np.where(semantic.IS_FACE, 1.0, _UNSEEN_WEIGHT + (1 - _UNSEEN_WEIGHT) * w[:, 0])
@@ -175,16 +175,16 @@ def believed(said: dict[str, NDArray]) -> tuple[NDArray[np.int64], Labels]:
         uv=uv.astype(np.float32),
         weight=weight.astype(np.float32),
         R_crop_head=(U @ Vt).astype(np.float32),
-        focal_px=said['K_crop'][chosen, 0, 0].astype(np.float32),
+        focal_px=stored['K_crop'][chosen, 0, 0].astype(np.float32),
     )
 
 
-def turn_from_view_deg(said: dict[str, NDArray]) -> NDArray:
-    """(N,) [deg] of heads from the camera; by the hourglass where it was asked."""
+def turn_from_view_deg(stored: dict[str, NDArray]) -> NDArray:
+    """(N,) [deg] of heads from the camera; by the hourglass where it ran."""
     x = np.where(
-        np.isfinite(said['head_T']).all((1, 2))[:, None],
-        said['head_T'][:, :3, 0],
-        said['mesh_T'][:, :3, 0],
+        np.isfinite(stored['head_T']).all((1, 2))[:, None],
+        stored['head_T'][:, :3, 0],
+        stored['mesh_T'][:, :3, 0],
     )
     # The crop's camera looks at the face.
     return np.degrees(np.arccos(np.clip(-x[:, 2], -1, 1)))

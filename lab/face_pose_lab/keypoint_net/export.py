@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from face_pose_lab.keypoint_net.decode import decode
 from face_pose_lab.keypoint_net.examples import Examples, rendered
 from face_pose_lab.keypoint_net.predict import load_network
-from face_pose_lab.keypoint_net.read_head import read_head
 from face_pose_lab.keypoint_net.train import as_input, plain_batches
 from face_pose_lab.package_networks import graph_of
 from face_pose_ros import options as runtime_options
@@ -94,7 +94,7 @@ def moved_px(crops: NDArray[np.float32]) -> NDArray[np.float32]:
     # By path: the sums that this process has read are those of the file before.
     own = FOLDER / f'{NAME}.safetensors'
     exact, rounded = (
-        read_head(torch.from_numpy(OpenVinoNetwork(NAME, 1, own, precision)(crops)[0])).uv
+        decode(torch.from_numpy(OpenVinoNetwork(NAME, 1, own, precision)(crops)[0])).uv
         for precision in ('f32', 'bf16')
     )
     return (rounded - exact).norm(dim=-1).mean(1).numpy()

@@ -133,7 +133,7 @@ def placed_at_box(name: str, rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float6
 
 
 @dataclass
-class Reading:
+class Measurement:
     """What one teacher says of one picture."""
 
     uv: Array  # (K, 2) px of the image
@@ -208,14 +208,14 @@ class Teachers:
         as_float = {k: v if k == 'name' else v.astype(np.float32) for k, v in labels.items()}
         return picture_of(placed.image, crop, placed.camera), as_float
 
-    def _by_mesh(self, placed: Placed) -> Reading:
+    def _by_mesh(self, placed: Placed) -> Measurement:
         box = placed.box_xyxy[None]
         crops = crops_around_boxes(box, None, placed.camera, CROP_SIZE_PX, _MESH_MARGIN)
         uv_crop, _, presence = self._mesh.on_crops(placed.image, crops, placed.camera)
         uv, _ = crops.to_image(uv_crop, placed.camera)
         if presence[0] < 0.1:
             unknown = np.full((len(uv[0]), 2, 2), np.nan)
-            return Reading(uv[0], unknown, 0.0, math.inf)
+            return Measurement(uv[0], unknown, 0.0, math.inf)
         around = crops_around_face(uv, placed.camera)
         crops, mirrored = jittered(around, 2)
         uv_crop, _, presence = self._mesh.on_crops(placed.image, crops, placed.camera)
@@ -225,9 +225,9 @@ class Teachers:
         side = CROP_SIZE_PX * math.sqrt(abs(np.linalg.det(J[0]))) / _MESH_MARGIN
         apart = np.linalg.norm((uv[0] - uv[1])[:SURFACE_POINTS], axis=-1).mean() / side
         cov_uv = J[0] @ self._uncertainty.cov_crop @ J[0].T
-        return Reading(uv.mean(0), cov_uv, float(presence.min()), float(apart))
+        return Measurement(uv.mean(0), cov_uv, float(presence.min()), float(apart))
 
-    def _by_head(self, placed: Placed, mesh: Reading | None) -> Reading:
+    def _by_head(self, placed: Placed, mesh: Measurement | None) -> Measurement:
         camera = placed.camera
 
         def measured(crops: Crops) -> tuple[Array, Array]:
@@ -248,14 +248,14 @@ class Teachers:
         J = base.jacobian(camera)[0]
         side = INPUT_PX * math.sqrt(abs(np.linalg.det(J))) / _HEAD_MARGIN
         apart = np.linalg.norm(uv[0] - uv[1], axis=-1).mean() / side
-        return Reading(uv.mean(0), J @ cov_crop[0] @ J.T, 1.0, float(apart))
+        return Measurement(uv.mean(0), J @ cov_crop[0] @ J.T, 1.0, float(apart))
 
     @staticmethod
     def _fit(
-        reading: Reading, model: FaceModel, camera: Camera, options: PoseOptions
+        measurement: Measurement, model: FaceModel, camera: Camera, options: PoseOptions
     ) -> tuple[Array, Array] | None:
         """Pose (4, 4) and shape (C,)."""
-        keypoints = Keypoints(reading.uv[None], reading.cov_uv[None], np.ones(1))
+        keypoints = Keypoints(measurement.uv[None], measurement.cov_uv[None], np.ones(1))
         poses = fit_pose(keypoints, model, camera, options).poses
         return None if poses.failed[0] else (poses.T_cam_head[0], poses.shape[0])
 
@@ -310,7 +310,7 @@ def label_source(
         if not found:
             continue
         pictures = np.stack([picture for picture, _ in found])
-        labels = {k: np.stack([said[k] for _, said in found]) for k in found[0][1]}
+        labels = {k: np.stack([each[k] for _, each in found]) for k in found[0][1]}
         write_shard(folder, pictures, labels)
         print(f'{number}: {len(found)} of {len(chosen)}', flush=True)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import torch.nn.functional as F
 from torch import Tensor
 
-from face_pose_lab.keypoint_net.read_head import ReadHead, read_head
+from face_pose_lab.keypoint_net.decode import NetworkOutput, decode
 from face_pose_lab.torch_geometry import so3
 from face_pose_ros.keypoints.network_output import INPUT_PX
 
@@ -50,14 +50,14 @@ def losses(numbers: Tensor, batch: Batch, options: LossOptions) -> dict[str, Ten
         batch: The crops.
         options: Weights.
     """
-    said = read_head(numbers)
-    presence = F.binary_cross_entropy_with_logits(said.presence_logit, batch.present.float())
+    output = decode(numbers)
+    presence = F.binary_cross_entropy_with_logits(output.presence_logit, batch.present.float())
     terms = {'presence': options.presence * presence}
     for kind, mask in (('rendered', ~batch.is_photograph), ('photographs', batch.is_photograph)):
         rows = (mask & batch.present).nonzero()[:, 0]
         if not len(rows):
             continue
-        heads, some = ReadHead(*(part[rows] for part in said)), batch[rows]
+        heads, some = NetworkOutput(*(part[rows] for part in output)), batch[rows]
         total = some.weight.sum(1).clamp_min(1e-6)
         distance = (some.weight * distances(heads, some.uv)).sum(1) / total
         likelihood = (some.weight * negative_log_likelihood(heads, some.uv)).sum(1) / total
@@ -76,16 +76,16 @@ def _but_the_worst(error: Tensor) -> Tensor:
     return error.detach().argsort()[:count]
 
 
-def distances(said: ReadHead, uv: Tensor) -> Tensor:
+def distances(output: NetworkOutput, uv: Tensor) -> Tensor:
     """(B, K) of keypoints from where they are, over half the crop's side."""
-    away = (said.uv - uv) / (0.5 * INPUT_PX)
+    away = (output.uv - uv) / (0.5 * INPUT_PX)
     return (away.square().sum(-1) + 1e-6).sqrt()  # differentiable where it is 0
 
 
-def negative_log_likelihood(said: ReadHead, uv: Tensor) -> Tensor:
+def negative_log_likelihood(output: NetworkOutput, uv: Tensor) -> Tensor:
     """(B, K) of keypoints at uv [px], up to a constant; pseudo-Huber, so that it is robust."""
-    L = said.cholesky
-    x, y = (uv - said.uv).unbind(-1)
+    L = output.cholesky
+    x, y = (uv - output.uv).unbind(-1)
     a, b, d = L[..., 0, 0], L[..., 1, 0], L[..., 1, 1]
     first = x / a
     second = (y - b * first) / d
@@ -94,7 +94,7 @@ def negative_log_likelihood(said: ReadHead, uv: Tensor) -> Tensor:
     return 0.5 * s + a.log() + d.log()
 
 
-def rotation_distance(said: ReadHead, R_crop_head: Tensor) -> Tensor:
+def rotation_distance(output: NetworkOutput, R_crop_head: Tensor) -> Tensor:
     """(B,) Frobenius distance: 2 sqrt(2) times the sine of half the angle."""
-    R = so3.from_columns(said.columns)
+    R = so3.from_columns(output.columns)
     return ((R - R_crop_head).square().sum((-2, -1)) + 1e-6).sqrt()

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 from scipy.spatial.transform import Rotation
 
-from face_pose_lab.keypoint_net.examples import believed
+from face_pose_lab.keypoint_net.examples import teacher_labels
 from face_pose_lab.synthetic.rasterizer import rasterize
 from face_pose_lab.torch_geometry.camera import torch_camera
 from face_pose_lab.training.shards import (
@@ -165,7 +165,7 @@ def main(args: Sequence[str] | None = None) -> None:
             continue
         rng = np.random.default_rng((11, number))
         found = []
-        rows, _ = believed(shard.labels)
+        rows, _ = teacher_labels(shard.labels)
         for row in rows:
             T = shard.labels['mesh_T'][row].astype(np.float64)
             if not np.isfinite(T).all() or turn_of(T) > MAX_SOURCE_TURN_DEG:

@@ -1,15 +1,16 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Label photographs by the network itself, so that it can go on from its own mean.
+"""Label photographs with the network itself, for self-training (mean teacher).
 
     python -m face_pose_lab.keypoint_net.self_label STATE fairface REPOSITORY --out FOLDER
 
-One look finds the face in the chip; the mean of six more, scaled, shifted, rolled a little, every
-second one mirrored, is the label: its errors are smaller than those of one look, which is what
-training on it hands on (mean teacher). How far the looks are from their mean tells what is not to
-be believed. A shard is as one of rendered crops (`uv`, `T_crop_head`, `K_crop`), with `name`,
-`presence` (the least of the looks) and `apart` (mean distance of a look's keypoints from their
-mean, over the side of the face).
+A first crop follows the face box. Six more follow its keypoints, slightly scaled, shifted and
+rolled, every second one mirrored. The label is the mean of these six measurements: its error is
+smaller than that of a single one. Their spread shows which labels are unreliable.
+
+A shard has the labels of rendered crops (`uv`, `T_crop_head`, `K_crop`), and `name`, `presence`
+(the minimum over the crops), and `apart` (mean distance of keypoints from their mean over the
+crops, divided by the side of the face).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ from face_pose_ros.pose.face_model import semantic_head
 from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.results import Faces, Keypoints
 
-_LOOKS = 6
+_CROPS = 6
 _FIRST_MARGIN = 1.6  # of the box of the whole face
 _SEEN = 0.5
 
@@ -80,13 +81,13 @@ class Student:
         if first.presence[0] < _SEEN:
             return None
         around = crops_around_heads(first.uv[:, semantic.IS_FACE], camera)
-        crops, mirrored = jittered(around, _LOOKS)
+        crops, mirrored = jittered(around, _CROPS)
         numbers = self._network(torch.from_numpy(render_crops(placed.image, crops, camera)))
-        said = read_keypoints(numbers.numpy(), crops, camera, self._calibration)
-        if said.presence.min() < _SEEN:
+        found = read_keypoints(numbers.numpy(), crops, camera, self._calibration)
+        if found.presence.min() < _SEEN:
             return None
         # A mirrored crop's axes already are mirrored, but right and left are not.
-        uv, cov = said.uv.copy(), said.cov_uv.copy()
+        uv, cov = found.uv.copy(), found.cov_uv.copy()
         uv[mirrored] = uv[mirrored][:, semantic.MIRROR]
         cov[mirrored] = cov[mirrored][:, semantic.MIRROR]
         mean = uv.mean(0)
@@ -110,7 +111,7 @@ class Student:
                 'uv': to_crop(rays, crop)[0].astype(np.float32),
                 'T_crop_head': T.astype(np.float32),
                 'K_crop': np.array([[f, 0, c], [0, f, c], [0, 0, 1]], np.float32),
-                'presence': np.array(said.presence.min(), np.float32),
+                'presence': np.array(found.presence.min(), np.float32),
                 'apart': np.array(apart, np.float32),
             },
         )

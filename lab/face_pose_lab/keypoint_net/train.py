@@ -33,13 +33,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from face_pose_lab.keypoint_net.begin import begin_with_region_pose
+from face_pose_lab.keypoint_net.decode import decode
 from face_pose_lab.keypoint_net.examples import Examples, photographs, rendered
 from face_pose_lab.keypoint_net.losses import Batch, LossOptions, distances, losses
-from face_pose_lab.keypoint_net.read_head import read_head
 from face_pose_lab.keypoint_net.views import (
     Move,
     as_chip,
-    developed,
+    augmented,
     moved,
     random_move,
     without_face,
@@ -182,14 +182,14 @@ def make_batch(sources: Sequence[Source], options: Options, step: int) -> Batch:
             )
             if rng.random() < _CHIPS[is_photograph]:
                 crop = as_chip(crop, uv, rng)
-            shown = developed(crop, crop[::-1] if other is None else other, rng)
+            shown = augmented(crop, crop[::-1] if other is None else other, rng)
             other = crop
             heads.append((shown, uv, labels.weight[index], R, is_photograph, True))
     for _ in range(options.empty):
         source = sources[rng.integers(len(sources))].examples
         index = int(rng.integers(len(source)))
         crop = without_face(source.picture(index), source.labels.uv[index], rng)
-        crop = developed(crop, crop[::-1], rng)
+        crop = augmented(crop, crop[::-1], rng)
         nothing = np.zeros((KEYPOINTS, 2)), np.zeros(KEYPOINTS), np.eye(3)
         heads.append((crop, *nothing, False, False))
     return collated(heads)
@@ -232,17 +232,17 @@ def validate(network: KeypointNetwork, batches: Sequence[Batch]) -> dict[str, fl
     network.eval()
     away, angle, nees = [], [], []
     for batch in batches:
-        said = read_head(network(as_input(batch.pictures)))
+        output = decode(network(as_input(batch.pictures)))
         away.append(
             0.5
             * INPUT_PX
-            * (batch.weight * distances(said, batch.uv)).sum(1)
+            * (batch.weight * distances(output, batch.uv)).sum(1)
             / batch.weight.sum(1)
         )
-        R = so3.from_columns(said.columns)
+        R = so3.from_columns(output.columns)
         angle.append(so3.angle_between(R.double(), batch.R_crop_head.double()).rad2deg())
-        error = (batch.uv - said.uv)[..., None]
-        scaled = torch.linalg.solve_triangular(said.cholesky, error, upper=False)
+        error = (batch.uv - output.uv)[..., None]
+        scaled = torch.linalg.solve_triangular(output.cholesky, error, upper=False)
         nees.append(0.5 * scaled.square().sum((-2, -1)).median(1).values)
     a, r, n = torch.cat(away), torch.cat(angle), torch.cat(nees)
     return {

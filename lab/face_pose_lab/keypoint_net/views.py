@@ -155,7 +155,7 @@ def as_chip(crop: Picture, uv: NDArray, rng: Rng) -> Picture:
     )
 
 
-def developed(crop: Picture, other: Picture, rng: Rng) -> Picture:
+def augmented(crop: Picture, other: Picture, rng: Rng) -> Picture:
     """The crop as another camera in another light might have taken it.
 
     Args:

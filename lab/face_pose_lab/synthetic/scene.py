@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from face_pose_lab.synthetic.appearance import Appearance, People
 from face_pose_lab.synthetic.body import Body, HairStyle, Material, lit_from, vertex_normals
 from face_pose_lab.synthetic.ict_facekit import IctFaceKit
-from face_pose_lab.synthetic.looks import Looks, People
 from face_pose_lab.synthetic.rasterizer import rasterize
 from face_pose_lab.synthetic.shading import (
     Light,
@@ -76,7 +76,7 @@ class HeadRenderer:
         self._people = People(facekit, device)
 
     def render(self, head: Head, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Picture (H, W, 3) uint8 RGB of a head with random looks, light and background."""
+        """Picture (H, W, 3) uint8 RGB of a head with random appearance, light and background."""
         return self._drawn(head, rng)[0]
 
     def render_with_depth(
@@ -101,20 +101,20 @@ class HeadRenderer:
         self, head: Head, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], Tensor, HairStyle]:
         """Picture, vertices of the body (V, 3) in the camera frame, its hair."""
-        style, looks = _random_hair(rng), self._people.person(rng)
+        style, appearance = _random_hair(rng), self._people.person(rng)
         panorama = self._panorama(rng)
         light = _light(panorama, rng)
         picture = _background(panorama, head.camera, rng)
         xyz_cam = self._place(head, style)
         window = _window(xyz_cam, head.camera)
         if window is not None:
-            layer, face = self._layer(xyz_cam, style, looks, light, head.camera, window)
+            layer, face = self._layer(xyz_cam, style, appearance, light, head.camera, window)
             left, top, width, height = window
             part = picture[top : top + height, left : left + width]
             part *= 1 - layer[..., 3:]
             part += layer[..., :3]
             # Cameras expose for the picture, not for the skin: dark skin stays darker.
-            brightness = float(looks.skin.mean()) ** 0.6 * rng.uniform(0.3, 0.75)
+            brightness = float(appearance.skin.mean()) ** 0.6 * rng.uniform(0.3, 0.75)
             picture *= brightness / max(face, 1e-6)
         return _develop(picture, rng), xyz_cam, style
 
@@ -129,7 +129,7 @@ class HeadRenderer:
         self,
         xyz_cam: Tensor,
         style: HairStyle,
-        looks: Looks,
+        appearance: Appearance,
         light: Light,
         camera: Camera,
         window: tuple[int, int, int, int],
@@ -154,12 +154,12 @@ class HeadRenderer:
         kind = material[seen.triangle]
         gloss = place.new_tensor(_GLOSS)[kind]
         surface = Surface(
-            albedo=self._people.albedo(looks, kind, place, above_hairline),
+            albedo=self._people.albedo(appearance, kind, place, above_hairline),
             normal=normal - 2 * away * view,
             view=view,
             openness=(0.15 + 1.1 * openness).clamp_max(1),
             lit=lit,
-            gloss=torch.where(kind == Material.SKIN, looks.gloss * gloss, gloss),
+            gloss=torch.where(kind == Material.SKIN, appearance.gloss * gloss, gloss),
             shininess=place.new_tensor(_SHININESS)[kind],
         )
         radiance = shade(surface, light)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from face_pose_lab.keypoint_net.examples import believed, photographs, rendered
+from face_pose_lab.keypoint_net.examples import photographs, rendered, teacher_labels
 from face_pose_lab.keypoint_net.train import Options, learning_rate, make_batch, sources_of
 from face_pose_lab.training.shards import shard_folder, write_manifest, write_shard
 from numpy.typing import NDArray
@@ -34,10 +34,10 @@ def places(T: NDArray) -> NDArray:
     return FOCAL_PX * xyz[:, :2] / xyz[:, 2:] + 0.5 * (SIDE_PX - 1)
 
 
-def said(
+def labelled(
     yaw_deg: float, head_yaw_deg: float | None = None, **changed: object
 ) -> dict[str, NDArray]:
-    """What the teachers say of one picture: Face Mesh of a yaw, the hourglass of another."""
+    """Labels of one picture: Face Mesh measured one yaw, the hourglass another."""
     mesh, nothing = pose(yaw_deg), np.full((4, 4), np.nan)
     head = nothing if head_yaw_deg is None else pose(head_yaw_deg)
     direct = places(mesh) + 2.0
@@ -60,8 +60,8 @@ def said(
 
 
 def test_face_mesh_alone_from_the_front() -> None:
-    labels = said(20.0)
-    rows, found = believed(labels)
+    labels = labelled(20.0)
+    rows, found = teacher_labels(labels)
     assert rows.tolist() == [0]
     np.testing.assert_allclose(found.R_crop_head[0], labels['mesh_T'][0, :3, :3], atol=1e-6)
     # The face half-way between Face Mesh's points and the model's, the skull the model's.
@@ -73,16 +73,16 @@ def test_face_mesh_alone_from_the_front() -> None:
 
 
 def test_hourglass_alone_from_the_side() -> None:
-    labels = said(62.0, 70.0)
-    _, found = believed(labels)
+    labels = labelled(62.0, 70.0)
+    _, found = teacher_labels(labels)
     np.testing.assert_allclose(found.uv[0], labels['head_uv'][0], atol=1e-3)
     np.testing.assert_allclose(found.R_crop_head[0], labels['head_T'][0, :3, :3], atol=1e-6)
     assert (found.weight == 1).all()
 
 
 def test_between_them_both() -> None:
-    labels = said(44.5, 47.5)
-    _, found = believed(labels)
+    labels = labelled(44.5, 47.5)
+    _, found = teacher_labels(labels)
     share = 0.5
     turned = Rotation.from_matrix(labels['mesh_T'][0, :3, :3].T @ found.R_crop_head[0])
     assert np.degrees(turned.magnitude()) == pytest.approx(share * 3.0, abs=0.02)
@@ -92,20 +92,22 @@ def test_between_them_both() -> None:
 @pytest.mark.parametrize(
     'labels',
     [
-        said(10.0, mesh_presence=0.2),
-        said(10.0, mesh_apart=0.1),
-        said(50.0),  # the hourglass was not asked
-        said(50.0, 52.0, mesh_apart=0.1, head_apart=0.2),
-        said(60.0, 100.0),  # they contradict each other
+        labelled(10.0, mesh_presence=0.2),
+        labelled(10.0, mesh_apart=0.1),
+        labelled(50.0),  # the hourglass did not run
+        labelled(50.0, 52.0, mesh_apart=0.1, head_apart=0.2),
+        labelled(60.0, 100.0),  # they contradict each other
     ],
     ids=['unseen', 'unsteady', 'beyond Face Mesh', 'both unsteady', 'contradiction'],
 )
-def test_not_believed(labels: dict[str, NDArray]) -> None:
-    assert len(believed(labels)[0]) == 0
+def test_unreliable_pictures_have_no_label(labels: dict[str, NDArray]) -> None:
+    assert len(teacher_labels(labels)[0]) == 0
 
 
 def write_photographs(folder: Path, count: int) -> None:
-    rows = [said(float(yaw), name=f'{i}.jpg') for i, yaw in enumerate(np.linspace(0, 30, count))]
+    rows = [
+        labelled(float(yaw), name=f'{i}.jpg') for i, yaw in enumerate(np.linspace(0, 30, count))
+    ]
     labels = {k: np.concatenate([row[k] for row in rows]) for k in rows[0]}
     pictures = np.arange(count, dtype=np.uint8)[:, None, None, None]
     pictures = pictures * np.ones((1, SIDE_PX, SIDE_PX, 3), np.uint8)
@@ -118,7 +120,7 @@ def write_rendered(folder: Path, count: int) -> None:
     labels = {
         'uv': np.stack([places(T) for T in poses]),
         'T_crop_head': poses,
-        'K_crop': np.repeat(said(0.0)['K_crop'], count, 0),
+        'K_crop': np.repeat(labelled(0.0)['K_crop'], count, 0),
     }
     rng = np.random.default_rng(0)
     write_manifest(folder, {'kind': 'crops'})
@@ -143,7 +145,7 @@ def test_what_the_network_labelled_counts_where_its_crops_agree(tmp_path: Path) 
         'name': np.array(['0.jpg', '1.jpg', '2.jpg']),
         'uv': np.stack([places(T) for T in poses]),
         'T_crop_head': poses,
-        'K_crop': np.repeat(said(0.0)['K_crop'], 3, 0),
+        'K_crop': np.repeat(labelled(0.0)['K_crop'], 3, 0),
         'apart': np.array([0.01, 0.2, 0.02]),
     }
     write_manifest(tmp_path, {'kind': 'own'})

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from face_pose_lab.keypoint_net.begin import begin_with_region_pose
+from face_pose_lab.keypoint_net.decode import NetworkOutput, decode, unmirrored
 from face_pose_lab.keypoint_net.losses import (
     Batch,
     LossOptions,
@@ -18,7 +19,6 @@ from face_pose_lab.keypoint_net.losses import (
     negative_log_likelihood,
     rotation_distance,
 )
-from face_pose_lab.keypoint_net.read_head import ReadHead, of_mirrored, read_head
 from face_pose_lab.torch_faces.region_pose import read_keypoints
 from face_pose_lab.torch_geometry import so3
 from torch import Tensor, nn
@@ -84,43 +84,43 @@ def test_fused_is_the_same_network() -> None:
 
 
 def test_covariance_is_positive_and_in_pixels() -> None:
-    said = read_head(numbers())
-    cov = said.cholesky @ said.cholesky.mT
+    output = decode(numbers())
+    cov = output.cholesky @ output.cholesky.mT
     assert (torch.linalg.eigvalsh(cov) > 0).all()
-    zero = read_head(torch.zeros(1, 5 * KEYPOINTS + 7))
+    zero = decode(torch.zeros(1, 5 * KEYPOINTS + 7))
     torch.testing.assert_close(zero.cholesky[0, 0], 2 * torch.eye(2))
     torch.testing.assert_close(zero.uv[0, 0], torch.full((2,), 63.5))
 
 
 def test_mirrored_twice_is_the_same() -> None:
     x = numbers()
-    torch.testing.assert_close(of_mirrored(of_mirrored(x, MIRROR), MIRROR), x)
+    torch.testing.assert_close(unmirrored(unmirrored(x, MIRROR), MIRROR), x)
 
 
 def test_mirrored_keypoints_covariances_and_rotations() -> None:
     x = numbers()
-    said, other = read_head(x), read_head(of_mirrored(x, MIRROR))
-    expected = said.uv[:, MIRROR] * torch.tensor([-1.0, 1.0])
+    output, other = decode(x), decode(unmirrored(x, MIRROR))
+    expected = output.uv[:, MIRROR] * torch.tensor([-1.0, 1.0])
     expected = expected + torch.tensor([INPUT_PX - 1.0, 0.0])
     torch.testing.assert_close(other.uv, expected)
     flip = torch.diag(torch.tensor([-1.0, 1.0]))
-    cov, cov_other = (s.cholesky @ s.cholesky.mT for s in (said, other))
+    cov, cov_other = (s.cholesky @ s.cholesky.mT for s in (output, other))
     torch.testing.assert_close(cov_other, flip @ cov[:, MIRROR] @ flip)
-    R, R_other = so3.from_columns(said.columns), so3.from_columns(other.columns)
+    R, R_other = so3.from_columns(output.columns), so3.from_columns(other.columns)
     camera, head = torch.diag(torch.tensor([-1.0, 1, 1])), torch.diag(torch.tensor([1.0, -1, 1]))
     torch.testing.assert_close(R_other, camera @ R @ head)
-    torch.testing.assert_close(other.presence_logit, said.presence_logit)
+    torch.testing.assert_close(other.presence_logit, output.presence_logit)
 
 
 def true_batch(count: int = 4) -> tuple[Tensor, Batch]:
     """Numbers, and the heads that they describe exactly; the last crop is empty."""
     x = numbers(count)
-    said = read_head(x)
+    output = decode(x)
     return x, Batch(
         pictures=torch.zeros(count, 3, INPUT_PX, INPUT_PX, dtype=torch.uint8),
-        uv=said.uv,
+        uv=output.uv,
         weight=torch.ones(count, KEYPOINTS),
-        R_crop_head=so3.from_columns(said.columns),
+        R_crop_head=so3.from_columns(output.columns),
         is_photograph=torch.tensor([False, False, True, False]),
         present=torch.tensor([True, True, True, False]),
     )
@@ -144,8 +144,8 @@ def test_likelihood_is_greatest_at_the_errors_own_size() -> None:
 
     def cost(sigma: float) -> float:
         L = (sigma * torch.eye(2)).expand(4000, 1, 2, 2)
-        said = ReadHead(torch.zeros(4000, 1, 2), L, torch.zeros(4000), torch.zeros(4000, 6))
-        return float(negative_log_likelihood(said, error).mean())
+        output = NetworkOutput(torch.zeros(4000, 1, 2), L, torch.zeros(4000), torch.zeros(4000, 6))
+        return float(negative_log_likelihood(output, error).mean())
 
     # The robust kernel takes a part of the largest errors away: a little less than 3.
     costs = {sigma: cost(sigma) for sigma in (2.0, 2.4, 2.8, 3.4, 4.0)}
@@ -154,19 +154,19 @@ def test_likelihood_is_greatest_at_the_errors_own_size() -> None:
 
 def test_likelihood_knows_directions() -> None:
     L = torch.tensor([[1.0, 0.0], [1.5, 0.5]]).expand(1, 1, 2, 2)
-    said = ReadHead(torch.zeros(1, 1, 2), L, torch.zeros(1), torch.zeros(1, 6))
+    output = NetworkOutput(torch.zeros(1, 1, 2), L, torch.zeros(1), torch.zeros(1, 6))
     along = torch.tensor([[[1.0, 1.5]]])
     across = torch.tensor([[[1.5, -1.0]]])
-    assert negative_log_likelihood(said, along) < negative_log_likelihood(said, across)
+    assert negative_log_likelihood(output, along) < negative_log_likelihood(output, across)
 
 
 def test_rotation_distance_is_that_of_the_angle() -> None:
     angle = 0.3
     R = so3.exp(torch.tensor([[0.0, angle, 0.0]]))
     eye = torch.tensor([[1.0, 0, 0, 0, 1, 0]])
-    said = ReadHead(torch.zeros(1, 1, 2), torch.eye(2)[None, None], torch.zeros(1), eye)
+    output = NetworkOutput(torch.zeros(1, 1, 2), torch.eye(2)[None, None], torch.zeros(1), eye)
     expected = 2 * 2**0.5 * np.sin(angle / 2)
-    assert float(rotation_distance(said, R)) == pytest.approx(expected, rel=1e-3)
+    assert float(rotation_distance(output, R)) == pytest.approx(expected, rel=1e-3)
 
 
 def test_empty_crops_count_for_presence_alone() -> None:
@@ -179,17 +179,17 @@ def test_empty_crops_count_for_presence_alone() -> None:
 
 
 def test_the_worst_tenth_of_the_photographs_is_dropped() -> None:
-    said = read_head(numbers(20))
+    output = decode(numbers(20))
     batch = Batch(
         torch.zeros(20, 3, 8, 8, dtype=torch.uint8),
-        said.uv.clone(),
+        output.uv.clone(),
         torch.ones(20, KEYPOINTS),
-        so3.from_columns(said.columns),
+        so3.from_columns(output.columns),
         torch.ones(20, dtype=torch.bool),
         torch.ones(20, dtype=torch.bool),
     )
     batch.uv[:2] += 40
-    least = float(distances(said, said.uv).mean())
+    least = float(distances(output, output.uv).mean())
     found = losses(numbers(20), batch, LossOptions())['photographs distance']
     assert float(found) == pytest.approx(LossOptions().distance * least, rel=1e-4)
     batch.uv[2] += 40
@@ -220,8 +220,8 @@ def test_begins_with_what_the_region_network_knows() -> None:
     with torch.no_grad():
         stem = network.stages[0](torch.rand(2, 3, INPUT_PX, INPUT_PX))
         places = read_keypoints(region(halved)).std(1)
-        said = read_head(network(grey))
+        output = decode(network(grey))
     assert (stem[:, :3] > 0).float().mean() > 0.99
     # Of a grey picture both say some mean head: as large in both, in pixels of 128 and of 64.
-    ratio = said.uv.std(1) / places
+    ratio = output.uv.std(1) / places
     assert ((ratio > 1.4) & (ratio < 2.8)).all()

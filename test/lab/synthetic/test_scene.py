@@ -62,11 +62,11 @@ def test_a_head_at_the_border_is_cut_off_there(renderer):
     """The same head in a larger image, seen through a window that cuts its face."""
     window = CAMERA.crop(175, 120, 150, 140)
     xyz_cam = renderer._place(facing(), SHORT)
-    looks = renderer._people.person(np.random.default_rng(1))
+    appearance = renderer._people.person(np.random.default_rng(1))
     whole, part = (
-        renderer._layer(xyz_cam, SHORT, looks, LIGHT, camera, (0, 0, camera.width, camera.height))[
-            0
-        ]
+        renderer._layer(
+            xyz_cam, SHORT, appearance, LIGHT, camera, (0, 0, camera.width, camera.height)
+        )[0]
         for camera in (CAMERA, window)
     )
     np.testing.assert_allclose(part, whole[120:260, 175:325], atol=1e-3)
@@ -79,9 +79,9 @@ def test_the_silhouette_is_that_of_the_vertices(renderer):
     T[:3, :3] = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # looks to the picture's right
     T[:3, 3] = (0.05, 0.0, 0.5)
     xyz_cam = renderer._place(Head(np.zeros(100), np.zeros(57), T, CAMERA), SHORT)
-    looks = renderer._people.person(np.random.default_rng(0))
+    appearance = renderer._people.person(np.random.default_rng(0))
     bounds = (0, 0, CAMERA.width, CAMERA.height)
-    layer, _ = renderer._layer(xyz_cam, SHORT, looks, LIGHT, CAMERA, bounds)
+    layer, _ = renderer._layer(xyz_cam, SHORT, appearance, LIGHT, CAMERA, bounds)
     rows = slice(CAMERA.height // 2 - 60, CAMERA.height // 2 + 80)
     # Everything between pixel 200 and the tip is head: the covered width says where it ends.
     end = layer[rows, 200:, 3].sum(axis=1).max() + 200 - 0.5

@@ -44,8 +44,8 @@ def registration(tool):
 
 
 @pytest.fixture(scope='module')
-def readings_module(tool):
-    return importlib.import_module('network_readings')
+def tools_module(tool):
+    return importlib.import_module('keypoint_measurements')
 
 
 @pytest.fixture(scope='module')
@@ -218,10 +218,8 @@ def test_the_registered_face_lies_on_the_skin_where_the_landmarks_are(tool, face
     assert len(np.unique(xyz.round(5), axis=0)) == 468  # no two keypoints fell together
 
 
-def test_points_slide_to_where_the_network_means_them(
-    tool, registration, readings_module, facekit
-):
-    """Made-up readings of points that lie elsewhere on the skin: they are found again."""
+def test_points_slide_to_where_the_network_means_them(tool, registration, tools_module, facekit):
+    """Made-up measurements of points that lie elsewhere on the skin: they are found again."""
     face, triangles = tool.canonical()
     partner = tool.mirror_partners(face)
     skin = tool.Skin(facekit)
@@ -234,15 +232,15 @@ def test_points_slide_to_where_the_network_means_them(
     count = 40
     rng = np.random.default_rng(3)
     heads = facekit.vertices(rng.standard_normal((count, 100)), 0.2 * rng.random((count, 57)))[
-        :, : readings_module.FACE_VERTICES
+        :, : tools_module.FACE_VERTICES
     ]
     T = np.tile(np.eye(4), (count, 1, 1))
     T[:, :3, :3] = [turned(yaw) for yaw in np.radians(rng.uniform(-40, 40, count))]
     T[:, 2, 3] = 0.6
-    seen_at_zero = readings_module.Readings(heads, T, np.zeros((count, 468, 2)))
+    seen_at_zero = tools_module.Measurements(heads, T, np.zeros((count, 468, 2)))
     xy = -seen_at_zero.residuals(meant)[0] + rng.normal(0, 0.002, (count, 468, 2))
-    found = readings_module.slide(
-        start, skin, readings_module.Readings(heads, T, xy), partner, triangles
+    found = tools_module.slide(
+        start, skin, tools_module.Measurements(heads, T, xy), partner, triangles
     )
 
     def rms_mm(points):
@@ -260,7 +258,7 @@ def turned(yaw):
 
 
 def test_the_derivative_of_the_keypoints_agrees_with_finite_differences(
-    readings_module, registration, facekit
+    tools_module, registration, facekit
 ):
     rng = np.random.default_rng(6)
     heads = facekit.vertices(rng.standard_normal((2, 100)), np.zeros((2, 57)))
@@ -269,12 +267,12 @@ def test_the_derivative_of_the_keypoints_agrees_with_finite_differences(
     T[:, :3, 3] = [0.0, 0.0, 0.7]
     corners = np.array([[100, 101, 102], [2000, 2001, 2002]])
     points = registration.SkinPoints(corners, np.full((2, 3), 1 / 3))
-    readings = readings_module.Readings(heads.astype(np.float64), T, np.zeros((2, 2, 2)))
-    r, J, view = readings.residuals(points)
+    measurements = tools_module.Measurements(heads.astype(np.float64), T, np.zeros((2, 2, 2)))
+    r, J, view = measurements.residuals(points)
     for axis in range(3):
         moved = heads.astype(np.float64)
         moved[..., axis] += 1e-6
-        change = readings_module.Readings(moved, T, readings.xy).residuals(points)[0] - r
+        change = tools_module.Measurements(moved, T, measurements.xy).residuals(points)[0] - r
         np.testing.assert_allclose(-change / 1e-6, J[..., axis], atol=1e-5)
     camera_in_head = np.einsum('mji,mj->mi', T[:, :3, :3], -T[:, :3, 3])
     towards = camera_in_head[:, None] - points.of(heads)
@@ -282,11 +280,11 @@ def test_the_derivative_of_the_keypoints_agrees_with_finite_differences(
     np.testing.assert_allclose(view, towards, atol=1e-6)
 
 
-def test_a_view_frame_looks_at_the_sellion_with_the_head_level(readings_module):
+def test_a_view_frame_looks_at_the_sellion_with_the_head_level(tools_module):
     T = np.eye(4)
     T[:3, :3] = turned(0.4)
     T[:3, 3] = [0.2, -0.1, 0.9]
-    T_view_head, R_view_cam = readings_module.view_of(T)
+    T_view_head, R_view_cam = tools_module.view_of(T)
     np.testing.assert_allclose(T_view_head[:3, 3], [0, 0, np.linalg.norm(T[:3, 3])], atol=1e-12)
     np.testing.assert_allclose(R_view_cam @ R_view_cam.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(R_view_cam) == pytest.approx(1)

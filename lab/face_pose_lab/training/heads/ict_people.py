@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator
 
+from face_pose_lab.synthetic.appearance import Appearance, People
 from face_pose_lab.synthetic.body import AXIS_X, Body, HairStyle
 from face_pose_lab.synthetic.body import Material as Surface
 from face_pose_lab.synthetic.ict_facekit import IDENTITY_MODES, IctFaceKit, eye_centres
-from face_pose_lab.synthetic.looks import Looks, People
 from face_pose_lab.synthetic.sampling import random_expression
 from face_pose_lab.synthetic.shading import to_srgb
 from face_pose_lab.training.heads import paint, wear
@@ -65,7 +65,7 @@ class IctPeople:
             renderer: Gets the textures.
         """
         self._facekit, self._wardrobe, self._renderer = facekit, wardrobe, renderer
-        self._painted: dict[str, Looks] = {}
+        self._painted: dict[str, Appearance] = {}
         self._skins = list(_SKINS[split])
         self._body = Body(facekit)
         self._people = People(facekit)
@@ -99,13 +99,13 @@ class IctPeople:
         self._places = self._texel_places()
 
     def person(self, identity: int, rng: Rng) -> Person:
-        """A person with an expression, looks and things worn."""
+        """A person with an expression, appearance and things worn."""
         facekit = self._facekit
         coefficients = rng.normal(size=IDENTITY_MODES).clip(-_IDENTITY_LIMIT, _IDENTITY_LIMIT)
         expression = random_expression(facekit.expression_names, rng)
         head = facekit.vertices(coefficients[None], expression[None])[0]
-        skin_name, looks = self._skin(int(rng.integers(len(self._skins))))
-        hair = wear.hair_colour(rng) if rng.uniform() < 0.5 else looks.hair.double().numpy()
+        skin_name, appearance = self._skin(int(rng.integers(len(self._skins))))
+        hair = wear.hair_colour(rng) if rng.uniform() < 0.5 else appearance.hair.double().numpy()
         style = self._wardrobe.headdress_style(rng)
         own_hair = _hair_style(rng) if rng.uniform() < 0.5 else _BALD
         xyz = self._body.assemble(torch.from_numpy(head), own_hair).numpy()
@@ -140,7 +140,7 @@ class IctPeople:
         parts += self._wardrobe.headdress(style, mesh, self._on_skin, modelled, hair, rng)
         normals = self._keypoints.of(self._topology['skin'].point_normals(xyz))
         parts += self._wardrobe.accessories(mesh, self._on_skin, points, skin, rng)
-        albedo = tone * looks.skin.double().numpy()
+        albedo = tone * appearance.skin.double().numpy()
         return Person(
             tuple(parts),
             points,
@@ -178,21 +178,21 @@ class IctPeople:
 
         return self._wardrobe.hair(to_head, model.reference, float(rng.uniform()), colour, rng)
 
-    def _skin(self, number: int) -> tuple[str, Looks]:
-        """Name of a painted skin's texture, and the looks that it shows."""
+    def _skin(self, number: int) -> tuple[str, Appearance]:
+        """Name of a painted skin's texture, and the appearance that it shows."""
         seed = self._skins[number]
         name = f'painted/{seed}'
         if name not in self._painted:
-            looks = self._people.person(np.random.default_rng(seed))
-            looks = replace(looks, scalp=0.0, collar_m=-1.0)
-            self._painted[name] = looks
+            appearance = self._people.person(np.random.default_rng(seed))
+            appearance = replace(appearance, scalp=0.0, collar_m=-1.0)
+            self._painted[name] = appearance
             place = torch.from_numpy(self._places)
             above = torch.full_like(place[:, 0], -0.05)
             kind = torch.full((len(place),), int(Surface.SKIN))
-            self._add(name, self._people.albedo(looks, kind, place, above), _SHAPE)
+            self._add(name, self._people.albedo(appearance, kind, place, above), _SHAPE)
             eye = self._eye_places()
             kind = torch.full((len(eye),), int(Surface.EYE))
-            albedo = self._people.albedo(looks, kind, eye, torch.zeros_like(eye[:, 0]))
+            albedo = self._people.albedo(appearance, kind, eye, torch.zeros_like(eye[:, 0]))
             self._add(f'{name}/eyes', albedo, (_EYE_PX, _EYE_PX))
         return name, self._painted[name]
 

@@ -48,8 +48,8 @@ _DARK = 2.5  # index of _SKIN_SRGB from which hair and eyes are dark
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What one person looks like; colours are linear RGB."""
+class Appearance:
+    """Appearance of one person; colours are linear RGB."""
 
     skin: Tensor  # (3,)
     hair: Tensor  # (3,)
@@ -78,8 +78,8 @@ class People:
         eyes = torch.from_numpy(eye_centres(facekit.neutral[None])[0])
         self._eyes = eyes.to(device, torch.float32)
 
-    def person(self, rng: np.random.Generator) -> Looks:
-        """Draw the looks of a person."""
+    def person(self, rng: np.random.Generator) -> Appearance:
+        """Draw the appearance of a person."""
         tones = _linear(*_SKIN_SRGB)
         tone = rng.uniform(0, len(tones) - 1)
         skin = np.exp([np.interp(tone, range(len(tones)), np.log(c)) for c in tones.T])
@@ -95,7 +95,7 @@ class People:
         cloth = rng.uniform(0.01, 0.8, 3) ** 1.5
         beards = [0.0, rng.uniform(0.15, 0.5), rng.uniform(0.6, 0.95)]
         noise = rng.normal(size=(4, 32, 32, 32)).astype(np.float32)
-        return Looks(
+        return Appearance(
             skin=self._tensor(skin),
             hair=self._tensor(hair),
             brow=self._tensor(np.minimum(0.8 * hair, 0.5 * skin)),
@@ -118,23 +118,23 @@ class People:
         return torch.from_numpy(values).to(self._device, torch.float32)
 
     def albedo(
-        self, looks: Looks, material: Tensor, xyz: Tensor, above_hairline: Tensor
+        self, appearance: Appearance, material: Tensor, xyz: Tensor, above_hairline: Tensor
     ) -> Tensor:
         """Albedo (P, 3), linear RGB.
 
         Args:
-            looks: The person.
+            appearance: The person.
             material: (P,) int64, values of Material.
             xyz: (P, 3) places on the reference head [m].
             above_hairline: (P,) [m], see Body.
         """
         colours: dict[Material, Callable[[Tensor, Tensor], Tensor]] = {
-            Material.SKIN: lambda p, above: self._skin(looks, p, above),
-            Material.EYE: lambda p, _: self._eye(looks, p),
+            Material.SKIN: lambda p, above: self._skin(appearance, p, above),
+            Material.EYE: lambda p, _: self._eye(appearance, p),
             Material.MOUTH: lambda p, _: p.new_tensor([0.3, 0.07, 0.07]),
             Material.TEETH: lambda p, _: p.new_tensor([0.62, 0.56, 0.45]),
-            Material.HAIR: lambda p, _: _hair(looks, p),
-            Material.CLOTH: lambda p, _: _cloth(looks, p),
+            Material.HAIR: lambda p, _: _hair(appearance, p),
+            Material.CLOTH: lambda p, _: _cloth(appearance, p),
         }
         albedo = torch.empty_like(xyz)
         for kind, colour in colours.items():
@@ -142,27 +142,27 @@ class People:
             albedo[chosen] = colour(xyz[chosen], above_hairline[chosen])
         return albedo.clamp(0, 1)
 
-    def _skin(self, looks: Looks, xyz: Tensor, above_hairline: Tensor) -> Tensor:
-        low = _sample_noise(looks.noise, xyz / 0.25)
-        fine = _sample_noise(looks.noise, xyz / 0.04)
-        strands = _sample_noise(looks.noise, xyz / 0.014)
-        lift = looks.mottle * (0.8 * low[0] + 0.35 * fine[0])
-        red = looks.redness * _flush(xyz) + 0.06 * fine[1]
-        colour = looks.skin * torch.exp(
+    def _skin(self, appearance: Appearance, xyz: Tensor, above_hairline: Tensor) -> Tensor:
+        low = _sample_noise(appearance.noise, xyz / 0.25)
+        fine = _sample_noise(appearance.noise, xyz / 0.04)
+        strands = _sample_noise(appearance.noise, xyz / 0.014)
+        lift = appearance.mottle * (0.8 * low[0] + 0.35 * fine[0])
+        red = appearance.redness * _flush(xyz) + 0.06 * fine[1]
+        colour = appearance.skin * torch.exp(
             lift[:, None] - red.clamp_min(-0.2)[:, None] * xyz.new_tensor([0.05, 0.5, 0.45])
         )
-        painted = sample_front(looks.front, xyz)
+        painted = sample_front(appearance.front, xyz)
         colour = colour * (1 - painted[Layer.MARKS, :, None] * xyz.new_tensor([0.45, 0.55, 0.6]))
-        colour = _mix(colour, colour * looks.lips, painted[Layer.LIPS])
-        stubble = painted[Layer.BEARD] * looks.beard * (1 + 0.35 * strands[0])
-        colour = _mix(colour, looks.brow, stubble.clamp(0, 0.95))
-        colour = _mix(colour, looks.brow, painted[Layer.BROW])
+        colour = _mix(colour, colour * appearance.lips, painted[Layer.LIPS])
+        stubble = painted[Layer.BEARD] * appearance.beard * (1 + 0.35 * strands[0])
+        colour = _mix(colour, appearance.brow, stubble.clamp(0, 0.95))
+        colour = _mix(colour, appearance.brow, painted[Layer.BROW])
         roots = ((above_hairline + 0.004 * fine[2]) / 0.008).clamp(0, 1)
-        colour = _mix(colour, _hair(looks, xyz), roots * looks.scalp)
-        cloth = (_collar(looks, xyz) / 0.003).clamp(0, 1)
-        return _mix(colour, _cloth(looks, xyz), cloth)
+        colour = _mix(colour, _hair(appearance, xyz), roots * appearance.scalp)
+        cloth = (_collar(appearance, xyz) / 0.003).clamp(0, 1)
+        return _mix(colour, _cloth(appearance, xyz), cloth)
 
-    def _eye(self, looks: Looks, xyz: Tensor) -> Tensor:
+    def _eye(self, appearance: Appearance, xyz: Tensor) -> Tensor:
         centre = torch.where(xyz[:, 1:2] > 0, self._eyes[0], self._eyes[1])
         radius = (xyz - centre)[:, 1:].norm(dim=-1)
         angle = torch.atan2(xyz[:, 2] - centre[:, 2], xyz[:, 1] - centre[:, 1])
@@ -171,9 +171,9 @@ class People:
         )
         spokes = 1 + 0.25 * torch.sin(23 * angle) * torch.sin(9 * angle + 1)
         limbus = 1 - 0.6 * ((radius / _IRIS_RADIUS_M - 0.75) / 0.25).clamp(0, 1)
-        iris = looks.iris * (spokes * limbus)[:, None]
+        iris = appearance.iris * (spokes * limbus)[:, None]
         colour = _mix(white, iris, ((_IRIS_RADIUS_M - radius) / 0.0005).clamp(0, 1))
-        pupil = ((looks.pupil_m - radius) / 0.0003).clamp(0, 1)
+        pupil = ((appearance.pupil_m - radius) / 0.0003).clamp(0, 1)
         return _mix(colour, torch.full_like(colour, 0.004), pupil)
 
 
@@ -193,17 +193,17 @@ def _flush(xyz: Tensor) -> Tensor:
     return total
 
 
-def _hair(looks: Looks, xyz: Tensor) -> Tensor:
+def _hair(appearance: Appearance, xyz: Tensor) -> Tensor:
     angle = torch.atan2(xyz[:, 1], xyz[:, 0] - AXIS_X)
     across = torch.stack([angle / 0.25, xyz[:, 2] / 0.3, xyz[:, 0] / 0.3], -1)
-    streaks = _sample_noise(looks.noise, across)
-    strands = _sample_noise(looks.noise, 5 * across * xyz.new_tensor([1.0, 0.3, 0.3]))
-    return looks.hair * torch.exp(0.35 * streaks[2] + 0.3 * strands[3])[:, None]
+    streaks = _sample_noise(appearance.noise, across)
+    strands = _sample_noise(appearance.noise, 5 * across * xyz.new_tensor([1.0, 0.3, 0.3]))
+    return appearance.hair * torch.exp(0.35 * streaks[2] + 0.3 * strands[3])[:, None]
 
 
-def _collar(looks: Looks, xyz: Tensor) -> Tensor:
+def _collar(appearance: Appearance, xyz: Tensor) -> Tensor:
     """How far below the neckline, which rises towards the back [m]."""
-    return looks.collar_m + 0.45 * (AXIS_X - xyz[:, 0]) - xyz[:, 2]
+    return appearance.collar_m + 0.45 * (AXIS_X - xyz[:, 0]) - xyz[:, 2]
 
 
 def _sample_noise(noise: Tensor, place: Tensor) -> Tensor:
@@ -212,9 +212,9 @@ def _sample_noise(noise: Tensor, place: Tensor) -> Tensor:
     return F.grid_sample(noise, grid[None, None, None], align_corners=True)[0, :, 0, 0]
 
 
-def _cloth(looks: Looks, xyz: Tensor) -> Tensor:
+def _cloth(appearance: Appearance, xyz: Tensor) -> Tensor:
     weave = 0.5 + 0.5 * torch.sin(xyz[:, 2] * (2 * math.pi / 0.05))
-    return _mix(looks.cloth.expand_as(xyz), looks.cloth_stripe, weave)
+    return _mix(appearance.cloth.expand_as(xyz), appearance.cloth_stripe, weave)
 
 
 def _mix(a: Tensor, b: Tensor, share: Tensor) -> Tensor:

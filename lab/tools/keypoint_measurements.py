@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the keypoint network means its points to be, read from heads whose shape is known."""
+"""Locations of the network's keypoints on the skin, measured on heads of known shape."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from skin_registration import (
 # between skin and view.
 FACE_VERTICES = 9409  # the first of ICT-FaceKit's are its part FACE
 MIN_PRESENCE, MAX_TURN, MIN_FACING = 0.5, np.radians(45), 0.2
-READING_M, HUBER_M = 0.002, 0.005  # of a reading, at the face
+SIGMA_M, HUBER_M = 0.002, 0.005  # of a measured keypoint, at the face
 SLIDE_PRIOR_M, MAX_STEP_M = 0.005, 0.002
 
 
 @dataclass(frozen=True)
-class Readings:
-    """The network's keypoints on rendered heads that look about into the camera.
+class Measurements:
+    """The network's keypoints on rendered heads that face the camera approximately.
 
     Each head has a view frame: that of the camera, turned so that the optical axis meets the
     sellion and the head's y axis lies level.
@@ -45,7 +45,7 @@ class Readings:
     xy: Array  # (M, K, 2) m, where the network's rays meet the plane z = distance of the sellion
 
     @classmethod
-    def load(cls, path: Path, facekit: IctFaceKit, keypoints: int) -> Readings:
+    def load(cls, path: Path, facekit: IctFaceKit, keypoints: int) -> Measurements:
         """Read what `face_pose_lab.evaluation.rendered_heads --export` wrote."""
         heads = RenderedHeads.load(path)
         if not np.allclose(heads.mean_landmarks, facekit.neutral[facekit.landmark68_vertices]):
@@ -65,7 +65,7 @@ class Readings:
         return cls(np.stack(skin), np.stack(T), np.stack(xy))
 
     def residuals(self, points: SkinPoints) -> tuple[Array, Array, Array]:
-        """Read minus projected (M, K, 2) [m], d projected / d point (M, K, 2, 3), and the
+        """Measured minus projected (M, K, 2) [m], d projected / d point (M, K, 2, 3), and the
         direction in the head frame from each point to the camera (M, K, 3).
         """  # noqa: D205
         R, t = self.T_view_head[:, :3, :3], self.T_view_head[:, None, :3, 3]
@@ -79,7 +79,7 @@ class Readings:
 
 
 def view_of(T_cam_head: Array) -> tuple[Array, Array]:
-    """T_view_head (4, 4) and R_view_cam (3, 3) of the view frame of Readings."""
+    """T_view_head (4, 4) and R_view_cam (3, 3) of the view frame of Measurements."""
     z = unit(T_cam_head[:3, 3])
     x = unit(T_cam_head[:3, 1] - (T_cam_head[:3, 1] @ z) * z)
     R = np.stack([x, np.cross(z, x), z])
@@ -89,9 +89,9 @@ def view_of(T_cam_head: Array) -> tuple[Array, Array]:
 
 
 def slide(
-    points: SkinPoints, skin: Skin, readings: Readings, partner: Ids, triangles: Ids
+    points: SkinPoints, skin: Skin, measurements: Measurements, partner: Ids, triangles: Ids
 ) -> SkinPoints:
-    """Move the points over the skin until the network's readings are right on average.
+    """Move the points over the skin until the mean residual of the measurements is minimal.
 
     Minimises, for each keypoint and its mirror partner together, the Huber loss of the residuals
     over all views that the point faces, plus a Gaussian prior about where it started.
@@ -101,9 +101,9 @@ def slide(
         xyz = points.of(skin.xyz)
         normals = vertex_normals(xyz, triangles)
         n = skin.normals[skin.nearest(xyz, normals)[1]]
-        r, J, view = readings.residuals(points)
+        r, J, view = measurements.residuals(points)
         length = np.linalg.norm(r, axis=-1)
-        weight = np.minimum(1, HUBER_M / np.maximum(length, 1e-9)) / READING_M**2
+        weight = np.minimum(1, HUBER_M / np.maximum(length, 1e-9)) / SIGMA_M**2
         weight[(view * normals).sum(-1) < MIN_FACING] = 0
         H = np.einsum('mk,mkai,mkaj->kij', weight, J, J)
         g = np.einsum('mk,mkai,mka->ki', weight, J, r)
@@ -119,10 +119,10 @@ def slide(
 
 
 def describe(
-    title: str, readings: Readings, points: SkinPoints, skin: Skin, triangles: Ids
+    title: str, measurements: Measurements, points: SkinPoints, skin: Skin, triangles: Ids
 ) -> None:
     """Print the rms over keypoints of the mean residual, and of all residuals."""
-    r, _, view = readings.residuals(points)
+    r, _, view = measurements.residuals(points)
     seen = (view * vertex_normals(points.of(skin.xyz), triangles)).sum(-1) > MIN_FACING
     mean = (seen[..., None] * r).sum(0) / np.maximum(seen.sum(0), 1)[:, None]
     print(f'{title}: mean residual {1e3 * rms(mean):.2f} mm, all {1e3 * rms(r[seen]):.2f} mm')
