@@ -36,22 +36,22 @@ from face_pose_ros.results import FacePose, Faces, Fit, Keypoints
 from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import Tracker
 
-# A face seen longer ago than this may be anywhere: it is detected, not followed. At 5 Hz and more
-# every face is followed.
+# A track without a measurement for longer than this needs a new detection: its face may be
+# anywhere. At 5 Hz and more every track is measured at its prediction.
 _FOLLOW_S = 0.21
 
-# In a smaller face the keypoint network may see none, where the detector does.
+# The keypoint network may miss a face smaller than this that the detector finds.
 _KEYPOINTS_FROM_PX = 40.0
 
 
-# A depth image, its pixels if it is aligned to the picture, or a function that gives it or None.
+# A depth image; its pixels, if aligned to the image; or a function that returns it or None.
 Depth: TypeAlias = DepthImage | NDArray | Callable[[], DepthImage | None]
 
 
 class FacePoseEstimator:
     """6-DoF head poses of every face in an image of a calibrated camera.
 
-    The networks run on the device; all else is compiled arithmetic on the CPU.
+    The networks run on the device; everything else is compiled code on the CPU.
 
     >>> from face_pose_ros import Camera, FacePoseEstimator
     >>> from face_pose_ros.samples import load_portraits
@@ -84,7 +84,7 @@ class FacePoseEstimator:
                 `networks`: the files that these were loaded from.
 
         Raises:
-            ValueError: There is no such device, or the detector asked for is not in `networks`.
+            ValueError: There is no such device, or `networks` lacks the detector of `options`.
             WeightsError: A weights file is missing, truncated or altered.
         """
         first_start.begin()
@@ -101,7 +101,7 @@ class FacePoseEstimator:
         self.model = deformable_face()
         self._head_model = semantic_head()
         self._calibration = packaged_calibration(self._weights.get('keypoint_network'))
-        self.faces_without_rays = 0  # proposed where the lens has no direction, and dropped
+        self.faces_without_rays = 0  # dropped detections outside the valid range of the lens
         self.detector = self._detector()
         self.keypoints = self._predictor()
         self._ahead = DetectionAhead()
@@ -115,8 +115,8 @@ class FacePoseEstimator:
         )
 
     def warm_up(self) -> None:
-        """Run all stages once: what is not compiled yet is compiled here, not with an image."""
-        # Of this size the detector also needs the smallest picture of a 16:9 camera.
+        """Run all stages once, so that the first image does not wait for compilation."""
+        # The size at which the detector also uses the smallest input of a 16:9 camera.
         width, height = 320, 180
         camera = Camera.from_fov(width, height, 53)
         image = np.zeros((height, width, 3), np.uint8)
@@ -124,9 +124,9 @@ class FacePoseEstimator:
         self.estimate(image, camera, [[96, 26, 224, 154]])
         uv = self._mean_face()[1].keypoints_uv[None, FACE_MESH_INDEX]
         self.keypoints.follow(image, uv, camera)
-        self._fit_mean_face()  # for a black image has no face to fit
+        self._fit_mean_face()  # because the black image has no face to fit
         self._track_mean_face()
-        # Loading has freed much that glibc keeps: about 25 MB go back. Others lack the function.
+        # Returns about 25 MB freed by loading to the system; only glibc has this function.
         with contextlib.suppress(AttributeError, OSError, TypeError):
             ctypes.CDLL(None).malloc_trim(0)
 
@@ -143,7 +143,7 @@ class FacePoseEstimator:
             tracker.update([face, face], stamp_s)
 
     def _mean_face(self) -> tuple[Camera, FacePose]:
-        """A camera, and a face half a metre ahead that is all prior."""
+        """A camera, and the mean face at 0.5 m with the prior's shape and covariance."""
         camera = Camera.from_fov(256, 256, 53)
         T_cam_head = np.array([[0.0, 1, 0, 0], [0, 0, -1, 0], [-1, 0, 0, 0.5], [0, 0, 0, 1]])
         uv = camera.project(rotations.apply(T_cam_head, self.model.xyz_head)).uv
@@ -161,15 +161,15 @@ class FacePoseEstimator:
         )
 
     def configure(self, options: EstimatorOptions) -> None:
-        """Go on with other options; people keep their ids."""
-        self.settle()
+        """Apply other options; tracks and ids are kept."""
+        self.drop_pending_detection()
         self.options = options
         self.detector = self._detector()
         self.keypoints = self._predictor()
         self.tracker.configure(options.tracking, self._population())
 
-    def settle(self) -> None:
-        """Drop the detection begun for the next image: `tracker` is all that is remembered."""
+    def drop_pending_detection(self) -> None:
+        """Drop the detection started for the next image; then `tracker` is the only state."""
         self._ahead.forget()
 
     def estimate(
@@ -179,18 +179,18 @@ class FacePoseEstimator:
         boxes_xyxy: ArrayLike | None = None,
         depth: Depth | None = None,
     ) -> list[FacePose]:
-        """Faces of one image, most certain first; no memory of earlier images.
+        """Faces of one image, in order of decreasing score; earlier images have no influence.
 
         Args:
             image: (H, W, 3) uint8 RGB; any view of an array, writable or not.
             camera: The camera that took it.
-            boxes_xyxy: (N, 4) px, face boxes of upright faces to use instead of detection.
+            boxes_xyxy: (N, 4) px, boxes of upright faces, used instead of detection.
             depth: A `DepthImage` taken at the same time, or the pixels of one that is aligned to
-                the image, (H, W) uint16 in mm or float in m. A function is called, with nothing,
-                when the faces' keypoints are known.
+                the image, (H, W) uint16 in mm or float in m. A function is called without
+                arguments after the keypoints have been measured.
 
         Raises:
-            ValueError: The image or the depth has another layout, or its size is not its camera's.
+            ValueError: Shape or type of the image or depth is wrong, or differs from its camera.
         """
         image = _checked_image(image, camera)
         depth = _checked_depth(depth, camera)
@@ -209,18 +209,18 @@ class FacePoseEstimator:
         stamp_s: float,
         depth: Depth | None = None,
     ) -> list[FacePose]:
-        """Faces of the next image of a stream, with ids that stay with each person.
+        """Faces of the next image of a stream, each with the id of its track.
 
-        Tracked faces are measured where they are predicted. The detector runs when there are
-        none; and after the image before every `detect_every`-th one and after each in which a
-        tracked face is missing, while the next image is awaited. So new people beside others are
-        reported one image later.
+        Tracked faces are measured where they are predicted. Without tracks the detector runs on
+        the image itself. With tracks it runs in another thread between two images: before every
+        `detect_every`-th image, and after an image in which a track has no measurement. Its new
+        faces appear one image later.
 
         Args:
             image: (H, W, 3) uint8 RGB; any view of an array. It may change after the call.
             camera: The camera that took it.
-            stamp_s: When the image was taken [s]. Going back in time forgets all faces.
-            depth: As in `estimate`. The size that it tells of a person is remembered.
+            stamp_s: When the image was taken [s]. A step back in time removes all tracks.
+            depth: As in `estimate`. The measured size of each person is kept in the track.
 
         Raises:
             ValueError: As in `estimate`.
@@ -228,7 +228,7 @@ class FacePoseEstimator:
         image = _checked_image(image, camera)
         depth = _checked_depth(depth, camera)
         if self.tracker.look_through(camera):
-            self.settle()  # what was detected ahead lies in the other camera's pixels
+            self.drop_pending_detection()  # its boxes are pixels of the previous camera
         self.tracker.advance(stamp_s)
         known = self.tracker.known_faces(_FOLLOW_S)
         keypoints = self.keypoints.follow(image, known.keypoints_uv[:, FACE_MESH_INDEX], camera)
@@ -244,7 +244,7 @@ class FacePoseEstimator:
             coarse = self._coarse(unknown, found, camera)
         solved = self._solve(keypoints, camera, prior_of, depth)
         faces = self.tracker.update(solved + coarse, stamp_s)
-        self._look_ahead(image, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
+        self._begin_detection(image, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
         return faces
 
     def _detector(self) -> FaceDetector | SingleShotDetector:
@@ -276,7 +276,7 @@ class FacePoseEstimator:
     def _proposed(
         self, image: NDArray[np.uint8], camera: Camera, stamp_s: float, is_urgent: bool
     ) -> Faces | None:
-        """Faces detected in the image before, in time, or in this one; None: no detection now."""
+        """Faces detected in the last image, or now in this one; None: no detection is due."""
         count = self.tracker.images_since_detection + 1
         faces = self._ahead.faces(self.tracker, stamp_s - _FOLLOW_S, stamp_s)
         if faces is None and (is_urgent or count >= self.options.tracking.detect_every):
@@ -284,10 +284,10 @@ class FacePoseEstimator:
         self.tracker.images_since_detection = count if faces is None else 0
         return faces
 
-    def _look_ahead(
+    def _begin_detection(
         self, image: NDArray[np.uint8], camera: Camera, stamp_s: float, missing: bool
     ) -> None:
-        """Begin a detection if one is due with the next image and a face is tracked meanwhile."""
+        """Start a detection for the next image if one is due and there are tracks."""
         due = self.tracker.images_since_detection + 1 >= self.options.tracking.detect_every
         if self.tracker.ids and (missing or due):
             self._ahead.begin(self.detector.deferred(image, camera), self.tracker, stamp_s)
@@ -299,7 +299,7 @@ class FacePoseEstimator:
         prior_of: Sequence[str],
         depth: DepthImage | Callable[[], DepthImage | None] | None = None,
     ) -> list[FacePose]:
-        """The faces whose pose can be found, each with the shape known of the named person."""
+        """Fit the poses, with the shape prior of each track; failed fits are left out."""
         if len(keypoints) == 0:
             return []
         first_start.wait()
@@ -324,7 +324,7 @@ class FacePoseEstimator:
         return face_poses(keypoints, poses, self.model, camera, prior_of, expected_size)
 
     def _coarse(self, faces: Faces, found: Keypoints, camera: Camera) -> list[FacePose]:
-        """The faces that are too small for keypoints, with the detector's poses."""
+        """Faces that are too small for keypoints, with the detector's poses."""
         if faces.coarse is None:
             return []
         side = (faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]).max(-1)
@@ -333,7 +333,7 @@ class FacePoseEstimator:
         return coarse_poses(faces[small], self.model, camera, self._population())
 
     def _unknown(self, faces: Faces, keypoints: Keypoints) -> Faces:
-        """The proposed faces whose middle lies within no face that is measured already."""
+        """Detected faces whose box centre is outside the bounds of all measured faces."""
         if len(faces) == 0 or len(keypoints) == 0:
             return faces
         middle = 0.5 * (faces.boxes_xyxy[:, :2] + faces.boxes_xyxy[:, 2:])
@@ -344,7 +344,7 @@ class FacePoseEstimator:
     def _each_once(
         self, keypoints: Keypoints, prior_of: Sequence[str]
     ) -> tuple[Keypoints, list[str]]:
-        """Real faces only, each once, most certain first, and the ids that belong to them."""
+        """Faces with enough presence, without duplicates, in order of presence; their ids."""
         presence, options = keypoints.presence, self.options.keypoints
         order = np.argsort(-presence, kind='stable')
         order = order[presence[order] >= options.min_presence]
@@ -359,7 +359,7 @@ class FacePoseEstimator:
 def _checked_depth(
     depth: Depth | None, camera: Camera
 ) -> DepthImage | Callable[[], DepthImage | None] | None:
-    """The depth image; pixels alone are aligned to the camera's."""
+    """The depth image; an array is taken as aligned to the camera."""
     if depth is None or isinstance(depth, DepthImage) or callable(depth):
         return depth
     return DepthImage(depth, camera)

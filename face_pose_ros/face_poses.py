@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is reported of each face: keypoints and fitted poses -> FacePose."""
+"""Keypoints and fitted poses -> FacePose."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def face_poses(
     prior_of: Sequence[str],
     expected_size: Array | None = None,
 ) -> list[FacePose]:
-    """The faces whose pose could be found.
+    """Results of all faces whose fit has not failed.
 
     Args:
-        keypoints: Semantic ones of N faces.
-        poses: Fitted to them.
-        model: Of Face Mesh's points, with the same shape coefficients.
-        camera: The camera in whose pixels the keypoints are.
-        prior_of: N ids, see `Fit.shape_prior_of`.
-        expected_size: (N,) size coefficients of the priors, if there was a depth image.
+        keypoints: Semantic keypoints of N faces.
+        poses: Poses and shapes fitted to them.
+        model: Model of Face Mesh's points, with the same shape coefficients.
+        camera: Camera of the image in which the keypoints were measured.
+        prior_of: N track ids, see `Fit.shape_prior_of`.
+        expected_size: (N,) size coefficients of the priors; only with a depth image.
     """
     rows = np.flatnonzero(~poses.failed)
     uv, boxes = _seen(model, poses.T_cam_head[rows], poses.shape[rows], camera)
@@ -86,13 +86,13 @@ def _evidence(row: Array, expected_size: float, size_sigma: float) -> DepthEvide
 def coarse_poses(
     faces: Faces, model: FaceModel, camera: Camera, population: Shape
 ) -> list[FacePose]:
-    """Faces with the detector's poses: nothing is measured of their keypoints and their shape.
+    """Results with the detector's poses, the mean face and infinite keypoint sigma.
 
     Args:
-        faces: N proposals with coarse poses.
-        model: Of Face Mesh's points; the mean face stands for everybody's.
+        faces: N detected faces with coarse poses.
+        model: Model of Face Mesh's points.
         camera: The image's camera.
-        population: What is known of the shape of an unknown person.
+        population: Prior of the shape of an unknown person.
     """
     if faces.coarse is None or len(faces) == 0:
         return []
@@ -117,13 +117,13 @@ def coarse_poses(
 def _seen(
     model: FaceModel, T_cam_head: Array, shape: Array, camera: Camera
 ) -> tuple[Array, Array]:
-    """Face Mesh's points (N, 478, 2) px of heads and their bounds (N, 4) px.
+    """Projected Face Mesh points (N, 478, 2) px and their bounds (N, 4) px.
 
     Args:
-        model: Of the 468 points; irises are in the middle of their eyelids.
-        T_cam_head: (N, 4, 4).
+        model: Model of the 468 surface points; an iris is the mean of its eyelid points.
+        T_cam_head: (N, 4, 4) m.
         shape: (N, C).
-        camera: The camera that sees them.
+        camera: The image's camera.
     """
     xyz_head, modes, eyelids = _columns(model)
     uv, boxes = np.empty((len(shape), POINTS, 2)), np.empty((len(shape), 4))
@@ -186,7 +186,7 @@ def _project(T_cam_head, shape, size_sigma, xyz_head, modes, eyelids, lens, uv, 
 
 @cache
 def _nearest_keypoints() -> NDArray[np.intp]:
-    """(478,) which face keypoint of the mean face is the nearest to each of Face Mesh's points."""
+    """(478,) index of the face keypoint nearest to each Face Mesh point, on the mean face."""
     xyz_head = deformable_face().xyz_head
     irises = [np.repeat(xyz_head[list(eye)].mean(0, keepdims=True), 5, axis=0) for eye in EYELIDS]
     off = np.concatenate([xyz_head, *irises])[:, None] - xyz_head[FACE_MESH_INDEX]

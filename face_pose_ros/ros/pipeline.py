@@ -103,7 +103,7 @@ class FramePipeline:
 
     def forget_all(self) -> None:
         """Delete all tracks."""
-        self.estimator.settle()
+        self.estimator.drop_pending_detection()
         self.estimator.tracker.forget_all()
 
     def answer(

@@ -132,7 +132,7 @@ def _work(
                 output.add(time_ns, topic, msg)
         if progress.pairs % COMMIT_EVERY == 0:
             # A resumed run does not have it, and must give the same output.
-            pipeline.estimator.settle()
+            pipeline.estimator.drop_pending_detection()
             progress.tracker = snapshot(pipeline.estimator.tracker)
             output.commit(json.dumps(asdict(progress)))
         advance(1)
