@@ -346,13 +346,13 @@ class FacePoseEstimator:
     ) -> tuple[Keypoints, list[str]]:
         """Faces with enough presence, without duplicates, in order of presence; their ids."""
         presence, options = keypoints.presence, self.options.keypoints
+        if len(keypoints) == 1 and presence[0] >= options.min_presence:
+            return keypoints, list(prior_of)
         order = np.argsort(-presence, kind='stable')
         order = order[presence[order] >= options.min_presence]
         if len(order) > 1:
             iou, _ = box_overlaps(bounds_of_faces(keypoints[order]))
             order = order[suppress(iou > options.max_duplicate_iou)]
-        if len(order) == len(keypoints) == 1:
-            return keypoints, list(prior_of)
         return keypoints[order], [prior_of[i] for i in order]
 
 

@@ -55,6 +55,8 @@ class Network:
 
 def finer(crops: Crops, scale: int) -> Crops:
     """The same crops with so many times the pixels in each direction."""
+    if scale == 1:
+        return crops
     return Crops(
         R_cam_crop=crops.R_cam_crop,
         focal_px=scale * crops.focal_px,

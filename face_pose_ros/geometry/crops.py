@@ -140,9 +140,11 @@ def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDAr
     size = crops.size_px
     pictures = np.empty((len(crops), 3, size, size), np.float32)
     height, width = image.shape[:2]
+    count = size // NODE_SPACING_PX + 2
+    us, vs = np.empty((count, count)), np.empty((count, count))
     for R, focal_px, picture in zip(crops.R_cam_crop, crops.focal_px, pictures, strict=True):
-        us, vs, halvings, (left, top, right, bottom) = _map_nodes(
-            R, focal_px, camera.lens, size, width, height
+        halvings, left, top, right, bottom = _map_nodes(
+            R, focal_px, camera.lens, size, width, height, us, vs
         )
         part = _halved(image[top:bottom, left:right], halvings)
         _sample(_packed(part), part.shape[0], part.shape[1], us, vs, picture)
@@ -330,15 +332,16 @@ def crop_jacobian(lens, R, focal_px, J):
 
 
 @compiled
-def _map_nodes(R, focal_px, lens, size, width, height):
+def _map_nodes(R, focal_px, lens, size, width, height, us, vs):
     """Where nodes of the crop lie in the part of the image that it shows.
 
+    Their u and v in this part are written into us and vs (n, n), for a part that is halved as
+    often as the largest step between pixels of the crop asks for.
+
     Returns:
-        Their u and v in this part, halved as often as the largest step between pixels of the crop
-        asks for; this number of times; and the part's left, top, right and bottom.
+        How often it is halved, and the part's left, top, right and bottom.
     """
-    count = size // NODE_SPACING_PX + 2
-    us, vs = np.empty((count, count)), np.empty((count, count))
+    count = len(us)
     step, first = NODE_SPACING_PX / focal_px, -0.5 * (size + NODE_SPACING_PX) / focal_px
     row = np.empty((3, count))
     for r in range(count):
@@ -374,7 +377,7 @@ def _map_nodes(R, focal_px, lens, size, width, height):
         for c in range(count):
             us[r, c] = (us[r, c] - left + 0.5) / scale - 0.5
             vs[r, c] = (vs[r, c] - top + 0.5) / scale - 0.5
-    return us, vs, halvings, (left, top, right, bottom)
+    return halvings, left, top, right, bottom
 
 
 @inner

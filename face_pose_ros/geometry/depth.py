@@ -16,6 +16,8 @@ from face_pose_ros.geometry.lens import Lens
 
 Array = NDArray[np.float64]
 
+_NO_MM, _NO_M = np.empty((0, 0), np.uint16), np.empty((0, 0), np.float32)
+_UNTURNED, _UNMOVED = np.eye(3), np.zeros(3)
 _ROUNDING = 1e-4  # of a rotation matrix that was written with few digits
 
 
@@ -98,10 +100,4 @@ def _is_rigid(T: Array) -> bool:
 
 def no_depth(camera: Camera) -> DepthView:
     """The view of a picture without a depth image."""
-    return DepthView(
-        np.empty((0, 0), np.uint16),
-        np.empty((0, 0), np.float32),
-        camera.lens,
-        np.eye(3),
-        np.zeros(3),
-    )
+    return DepthView(_NO_MM, _NO_M, camera.lens, _UNTURNED, _UNMOVED)

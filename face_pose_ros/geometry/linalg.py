@@ -40,9 +40,7 @@ def inverse(A: ArrayLike) -> Array:
         numpy.linalg.LinAlgError: A is singular.
     """
     shape = np.shape(A)
-    unit = np.empty(shape)
-    unit[:] = np.eye(shape[-1])
-    return solve(A, unit)
+    return solve(A, np.broadcast_to(np.eye(shape[-1]), shape))
 
 
 @inner

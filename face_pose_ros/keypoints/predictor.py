@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ Array = NDArray[np.float64]
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
 
 FACE_MESH_INDEX = semantic.FACE_MESH_INDEX[semantic.IS_FACE]
+FACE = slice(len(FACE_MESH_INDEX))  # the keypoints of the face, which come first
 _FIRST_MARGIN = 1.6  # side of a new face's first crop over that of its box
 # A crop is far off whose side, middle or roll differs by more than this from what the keypoints
 # found in it ask for: about what training calls usual. Beyond it they lean towards the crop.
@@ -96,7 +96,7 @@ class KeypointPredictor:
         crops = crops_around_faces(faces, camera, INPUT_PX, margin)
         keypoints = self._measure(image, crops, camera)
         for _ in range(self.max_crops - 1):
-            crops = crops_around_heads(keypoints.uv[:, semantic.IS_FACE], camera)
+            crops = crops_around_heads(keypoints.uv[:, FACE], camera)
             keypoints = self._measure(image, crops, camera)
         return keypoints
 
@@ -116,12 +116,8 @@ class KeypointPredictor:
             return Keypoints.unmeasured(0, KEYPOINTS)
         crops = crops_around_heads(uv_face, camera)
         keypoints, far_off = self._settled(image, crops, camera, _MOST)
-        face = keypoints.uv[:, semantic.IS_FACE]
-        middle = face.shape[1] // 2
-        # The median; numpy's own takes five times as long.
-        sigma_px = np.partition(keypoints.sigma_px[:, semantic.IS_FACE], middle)[:, middle]
-        covered = sigma_px > _COVERED * np.ptp(face, axis=1).max(-1)
-        return replace(keypoints, presence=np.where(far_off | covered, 0.0, keypoints.presence))
+        _reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, keypoints.presence)
+        return keypoints
 
     def _measure(self, image: Image, crops: Crops, camera: Camera) -> Keypoints:
         (numbers,) = self.network.on_crops(image, crops, camera)
@@ -132,7 +128,7 @@ class KeypointPredictor:
     ) -> tuple[Keypoints, NDArray[np.bool_]]:
         """Keypoints after at most `max_crops` crops of each face; whose last crop was far off."""
         keypoints = self._measure(image, crops, camera)
-        wanted = crops_around_heads(keypoints.uv[:, semantic.IS_FACE], camera)
+        wanted = crops_around_heads(keypoints.uv[:, FACE], camera)
         far_off = are_far_off(crops, wanted)
         again = np.flatnonzero(far_off)
         if max_crops > 1 and len(again):
@@ -182,3 +178,20 @@ def _compare(R_cam_crop, focal_px, R_cam_wanted, focal_wanted_px, size_px, far_o
         # Of what is not a number too: no ray leads to the keypoints.
         near = shift < _FAR_SHIFT and scale < _FAR_SCALE and roll < _FAR_ROLL
         far_off[i] = not near
+
+
+@compiled
+def _reject(uv, cov_uv, points, far_off, presence):
+    """Presence (N,) becomes 0 where a crop was far off, or something covers the first points."""
+    for i in range(len(presence)):
+        left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
+        for k in range(points):
+            u, v = uv[i, k, 0], uv[i, k, 1]
+            left, top, right, bottom = min(left, u), min(top, v), max(right, u), max(bottom, v)
+        variance_px2 = (_COVERED * max(right - left, bottom - top)) ** 2
+        uncertain = 0
+        for k in range(points):
+            if 0.5 * (cov_uv[i, k, 0, 0] + cov_uv[i, k, 1, 1]) > variance_px2:
+                uncertain += 1
+        if far_off[i] or 2 * uncertain >= points:  # the median is too uncertain
+            presence[i] = 0.0
