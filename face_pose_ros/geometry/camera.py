@@ -3,8 +3,9 @@
 """Calibrated cameras: pinhole with OpenCV's polynomial distortion, and equidistant fisheye.
 
 Camera frame (REP-103 optical): x right, y down, z forward. Pixel (0, 0) is the centre of the
-top-left pixel. Points outside the range where the distorted radius grows with the angle are
-reported as invalid: beyond it two directions share one pixel, and the model means nothing.
+top-left pixel. A lens model is valid where the distorted radius grows with the angle to the
+optical axis; points beyond that range are marked invalid, because two directions would share one
+pixel.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from face_pose_ros.geometry.lens import Lens
 # and k1 k2 k3 k4 of the fisheye model.
 _POLYNOMIAL_COUNTS = (0, 4, 5, 8, 12, 14)
 _EQUIDISTANT_COUNTS = (0, 4)
-# Names of the models in drivers, simulators and calibration tools, in lower case, letters and
-# digits only. A polynomial is told by the number of its coefficients, whatever its name.
+# Names of the models in drivers, simulators and calibration tools, compared in lower case by
+# letters and digits only. The number of coefficients selects the polynomial, not its name.
 _POLYNOMIAL_NAMES = (
     *('plumb_bob', 'rational_polynomial', 'radtan', 'brown_conrady', 'modified_brown_conrady'),
     *('thin_prism', 'rational', 'opencv', 'pinhole', 'perspective', 'standard', 'none', ''),
@@ -37,7 +38,7 @@ _EQUIDISTANT_NAMES = (
     *('equidistant', 'equi', 'fisheye', 'kannala_brandt', 'kannala_brandt4', 'kb4'),
     *('kannala_brandt8', 'opencv_fisheye', 'pinhole_equi'),
 )
-# Focal lengths and centre of any lens, over the image's side, lie within this factor.
+# Focal lengths and principal point differ from the image's longer side by at most this factor.
 _MAX_RATIO = 1e4
 _ROUNDING = 1e-6  # of measured numbers that are 0 or 1 by definition
 
@@ -47,14 +48,14 @@ class Projection(NamedTuple):
 
     uv: NDArray[np.float64]  # (..., 2) px, finite also where invalid
     valid: NDArray[np.bool_]  # (...,): within the model's range; for a pinhole, in front of it
-    J_uv_xyz: NDArray[np.float64] | None  # (..., 2, 3) px per metre, if asked for
+    J_uv_xyz: NDArray[np.float64] | None  # (..., 2, 3) px per metre; None unless requested
 
 
 class Rays(NamedTuple):
     """Directions of pixels."""
 
     rays: NDArray[np.float64]  # (..., 3) unit, camera frame; (0, 0, 1) where invalid
-    valid: NDArray[np.bool_]  # (...,): the lens has a direction for this pixel
+    valid: NDArray[np.bool_]  # (...,): whether the lens model has a ray for this pixel
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -96,14 +97,13 @@ class Camera:
             height: Image height [px].
             dist: Coefficients in OpenCV's order; empty means none.
             distortion_model: A name of OpenCV's polynomial ('plumb_bob', 'rational_polynomial',
-                'radtan', ...), of which 0, 4, 5, 8, 12 or 14 coefficients are taken under any
-                name, or of its fisheye model ('equidistant', 'fisheye', 'kannala_brandt', ...),
-                which has 4.
+                'radtan', ...; any of them with 0, 4, 5, 8, 12 or 14 coefficients), or of its
+                fisheye model ('equidistant', 'fisheye', 'kannala_brandt', ...; 4 coefficients).
 
         Raises:
-            ValueError: If the camera is not calibrated (focal lengths of 0), a number is not
-                finite, a focal length or a size is not positive, K is not of the form above, or
-                the model is unknown or does not take so many coefficients. The message says which.
+            ValueError: The camera is not calibrated (focal lengths of 0), a number is not finite,
+                a focal length or size is not positive, K does not have the form above, the model
+                is unknown, or the number of coefficients is wrong. The message names the problem.
 
         >>> Camera.from_K([711, 0, 497.3, 0, 693, 338.1, 0, 0, 1], 960, 720, [-0.28, 0.09, 0, 0])
         Camera(960 x 720 px, fx 711, fy 693, cx 497.3, cy 338.1, plumb_bob [-0.28, 0.09])
@@ -116,7 +116,7 @@ class Camera:
             raise ValueError(
                 f'distortion coefficients must be finite, got {coefficients.tolist()}'
             )
-        # Zeros at the end change nothing: some drivers fill up.
+        # Some drivers append zeros.
         while coefficients.size > max(counts) and coefficients[-1] == 0:
             coefficients = coefficients[:-1]
         if coefficients.size not in counts:
@@ -136,12 +136,12 @@ class Camera:
 
     @classmethod
     def from_fov(cls, width: int, height: int, horizontal_fov_deg: float) -> Camera:
-        """Camera without distortion whose axis meets the middle of the picture.
+        """Camera without distortion, with the principal point at the image centre.
 
         Args:
             width: Image width [px].
             height: Image height [px].
-            horizontal_fov_deg: Angle [deg] between the left and the right edge of the picture,
+            horizontal_fov_deg: Angle [deg] between the left and the right edge of the image,
                 above 0 and below 180.
 
         Raises:
@@ -160,13 +160,13 @@ class Camera:
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> Camera:
-        """Camera of a calibration file, as camera_calibration, OpenCV, Kalibr and others write it.
+        """Camera from a calibration file of camera_calibration, OpenCV, Kalibr and others.
 
         Args:
-            path: The file; docs/calibration.md lists the forms that are read.
+            path: The file; docs/calibration.md lists the supported formats.
 
         Raises:
-            CalibrationError: It can't be read, or is of another form; the text says which.
+            CalibrationError: The file can't be read, or its format is not supported.
         """
         from face_pose_ros.calibration import CalibrationError, load_calibration
 
@@ -183,7 +183,7 @@ class Camera:
 
     @cached_property
     def lens(self) -> Lens:
-        """The camera for compiled code."""
+        """The camera as compiled code takes it."""
         is_fisheye = self.distortion_model == 'equidistant'
         plane = self.K if is_fisheye else self.K @ _tilt(*self.dist[12:])
         return Lens(
@@ -195,11 +195,11 @@ class Camera:
         )
 
     def project(self, xyz_cam: ArrayLike, jacobian: bool = False) -> Projection:
-        """Image of points.
+        """Project points into the image.
 
         Args:
             xyz_cam: (..., 3) points in the camera frame [m].
-            jacobian: Also give the derivative of uv with respect to xyz_cam.
+            jacobian: Also return the derivative of uv with respect to xyz_cam.
 
         >>> camera = Camera.from_fov(640, 480, 90)
         >>> camera.project([[0, 0, 1], [0.5, 0, 1], [0, 0, -1]]).uv[:2].tolist()
@@ -217,7 +217,7 @@ class Camera:
         return Projection(uv.reshape(*shape, 2), valid.reshape(shape), J.reshape(*shape, 2, 3))
 
     def unproject(self, uv: ArrayLike) -> Rays:
-        """Direction of each pixel: the inverse of `project`.
+        """Ray of each pixel: the inverse of `project`.
 
         Args:
             uv: (..., 2) px.
@@ -231,7 +231,7 @@ class Camera:
         return Rays(rays.reshape(*shape, 3), valid.reshape(shape))
 
     def resize(self, width: int, height: int) -> Camera:
-        """Camera of the same picture resampled to width x height.
+        """Camera of the same image resampled to width x height.
 
         >>> Camera.from_fov(640, 480, 90).resize(320, 240)
         Camera(320 x 240 px, fx 160, fy 160, cx 159.5, cy 119.5)
@@ -250,7 +250,7 @@ class Camera:
         return replace(self, K=self.K - moved, width=width, height=height)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both cameras have the same pixels and rays, to the last bit."""
+        """Whether model, image size and all numbers are equal, bit for bit."""
         return isinstance(other, Camera) and self._key == other._key
 
     def __hash__(self) -> int:
@@ -277,7 +277,7 @@ class Camera:
 
 def _rows(values: ArrayLike, size: int, name: str) -> tuple[NDArray[np.float64], tuple[int, ...]]:
     """Values (..., size) as (P, size), and the shape (...)."""
-    # A copy is always writable and contiguous, for which alone the code is compiled.
+    # A copy: compiled code takes writable, contiguous arrays only.
     array = np.array(values, dtype=np.float64, order='C')
     if array.shape[-1:] != (size,):
         raise ValueError(f'{name} must have the shape (..., {size}), got {array.shape}')
@@ -285,10 +285,10 @@ def _rows(values: ArrayLike, size: int, name: str) -> tuple[NDArray[np.float64],
 
 
 def _is_fisheye(distortion_model: str) -> bool:
-    """Which of the two models a name means.
+    """Whether the name is one of the fisheye model; else it is one of the polynomial.
 
     Raises:
-        ValueError: Neither.
+        ValueError: The name is unknown.
     """
 
     def plain(name: str) -> str:
@@ -347,8 +347,8 @@ def _tilt(tau_x: float, tau_y: float) -> NDArray[np.float64]:
 
 
 def _smallest_positive_root(polynomial: Polynomial) -> float:
-    """Of a polynomial that is 1 at 0."""
-    # Read backwards it has the reciprocal roots, and no small number to divide by.
+    """Smallest positive root of a polynomial whose constant term is 1; infinity if none."""
+    # With its coefficients reversed it has the reciprocal roots, and its leading term is 1.
     roots = np.roots(polynomial.coef)
     real = roots[np.abs(roots.imag) <= 1e-9 * np.abs(roots)].real
     largest = real.max(initial=0)

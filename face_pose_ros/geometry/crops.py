@@ -1,11 +1,10 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Square crops seen by a virtual camera, and the exact map of their pixels.
+"""Square crops of an image, rendered by virtual cameras, and the exact map of their pixels.
 
-A crop is the picture of a small pinhole camera that shares the real camera's centre, looks at the
-face and is rolled so that the face stands upright. Whatever the real camera does - turn, zoom,
-bend straight lines - the network is shown the same picture of the same head, and each of its
-pixels has an exact ray.
+A crop is the image of a virtual pinhole camera at the centre of the real one. Its optical axis
+meets the face, and it is rolled until the face is upright. So the crop does not depend on the
+rotation, focal length and distortion of the real camera, and each of its pixels has an exact ray.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from face_pose_ros.geometry.lens import project, project_with_jacobian, unprojec
 
 Array = NDArray[np.float64]
 
-# The lens is exact at nodes so many pixels apart, and linear in between: over a few pixels it is
-# straight to a hundredth of a pixel.
+# Pixel maps are exact at nodes so many pixels apart and linear in between: over this distance a
+# lens is linear to 0.01 px.
 NODE_SPACING_PX = 8
-# Between pixels of a crop; a picture that shows a face at a larger scale is halved before it is
-# sampled, so that a close face is not aliased.
+# Largest step in the image between neighbouring crop pixels. Above it the image is halved before
+# sampling, so that a close face is not aliased.
 MAX_STEP_PX = 1.5
 
 
 class Upright(NamedTuple):
-    """Indices of keypoints that keep a crop upright; of each group the mean counts."""
+    """Indices of the keypoints that define the roll of a crop; each group counts by its mean."""
 
     eye_right: NDArray[np.int64]  # the person's own right
     eye_left: NDArray[np.int64]
@@ -45,13 +44,13 @@ class Upright(NamedTuple):
 class Crops:
     """Virtual cameras of N square crops; the principal point is the crop's centre."""
 
-    R_cam_crop: Array  # (N, 3, 3); the first column may point left instead: a mirrored picture
+    R_cam_crop: Array  # (N, 3, 3); a negated first column mirrors the crop
     focal_px: Array  # (N,)
-    valid: NDArray[np.bool_]  # (N,): every ray that the crop was made from exists
+    valid: NDArray[np.bool_]  # (N,): all points that define the crop have a ray
     size_px: int  # side of the crop, a multiple of NODE_SPACING_PX
 
     def __post_init__(self) -> None:
-        # Compiled code is made for contiguous arrays of one type.
+        # Compiled code takes contiguous arrays of one type only.
         for name, dtype in (('R_cam_crop', float), ('focal_px', float), ('valid', bool)):
             object.__setattr__(self, name, np.array(getattr(self, name), dtype, order='C'))
 
@@ -93,7 +92,7 @@ def crops_around_boxes(
 
     Args:
         boxes_xyxy: (N, 4) px.
-        anchors_uv: (N, 6, 2) px as in `Faces`, for the roll; None takes the faces as upright.
+        anchors_uv: (N, 6, 2) px as in `Faces`, define the roll; None: the faces are upright.
         camera: The camera of the image.
         size_px: Side of the crops.
         margin: Side of the crop over the longer side of the box.
@@ -110,11 +109,11 @@ def crops_around_boxes(
 def crops_around_keypoints(
     uv: ArrayLike, upright: Upright, camera: Camera, size_px: int, margin: float
 ) -> Crops:
-    """Crops around measured keypoints, for a second crop or the next frame.
+    """Crops around measured keypoints of this or the last image.
 
     Args:
         uv: (N, K, 2) px; their bounding square, in the crop's own plane, is enlarged by margin.
-        upright: Which of them keep the crop upright.
+        upright: Indices of the keypoints that define the roll.
         camera: The camera of the image.
         size_px: Side of the crops.
         margin: Side of the crop over the longer side of the bounding box.
@@ -127,7 +126,7 @@ def crops_around_keypoints(
 
 
 def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDArray[np.float32]:
-    """The pictures of the virtual cameras.
+    """Render the images of the virtual cameras.
 
     Args:
         image: (H, W, 3) uint8 RGB, with any strides.
@@ -135,7 +134,7 @@ def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDAr
         camera: The camera of the image.
 
     Returns:
-        (N, 3, size, size) float32 RGB in [0, 1]; beyond the image its border is repeated.
+        (N, 3, size, size) float32 RGB in [0, 1]; outside the image its border is repeated.
     """
     size = crops.size_px
     pictures = np.empty((len(crops), 3, size, size), np.float32)
@@ -152,12 +151,12 @@ def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDAr
 
 
 def _halved(part: NDArray[np.uint8], halvings: int) -> NDArray[np.uint8]:
-    """A part (H, W, 3) of an image, for OpenCV, with means of 2 x 2 pixels so many times."""
-    if part.strides[1:] != (3, 1) or part.strides[0] < 0:  # OpenCV takes no such views
+    """Part (H, W, 3) of an image, averaged over 2 x 2 pixels so many times."""
+    if part.strides[1:] != (3, 1) or part.strides[0] < 0:  # OpenCV refuses such views
         part = np.ascontiguousarray(part)
     for _ in range(halvings):
         height, width = part.shape[:2]
-        if height % 2 or width % 2:  # at the image's border
+        if height % 2 or width % 2:  # only at the image border
             part = np.pad(part, [(0, height % 2), (0, width % 2), (0, 0)], 'edge')
         size = part.shape[1] // 2, part.shape[0] // 2
         part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -165,9 +164,9 @@ def _halved(part: NDArray[np.uint8], halvings: int) -> NDArray[np.uint8]:
 
 
 def _packed(part: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """A part (H, W, 3) of an image with four bytes for each pixel, which are loaded at once.
+    """Part (H, W, 3) of an image with four bytes per pixel, so that a pixel is one load.
 
-    Its rows are followed by a row and a pixel of any content.
+    One more row and pixel of arbitrary content follow.
     """
     height, width = part.shape[:2]
     pixels = np.empty((height + 1) * width + 1, np.uint32)
@@ -190,7 +189,7 @@ def _aim_at_boxes(boxes, anchors, has_anchors, lens, size_px, margin, R_cam_crop
     across, down = np.empty(3), np.empty(3)
     for i in range(len(boxes)):
         low_u, low_v, high_u, high_v = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
-        # A quarter of the box: its border may lie outside the lens's range, its middle does not.
+        # A cross of half the box size: the border of the box may be outside the lens's range.
         arm = 0.25 * max(high_u - low_u, high_v - low_v)
         for k in range(points):
             uv[0, k], uv[1, k], seen[k] = 0.5 * (low_u + high_u), 0.5 * (low_v + high_v), True
@@ -209,7 +208,7 @@ def _aim_at_boxes(boxes, anchors, has_anchors, lens, size_px, margin, R_cam_crop
                 across[j], down[j] = eye_left - eye_right, mouth - 0.5 * (eye_left + eye_right)
             _roll(R, across, down)
         arms = _distance_in_plane(R, rays, 1, 2) + _distance_in_plane(R, rays, 3, 4)
-        # Together the two arms of the quarter-box cross have the length of the box's side.
+        # The two bars of the cross are each half as long as the side of the box.
         focal_px[i] = size_px / (margin * arms)
         valid[i] = True
         for k in range(points):
@@ -288,10 +287,10 @@ def _bounds(R, rays):
 
 @inner
 def _look_at(x, y, z, R):
-    """A rotation into R (3, 3): its z axis is the ray x, y, z, and its x axis lies level."""
+    """Write a rotation into R (3, 3): z axis along the ray x, y, z; x axis horizontal."""
     norm = max(math.sqrt(x * x + y * y + z * z), 1e-12)
     x, y, z = x / norm, y / norm, z / norm
-    # A fisheye may look straight up or down, where any x axis is as level as another.
+    # A ray of a fisheye may be vertical; then every x axis is horizontal.
     a, b, c = (-y, x, 0.0) if abs(y) > 0.999 else (z, 0.0, -x)
     norm = max(math.sqrt(a * a + b * b + c * c), 1e-12)
     a, b, c = a / norm, b / norm, c / norm
@@ -302,9 +301,10 @@ def _look_at(x, y, z, R):
 
 @inner
 def _roll(R, across, down):
-    """R turned about its z axis until the face stands upright, in place.
+    """Rotate R about its z axis, in place, until the face is upright.
 
-    Eyes and midline vote together: in profile the eye line vanishes and the midline decides.
+    Eye line and midline add up, weighted by their lengths: in profile the eye line is short, and
+    the midline defines the roll.
 
     Args:
         R: (3, 3).
@@ -324,7 +324,7 @@ def _roll(R, across, down):
 
 @compiled
 def crop_jacobian(lens, R, focal_px, J):
-    """D uv / d uv_crop in the middle of the crop into J (2, 2)."""
+    """Write d uv / d uv_crop at the centre of the crop into J (2, 2)."""
     _, _, _, D = project_with_jacobian(lens, R[0, 2], R[1, 2], R[2, 2])
     for j in range(2):
         J[0, j] = (D[0] * R[0, j] + D[1] * R[1, j] + D[2] * R[2, j]) / focal_px
@@ -333,13 +333,13 @@ def crop_jacobian(lens, R, focal_px, J):
 
 @compiled
 def _map_nodes(R, focal_px, lens, size, width, height, us, vs):
-    """Where nodes of the crop lie in the part of the image that it shows.
+    """Positions of the crop's nodes in the part of the image that it shows.
 
-    Their u and v in this part are written into us and vs (n, n), for a part that is halved as
-    often as the largest step between pixels of the crop asks for.
+    Writes their u and v in this part, after halving it, into us and vs (n, n). It is halved until
+    the step between crop pixels is at most MAX_STEP_PX.
 
     Returns:
-        How often it is halved, and the part's left, top, right and bottom.
+        The number of halvings; the part's left, top, right and bottom.
     """
     count = len(us)
     step, first = NODE_SPACING_PX / focal_px, -0.5 * (size + NODE_SPACING_PX) / focal_px
@@ -366,10 +366,10 @@ def _map_nodes(R, focal_px, lens, size, width, height, us, vs):
     bottom = max(_within(high_v + 2, height), top) + 1
     halvings, scale = 0, 1
     step_sq /= 2 * NODE_SPACING_PX * NODE_SPACING_PX
-    # Not so often that nothing is left, where the crop has no rays.
+    # Bounded by the size of the part, for crops without valid rays.
     while step_sq > (scale * MAX_STEP_PX) ** 2 and 2 * scale < min(right - left, bottom - top):
         halvings, scale = halvings + 1, 2 * scale
-    # Whole cells of the image's own grid, so that a small move changes little.
+    # Aligned to the grid of halved pixels, so that a small motion changes little.
     left, top = left - left % scale, top - top % scale
     right = min(right + (left - right) % scale, width)
     bottom = min(bottom + (top - bottom) % scale, height)
@@ -382,7 +382,7 @@ def _map_nodes(R, focal_px, lens, size, width, height, us, vs):
 
 @inner
 def _within(position, size):
-    # It may be too large for an integer, or NaN where the crop has no rays.
+    # The position may be too large for an integer, or NaN if the crop has no valid rays.
     if position >= size:
         return size - 1
     return int(position) if position > 0 else 0
@@ -390,13 +390,13 @@ def _within(position, size):
 
 @compiled
 def _sample(pixels, height, width, us, vs, picture):
-    """Bilinear samples at positions that are bilinear between nodes.
+    """Bilinear samples at positions that are interpolated bilinearly between nodes.
 
-    Beyond the image its border is repeated. `pixels` holds the image's rows and one row and one
-    pixel more, of any content: their share is zero.
+    Outside the image its border is repeated. `pixels` has one row and one pixel more than the
+    image, of arbitrary content: their weight is zero.
     """
     size, half = picture.shape[1], NODE_SPACING_PX // 2
-    # Four arrays, not one of four rows: loops over arrays that may overlap are not vectorised.
+    # Four arrays, not one with four rows: loops over arrays that may overlap are not vectorised.
     x_upper, x_lower = np.empty(size + 2 * half, np.float32), np.empty(size + 2 * half, np.float32)
     y_upper, y_lower = np.empty(size + 2 * half, np.float32), np.empty(size + 2 * half, np.float32)
     inside = slice(half, half + size)
@@ -419,19 +419,19 @@ def _sample(pixels, height, width, us, vs, picture):
 
 @inner
 def _line(nodes, positions):
-    """Positions of a row's pixels, from one node to the next."""
+    """Positions of the pixels of a row, linear between nodes."""
     for node in range(len(nodes) - 1):
         start, end = nodes[node], nodes[node + 1]
         step = np.float32((end - start) / NODE_SPACING_PX)
         here = positions[node * NODE_SPACING_PX : (node + 1) * NODE_SPACING_PX]
-        # A constant number of steps is vectorised.
+        # A loop of constant length is vectorised.
         for k in range(NODE_SPACING_PX):
             here[k] = np.float32(start) + (np.float32(k) + np.float32(0.5)) * step
 
 
 @inner
 def _split(upper, lower, part, last, places, across):
-    """Column of the pixel to the left of each position, and how far right of it that is."""
+    """Column of the pixel to the left of each position, and the distance to it."""
     for k in range(len(places)):
         x = _clamped(upper[k] + part * (lower[k] - upper[k]), last)
         left = np.int32(x)
@@ -440,7 +440,7 @@ def _split(upper, lower, part, last, places, across):
 
 @inner
 def _split_rows(upper, lower, part, last, width, places, down):
-    """As `_split`, of rows; the columns become indices of pixels."""
+    """As `_split` for rows; adds them to the columns, which become pixel indices."""
     for k in range(len(places)):
         y = _clamped(upper[k] + part * (lower[k] - upper[k]), last)
         top = np.int32(y)
@@ -449,7 +449,7 @@ def _split_rows(upper, lower, part, last, width, places, down):
 
 @inner
 def _clamped(position, last):
-    # NaN becomes 0: every position is read.
+    # NaN becomes 0, because every position is loaded.
     return min(position, np.float32(last)) if position > 0 else np.float32(0)
 
 
@@ -466,7 +466,7 @@ def _load(pixels, width, places, corners):
 
 @inner
 def _mix(corners, parts, shift, mixed):
-    """Bilinear mixture of one byte of the pixels, over 255."""
+    """Bilinear interpolation of one byte of the pixels, divided by 255."""
     for k in range(len(mixed)):
         upper_left, upper_right = _byte(corners[0, k], shift), _byte(corners[1, k], shift)
         lower_left, lower_right = _byte(corners[2, k], shift), _byte(corners[3, k], shift)

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A depth image: how far the surface in each pixel is along the optical axis of its camera."""
+"""Depth images: per pixel the distance of the surface along the optical axis."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Array = NDArray[np.float64]
 
 _NO_MM, _NO_M = np.empty((0, 0), np.uint16), np.empty((0, 0), np.float32)
 _UNTURNED, _UNMOVED = np.eye(3), np.zeros(3)
-_ROUNDING = 1e-4  # of a rotation matrix that was written with few digits
+_ROUNDING = 1e-4  # tolerance for a rotation matrix given with few digits
 
 
 class DepthView(NamedTuple):
-    """A depth image for compiled code; of one type, so the pixels are in one array of two."""
+    """A depth image as compiled code takes it; one of the two pixel arrays is empty."""
 
     z_mm: NDArray[np.uint16]  # (H, W), or (0, 0)
     z_m: NDArray[np.float32]  # (H, W), or (0, 0)
@@ -33,7 +33,7 @@ class DepthView(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class DepthImage:
-    """Depth along the optical axis (z, not the range along the ray), and whose it is.
+    """Depth along the optical axis (z, not the range along the ray), with its camera.
 
     >>> camera = Camera.from_fov(640, 480, 70)
     >>> DepthImage(np.full((480, 640), 1250, np.uint16), camera).share_measured
@@ -41,14 +41,14 @@ class DepthImage:
     """
 
     z: NDArray  # (H, W) uint16 in mm, or float in m; 0, negative, NaN and infinity: not measured
-    camera: Camera  # of the depth image; the picture's own if the two are aligned
-    T_cam_depth: Array | None = None  # (4, 4) m, depth camera in the picture's; None: the same
+    camera: Camera  # of the depth image; the colour camera if both are aligned
+    T_cam_depth: Array | None = None  # (4, 4) m, depth camera in the colour camera; None: identity
 
     def __post_init__(self) -> None:
-        """Check what fits together.
+        """Check types and sizes.
 
         Raises:
-            ValueError: z is of another type or shape, or T_cam_depth is no rigid transform.
+            ValueError: z has the wrong type or shape, or T_cam_depth is not a rigid transform.
         """
         z = np.asarray(self.z)
         if z.ndim != 2 or not (z.dtype == np.uint16 or z.dtype.kind == 'f'):
@@ -61,7 +61,7 @@ class DepthImage:
                 f'the depth image is {z.shape[1]} x {z.shape[0]} but its camera is calibrated for '
                 f'{self.camera.width} x {self.camera.height}'
             )
-        # Compiled for arrays that are contiguous and writable.
+        # Compiled code takes contiguous, writable arrays only.
         kept = np.require(z, np.uint16 if z.dtype == np.uint16 else np.float32, ['C', 'W'])
         object.__setattr__(self, 'z', kept)
         if self.T_cam_depth is not None:
@@ -74,7 +74,7 @@ class DepthImage:
 
     @cached_property
     def view(self) -> DepthView:
-        """The image for compiled code."""
+        """The image as compiled code takes it."""
         in_mm = self.z.dtype == np.uint16
         T = np.eye(4) if self.T_cam_depth is None else self.T_cam_depth
         return DepthView(
@@ -87,7 +87,7 @@ class DepthImage:
 
     @property
     def share_measured(self) -> float:
-        """Share of the pixels with a depth, of every eighth one of every eighth row."""
+        """Share of pixels with a depth, sampled at every eighth row and column."""
         z = self.z[::8, ::8]
         return float(((z > 0) & np.isfinite(z)).mean())
 
@@ -99,5 +99,5 @@ def _is_rigid(T: Array) -> bool:
 
 
 def no_depth(camera: Camera) -> DepthView:
-    """The view of a picture without a depth image."""
+    """An empty view, for images without depth."""
     return DepthView(_NO_MM, _NO_M, camera.lens, _UNTURNED, _UNMOVED)

@@ -1,12 +1,11 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""`compiled`, the decorator of all that runs as machine code.
+"""`compiled` and `inner`: numba decorators with a machine-code cache that is safe to reuse.
 
-numba can keep machine code on disk, but compiles anew only if the file of the function has
-changed, not if one that this file imports from has. And it fails where neither the installation
-nor the user's cache can be written. So here every source file gets a folder for its machine code,
-whose name depends on all sources that its functions are made of, in the first place that can be
-written: NUMBA_CACHE_DIR, the installation, the user's cache, the folder for temporary files.
+numba's own cache does not recompile a function when a file that its source imports changes, and
+fails where neither the installation nor the user's cache can be written. Here each source file
+gets a cache folder named by a hash of all sources that its functions use. It is in the first
+writable place of: NUMBA_CACHE_DIR, the installation, the user's cache, the temporary folder.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ _IMPORT = re.compile(
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function when it is called with new types of arguments; it runs without the GIL.
+    """Compile a function on its first call with given argument types; it runs without the GIL.
 
-    Division by zero gives infinity or NaN, as in numpy. Sums may be computed in another order.
+    Division by zero gives infinity or NaN, as in numpy. Sums may be reordered.
     """
     return _decorated(function, no_cfunc_wrapper=True)
 
 
 def inner(function: Function) -> Function:
-    """`compiled`, but only compiled code can call it.
+    """As `compiled`, but callable only from compiled code.
 
-    The wrapper that takes Python's objects apart often takes longer to compile than the function.
+    This saves the wrapper for Python calls, which often takes longer to compile than the function.
     """
     return _decorated(function, no_cfunc_wrapper=True, no_cpython_wrapper=True)
 
@@ -61,7 +60,7 @@ def _decorated(function: Function, **options: Any) -> Function:
         fastmath={'reassoc', 'contract', 'nsz', 'arcp'},
         **options,
     )
-    # numba asks for the place when it decorates. Other packages' functions keep theirs.
+    # numba reads the cache folder while it decorates; other packages keep their own folder.
     users, _config.CACHE_DIR = _config.CACHE_DIR, str(folder or '')
     try:
         dispatcher = decorate(function)
@@ -73,9 +72,9 @@ def _decorated(function: Function, **options: Any) -> Function:
 
 
 class _Forgiving:
-    """A cache of numba that compiles anew what it cannot read, and may fail to write.
+    """A numba cache in which unreadable files cause recompilation, and failed writes no error.
 
-    numba itself fails at every start once a loss of power has left half a file.
+    Without it, a file truncated by a power loss makes every later start fail.
     """
 
     def __init__(self, cache: Any, folder: Path) -> None:
@@ -85,12 +84,12 @@ class _Forgiving:
     def load_overload(self, *arguments: Any) -> Any:
         try:
             return self._cache.load_overload(*arguments)
-        except Exception:  # unpickling half a file may raise anything
+        except Exception:  # unpickling a truncated file may raise anything
             shutil.rmtree(self._folder, ignore_errors=True)
             return None
 
     def save_overload(self, *arguments: Any) -> None:
-        with suppress(OSError):  # a full disk
+        with suppress(OSError):  # the disk may be full
             self._cache.save_overload(*arguments)
 
     def __getattr__(self, name: str) -> Any:
@@ -98,7 +97,7 @@ class _Forgiving:
 
 
 def can_be_compiled_ahead(path: Path) -> bool:
-    """Whether another process can fill the cache of a source file, which is empty as yet."""
+    """Whether the cache of a source file is empty and another process could fill it."""
     folder = _folder(path)
     return folder is not None and not _config.DISABLE_JIT and not any(folder.rglob('*.nbi'))
 
@@ -120,7 +119,7 @@ def source_key(path: Path) -> str:
 
 
 def _imported(source: str) -> Iterator[Path]:
-    """Files of this package that a source imports; some may not exist."""
+    """Candidate paths of this package's files that a source imports; some may not exist."""
     for module, names in _IMPORT.findall(source):
         base = _PACKAGE.parent.joinpath(*module.split('.'))
         for path in (base, *(base / name for name in re.findall(r'\w+', names))):
@@ -130,14 +129,14 @@ def _imported(source: str) -> Iterator[Path]:
 
 @cache
 def _folder(path: Path) -> Path | None:
-    """The folder for the machine code of a source file, or None if it stays in memory."""
+    """Cache folder of a source file; None if its machine code is kept in memory only."""
     base = _base()
     if base is None or not path.is_file():
         return None
     name = '.'.join(path.with_suffix('').parts[-2:])
     folder = base / f'{name}-{source_key(path)}'
     if base == _INSTALLED and not folder.is_dir():
-        # Nobody else uses what older sources of this installation have left.
+        # Left by older sources of this installation; no other program uses it.
         for outdated in base.glob(f'{name}-*'):
             shutil.rmtree(outdated, ignore_errors=True)
     return folder
@@ -149,8 +148,8 @@ def _base() -> Path | None:
     base = writable_folder('numba', *users, _INSTALLED)
     if base is None:
         logging.getLogger(__name__).warning(
-            'No folder to keep compiled code in, so that every start compiles it again, which '
-            'takes tens of seconds: set NUMBA_CACHE_DIR to a folder that this user can write to '
-            f'(neither {_INSTALLED} nor a cache or temporary folder of its own can be used)'
+            'No writable folder for compiled code: every start compiles again, which takes tens '
+            'of seconds. Set NUMBA_CACHE_DIR to a folder that this user can write to '
+            f'({_INSTALLED}, the user cache and the temporary folder cannot be used)'
         )
     return base

@@ -1,9 +1,10 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Camera models, compiled: OpenCV's polynomial and fisheye, with skew and a tilted sensor.
+"""Compiled camera models: OpenCV's polynomial and fisheye, with skew and a tilted sensor.
 
-A ray meets the plane z = 1 (or has an angle to the axis), the lens distorts it, and a homography
-takes the distorted point to the pixel: K, and the tilt of the sensor if there is one.
+A lens maps a ray to a distorted point, from its intersection with the plane z = 1 (polynomial) or
+its angle to the axis (fisheye). A homography maps that point to the pixel: K, times the tilt of
+the sensor if there is one.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ import numpy as np
 
 from face_pose_ros.geometry.jit import compiled, inner
 
-_MIN_DEPTH = 1e-9  # m; a point nearer to the camera's plane has no pinhole image
+_MIN_DEPTH = 1e-9  # m; below it a point has no pinhole image
 _NEWTON_STEPS = 20  # quadratic convergence: the strongest lenses in the tests need 9
 _BISECTIONS = 40
-_SETTLED = 1e-7  # the step after it would be of the order of its square
+_CONVERGED = 1e-7  # step size; the next step would be of the order of its square
 _TOLERANCE = 1e3 * np.finfo(np.float64).eps
 
 
 class Lens(NamedTuple):
-    """A camera for compiled code: numbers alone, so that every camera has one type."""
+    """A camera as compiled code takes it: numbers only, so that all cameras have one type."""
 
     plane: tuple[float, ...]  # 9, row-major: homography from the distorted plane to pixels
     inverse: tuple[float, ...]  # 9: its inverse
@@ -34,9 +35,9 @@ class Lens(NamedTuple):
 
 @inner
 def project(lens, xyz):
-    """Points (3, K) of the camera frame [m] become u, v [px], and 1 where they are seen, else 0.
+    """Replace points (3, K) [m], camera frame, by u, v [px] and 1 if valid, else 0.
 
-    In place, and the lenses in loops of their own: so the compiler makes vectors of it.
+    In place, and with one loop per model: so the compiler vectorises it.
     """
     x, y, z = xyz[0], xyz[1], xyz[2]
     if lens.fisheye:
@@ -53,7 +54,7 @@ def project(lens, xyz):
 
 @inner
 def project_with_jacobian(lens, x, y, z):
-    """Pixel u, v of one point, if it is seen, and d(u, v)/d(x, y, z) [px/m], 6 row by row."""
+    """Pixel u, v of one point, whether it is valid, and d(u, v)/d(x, y, z) [px/m], row-major."""
     if lens.fisheye:
         a, b, is_seen, D = _project_equidistant(lens.dist, lens.range_max, x, y, z)
     else:
@@ -85,14 +86,14 @@ def _to_pixel(plane, a, b, is_seen):
 
 @inner
 def unproject(lens, uv, rays, J, usable):
-    """Unit rays of pixels, and the derivatives of `project` there.
+    """Unit rays of pixels, and the derivatives of `project` at these rays.
 
     Args:
         lens: The camera.
         uv: (2, K) px.
-        rays: (3, K), written; (0, 0, 1) where the lens has no direction for the pixel.
+        rays: (3, K), written; (0, 0, 1) for pixels without a ray.
         J: (2, 3, K), written: d uv / d xyz at the unit ray [px].
-        usable: (K,) bool; becomes False where the lens has no direction.
+        usable: (K,) bool; set to False for pixels without a ray.
     """
     count = uv.shape[1]
     xy = np.empty((2, count))
@@ -130,7 +131,7 @@ def project_points(lens, xyz, uv, valid):
 
 @compiled
 def project_points_with_jacobians(lens, xyz, uv, valid, J):
-    """As `project_points`, and J (P, 6) of `project_with_jacobian`."""
+    """As `project_points`, and into J (P, 6) the derivatives of `project_with_jacobian`."""
     for k in range(len(xyz)):
         u, v, seen, row = project_with_jacobian(lens, xyz[k, 0], xyz[k, 1], xyz[k, 2])
         uv[k, 0], uv[k, 1], valid[k] = u, v, seen
@@ -152,18 +153,18 @@ def unproject_points(lens, uv, rays, valid):
 
 @inner
 def _project_polynomial(dist, range_max, x, y, z):
-    """Distorted point, if it is valid, and its derivatives by x, y, z, 6 row by row."""
+    """Distorted point, whether it is valid, and its derivatives by x, y, z, row-major."""
     is_in_front = z > _MIN_DEPTH
     inv_z = 1 / (z if is_in_front else 1.0)
     x, y = x * inv_z, y * inv_z
     valid = is_in_front & (x * x + y * y < range_max * range_max)
-    # An invalid point lands on the principal point, so that nothing downstream overflows.
+    # An invalid point is moved to the principal point, so that nothing overflows later.
     x, y = x if valid else 0.0, y if valid else 0.0
     a, b, ax, ay, bx, by = _distort(dist, x, y)
     # d xy / d xyz = [I, -xy] / z
     az, bz = -(ax * x + ay * y), -(bx * x + by * y)
     D = ax * inv_z, ay * inv_z, az * inv_z, bx * inv_z, by * inv_z, bz * inv_z
-    # Strong tangential terms fold the picture where the radial part still grows.
+    # Strong tangential terms can fold the image although the radial part still grows.
     return a, b, valid & (ax * by - ay * bx > 0), D
 
 
@@ -188,15 +189,15 @@ def _distort(dist, x, y):
 
 @inner
 def _unproject_polynomial(dist, range_max, xy, rays, J, usable):
-    """Newton's method; J is left as the derivatives of the distorted point."""
-    # All points take the same steps, for loops without branches are vectorised.
+    """Newton's method; writes the derivatives of the distorted point into J."""
+    # All points take the same number of steps: loops without branches are vectorised.
     count = xy.shape[1]
     x, y = xy[0].copy(), xy[1].copy()
     limit_sq = (0.999 * range_max) ** 2
     for _ in range(_NEWTON_STEPS):
         moved = 0.0
         for k in range(count):
-            # Staying inside the monotone range keeps the derivatives regular.
+            # Inside the monotone range the Jacobian is regular.
             radius_sq = x[k] * x[k] + y[k] * y[k]
             back = math.sqrt(limit_sq / radius_sq) if radius_sq > limit_sq else 1.0
             a, b, ax, ay, bx, by = _distort(dist, x[k] * back, y[k] * back)
@@ -205,7 +206,7 @@ def _unproject_polynomial(dist, range_max, xy, rays, J, usable):
             dy = inv * (ax * (b - xy[1, k]) - bx * (a - xy[0, k]))
             x[k], y[k] = x[k] * back - dx, y[k] * back - dy
             moved += dx * dx + dy * dy
-        if moved < _SETTLED * _SETTLED:
+        if moved < _CONVERGED * _CONVERGED:
             break
     for k in range(count):
         a, b, ax, ay, bx, by = _distort(dist, x[k], y[k])
@@ -227,7 +228,7 @@ def _unproject_polynomial(dist, range_max, xy, rays, J, usable):
 
 @inner
 def _undistort_carefully(dist, range_max, a, b):
-    """Newton's method from where the radial part, which grows, gives the distorted radius."""
+    """Newton's method, started at the undistorted radius found by bisection."""
     target = math.hypot(a, b)
     low, high = 0.0, min(range_max, 1e3)
     for _ in range(_BISECTIONS):
@@ -244,7 +245,7 @@ def _undistort_carefully(dist, range_max, a, b):
         dx = inv * (by * (a_now - a) - ay * (b_now - b))
         dy = inv * (ax * (b_now - b) - bx * (a_now - a))
         x, y = x - dx, y - dy
-        if dx * dx + dy * dy < _SETTLED * _SETTLED:
+        if dx * dx + dy * dy < _CONVERGED * _CONVERGED:
             break
     return x, y
 
@@ -256,7 +257,7 @@ def _radial_part(dist):
 
 @inner
 def _project_equidistant(dist, range_max, x, y, z):
-    """Kannala and Brandt (2006) as OpenCV's fisheye module has it, beyond 90 deg too."""
+    """Kannala and Brandt (2006), as in OpenCV's fisheye module, but also beyond 90 deg."""
     r_sq = x * x + y * y
     norm_sq = r_sq + z * z
     if r_sq <= 1e-16 * norm_sq:
@@ -293,7 +294,7 @@ def _distort_angle(dist, theta):
 
 @inner
 def _unproject_equidistant(dist, range_max, xy, rays, J, usable):
-    """Newton's method and bisection; J is left as the derivatives of the distorted point."""
+    """Newton's method and bisection; writes the derivatives of the distorted point into J."""
     for k in range(xy.shape[1]):
         a, b = xy[0, k], xy[1, k]
         target = math.sqrt(a * a + b * b)
@@ -309,7 +310,7 @@ def _unproject_equidistant(dist, range_max, xy, rays, J, usable):
             if not low <= theta - step <= high:
                 step = theta - 0.5 * (low + high)
             theta -= step
-            if abs(step) < _SETTLED:
+            if abs(step) < _CONVERGED:
                 break
         value, slope = _distort_angle(dist, theta)
         usable[k] &= abs(value - target) < _TOLERANCE * (1 + target) and theta < range_max

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Systems of a few equations, compiled: LAPACK wakes threads for them, which costs more."""
+"""Compiled linear algebra for small matrices; LAPACK starts threads, which costs more time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from face_pose_ros.geometry.jit import compiled, inner
 Array = NDArray[np.float64]
 
 _MAX_SWEEPS = 30  # quadratic convergence: matrices of twelve rows need six
-_DIAGONAL = 1e-30  # off the diagonal, of the sum of all squares: rounding
+_DIAGONAL = 1e-30  # off-diagonal share of the sum of squares that counts as rounding
 
 
 def solve(A: ArrayLike, B: ArrayLike) -> Array:
@@ -23,7 +23,7 @@ def solve(A: ArrayLike, B: ArrayLike) -> Array:
     Raises:
         numpy.linalg.LinAlgError: A is singular.
     """
-    # Copies: the elimination works in place.
+    # Copies, because the elimination works in place.
     X = np.array(B, dtype=np.float64, order='C')
     n, m = X.shape[-2:]
     count = math.prod(X.shape[:-2])
@@ -56,7 +56,7 @@ def multiply(A, B):
 
 @inner
 def congruent(A, P, C):
-    """C = A P A^T of small matrices: the covariance of A e, if P is that of e."""
+    """C = A P A^T of small matrices: the covariance of A e if P is the covariance of e."""
     AP = multiply(A, P)
     for i in range(A.shape[0]):
         for j in range(A.shape[0]):
@@ -83,7 +83,7 @@ def inverse_3x3(A):
 
 @inner
 def cholesky(A, L):
-    """Lower factor of A (n, n) into L; False if A is not positive definite."""
+    """Write the lower Cholesky factor of A (n, n) into L; False if A is not positive definite."""
     for i in range(len(A)):
         for j in range(i + 1):
             total = A[i, j]
@@ -100,7 +100,7 @@ def cholesky(A, L):
 
 @inner
 def cholesky_solve(L, B):
-    """Columns of A^-1 B in place of B (n, m), from the lower factor L of A."""
+    """Replace B (n, m) by A^-1 B, from the lower factor L of A."""
     n = len(L)
     for i in range(n):
         for k in range(i):
@@ -118,10 +118,10 @@ def cholesky_solve(L, B):
 
 @inner
 def symmetric_eigen(A, values, rows):
-    """Eigenvalues (n,), ascending, and eigenvectors, the rows (n, n), of a symmetric A (n, n).
+    """Eigenvalues (n,), ascending, and eigenvectors as rows (n, n) of a symmetric A (n, n).
 
-    Jacobi's cyclic method (Golub and Van Loan 2013, "Matrix computations", section 8.5); A is
-    spent.
+    Jacobi's cyclic method (Golub and Van Loan 2013, "Matrix computations", section 8.5). A is
+    overwritten.
     """
     n = len(A)
     for i in range(n):
@@ -154,7 +154,7 @@ def symmetric_eigen(A, values, rows):
 
 @inner
 def _rotate(A, rows, p, q):
-    """A turned in the plane of two axes until A[p, q] is 0, and the rows with it."""
+    """Rotate A and the rows in the plane of axes p and q so that A[p, q] becomes 0."""
     half = 0.5 * (A[q, q] - A[p, p]) / A[p, q]
     tan = (1.0 if half >= 0 else -1.0) / (abs(half) + math.sqrt(1 + half * half))
     cos = 1 / math.sqrt(1 + tan * tan)
@@ -171,7 +171,7 @@ def _rotate(A, rows, p, q):
 
 @compiled
 def _solve(A, X):
-    """`eliminate` of each of the systems; False if a matrix is singular."""
+    """`eliminate` for each system; False if any matrix is singular."""
     regular = True
     for b in range(len(A)):
         regular = eliminate(A[b], X[b]) and regular
@@ -180,7 +180,7 @@ def _solve(A, X):
 
 @inner
 def eliminate(M, Y):
-    """M^-1 Y in place of Y (n, m), by Gauss's elimination with row pivots; M (n, n) is spent.
+    """Replace Y (n, m) by M^-1 Y; Gaussian elimination with row pivots overwrites M (n, n).
 
     Returns:
         False if M is singular.

@@ -4,8 +4,8 @@
 
 ``T_a_b`` is the pose of b in a: ``p_a = T_a_b @ p_b``. A pose is perturbed on the left in the
 camera frame, R <- exp(omega) R and t <- t + dt; both together are delta = (dt [m], omega [rad]),
-(6,), the order of a ROS covariance. Functions take array-likes with any leading dimensions; those
-named ..._kernel are compiled, for single float64 arrays in compiled code.
+(6,), the order of a ROS covariance. Functions take array-likes with any leading dimensions;
+functions named ..._kernel are for compiled code and take single float64 arrays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from face_pose_ros.geometry.jit import compiled, inner
 
 Array = NDArray[np.float64]
 
-_SMALL_ANGLE_SQ = 1e-8  # [rad^2] below it the series are exact to double precision
+_SMALL_ANGLE_SQ = 1e-8  # [rad^2]; below it the series are exact to double precision
 
 
 def exp(omega: ArrayLike) -> Array:
@@ -89,7 +89,7 @@ def from_quat_xyzw(quat_xyzw: ArrayLike) -> Array:
 def nearest(M: ArrayLike) -> Array:
     """Rotations nearest to M (..., 3, 3) in the Frobenius norm (orthogonal Procrustes).
 
-    For a singular M the answer is a rotation, but not unique.
+    For a singular M the result is a rotation, but not unique.
     """
     U, _, Vh = np.linalg.svd(np.asarray(M, dtype=np.float64))
     U[..., 2] *= np.sign(np.linalg.det(U @ Vh))[..., None]
@@ -97,7 +97,7 @@ def nearest(M: ArrayLike) -> Array:
 
 
 def from_columns(columns: ArrayLike) -> Array:
-    """Rotations (..., 3, 3) of their first two columns, not yet orthonormal (Gram and Schmidt).
+    """Rotations (..., 3, 3) from their first two columns, orthonormalised by Gram and Schmidt.
 
     Zhou et al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019.
 
@@ -112,7 +112,7 @@ def from_columns(columns: ArrayLike) -> Array:
 
 
 def angle_between(R_a: ArrayLike, R_b: ArrayLike) -> Array:
-    """Angles (...) [rad] in [0, pi] between rotations (..., 3, 3) that are broadcast."""
+    """Angles (...) [rad] in [0, pi] between rotations (..., 3, 3), broadcast."""
     return np.linalg.norm(log(np.swapaxes(np.asarray(R_a), -1, -2) @ np.asarray(R_b)), axis=-1)
 
 
@@ -215,7 +215,7 @@ def moved_kernel(T, delta, T_moved):
 
 @inner
 def quat_xyzw_kernel(R, quat_xyzw):
-    """`to_quat_xyzw` of one matrix into (4,): the largest element divides (Shepperd's method)."""
+    """`to_quat_xyzw` of one matrix into (4,): divides by the largest element (Shepperd 1978)."""
     i = 0
     for j in range(1, 3):
         if R[j, j] > R[i, i]:
@@ -248,7 +248,7 @@ def log_kernel(R, omega):
     x, y, z, w = quat_xyzw
     sine = math.sqrt(x * x + y * y + z * z)  # of half the angle
     small = sine * sine < 0.25 * _SMALL_ANGLE_SQ
-    # Half the angle over its sine, to its second order.
+    # Angle over the sine of its half; for small angles to second order.
     scale = 2 + sine * sine / 3 if small else 2 * math.atan2(sine, w) / sine
     omega[0], omega[1], omega[2] = scale * x, scale * y, scale * z
 

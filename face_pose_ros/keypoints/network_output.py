@@ -1,13 +1,13 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the keypoint network's numbers mean: keypoints with covariances, and a head's presence.
+"""Decodes the keypoint network's output: keypoints with covariances, and presence.
 
-The network itself is in `networks.keypoint_network`. Its crop is a virtual pinhole camera's that
-looks at the middle of the face and is rolled until the face stands upright; its side is MARGIN
-times the longer side of the bounds of the face's keypoints (`semantic.IS_FACE`). Of N crops it
-says numbers (N, 5 K + 7): five of each keypoint k (u and v, the logarithms of the diagonal of the
-covariance's Cholesky factor, the factor's third element over the second of its diagonal), the
-logit of presence, and two columns of a rotation, which serve its training alone.
+The network itself is in `networks.keypoint_network`. Its input is an upright crop (`Crops`) that
+is centred on the face and whose side is MARGIN times the longer side of the bounds of the face's
+keypoints (`semantic.IS_FACE`). Its output for N crops is (N, 5 K + 7) numbers. Five belong to each
+keypoint: u, v, the logarithms of both diagonal elements of the covariance's Cholesky factor, and
+the factor's off-diagonal element divided by its second diagonal element. The other seven are the
+logit of presence, and two columns of the head's rotation, which are used in training only.
 """
 
 from __future__ import annotations
@@ -31,38 +31,38 @@ INPUT_PX = 128  # side of the crop
 MARGIN = 1.5
 KEYPOINTS = len(semantic.NAMES)
 NUMBERS = 5  # per keypoint
-FURTHER = 7  # numbers behind those of the keypoints
-STEP = 0.1  # of the crop's side: how far from its middle a keypoint is where the network says 1
-UNIT = 1 / 64  # of the crop's side: standard deviation where the network says 0
-MAX_LOG = 3.0  # of a standard deviation over the unit, up or down
+FURTHER = 7  # numbers that follow those of the keypoints
+STEP = 0.1  # offset from the crop's centre per unit of u and v, in sides of the crop
+UNIT = 1 / 64  # standard deviation for a logarithm of 0, in sides of the crop
+MAX_LOG = 3.0  # the logarithms are clipped to +-MAX_LOG
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is measured of a trained network, on heads that it has never seen."""
+    """Calibration of a trained network, measured on heads that are not in its training data."""
 
     cov_gain: float = 1.0  # covariance = cov_gain L L^T + cov_floor_px2 identity
     cov_floor_px2: float = 0.0  # of the crop
     presence_slope: float = 1.0  # presence = logistic(slope * (logit - middle))
     presence_middle: float = 0.0
-    independent_keypoints: float = 6.0  # what `PoseOptions.independent_keypoints` has to be
+    independent_keypoints: float = 6.0  # the value for `PoseOptions.independent_keypoints`
 
 
 def packaged_calibration(own: Path | str | None = None) -> Calibration:
-    """Of the packaged weights, or of a file of one's own: see `load_weights`."""
+    """Calibration in the packaged weights, or in another file; see `load_weights`."""
     return Calibration(*load_weights('keypoint_network', own)['calibration'].tolist())
 
 
 def read_keypoints(
     numbers: NDArray[np.floating], crops: Crops, camera: Camera, calibration: Calibration
 ) -> Keypoints:
-    """Keypoints of the image; presence 0 where the lens has no ray for a crop.
+    """Keypoints in image pixels; presence is 0 for crops that are not valid.
 
     Args:
-        numbers: (N, 5 K + 7) that the network says of N crops.
+        numbers: (N, 5 K + 7), output of the network for N crops.
         crops: These crops.
-        camera: The camera of the image that they are of.
-        calibration: What the numbers are worth.
+        camera: The camera of the image.
+        calibration: Calibration of the network.
     """
     count = len(crops)
     found = Keypoints(

@@ -1,13 +1,13 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Face Mesh's points in OpenPose's order: the 68 of iBUG and dlib, then the pupils.
+"""Face Mesh's points in OpenPose's order: the 68 points of iBUG and dlib, then the pupils.
 
 Order: Sagonas et al., "300 Faces In-The-Wild Challenge", 2016, fig. 1, and OpenPose's face output.
 """
 
 from __future__ import annotations
 
-# Indices into the 478 points, each the nearest in meaning; right and left are the person's own.
+# Index of the closest of the 478 points; right and left are the person's own.
 OPENPOSE_70 = (
     *(127, 234, 132, 58, 172, 136, 150, 176, 152),  # 0-8: right ear along the jaw to the chin
     *(400, 379, 365, 397, 288, 361, 454, 356),  # 9-16: on to the left ear

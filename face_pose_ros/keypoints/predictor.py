@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Image and Faces -> Keypoints in full-image pixels, with the keypoint network."""
+"""Image and Faces -> Keypoints in image pixels, measured by the keypoint network."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ Array = NDArray[np.float64]
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
 
 FACE_MESH_INDEX = semantic.FACE_MESH_INDEX[semantic.IS_FACE]
-FACE = slice(len(FACE_MESH_INDEX))  # the keypoints of the face, which come first
-_FIRST_MARGIN = 1.6  # side of a new face's first crop over that of its box
-# A crop is far off whose side, middle or roll differs by more than this from what the keypoints
-# found in it ask for: about what training calls usual. Beyond it they lean towards the crop.
+FACE = slice(len(FACE_MESH_INDEX))  # the keypoints of the face, which are the first
+_FIRST_MARGIN = 1.6  # side of a new face's first crop over the side of its box
+# A crop is far off if its scale, centre or roll differs by more than this from the crop around the
+# keypoints found in it. Training crops vary by about as much; beyond it keypoints are biased
+# towards the crop.
 _FAR_SCALE, _FAR_SHIFT, _FAR_ROLL = math.log(1.1), 0.05, math.radians(10)
-_MOST = 4  # crops of a known face: it costs less than detecting it again
-# Standard deviation of a face's keypoints, of its size, from which a followed face is taken to be
-# covered by something: of 300 photographs no clear face had more than 0.03.
+_MOST = 4  # crops of a tracked face; cheaper than a new detection
+# A tracked face counts as occluded if the median standard deviation of its keypoints exceeds this
+# share of its size. Unoccluded faces of 300 photographs had at most 0.03.
 _COVERED = 0.05
 
 
 def _indices(*names: str) -> NDArray[np.int64]:
-    """Among the face keypoints, which come first."""
+    """Indices among the face keypoints, which are the first of all keypoints."""
     return np.array([semantic.NAMES.index(name) for name in names])
 
 
@@ -57,20 +58,19 @@ _UPRIGHT = Upright(
 
 
 class KeypointPredictor:
-    """The keypoint network on upright crops.
+    """Runs the keypoint network on upright crops.
 
     The first crop of a new face follows the detector's box, whose scale, centre and roll are
-    rough, each further one the keypoints found in the one before. The only crop of a known face
-    follows its keypoints of a moment ago; where those found in it say that it was far off,
-    another one follows them.
+    rough. Each further crop follows the keypoints found in the last one. A tracked face gets one
+    crop around its predicted keypoints, and further ones only while the last crop was far off.
     """
 
     def __init__(self, network: Network, calibration: Calibration, max_crops: int) -> None:
-        """Take the network and how many crops to give it.
+        """Make a predictor.
 
         Args:
             network: (N, 3, 128, 128) RGB in [0, 1] -> one output, see `network_output`.
-            calibration: What its numbers are worth.
+            calibration: Calibration of the network.
             max_crops: Crops of a new face, 1 or more.
         """
         self.network = network
@@ -80,16 +80,16 @@ class KeypointPredictor:
     def predict(
         self, image: Image, faces: Faces, camera: Camera, margin: float = _FIRST_MARGIN
     ) -> Keypoints:
-        """Measure the keypoints of proposed faces, in one batch per crop.
+        """Measure the keypoints of detected faces; all faces are one batch.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            faces: N faces; if any lacks its anchors (NaN), all are taken as upright.
+            faces: N faces; if the anchors of any are NaN, all are taken as upright.
             camera: The image's camera.
-            margin: Side of the first crop over that of the box.
+            margin: Side of the first crop over the side of the box.
 
         Returns:
-            Semantic keypoints of the N faces; presence 0 where the lens has no ray for a crop.
+            Semantic keypoints of the N faces; presence is 0 for crops that are not valid.
         """
         if len(faces) == 0:
             return Keypoints.unmeasured(0, KEYPOINTS)
@@ -101,21 +101,21 @@ class KeypointPredictor:
         return keypoints
 
     def follow(self, image: Image, uv_face: Array, camera: Camera) -> Keypoints:
-        """Measure keypoints where faces were a moment ago.
+        """Measure the keypoints of tracked faces.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            uv_face: (N, 56, 2) px, the keypoints of the face, in the order of FACE_MESH_INDEX.
+            uv_face: (N, 56, 2) px, predicted keypoints of the face, ordered as FACE_MESH_INDEX.
             camera: The image's camera.
 
         Returns:
-            As in `predict`; presence 0 too where no crop of _MOST caught up with a face, and where
-            something covers it.
+            As in `predict`; presence is also 0 if the last of _MOST crops was far off, and if the
+            face is occluded.
         """
         if len(uv_face) == 0:
             return Keypoints.unmeasured(0, KEYPOINTS)
         crops = crops_around_heads(uv_face, camera)
-        keypoints, far_off = self._settled(image, crops, camera, _MOST)
+        keypoints, far_off = self._converged(image, crops, camera, _MOST)
         _reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, keypoints.presence)
         return keypoints
 
@@ -123,22 +123,22 @@ class KeypointPredictor:
         (numbers,) = self.network.on_crops(image, crops, camera)
         return read_keypoints(numbers, crops, camera, self._calibration)
 
-    def _settled(
+    def _converged(
         self, image: Image, crops: Crops, camera: Camera, max_crops: int
     ) -> tuple[Keypoints, NDArray[np.bool_]]:
-        """Keypoints after at most `max_crops` crops of each face; whose last crop was far off."""
+        """Keypoints after at most `max_crops` crops per face; whether the last was far off."""
         keypoints = self._measure(image, crops, camera)
         wanted = crops_around_heads(keypoints.uv[:, FACE], camera)
         far_off = are_far_off(crops, wanted)
         again = np.flatnonzero(far_off)
         if max_crops > 1 and len(again):
-            closer, far_off[again] = self._settled(image, wanted[again], camera, max_crops - 1)
+            closer, far_off[again] = self._converged(image, wanted[again], camera, max_crops - 1)
             keypoints = keypoints.replaced(again, closer)
         return keypoints, far_off
 
 
 def crops_around_faces(faces: Faces, camera: Camera, size_px: int, margin: float) -> Crops:
-    """`crops_around_boxes` of proposals; if any lacks its anchors (NaN), all are upright."""
+    """`crops_around_boxes` of faces; if the anchors of any are NaN, all count as upright."""
     anchors_uv = None if np.isnan(faces.anchors_uv).any() else faces.anchors_uv
     return crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, size_px, margin)
 
@@ -151,7 +151,7 @@ def crops_around_heads(
 
 
 def are_far_off(crops: Crops, wanted: Crops) -> NDArray[np.bool_]:
-    """(N,) whether crops show another part of the image than those wanted instead."""
+    """(N,) whether crops differ too much from the crops around the keypoints found in them."""
     far_off = np.empty(len(crops), np.bool_)
     _compare(
         crops.R_cam_crop,
@@ -175,14 +175,14 @@ def _compare(R_cam_crop, focal_px, R_cam_wanted, focal_wanted_px, size_px, far_o
         shift = focal_px[i] * math.sqrt(x * x + y * y) / (size_px * max(z, 1e-3))
         scale = abs(math.log(focal_px[i] / focal_wanted_px[i]))
         roll = abs(math.atan2(sin, cos))
-        # Of what is not a number too: no ray leads to the keypoints.
+        # NaN counts as far off: the keypoints have no rays.
         near = shift < _FAR_SHIFT and scale < _FAR_SCALE and roll < _FAR_ROLL
         far_off[i] = not near
 
 
 @compiled
 def _reject(uv, cov_uv, points, far_off, presence):
-    """Presence (N,) becomes 0 where a crop was far off, or something covers the first points."""
+    """Set presence (N,) to 0 where the crop was far off or the face (first points) is occluded."""
     for i in range(len(presence)):
         left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
         for k in range(points):
@@ -193,5 +193,5 @@ def _reject(uv, cov_uv, points, far_off, presence):
         for k in range(points):
             if 0.5 * (cov_uv[i, k, 0, 0] + cov_uv[i, k, 1, 1]) > variance_px2:
                 uncertain += 1
-        if far_off[i] or 2 * uncertain >= points:  # the median is too uncertain
+        if far_off[i] or 2 * uncertain >= points:  # the median exceeds the limit
             presence[i] = 0.0

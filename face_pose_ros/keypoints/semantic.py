@@ -1,12 +1,13 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The semantic keypoints of a head: face, jaw, ears and skull, so that every view shows some.
+"""The semantic keypoints of a head: face, jaw, ears and skull; some are visible in every view.
 
-A keypoint is a point of the skin and moves with it. Three kinds of definition:
+A keypoint is fixed to the skin. There are three kinds of definition:
 
-- FaceMeshPoint: a point of Face Mesh, and so a vertex of the packaged face model.
+- FaceMeshPoint: a point of Face Mesh, which is also a vertex of the packaged face model.
 - EarPoint: a landmark of the outer ear, after Farkas 1994, "Anthropometry of the Head and Face".
-- SkullPoint: where a ray from SKULL_CENTRE leaves the mean head of a family, without its hair.
+- SkullPoint: the intersection of a ray from SKULL_CENTRE with the hairless mean head of a mesh
+  family.
 
 "right" and "left" are the person's own.
 """
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Head frame [m] of the mean head: between the ears, a little above them.
+# [m], head frame of the mean head: between the ears and slightly above them.
 SKULL_CENTRE = (-0.095, 0.0, 0.015)
 
 
@@ -67,7 +68,7 @@ class SkullPoint:
 
 Definition = FaceMeshPoint | EarPoint | SkullPoint
 
-# Points of Face Mesh: on the midline, and on the right half with their partner on the left.
+# Points of Face Mesh on the midline, and pairs (right, left).
 _MIDLINE = {
     'forehead': 10,
     'glabella': 9,
@@ -106,7 +107,7 @@ _PAIRS = {
     'jaw_lower': (150, 379),
     'jaw_front': (176, 400),
 }
-# Rings of skull points: elevation [deg], azimuths of one half [deg].
+# Rings of skull points: name, elevation [deg], azimuths of one side [deg].
 _SKULL_RINGS = (
     ('nape', -22, (140, 180)),
     ('occiput', 5, (120, 150, 180)),
@@ -142,7 +143,7 @@ def _partner(name: str) -> str:
 
 DEFINITIONS = _definitions()
 NAMES = tuple(DEFINITIONS)
-# Index of the same point on the other half of the head: what a mirrored picture shows.
+# Index of each keypoint's mirror partner.
 MIRROR = np.array([NAMES.index(_partner(name)) for name in NAMES])
 # Index among Face Mesh's 468 points; -1 for ears and skull.
 FACE_MESH_INDEX = np.array(
