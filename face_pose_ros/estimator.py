@@ -227,7 +227,7 @@ class FacePoseEstimator:
         """
         image = _checked_image(image, camera)
         depth = _checked_depth(depth, camera)
-        if self.tracker.look_through(camera):
+        if self.tracker.set_camera(camera):
             self.drop_pending_detection()  # its boxes are pixels of the previous camera
         self.tracker.advance(stamp_s)
         known = self.tracker.known_faces(_FOLLOW_S)

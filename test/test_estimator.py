@@ -349,7 +349,7 @@ def test_after_lost_images_a_face_far_from_where_it_was_is_measured_as_well(esti
     """A crop at the old place shows a part of the face: what is read there nearly settles."""
     moved = panned(end / 59)
     single = estimator.estimate(*moved)[0].T_cam_head
-    estimator.tracker.forget_all()
+    estimator.tracker.reset()
     (before,) = estimator.track(*panned(begin / 59), 7.0)
     (face,) = estimator.track(*moved, 7.0 + (end - begin) / 30)
     assert face.id == before.id

@@ -51,7 +51,7 @@ def test_depth_of_another_type_or_size_is_refused(estimator, scene):
 
 def test_the_size_is_remembered_when_depth_comes_and_goes(estimator, scene):
     rgb, camera, distance, z = scene
-    estimator.tracker.forget_all()
+    estimator.tracker.reset()
     shown = [None] * 4 + [z] * 4 + [None] * 8
     faces = [estimator.track(rgb, camera, 0.1 * i, d)[0] for i, d in enumerate(shown)]
     assert len({face.id for face in faces}) == 1

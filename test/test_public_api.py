@@ -45,7 +45,7 @@ def test_a_face_a_camera_and_an_estimator_print_in_one_line(estimator):
         assert repr(thing).startswith(start)
         assert len(repr(thing)) < 160
         assert '\n' not in repr(thing)
-    estimator.tracker.forget_all()
+    estimator.tracker.reset()
 
 
 def test_a_face_tells_where_it_is_and_points_beside_its_matrices(estimator):

@@ -104,7 +104,7 @@ class FramePipeline:
     def forget_all(self) -> None:
         """Delete all tracks."""
         self.estimator.drop_pending_detection()
-        self.estimator.tracker.forget_all()
+        self.estimator.tracker.reset()
 
     def answer(
         self, image: Image | CompressedImage, info: CameraInfo, parameters: Parameters

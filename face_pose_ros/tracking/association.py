@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from face_pose_ros.geometry.jit import compiled, inner
 from face_pose_ros.geometry.linalg import eliminate
-from face_pose_ros.geometry.rotations import log_kernel
+from face_pose_ros.geometry.rotations import log_kernel, moved_kernel
 
 Array = NDArray[np.float64]
 
@@ -25,8 +25,11 @@ _NEW_PER_M3 = 0.02
 def associate(
     T_known: Array,
     covariance_known: Array,
+    identity_known: Array,
     T_measured: Array,
     covariance: Array,
+    identity: Array,
+    pose_of_identity: Array,
     gate_m: float,
 ) -> dict[int, int]:
     """The most likely pairs of measured heads and tracks, in a joint assignment.
@@ -40,22 +43,28 @@ def associate(
     Args:
         T_known: (M, 4, 4) predicted poses.
         covariance_known: (M, 6, 6).
-        T_measured: (N, M, 4, 4) measured poses for the identities of the M persons.
+        identity_known: (M, I) identity coefficients for which they hold.
+        T_measured: (N, 4, 4) measured poses.
         covariance: (N, 6, 6).
+        identity: (N, I) identity coefficients for which these hold.
+        pose_of_identity: (N, 6, I) their derivatives: poses are compared for the known identity.
         gate_m: Largest distance from the prediction across the line of sight.
 
     Returns:
         Row of each associated measured head -> row of its track.
     """
-    count, known = T_measured.shape[:2]
+    count, known = len(T_measured), len(T_known)
     if count == 0 or known == 0:
         return {}
     cost = np.empty((count, known))
     _costs(
-        np.array(T_known, order='C'),
-        np.array(covariance_known, order='C'),
-        np.array(T_measured, order='C'),
-        np.array(covariance, order='C'),
+        T_known,
+        covariance_known,
+        identity_known,
+        T_measured,
+        covariance,
+        identity,
+        pose_of_identity,
         gate_m,
         cost,
     )
@@ -116,13 +125,30 @@ def _assign_rows(cost):
 
 
 @compiled
-def _costs(T_known, covariance_known, T_measured, covariance, gate_m, cost):
+def _costs(
+    T_known,
+    covariance_known,
+    identity_known,
+    T_measured,
+    covariance,
+    identity,
+    pose_of_identity,
+    gate_m,
+    cost,
+):
     """Cost of each pair (N, M); 0 if it is no better than a new head and a lost one."""
     turn, omega, ray = np.empty((3, 3)), np.empty(3), np.empty(3)
+    delta, now = np.empty(6), np.empty((4, 4))
     y, whitened, S = np.empty((6, 1)), np.empty((6, 1)), np.empty((6, 6))
     for n in range(cost.shape[0]):
         for m in range(cost.shape[1]):
-            before, now = T_known[m], T_measured[n, m]
+            before = T_known[m]
+            for i in range(6):
+                delta[i] = 0.0
+                for a in range(identity.shape[1]):
+                    change = identity_known[m, a] - identity[n, a]
+                    delta[i] += pose_of_identity[n, i, a] * change
+            moved_kernel(T_measured[n], delta, now)
             for i in range(3):
                 y[i, 0], ray[i] = now[i, 3] - before[i, 3], before[i, 3]
                 for j in range(3):

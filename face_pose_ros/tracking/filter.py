@@ -15,7 +15,7 @@ reset as in Sola 2017, "Quaternion kinematics for the error-state Kalman filter"
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,7 @@ _START_SPEED_M_S = 1.0
 _START_TURN_RAD_S = 2.0
 
 
-@dataclass(frozen=True)
-class PoseState:
+class PoseState(NamedTuple):
     """State of the filter at one stamp."""
 
     T_cam_head: Array  # (4, 4) m
@@ -98,17 +97,22 @@ class PoseFilter:
         Returns:
             The filtered pose (4, 4) and its covariance (6, 6), correlated noise included.
         """
+        of_pose = covariance
         if 0 <= stamp_s - self.state.stamp_s <= self.options.max_gap_s:
-            white = (1 - self.options.correlated_noise_share) * covariance
-            self.state, is_outlier = _corrected(self.predict(stamp_s), T_cam_head, white, _GATE)
+            self.state, of_pose, is_outlier = _corrected(
+                self.predict(stamp_s),
+                T_cam_head,
+                covariance,
+                self.options.correlated_noise_share,
+                _GATE,
+            )
             self._outliers = self._outliers + 1 if is_outlier else 0
         else:
             self._outliers = _RESTART_AFTER
         if self._outliers == _RESTART_AFTER:
             self.state = start(T_cam_head, covariance, stamp_s, self.options)
-            self._outliers = 0
-        correlated = self.options.correlated_noise_share * covariance
-        return self.state.T_cam_head, self.state.covariance[:6, :6] + correlated
+            self._outliers, of_pose = 0, covariance
+        return self.state.T_cam_head, of_pose
 
 
 def start(
@@ -146,26 +150,33 @@ def correct(state: PoseState, T_cam_head: Array, covariance: Array) -> PoseState
         T_cam_head: (4, 4) measured pose [m].
         covariance: (6, 6) of its error (dt, omega).
     """
-    return _corrected(state, T_cam_head, covariance, math.inf)[0]
+    return _corrected(state, T_cam_head, covariance, 0.0, math.inf)[0]
 
 
 def _corrected(
-    state: PoseState, T_cam_head: Array, covariance: Array, gate: float
-) -> tuple[PoseState, bool]:
-    """`correct`, and whether the measurement was beyond the gate and brought to it."""
-    T, velocity, P = np.empty((4, 4)), np.empty(6), np.empty((12, 12))
+    state: PoseState, T_cam_head: Array, covariance: Array, correlated_share: float, gate: float
+) -> tuple[PoseState, Array, bool]:
+    """`correct` by a measurement of which a share of the covariance is not averaged out.
+
+    Returns:
+        The new state, without that share; the covariance of the pose, with it; and whether the
+        measurement was beyond the gate and brought to it.
+    """
+    T, velocity, P, of_pose = np.empty((4, 4)), np.empty(6), np.empty((12, 12)), np.empty((6, 6))
     is_outlier = _correct(
         state.T_cam_head,
         state.velocity,
         state.covariance,
         np.ascontiguousarray(T_cam_head),
         np.ascontiguousarray(covariance),
+        correlated_share,
         gate,
         T,
         velocity,
         P,
+        of_pose,
     )
-    return PoseState(T, velocity, P, state.stamp_s), is_outlier
+    return PoseState(T, velocity, P, state.stamp_s), of_pose, is_outlier
 
 
 @compiled
@@ -213,8 +224,10 @@ def _effect_of_velocity(motion, dt, part, B):
 
 
 @compiled
-def _correct(T, velocity, P, T_measured, covariance, gate, T_new, velocity_new, P_new):
-    """`correct` into the last three; one beyond the gate is brought to it, and it returns True.
+def _correct(
+    T, velocity, P, T_measured, covariance, correlated, gate, T_new, velocity_new, P_new, of_pose
+):
+    """`_corrected` into the last four.
 
     The measurement's error d acts on the measured rotation. In the innovation, to first order in
     d, it is J_l^-1 d: log(exp(d) exp(innovation)) = innovation + J_l^-1 d.
@@ -234,6 +247,9 @@ def _correct(T, velocity, P, T_measured, covariance, gate, T_new, velocity_new, 
             of_error[3 + i, 3 + j] = J_inv[i, j]
     noise = np.empty((6, 6))
     congruent(of_error, covariance, noise)
+    for i in range(6):
+        for j in range(6):
+            noise[i, j] *= 1 - correlated
     factor = _factor_to_gate(innovation, P, noise, gate)
     S, gain_T = np.empty((6, 6)), np.empty((6, 12))
     for i in range(6):
@@ -269,6 +285,8 @@ def _correct(T, velocity, P, T_measured, covariance, gate, T_new, velocity_new, 
     moved_kernel(T, error, T_new)
     for i in range(6):
         velocity_new[i] = velocity[i] + error[6 + i]
+        for j in range(6):
+            of_pose[i, j] = P_new[i, j] + correlated * covariance[i, j]
     return factor > 1
 
 

@@ -9,21 +9,28 @@ poses are compared and averaged for one and the same identity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.jit import compiled
 from face_pose_ros.geometry.linalg import congruent, eliminate, multiply
-from face_pose_ros.tracking.shape_memory import Shape
+from face_pose_ros.geometry.rotations import moved_kernel
+from face_pose_ros.tracking.shape_memory import Kinds, Shape
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class FaceGivenIdentity:
+class ForIdentity(NamedTuple):
+    """A fitted face for a known distribution of the identity."""
+
+    T_cam_head: Array  # (4, 4) best pose
+    covariance: Array  # (6, 6) what the uncertainty of the identity adds to that of the pose
+    shape: Shape  # (C,)
+
+
+class FaceGivenIdentity(NamedTuple):
     """The joint normal distribution of pose and shape of a fit, factored by identity."""
 
     T_cam_head: Array  # (4, 4) for the fitted identity
@@ -33,7 +40,6 @@ class FaceGivenIdentity:
     expression: Array  # (E,) for the fitted identity
     expression_of_identity: Array  # (E, I)
     expression_covariance: Array  # (E, E) for a known identity
-    has_depth: bool  # whether a depth image was part of the fit
 
     @classmethod
     def of(
@@ -42,8 +48,7 @@ class FaceGivenIdentity:
         covariance_given_shape: Array,
         pose_of_shape: Array,
         shape: Shape,
-        expressions: NDArray[np.bool_],
-        has_depth: bool = False,
+        kinds: Kinds,
     ) -> FaceGivenIdentity:
         """Factor a fit.
 
@@ -52,67 +57,51 @@ class FaceGivenIdentity:
             covariance_given_shape: (6, 6).
             pose_of_shape: (6, C).
             shape: (C,).
-            expressions: (C,) the coefficients that are expressions.
-            has_depth: Whether a depth image was part of the fit.
+            kinds: Which of the coefficients are expressions.
         """
-        who, how = np.flatnonzero(~expressions), np.flatnonzero(expressions)
-        identity = Shape(shape.mean[who], np.empty((len(who), len(who))))
+        of_person, of_moment = len(kinds.identity), len(kinds.expression)
         face = cls(
-            T_cam_head=T_cam_head,
-            covariance=np.empty((6, 6)),
-            pose_of_identity=np.empty((6, len(who))),
-            identity=identity,
-            expression=shape.mean[how],
-            expression_of_identity=np.empty((len(how), len(who))),
-            expression_covariance=np.empty((len(how), len(how))),
-            has_depth=has_depth,
+            np.ascontiguousarray(T_cam_head),
+            np.empty((6, 6)),
+            np.empty((6, of_person)),
+            Shape(np.empty(of_person), np.empty((of_person, of_person))),
+            np.empty(of_moment),
+            np.empty((of_moment, of_person)),
+            np.empty((of_moment, of_moment)),
         )
         _factor(
             np.ascontiguousarray(covariance_given_shape),
             np.ascontiguousarray(pose_of_shape),
+            shape.mean,
             np.ascontiguousarray(shape.covariance),
-            who,
-            how,
-            face.covariance,
-            face.pose_of_identity,
-            identity.covariance,
-            face.expression_of_identity,
-            face.expression_covariance,
+            kinds,
+            face,
         )
         return face
 
-    def pose_for(self, identity: Array) -> Array:
-        """The best pose (4, 4) for identity coefficients (I,)."""
-        return rotations.moved(
-            self.T_cam_head, self.pose_of_identity @ (identity - self.identity.mean)
-        )
-
-    def shape_for(self, identity: Shape, expressions: NDArray[np.bool_]) -> Shape:
-        """The whole shape (C,) for a distribution of the identity."""
-        who, how = np.flatnonzero(~expressions), np.flatnonzero(expressions)
-        K, C = self.expression_of_identity, len(expressions)
+    def for_identity(self, identity: Shape, kinds: Kinds) -> ForIdentity:
+        """Pose and shape for another distribution of the identity (I,)."""
+        C = len(kinds.identity) + len(kinds.expression)
         shape = Shape(np.empty(C), np.empty((C, C)))
-        shape.mean[who] = identity.mean
-        shape.mean[how] = self.expression + K @ (identity.mean - self.identity.mean)
-        _join(identity.covariance, K, self.expression_covariance, who, how, shape.covariance)
-        return shape
-
-    def covariance_for(self, identity_covariance: Array) -> Array:
-        """Contribution of an uncertain identity (I, I) to the covariance of the pose (6, 6)."""
-        G = self.pose_of_identity
-        return np.asarray(G @ identity_covariance @ G.T)
+        known = ForIdentity(np.empty((4, 4)), np.empty((6, 6)), shape)
+        _condition(self, identity, kinds, known)
+        return known
 
 
 @compiled
-def _factor(given_shape, G, V, who, how, covariance, G_who, V_who, K, V_how):
-    """The fields of `FaceGivenIdentity`, into the last five.
-
-    From a fit's covariance of the pose for a known shape, `pose_of_shape` G, the shape's
-    covariance V, and the indices of identity and expressions.
-    """
+def _factor(given_shape, G, mean, V, kinds, face):
+    """`FaceGivenIdentity.of`, into the last one."""
+    who, how = kinds
+    G_who, covariance = face.pose_of_identity, face.covariance
+    K, V_who, V_how = (
+        face.expression_of_identity,
+        face.identity.covariance,
+        face.expression_covariance,
+    )
     of_who = np.empty((len(who), len(who)))
     solved = np.empty((len(who), len(how)))
     for a in range(len(who)):
+        face.identity.mean[a] = mean[who[a]]
         for b in range(len(who)):
             V_who[a, b] = of_who[a, b] = V[who[a], who[b]]
         for e in range(len(how)):
@@ -120,6 +109,7 @@ def _factor(given_shape, G, V, who, how, covariance, G_who, V_who, K, V_how):
     eliminate(of_who, solved)
     G_how = np.empty((6, len(how)))
     for e in range(len(how)):
+        face.expression[e] = mean[how[e]]
         for a in range(len(who)):
             K[e, a] = solved[a, e]
         for f in range(len(how)):
@@ -139,16 +129,28 @@ def _factor(given_shape, G, V, who, how, covariance, G_who, V_who, K, V_how):
 
 
 @compiled
-def _join(V_who, K, V_how, who, how, V):
-    """Covariance V (C, C) of the whole shape: the inverse of `_factor`."""
-    cross = multiply(K, V_who)
+def _condition(face, identity, kinds, known):
+    """`FaceGivenIdentity.for_identity`, into the last one."""
+    who, how = kinds
+    K, G = face.expression_of_identity, face.pose_of_identity
+    mean, V, V_who = known.shape.mean, known.shape.covariance, identity.covariance
+    delta, cross = np.zeros(6), multiply(K, V_who)
     for a in range(len(who)):
+        change = identity.mean[a] - face.identity.mean[a]
+        mean[who[a]] = identity.mean[a]
+        for i in range(6):
+            delta[i] += G[i, a] * change
         for b in range(len(who)):
             V[who[a], who[b]] = V_who[a, b]
         for e in range(len(how)):
             V[how[e], who[a]] = V[who[a], how[e]] = cross[e, a]
     for e in range(len(how)):
+        mean[how[e]] = face.expression[e]
+        for a in range(len(who)):
+            mean[how[e]] += K[e, a] * (identity.mean[a] - face.identity.mean[a])
         for f in range(len(how)):
-            V[how[e], how[f]] = V_how[e, f]
+            V[how[e], how[f]] = face.expression_covariance[e, f]
             for a in range(len(who)):
                 V[how[e], how[f]] += cross[e, a] * K[f, a]
+    moved_kernel(face.T_cam_head, delta, known.T_cam_head)
+    congruent(G, V_who, known.covariance)

@@ -9,6 +9,7 @@ expressions. Both are remembered as independent normal distributions, in prior s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,13 +47,26 @@ class Shape(NamedTuple):
         return Shape(np.empty_like(self.mean), np.empty_like(self.covariance))
 
 
+class Kinds(NamedTuple):
+    """Which shape coefficients belong to the person, and which to the moment."""
+
+    identity: NDArray[np.intp]  # (I,) indices
+    expression: NDArray[np.intp]  # (E,) all others
+
+    @classmethod
+    def of(cls, is_expression: Sequence[bool] | NDArray[np.bool_]) -> Kinds:
+        """Of a mask (C,)."""
+        mask = np.asarray(is_expression, dtype=bool)
+        return cls(np.flatnonzero(~mask), np.flatnonzero(mask))
+
+
 class ShapeMemory:
     """Estimates the shape of one person from all images so far."""
 
     def __init__(
         self,
         prior: Shape,
-        expressions: NDArray[np.bool_],
+        kinds: Kinds,
         stamp_s: float,
         options: ShapeMemoryOptions,
     ) -> None:
@@ -60,35 +74,34 @@ class ShapeMemory:
 
         Args:
             prior: Of the population; identity and expressions independent.
-            expressions: (C,) the coefficients that are expressions.
+            kinds: Which of its coefficients are expressions.
             stamp_s: When the person was first seen [s].
             options: See `ShapeMemoryOptions`.
         """
         self.options = options
-        self._of_identity = np.flatnonzero(~expressions)
-        self._of_expression = np.flatnonzero(expressions)
-        self._population = self._expected = prior.part(self._of_identity)
-        self._at_rest = prior.part(self._of_expression)
+        self._kinds = kinds
+        self._population = self._expected = prior.part(kinds.identity)
+        self._at_rest = prior.part(kinds.expression)
         # At the stamp of the last `advance`.
         self.identity, self.expression = self._expected, self._at_rest
         self._stamp_s, self._seen_s = stamp_s, -math.inf
         self._size = MeasuredSize(-math.inf, 0.0, 0.0)
         # Of the identity: the sum of the information of all images, and the largest of one image.
-        count = len(self._of_identity)
+        count = len(kinds.identity)
         self._learned = Information(np.zeros((count, count)), np.zeros(count))
         self._most = 0.0
+        self._shape: Shape | None = None  # identity and expression together, if known by now
 
     @property
     def shape(self) -> Shape:
         """Identity and expression together, C coefficients."""
-        C = len(self._of_identity) + len(self._of_expression)
-        shape = Shape(np.empty(C), np.zeros((C, C)))
-        for which, part in (
-            (self._of_identity, self.identity),
-            (self._of_expression, self.expression),
-        ):
-            shape.mean[which], shape.covariance[which[:, None], which] = part
-        return shape
+        if self._shape is None:
+            C = len(self._kinds.identity) + len(self._kinds.expression)
+            self._shape = Shape(np.empty(C), np.zeros((C, C)))
+            for which, part in zip(self._kinds, (self.identity, self.expression), strict=True):
+                self._shape.mean[which] = part.mean
+                self._shape.covariance[which[:, None], which] = part.covariance
+        return self._shape
 
     def advance(self, stamp_s: float) -> None:
         """Let expressions fade towards the prior (Ornstein-Uhlenbeck process) up to a stamp [s].
@@ -102,7 +115,7 @@ class ShapeMemory:
             return
         fade = math.exp(-(stamp_s - self._stamp_s) / self.options.expression_time_s)
         self._stamp_s = stamp_s
-        rest, now = self._at_rest, self.expression
+        rest, now, self._shape = self._at_rest, self.expression, None
         self.expression = Shape(
             rest.mean + fade * (now.mean - rest.mean),
             rest.covariance + fade**2 * (now.covariance - rest.covariance),
@@ -148,15 +161,14 @@ class ShapeMemory:
         """
         share = math.tanh(0.5 * (self._stamp_s - self._seen_s) / self.options.correlation_time_s)
         self._seen_s = self._stamp_s
-        expression = self.expression
+        expression, self._shape = self.expression, None
         self.identity, self.expression = self._expected.unset(), expression.unset()
         self._most = _update(
             fitted.mean,
             np.ascontiguousarray(fitted.covariance),
             prior.mean,
             np.ascontiguousarray(prior.covariance),
-            self._of_identity,
-            self._of_expression,
+            self._kinds,
             self._expected,
             expression,
             self._learned,
@@ -190,8 +202,7 @@ def _update(
     fitted_covariance,
     prior_mean,
     prior_covariance,
-    of_identity,
-    of_expression,
+    kinds,
     anybody,
     expression,
     learned,
@@ -204,11 +215,11 @@ def _update(
 ):
     """`ShapeMemory.update` of `learned`, in place, and into the last two; returns `most`."""
     fit = fitted_mean, fitted_covariance, prior_mean, prior_covariance, max_sigmas
-    said = _said(of_identity, *fit)
+    said = _said(kinds.identity, *fit)
     all_images, this_image = 0.0, 0.0
-    for a in range(len(of_identity)):
+    for a in range(len(kinds.identity)):
         learned.vector[a] += share * said.vector[a]
-        for b in range(len(of_identity)):
+        for b in range(len(kinds.identity)):
             learned.matrix[a, b] += share * said.matrix[a, b]
         all_images += learned.matrix[a, a]
         this_image += said.matrix[a, a]
@@ -216,7 +227,7 @@ def _update(
     images = all_images / most if most > 0 else 1.0
     worth = 1 / (1 + shared_variance * (max(images, 1.0) - 1))
     _fuse(anybody, learned, worth, identity_now)
-    _fuse(expression, _said(of_expression, *fit), share, expression_now)
+    _fuse(expression, _said(kinds.expression, *fit), share, expression_now)
     return most
 
 

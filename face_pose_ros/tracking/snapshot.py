@@ -107,11 +107,11 @@ def _restored(tracker: Tracker, state: dict[str, Any]) -> _Person:
     pose_filter = PoseFilter(pose.T_cam_head, np.eye(6), pose.stamp_s, tracker.options)
     pose_filter.state, pose_filter._outliers = pose, of_filter['outliers']
     memory = ShapeMemory(
-        tracker._prior, tracker._expressions, of_memory['stamp_s'], tracker.options.shape
+        tracker._prior, tracker._kinds, of_memory['stamp_s'], tracker.options.shape
     )
     shape = Shape(np.array(of_memory['mean']), np.array(of_memory['covariance']))
-    memory.identity = shape.part(memory._of_identity)
-    memory.expression = shape.part(memory._of_expression)
+    memory.identity = shape.part(tracker._kinds.identity)
+    memory.expression = shape.part(tracker._kinds.expression)
     memory._seen_s, memory._most = of_memory['seen_s'], of_memory['most']
     memory._size = MeasuredSize(*of_memory['size'])
     memory._expect_size()

@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry import linalg, rotations
+from face_pose_ros.geometry import linalg
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.face_mesh import POINTS
 from face_pose_ros.options import TrackingOptions
@@ -19,19 +21,19 @@ from face_pose_ros.results import FacePose
 from face_pose_ros.tracking.association import associate
 from face_pose_ros.tracking.filter import PoseFilter
 from face_pose_ros.tracking.identity import FaceGivenIdentity
-from face_pose_ros.tracking.shape_memory import Shape, ShapeMemory
+from face_pose_ros.tracking.shape_memory import Kinds, Shape, ShapeMemory
 
 Array = NDArray[np.float64]
 
 
+_MIN_INTERVAL_S = 1e-3  # between images, or stamps are wrong
+
+
 class KnownFaces(NamedTuple):
-    """M faces seen a moment ago."""
+    """M faces that were measured recently."""
 
     ids: tuple[str, ...]
-    keypoints_uv: Array  # (M, 478, 2) px, where they should be by now
-
-
-_MIN_INTERVAL_S = 1e-3  # between images, or stamps are wrong
+    keypoints_uv: Array  # (M, 478, 2) px, predicted
 
 
 @dataclass
@@ -43,26 +45,28 @@ class _Person:
     identity: Array  # (I,) coefficients for which the filter's pose holds
     pose_of_identity: Array  # (6, I) how the last fit's pose moves with them
     has_depth: bool  # whether a depth image said where that fit's pose is, whatever the identity
-    keypoints_uv: Array  # (K, 2) px; NaN: outside of the last image's camera
+    keypoints_uv: Array  # (K, 2) px; all NaN: some are outside of the last image's camera
     seen_s: float
-    velocity_px_s: Array  # (2,) of the keypoints' middle
+    velocity_px_s: Array  # (2,) of the keypoints' mean
 
-    def see(self, keypoints_uv: Array, stamp_s: float) -> None:
-        """Note where the keypoints (K, 2) are, and how fast they have come there."""
-        moved_px = _middle(keypoints_uv) - _middle(self.keypoints_uv)
-        if not np.isfinite(moved_px).all():
-            moved_px = np.zeros(2)
-        self.velocity_px_s = moved_px / max(stamp_s - self.seen_s, _MIN_INTERVAL_S)
+    @property
+    def has_keypoints(self) -> bool:
+        """Whether the last image's camera sees all keypoints."""
+        return math.isfinite(self.keypoints_uv[0, 0])
+
+    def set_keypoints(self, keypoints_uv: Array, stamp_s: float) -> None:
+        """Take measured keypoints (K, 2), and their velocity since the last ones."""
+        if self.has_keypoints:
+            moved_px = _mean(keypoints_uv - self.keypoints_uv)
+            self.velocity_px_s = moved_px / max(stamp_s - self.seen_s, _MIN_INTERVAL_S)
+        else:
+            self.velocity_px_s = np.zeros(2)
         self.keypoints_uv, self.seen_s = keypoints_uv, stamp_s
 
-    def keypoints_at(self, stamp_s: float) -> Array:
-        """(K, 2) px, where the keypoints should be at a later stamp [s]."""
-        return self.keypoints_uv + self.velocity_px_s * (stamp_s - self.seen_s)
-
-    def carry(self, before: Camera, after: Camera) -> None:
+    def change_camera(self, before: Camera, after: Camera) -> None:
         """Move the keypoints to another camera's pixels; NaN where it does not see them all."""
         seconds_ahead = 0.01
-        middle = _middle(self.keypoints_uv)
+        middle = _mean(self.keypoints_uv)
         ahead = middle + seconds_ahead * self.velocity_px_s
         rays, had_rays = before.unproject(np.concatenate([self.keypoints_uv, [middle, ahead]]))
         uv, seen, _ = after.project(rays)
@@ -71,90 +75,93 @@ class _Person:
         self.velocity_px_s = (moved[-1] - moved[-2]) / seconds_ahead
 
 
-def _middle(uv: Array) -> Array:
+def _mean(uv: Array) -> Array:
     """(2,) mean of points (K, 2): an eighth of the time of numpy's along the first axis."""
-    return np.full(len(uv), 1 / len(uv)) @ uv
+    return _mean_weights(len(uv)) @ uv
+
+
+@cache
+def _mean_weights(count: int) -> Array:
+    return np.full(count, 1 / count)
 
 
 class Tracker:
-    """Recognises people from image to image by where they should be by now.
+    """Associates the faces of each image with known people, by their predicted poses.
 
-    Unseen people move on in the filter's prediction and are not reported, until they are seen
-    again or lost. Ids are never used twice.
+    A person without a measurement keeps the filter's prediction and is not reported, until it is
+    measured again or lost. Ids are never used twice.
     """
 
     def __init__(
         self, options: TrackingOptions, prior: Shape, expressions: Sequence[bool]
     ) -> None:
-        """Know nobody.
+        """Start without people.
 
         Args:
             options: See `TrackingOptions`.
-            prior: Shape of anybody, C coefficients; identity and expressions independent.
+            prior: Shape of an unknown person, C coefficients; identity and expressions
+                independent.
             expressions: C, which coefficients are expressions.
         """
         self.options = options
         self.id_prefix = ''  # two cameras must not give two people the same id
-        self.images_since_detection = 0  # how long nobody has looked for new people
+        self.images_since_detection = 0
         self._prior = prior
-        self._expressions = np.asarray(expressions, dtype=bool)
-        self._identity = np.flatnonzero(~self._expressions)
+        self._kinds = Kinds.of(expressions)
         self._people: list[_Person] = []
         self._count = 0
         self.stamp_s = -np.inf  # of the last image
         self._camera: Camera | None = None  # likewise
 
     def configure(self, options: TrackingOptions, prior: Shape) -> None:
-        """Go on with other options; a person's shape is remembered as it was."""
+        """Set other options; the shapes of known people are kept."""
         self.options, self._prior = options, prior
         for person in self._people:
             person.filter.options = options
 
-    def forget_all(self) -> None:
-        """Know nobody again; ids go on where they were."""
+    def reset(self) -> None:
+        """Forget all people; the numbering of ids goes on."""
         self._people.clear()
         self.stamp_s = -np.inf
 
     @property
     def ids(self) -> list[str]:
-        """Ids of all faces not yet forgotten, seen in the last image or not."""
+        """Ids of all people that are not lost, measured in the last image or not."""
         return [person.id for person in self._people]
 
     def known_faces(self, max_age_s: float) -> KnownFaces:
-        """The faces seen at most max_age_s [s] before the last `advance`, where it is known."""
+        """The faces measured at most max_age_s [s] before the last `advance`, as predicted."""
         recent = [
             person
             for person in self._people
-            if person.seen_s >= self.stamp_s - max_age_s and np.isfinite(person.keypoints_uv).all()
+            if person.seen_s >= self.stamp_s - max_age_s and person.has_keypoints
         ]
-        if not recent:
-            return KnownFaces((), np.zeros((0, POINTS, 2)))
-        return KnownFaces(
-            tuple(person.id for person in recent),
-            np.array([person.keypoints_at(self.stamp_s) for person in recent]),
-        )
+        uv = np.empty((len(recent), POINTS, 2))
+        for row, person in enumerate(recent):
+            moved_px = person.velocity_px_s * (self.stamp_s - person.seen_s)
+            np.add(person.keypoints_uv, moved_px, out=uv[row])
+        return KnownFaces(tuple([person.id for person in recent]), uv)
 
-    def look_through(self, camera: Camera) -> bool:
-        """Note the camera of the next image, and whether it is another one than before.
+    def set_camera(self, camera: Camera) -> bool:
+        """Set the camera of the next image; returns whether it differs from the one before.
 
-        What was seen through another lens, or in pictures of another size, is carried by its rays.
-
+        Known keypoints are projected into the new camera along their rays.
         """
         before, self._camera = self._camera, camera
         if before is None or before == camera:
             return False
         for person in self._people:
-            person.carry(before, camera)
+            person.change_camera(before, camera)
         return True
 
     def shape_of(self, person_id: str) -> Shape:
-        """What is known of a person's shape, expressions faded up to the last `advance`.
+        """The estimated shape of a person, expressions faded up to the last `advance`.
 
         Args:
-            person_id: One of `ids`; empty for somebody unknown.
+            person_id: One of `ids`; empty: the prior of an unknown person.
 
         Raises:
-            KeyError: Nobody has this id now.
+            KeyError: No known person has this id.
         """
         if not person_id:
             return self._prior
@@ -164,7 +171,7 @@ class Tracker:
         raise KeyError(person_id)
 
     def advance(self, stamp_s: float) -> None:
-        """Forget what is lost by now [s]; a stamp before the last one is a restart."""
+        """Go on to a stamp [s] and forget lost people; an earlier stamp forgets all."""
         if stamp_s < self.stamp_s:
             self._people.clear()
         self.stamp_s = stamp_s
@@ -192,57 +199,57 @@ class Tracker:
                 face.fit.covariance_given_shape,
                 face.fit.pose_of_shape,
                 Shape(face.shape, face.shape_covariance),
-                self._expressions,
-                has_depth=face.depth is not None and face.depth.agreeing > 0,
+                self._kinds,
             )
             for face in faces
         ]
         # Before any of them learns from this image.
         priors = [self.shape_of(face.fit.shape_prior_of) for face in faces]
-        known = self._recognised(given)
+        known = self._associated(given, any(map(_has_depth, faces)))
         return [
-            self._followed(known.get(row), face, given[row], priors[row])
+            self._updated(known.get(row), face, given[row], priors[row])
             for row, face in enumerate(faces)
         ]
 
-    def _recognised(self, given: Sequence[FaceGivenIdentity]) -> dict[int, _Person]:
-        """Row of a face -> the person whose face it is, if it is known."""
+    def _associated(
+        self, given: Sequence[FaceGivenIdentity], have_depth: bool
+    ) -> dict[int, _Person]:
+        """Row of a face -> its person, if it is a known one."""
         people = self._people
         if not given or not people:
             return {}
         states = [person.filter.predict(self.stamp_s) for person in people]
         covariances = [state.covariance[:6, :6] for state in states]
-        if any(face.has_depth for face in given):
-            # Where somebody is seen by a depth camera for the first time, the size was a guess.
+        if have_depth:
+            # The first depth image of a person replaces the size that the prior expected.
             for row, person in enumerate(people):
                 if not person.has_depth:
                     G, known = person.pose_of_identity, person.memory.identity
                     covariances[row] = covariances[row] + G @ known.covariance @ G.T
-        identities = np.array([person.identity for person in people])
-        fitted = np.array([face.identity.mean for face in given])
-        G = np.array([face.pose_of_identity for face in given])
-        delta = (identities - fitted[:, None]) @ G.swapaxes(-1, -2)
         match = associate(
             np.array([state.T_cam_head for state in states]),
             np.array(covariances),
-            rotations.moved(np.array([face.T_cam_head for face in given])[:, None], delta),
+            np.array([person.identity for person in people]),
+            np.array([face.T_cam_head for face in given]),
             np.array([face.covariance for face in given]),
+            np.array([face.identity.mean for face in given]),
+            np.array([face.pose_of_identity for face in given]),
             self.options.gate_m,
         )
         return {row: people[column] for row, column in match.items()}
 
-    def _followed(
+    def _updated(
         self, person: _Person | None, face: FacePose, given: FaceGivenIdentity, prior: Shape
     ) -> FacePose:
-        """The face with what was known of the person; `prior` is what its fit was given."""
-        options, stamp_s = self.options, self.stamp_s
+        """The filtered face of a person, or of a new one; `prior` is what its fit was given."""
+        options, stamp_s, has_depth = self.options, self.stamp_s, _has_depth(face)
         if person:
             memory = person.memory
         else:
-            memory = ShapeMemory(self._prior, self._expressions, stamp_s, options.shape)
+            memory = ShapeMemory(self._prior, self._kinds, stamp_s, options.shape)
         if options.remember_shape:
             fitted = Shape(face.shape, face.shape_covariance)
-            if given.has_depth and face.depth is not None:
+            if has_depth and face.depth is not None:
                 # The size that takes the keypoints to the measured ranges. The fit divides what
                 # they disagree on between the size and the keypoints' own errors; but most of
                 # these are the same in every image of a person, and cancel when this size is
@@ -250,17 +257,15 @@ class Tracker:
                 memory.measure_size(face.depth.size_coefficient)
                 fitted = _without_size(fitted, prior)
             memory.update(fitted, prior)
-            identity = memory.identity
-            noise = given.covariance
+            identity, noise = memory.identity, given.covariance
         else:
-            identity = given.identity
-            noise = given.covariance + given.covariance_for(
-                _scatter(identity, prior.part(self._identity))
-            )
-        measured = given.pose_for(identity.mean)
+            identity, G = given.identity, given.pose_of_identity
+            scatter = _scatter(identity, prior.part(self._kinds.identity))
+            noise = given.covariance + G @ scatter @ G.T
+        known = given.for_identity(identity, self._kinds)
 
         if person is None:
-            pose_filter = PoseFilter(measured, noise, stamp_s, options)
+            pose_filter = PoseFilter(known.T_cam_head, noise, stamp_s, options)
             self._count += 1
             person = _Person(
                 f'{self.id_prefix}f{self._count:05d}',
@@ -269,36 +274,44 @@ class Tracker:
                 memory,
                 identity.mean,
                 given.pose_of_identity,
-                given.has_depth,
+                has_depth,
                 face.keypoints_uv.copy(),
                 stamp_s,
                 velocity_px_s=np.zeros(2),
             )
             self._people.append(person)
-            T_cam_head, covariance = measured, noise
+            T_cam_head, covariance = known.T_cam_head, noise
         else:
             if options.remember_shape:
-                appears = given.has_depth and not person.has_depth
+                appears = has_depth and not person.has_depth
                 G = person.pose_of_identity if appears else given.pose_of_identity
                 person.filter.shift(G @ (identity.mean - person.identity))
-            T_cam_head, covariance = person.filter.update(measured, noise, stamp_s)
-            person.see(face.keypoints_uv.copy(), stamp_s)
+            T_cam_head, covariance = person.filter.update(known.T_cam_head, noise, stamp_s)
+            person.set_keypoints(face.keypoints_uv.copy(), stamp_s)
             person.identity = identity.mean
-            person.pose_of_identity, person.has_depth = given.pose_of_identity, given.has_depth
+            person.pose_of_identity, person.has_depth = given.pose_of_identity, has_depth
 
         if not options.filter_poses:
-            T_cam_head, covariance = measured, given.covariance
-        shape = given.shape_for(identity, self._expressions)
-        # The caller's own: nothing of it is remembered here.
-        return replace(
-            face,
-            T_cam_head=T_cam_head.copy(),
-            covariance=covariance + given.covariance_for(identity.covariance),
-            shape=shape.mean,
-            shape_covariance=shape.covariance,
-            id=person.id,
-            number=person.number,
+            T_cam_head, covariance = known.T_cam_head, given.covariance
+        # The caller's own: nothing of it is kept here. (dataclasses.replace takes much longer.)
+        return FacePose(
+            T_cam_head.copy(),
+            covariance + known.covariance,
+            face.keypoints_uv,
+            face.keypoints_sigma_px,
+            face.box_xyxy,
+            face.score,
+            known.shape.mean,
+            known.shape.covariance,
+            face.fit,
+            person.id,
+            person.number,
+            face.depth,
         )
+
+
+def _has_depth(face: FacePose) -> bool:
+    return face.depth is not None and face.depth.agreeing > 0
 
 
 def _without_size(fitted: Shape, prior: Shape) -> Shape:

@@ -19,9 +19,12 @@ def pairs(known, measured, covariance_known=SURE, gate_m=0.5):
     known, measured = np.array(known).reshape(-1, 4, 4), np.array(measured).reshape(-1, 4, 4)
     return associate(
         known,
-        np.broadcast_to(covariance_known, (len(known), 6, 6)),
-        np.broadcast_to(measured[:, None], (len(measured), len(known), 4, 4)),
-        np.broadcast_to(NOISE, (len(measured), 6, 6)),
+        np.tile(covariance_known, (len(known), 1, 1)),
+        np.zeros((len(known), 1)),
+        measured,
+        np.tile(NOISE, (len(measured), 1, 1)),
+        np.zeros((len(measured), 1)),
+        np.zeros((len(measured), 6, 1)),
         gate_m,
     )
 

@@ -64,8 +64,7 @@ def test_predicted_covariance_is_that_of_many_heads(rng):
     errors = []
     for _ in range(1200):
         e = L @ rng.standard_normal(12)
-        true = replace(
-            state,
+        true = state._replace(
             T_cam_head=rotations.moved(state.T_cam_head, e[:6]),
             velocity=state.velocity + e[6:],
         )

@@ -7,7 +7,7 @@ import pytest
 from tracking.people import ANYBODY, EXPRESSIONS, camera, chi_sq, pose
 
 from face_pose_ros.options import ShapeMemoryOptions
-from face_pose_ros.tracking.shape_memory import Shape, ShapeMemory
+from face_pose_ros.tracking.shape_memory import Kinds, Shape, ShapeMemory
 
 IDENTITY = ~EXPRESSIONS
 INDEPENDENT = ShapeMemoryOptions(shared_variance=0)
@@ -15,7 +15,7 @@ SOMEBODY = Shape(np.array([0.7, -0.4, 0]), np.diag([0.5, 0.3, 1]))
 
 
 def memory(options=INDEPENDENT, prior=ANYBODY, stamp_s=0.0):
-    return ShapeMemory(prior, EXPRESSIONS, stamp_s, options)
+    return ShapeMemory(prior, Kinds.of(EXPRESSIONS), stamp_s, options)
 
 
 def fit(look, shape, prior=ANYBODY, error=None):
@@ -251,7 +251,7 @@ def test_an_absurd_fit_pulls_no_harder_than_three_sigma():
 
 def test_a_rigid_face_has_nothing_to_remember():
     nothing = Shape(np.zeros(0), np.zeros((0, 0)))
-    remembered = ShapeMemory(nothing, np.zeros(0, bool), 0.0, ShapeMemoryOptions())
+    remembered = ShapeMemory(nothing, Kinds.of([]), 0.0, ShapeMemoryOptions())
     remembered.advance(1.0)
     remembered.update(nothing, nothing)
     assert remembered.shape.mean.shape == (0,)

@@ -48,7 +48,7 @@ def frames(rng):
 def shown(tracker, stream):
     found = []
     for stamp_s, lens, faces in stream:
-        tracker.look_through(lens)
+        tracker.set_camera(lens)
         found.append(tracker.update(deepcopy(faces), stamp_s))
     return found
 

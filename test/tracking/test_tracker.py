@@ -204,11 +204,11 @@ def seen_at(look, uv):
 
 
 def test_keypoints_and_their_speed_are_carried_into_the_next_cameras_picture(look, tracker):
-    assert not tracker.look_through(SMALL)
+    assert not tracker.set_camera(SMALL)
     tracker.update([seen_at(look, (100.0, 80.0))], 0.0)
     tracker.update([seen_at(look, (102.0, 80.0))], 0.1)
-    assert not tracker.look_through(replace(SMALL, K=SMALL.K.copy()))
-    assert tracker.look_through(LARGE)
+    assert not tracker.set_camera(replace(SMALL, K=SMALL.K.copy()))
+    assert tracker.set_camera(LARGE)
     tracker.advance(0.15)
     # Twice as large, from middle to middle, and so is a pixel in a twentieth of a second.
     expected = 2 * (np.array([103.0, 80.0]) - (160, 120)) + (320.5, 240.5)
@@ -219,9 +219,9 @@ def test_who_lies_outside_of_the_next_cameras_picture_is_not_looked_for(look, tr
     wide = Camera.from_K(
         [100, 0, 320, 0, 100, 240, 0, 0, 1], 640, 480, (0, 0, 0, 0), 'equidistant'
     )
-    tracker.look_through(wide)
+    tracker.set_camera(wide)
     tracker.update([seen_at(look, (500.0, 240.0))], 0.0)  # 103 deg beside the axis
-    assert tracker.look_through(LARGE)
+    assert tracker.set_camera(LARGE)
     assert tracker.known_faces(1.0).ids == ()
     assert tracker.ids == ['f00001']
     # Found again by the detector, it is the same person, and it has not raced there.

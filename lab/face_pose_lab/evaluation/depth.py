@@ -249,7 +249,7 @@ def score_moving(
     found = []
     for person in tqdm(sorted({scene.person for scene in scenes}), disable=None):
         rng, stamp_s = np.random.default_rng([person, 4]), 0.0
-        estimator.tracker.forget_all()
+        estimator.tracker.reset()
         for step, scene in enumerate(s for s in scenes if s.person == person):
             rgb, z = scene.read(folder)
             camera = Camera.from_K(**scene.camera)
