@@ -6,7 +6,7 @@
     camera = Camera.from_fov(1280, 720, horizontal_fov_deg=69)  # better: Camera.from_yaml(path)
     faces = FacePoseEstimator().track(image_rgb, camera, stamp_s)
 
-Names load with their first use: small ROS nodes do without the estimator.
+Names are imported on first use, so that small ROS nodes do not load the estimator.
 """
 
 from importlib import import_module

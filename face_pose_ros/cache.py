@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where what the first start makes is kept for the next ones: machine code, compiled networks."""
+"""Cache folders for machine code and compiled networks."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 NAME = 'face_pose_ros'
-_MIN_FREE_BYTES = 64 << 20  # all that one kind takes is less
+_MIN_FREE_BYTES = 64 << 20  # more than any one cache takes
 
 
 def writable_folder(kind: str, *preferred: Path) -> Path | None:
-    """The first folder that can be written and has space; None if there is none.
+    """The first folder that is writable and has enough space; None if there is none.
 
-    What is kept there gets executed. Behind the preferred folders, which are trusted as the
-    installation and the environment are, only those count that belong to this user and that
-    nobody else may write to: any user can make a folder of some name in /tmp.
+    The contents are executed. So apart from the preferred folders, a folder must belong to this
+    user and must not be writable by others: anyone can create a folder in /tmp.
 
     Args:
-        kind: Name of the folder in the user's cache (XDG base directory specification) and, after
-            that, in the folder for temporary files.
-        preferred: Taken before these, in this order.
+        kind: Name of the folder in the user's cache (XDG base directory specification), or else
+            in the folder for temporary files.
+        preferred: Trusted folders to try first, in this order.
     """
     for folder in preferred:
         if _is_usable(folder):
@@ -39,11 +38,11 @@ def _folders_of_user(kind: str) -> Iterator[Path]:
     base = Path(os.environ.get('XDG_CACHE_HOME', ''))
     if not base.is_absolute():
         base = Path(os.path.expanduser('~'), '.cache')
-    if base.is_absolute():  # '~' remains where a user has no home
+    if base.is_absolute():  # '~' is not expanded for a user without a home
         yield base / NAME / kind
     try:
         yield Path(tempfile.gettempdir(), f'{NAME}-{os.geteuid()}-{kind}')
-    except FileNotFoundError:  # not even one of these can be written
+    except FileNotFoundError:  # no temporary folder is writable
         return
 
 
@@ -58,7 +57,7 @@ def _is_usable(folder: Path) -> bool:
 
 
 def _is_private(folder: Path) -> bool:
-    status = os.lstat(folder)  # a link may lead to a folder of another user's choice
+    status = os.lstat(folder)  # not stat: another user may have made a link
     others = stat.S_IWGRP | stat.S_IWOTH
     return (
         stat.S_ISDIR(status.st_mode)

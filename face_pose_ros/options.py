@@ -1,9 +1,9 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Every option, declared once: type, default, range, unit and text.
+"""All options, each declared once: type, default, range, unit and text.
 
 Options that are ROS parameters have an `Option` as metadata of their field. The node's parameters,
-config/pose.yaml and docs/ros_api.md are made from these, with one name in Python and in ROS:
+config/pose.yaml and docs/ros_api.md are generated from these. Names in Python and ROS are equal:
 `EstimatorOptions().tracking.detect_every` is the parameter `tracking.detect_every`.
 """
 
@@ -20,7 +20,7 @@ KERNELS = ('none', 'huber', 'cauchy', 'geman_mcclure')
 
 
 class Option(NamedTuple):
-    """Description of an option, besides its name, type and default."""
+    """Description of an option; name, type and default are those of the dataclass field."""
 
     text: str  # one line
     unit: str = ''
@@ -30,7 +30,7 @@ class Option(NamedTuple):
     start_only: bool = False  # read at start; all others apply from the next image
 
     def problem(self, value: object) -> str | None:
-        """What was expected instead of a value; None if the value is valid."""
+        """Why a value is invalid, in words; None if it is valid."""
         if self.choices and value not in self.choices:
             return f"'{value}' is not one of {', '.join(self.choices)}"
         if self.low is None or self.high is None:
@@ -41,7 +41,7 @@ class Option(NamedTuple):
 
 
 def option(default: Any, text: str, **what: Any) -> Any:
-    """A dataclass field with an `Option` as metadata; further arguments are those of `Option`."""
+    """A dataclass field with an `Option` as metadata, made from the further arguments."""
     return field(default=default, metadata={'option': Option(text, **what)})
 
 
@@ -51,10 +51,10 @@ def start_option(default: Any, text: str, **what: Any) -> Any:
 
 
 class Checked:
-    """Base of frozen dataclasses whose options are within their ranges.
+    """Base of frozen dataclasses that check the ranges of their options.
 
     Raises:
-        ValueError: An option is out of its range; the text names it, its value and the range.
+        ValueError: An option is out of range; the text gives its name, value and range.
     """
 
     def __post_init__(self) -> None:
@@ -84,10 +84,10 @@ def named_options(options: object, prefix: str = '') -> Iterator[tuple[str, Any,
 
 
 def with_values(options: Options, values: Mapping[str, Any], prefix: str = '') -> Options:
-    """The options with values replaced by dotted name; others stay as they are.
+    """A copy of the options with some values replaced, given by dotted name.
 
     Raises:
-        ValueError: A value is out of its range.
+        ValueError: A value is out of range.
     """
     changes: dict[str, Any] = {}
     for item in fields(options):  # type: ignore[arg-type]
@@ -104,41 +104,41 @@ def with_values(options: Options, values: Mapping[str, Any], prefix: str = '') -
 
 @dataclass(frozen=True)
 class DetectorOptions(Checked):
-    """Which faces to look for.
+    """Face detection.
 
     Face height is measured from the chin to the hairline (Face Mesh points 152 and 10), which is
-    also the height of the boxes found.
+    also the height of the detected boxes.
     """
 
     network: str = option(
         'blazeface',
-        'detector; single_shot also finds heads from the side and poses tiny ones',
+        'detector; single_shot also finds heads in profile, and estimates poses of tiny ones',
         choices=DETECTORS,
         start_only=True,
     )
     score_threshold: float = option(
-        0.5, 'least score of a face proposal, a probability', low=0.01, high=0.99
+        0.5, 'minimum score of a detection, a probability', low=0.01, high=0.99
     )
     min_face_px: float = option(
-        40.0, 'smallest face height to look for', unit='px', low=16, high=4096
+        40.0, 'minimum face height to detect', unit='px', low=16, high=4096
     )
-    # Bounds the time, and the smallest face: in an image of W px, 16 W / max_input_px px.
+    # Limits the detection time, and the face height in an image of W px to 16 W / max_input_px px.
     max_input_px: int = option(
         512,
-        "longer side of the detector's input; no face below image side * 16 / this is found",
+        "longer side of the detector's input; minimum face height: image side * 16 / this",
         unit='px',
         low=64,
         high=4096,
     )
-    nms_iou: float = 0.3  # in (0, 1); proposals that overlap more are the same face
+    nms_iou: float = 0.3  # in (0, 1); detections that overlap more are the same face
 
 
 @dataclass(frozen=True)
 class KeypointOptions(Checked):
-    """How the keypoints of a face are measured."""
+    """Measurement of the keypoints of a face."""
 
     min_presence: float = option(
-        0.5, 'least probability that a crop shows a face', low=0.01, high=0.99
+        0.5, 'minimum probability that a crop shows a face', low=0.01, high=0.99
     )
     max_crops: int = option(
         3,
@@ -146,7 +146,7 @@ class KeypointOptions(Checked):
         low=1,
         high=4,
     )
-    max_duplicate_iou: float = 0.5  # of keypoint bounds; above it two faces are one
+    max_duplicate_iou: float = 0.5  # of keypoint bounds; above it one of two faces is dropped
 
 
 @dataclass(frozen=True)
@@ -156,30 +156,30 @@ class PoseOptions(Checked):
     kernel: str = 'geman_mcclure'  # robust kernel, one of KERNELS
     kernel_scale: float = option(
         3.0,
-        'residual from which a keypoint loses weight',
+        'scale of the robust kernel: residual above which a keypoint loses weight',
         unit='sigma',
         low=0.1,
         high=100,
     )
-    # Keypoints on the far side of the head lose weight: for those that are stated to be equally
-    # certain from every side. The keypoint network says itself how well it sees each.
+    # Reduces the weight of keypoints on the far side of the head; for keypoints whose covariances
+    # do not depend on the view. Those of the keypoint network do.
     visibility: bool = False
     max_iterations: int = 30
     step_tolerance: float = 1e-6
     cost_tolerance: float = 1e-4
-    # How many independent keypoints all of them are worth: their errors are correlated, so the
-    # information is scaled down to that of this many. As measured of the packaged network.
+    # Effective number of independent keypoints. Their errors are correlated, so the information of
+    # all keypoints is scaled down to that of this many. Measured for the packaged network.
     independent_keypoints: float = 2.55
     interpupillary_mm: float = option(
         63.0,
-        "interpupillary distance, the scale of all distances: an adult's, or a person's own",
+        'assumed interpupillary distance; all distances are proportional to it',
         unit='mm',
         low=40,
         high=80,
     )
     interpupillary_sigma_mm: float = option(
         3.5,
-        'its standard deviation: adults 3.5, a measured person about 0.5',
+        'standard deviation of it: 3.5 for adults, about 0.5 for a measured person',
         unit='mm',
         low=0.01,
         high=20,
@@ -200,18 +200,18 @@ class PoseOptions(Checked):
 
 @dataclass(frozen=True)
 class DepthOptions(Checked):
-    """How the depth camera errs, if there is one, see `pose.ranges`."""
+    """Error model of the depth camera, see `pose.ranges`."""
 
     noise_per_m: float = option(
         0.003,
-        "depth's standard deviation in a pixel at 1 m; it grows with the square of the distance",
+        'standard deviation of a depth pixel at 1 m; grows with the square of the distance',
         unit='m',
         low=0.0,
         high=0.1,
     )
     bias_per_m: float = option(
         0.002,
-        'the same of what all pixels of a face have in common, as after a poor calibration',
+        'the same for the error common to all pixels of a face, such as a calibration error',
         unit='m',
         low=0.0,
         high=0.1,
@@ -222,22 +222,22 @@ class DepthOptions(Checked):
 class FilterOptions(Checked):
     """The Kalman filter of one head's pose, see `tracking.filter.PoseFilter`."""
 
-    # Standard deviation of a velocity's change in one second; in n seconds sqrt(n) times as much.
+    # Standard deviation of the velocity change in one second; sqrt(n) times as much in n seconds.
     acceleration_noise: float = option(
         1.0,
-        "process noise: change of a head's velocity in a second",
+        'process noise: velocity change of a head in one second',
         unit='m/s',
         low=0.01,
         high=100,
     )
     angular_acceleration_noise: float = option(
         4.0,
-        "process noise: change of a head's angular velocity in a second",
+        'process noise: angular velocity change of a head in one second',
         unit='rad/s',
         low=0.01,
         high=1000,
     )
-    # Kept from the filter and added to its covariance, because no averaging lowers it.
+    # Not given to the filter but added to its covariance, because averaging does not reduce it.
     correlated_noise_share: float = option(
         0.9,
         "share of a measurement's variance that is correlated in time: the same in every image",
@@ -246,7 +246,7 @@ class FilterOptions(Checked):
     )
     max_gap_s: float = option(
         0.5,
-        'predictions end after this time; a face seen later starts a new filter',
+        'a track is predicted for this time; a measurement after it restarts the filter',
         unit='s',
         low=0.01,
         high=10,
@@ -255,14 +255,14 @@ class FilterOptions(Checked):
 
 @dataclass(frozen=True)
 class ShapeMemoryOptions:
-    """What is remembered of a person's shape, see `tracking.shape_memory.ShapeMemory`."""
+    """Estimation of a person's shape over time, see `tracking.shape_memory.ShapeMemory`."""
 
-    # Images close in time repeat each other's errors, whose correlation falls by e in this time.
+    # Errors of images close in time are correlated; the correlation decays by e in this time.
     correlation_time_s: float = 1.0
-    # Share of a fit's variance that is the same error in all images of a person: however many
-    # there are, they are worth no more than 1 / shared_variance of them.
+    # Share of a fit's variance that is the same in all images of a person: any number of images
+    # carries the information of at most 1 / shared_variance of them.
     shared_variance: float = 0.5
-    expression_time_s: float = 0.3  # in which a remembered expression fades by e
+    expression_time_s: float = 0.3  # time in which the last expression decays by e
 
     def __post_init__(self) -> None:
         for name in ('correlation_time_s', 'expression_time_s'):
@@ -274,28 +274,28 @@ class ShapeMemoryOptions:
 
 @dataclass(frozen=True)
 class TrackingOptions(FilterOptions):
-    """How faces are followed from image to image."""
+    """Tracking of faces over images."""
 
     detect_every: int = option(
         5,
-        'images between detections while all tracked faces are in view',
+        'images from one detection to the next while all tracks are measured',
         unit='images',
         low=1,
         high=1000,
     )
     lost_after_s: float = option(
-        1.0, 'a face not seen for this time is forgotten', unit='s', low=0.01, high=60
+        1.0, 'a track ends after this time without a measurement', unit='s', low=0.01, high=60
     )
     gate_m: float = option(
         0.5,
-        'a face farther than this from its prediction, across the line of sight, is a new track',
+        'gate: largest distance of a face from the prediction, across the line of sight',
         unit='m',
         low=0.05,
         high=5,
     )
-    filter_poses: bool = option(True, 'filter poses over time; false: as measured')
+    filter_poses: bool = option(True, 'filter poses over time; false: publish them as measured')
     remember_shape: bool = option(
-        True, "estimate a person's shape and size over time; false: from each image alone"
+        True, "estimate a person's shape and size over time; false: in each image alone"
     )
     shape: ShapeMemoryOptions = field(default_factory=ShapeMemoryOptions)
 

@@ -1,9 +1,9 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the stages hand on, as numpy arrays: image -> Faces -> Keypoints -> HeadPoses -> FacePose.
+"""Results of the stages as numpy arrays: image -> Faces -> Keypoints -> HeadPoses -> FacePose.
 
-N is the number of faces (0 is an ordinary answer), K the number of keypoints, C the number of
-shape coefficients. Pixel (0, 0) is the centre of the top-left pixel.
+N is the number of faces (may be 0), K the number of keypoints, C the number of shape
+coefficients. Pixel (0, 0) is the centre of the top-left pixel.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ Rows = TypeVar('Rows', bound='_Rows')
 
 
 class _Rows:
-    """Dataclass fields with one row per face: selected, joined and replaced together."""
+    """Base of dataclasses whose fields have one row per face."""
 
     def __getitem__(self: Rows, index: Index) -> Rows:
-        """Some of the faces, by a (M,) index or (N,) mask."""
+        """The faces selected by a (M,) index or (N,) mask."""
         return type(self)(*(_of(getattr(self, f.name), index) for f in fields(self)))  # type: ignore[arg-type]
 
     def join(self: Rows, other: Rows) -> Rows:
@@ -32,7 +32,7 @@ class _Rows:
         return type(self)(*(_joined(a, b) for a, b in pairs))
 
     def replaced(self: Rows, index: Index, other: Rows) -> Rows:
-        """These with the faces of a (M,) index replaced by M others."""
+        """A copy with the faces of a (M,) index replaced by M others."""
         pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))  # type: ignore[arg-type]
         return type(self)(*(_replaced(a, index, b) for a, b in pairs))
 
@@ -59,7 +59,7 @@ def _replaced(a: Any, index: Index, b: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class CoarsePoses(_Rows):
-    """Poses of N faces by a detector."""
+    """Poses of N faces, estimated by a detector."""
 
     T_cam_head: Array  # (N, 4, 4) camera optical frame, m
     covariance: Array  # (N, 6, 6) as in `HeadPoses`
@@ -67,24 +67,24 @@ class CoarsePoses(_Rows):
 
 @dataclass(frozen=True, eq=False)
 class Faces(_Rows):
-    """Face proposals in one image, most certain first."""
+    """Detected faces of one image, in order of decreasing score."""
 
     boxes_xyxy: NDArray[np.float32]  # (N, 4) px, full image
     scores: NDArray[np.float32]  # (N,) in [0, 1]
     # (N, 6, 2) px, full image: right eye, left eye, nose tip, mouth centre, right ear, left ear;
-    # right and left are the person's own. NaN: not known.
+    # right and left are the person's own. NaN: unknown.
     anchors_uv: NDArray[np.float32]
-    coarse: CoarsePoses | None = None  # where the detector gives poses
+    coarse: CoarsePoses | None = None  # None if the detector estimates no poses
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @classmethod
     def of_boxes(cls, boxes_xyxy: ArrayLike) -> Faces:
-        """Faces whose boxes (N, 4) px are given.
+        """Faces with score 1 from boxes (N, 4) px.
 
         Raises:
-            ValueError: A box is not finite, or has no area.
+            ValueError: A box is not finite, or its area is not positive.
         """
         boxes = np.asarray(boxes_xyxy, dtype=np.float32).reshape(-1, 4)
         if not (np.isfinite(boxes).all() and (boxes[:, 2:] > boxes[:, :2]).all()):
@@ -100,7 +100,7 @@ class Keypoints(_Rows):
     """Measured 2-D keypoints of N faces in the full image."""
 
     uv: Array  # (N, K, 2) px
-    cov_uv: Array  # (N, K, 2, 2) px^2; infinite on the diagonal: not measured
+    cov_uv: Array  # (N, K, 2, 2) px^2; infinite diagonal: not measured
     presence: Array  # (N,) in [0, 1], probability that the crop shows a face
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ class Keypoints(_Rows):
 
     @classmethod
     def unmeasured(cls, count: int, points: int) -> Keypoints:
-        """N faces whose K keypoints were not measured."""
+        """Presence 0 and infinite covariances for `count` faces of `points` keypoints."""
         cov_uv = np.zeros((count, points, 2, 2))
         cov_uv[..., 0, 0] = cov_uv[..., 1, 1] = np.inf
         return cls(np.zeros((count, points, 2)), cov_uv, np.zeros(count))
@@ -124,14 +124,14 @@ class HeadPoses(_Rows):
     """6-DoF poses of N heads in the camera's optical frame."""
 
     T_cam_head: Array  # (N, 4, 4) m
-    # (N, 6, 6): x, y, z [m], rotation about the camera's x, y, z [rad]; over all shapes:
+    # (N, 6, 6): x, y, z [m], rotation about the camera's x, y, z [rad]; shape marginalised:
     # covariance = covariance_given_shape + pose_of_shape @ shape_covariance @ pose_of_shape.T
     covariance: Array
-    covariance_given_shape: Array  # (N, 6, 6) were the shape known to be as estimated
-    pose_of_shape: Array  # (N, 6, C) how the best pose moves with each shape coefficient
+    covariance_given_shape: Array  # (N, 6, 6), conditional on the estimated shape
+    pose_of_shape: Array  # (N, 6, C), derivative of the optimal pose by the shape coefficients
     shape: Array  # (N, C) coefficients of the face model's modes, in prior standard deviations
     shape_covariance: Array  # (N, C, C)
-    failed: NDArray[np.bool_]  # (N,) no usable pose for this face
+    failed: NDArray[np.bool_]  # (N,), the fit found no pose
     depth: Array  # (N, 4) see `DepthEvidence`; zeros without a depth image
 
     def __len__(self) -> int:
@@ -139,44 +139,44 @@ class HeadPoses(_Rows):
 
 
 class DepthEvidence(NamedTuple):
-    """What a depth image said of one face, in a fit."""
+    """Use of the depth image in the fit of one face."""
 
-    visible: int  # points of the face's surface that the depth camera could see
-    measured: int  # how many of them have a depth
-    agreeing: int  # how many of these lie on one face of some size; 0: the depth was not used
-    size_ratio: float  # of that size to the one expected without the depth
-    size_coefficient: float = 0.0  # of that size, as in `FacePose.shape`
+    visible: int  # surface points of the face that are in the depth camera's view
+    measured: int  # those of them that have a depth
+    agreeing: int  # those of them that fit one face size; 0: the depth was not used
+    size_ratio: float  # that size divided by the size expected without the depth
+    size_coefficient: float = 0.0  # that size as a coefficient, as in `FacePose.shape`
 
 
 class Fit(NamedTuple):
-    """How the pose depends on the shape in the fit to one image, as the tracker needs it."""
+    """Dependence of the pose on the shape in the fit to one image; input of the tracker."""
 
     covariance_given_shape: Array  # (6, 6)
     pose_of_shape: Array  # (6, C)
-    shape_prior_of: str  # id of the person whose known shape was the prior; empty: the population
+    shape_prior_of: str  # id of the track whose shape was the prior; empty: the population prior
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FacePose:
-    """The estimate of one face; the arrays are the caller's own.
+    """The estimate of one face. Its arrays are copies; the caller may change them.
 
     Head frame (REP-155): origin at the sellion, x out of the face, y to the person's left, z up.
     """
 
     T_cam_head: Array  # (4, 4), camera optical frame, m
     covariance: Array  # (6, 6): x, y, z [m], rotation about the camera's x, y, z [rad]
-    # Face Mesh's order: of the fitted face, or of the mean face where only the detector sees it.
-    keypoints_uv: Array  # (478, 2) px
-    # (478,) of the nearest keypoint that was measured; infinite: none was
+    # (478, 2) px, in Face Mesh's order: projected fitted face, or mean face without a fit
+    keypoints_uv: Array
+    # (478,), of the nearest measured keypoint; infinite without a fit
     keypoints_sigma_px: Array
     box_xyxy: Array  # (4,) px, bounds of the keypoints
     score: float  # in [0, 1], probability that this is a face
     shape: Array  # (C,) coefficients of the face model, in prior standard deviations
     shape_covariance: Array  # (C, C)
     fit: Fit
-    id: str = ''  # stays with a person in `track`; empty in `estimate`
-    number: int = 0  # of the id, counted from 1 in `track`
-    depth: DepthEvidence | None = None  # None: there was no depth image
+    id: str = ''  # of the track; empty in `estimate`
+    number: int = 0  # of the track, from 1; 0 in `estimate`
+    depth: DepthEvidence | None = None  # None without a depth image
 
     @property
     def position(self) -> Array:

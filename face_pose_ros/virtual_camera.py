@@ -1,11 +1,11 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A camera that turns, zooms and changes its lens in front of a photograph.
+"""Virtual cameras at the centre of a photograph's camera, with other rotations and lenses.
 
-A camera that only turns sees the same rays, so its image can be computed from the photograph
-exactly: by the homography K1 R K0^-1, with lens distortion by projecting each pixel's ray. The
-change of every pose is then known without a label. The photograph's own intrinsics are a guess; a
-wrong guess shears the face a little, equally in every view.
+Cameras with the same centre see the same rays, so their images follow exactly from the photograph:
+by the homography K1 R K0^-1, or with lens distortion by projecting each pixel's ray. The relative
+pose is then known without labels. The photograph's intrinsics are a guess; a wrong guess shears
+the face slightly, equally in all views.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from face_pose_ros.geometry.crops import NODE_SPACING_PX
 
 WIDTH, HEIGHT = 960, 720  # px, of random views
 
-# Lenses of a robot's camera: a webcam's barrel distortion and a fisheye.
+# Typical lenses of robots: barrel distortion of a webcam, and a fisheye.
 LENSES: dict[str, tuple[str, tuple[float, ...]]] = {
     'none': ('plumb_bob', ()),
     'plumb_bob': ('plumb_bob', (-0.28, 0.09, 0.0011, -0.0007, -0.012)),
@@ -35,19 +35,19 @@ LENSES: dict[str, tuple[str, tuple[float, ...]]] = {
 class View:
     """Orientation and lens of the virtual camera."""
 
-    R_photo_cam: NDArray[np.float64]  # (3, 3) the virtual camera's axes in the photograph's camera
+    R_photo_cam: NDArray[np.float64]  # (3, 3), axes of the virtual camera in the photo's camera
     camera: Camera
 
 
 def photo_camera(width: int, height: int) -> Camera:
-    """Intrinsics assumed for a photograph of unknown origin: f = width + height (img2pose)."""
+    """Guessed intrinsics of a photograph: f = width + height (as img2pose does)."""
     f = float(width + height)
     K = [f, 0.0, 0.5 * (width - 1), 0.0, f, 0.5 * (height - 1), 0.0, 0.0, 1.0]
     return Camera.from_K(K, width, height)
 
 
 def look_at(ray: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Axes (3, 3) of a level camera whose z axis is the ray (3,)."""
+    """Axes (3, 3) of a camera with its z axis along the ray (3,) and a horizontal x axis."""
     z = ray / np.linalg.norm(ray)
     x = np.cross([0.0, 1.0, 0.0], z)
     x /= np.linalg.norm(x)
@@ -57,10 +57,11 @@ def look_at(ray: NDArray[np.float64]) -> NDArray[np.float64]:
 def random_views(
     face_xyz_photo: NDArray[np.float64], lens: str, count: int, rng: np.random.Generator
 ) -> Iterator[View]:
-    """Views of a face by a camera aimed at it and then turned at random.
+    """Random views of a face.
 
-    Up to 18 deg pan, 22 deg tilt and 30 deg roll, focal lengths of 550 to 1000 px, the principal
-    point up to 48 px off centre; views that cut off a part of the face are rejected.
+    From the direction of the face: up to 18 deg pan, 22 deg tilt and 30 deg roll; focal lengths
+    of 550 to 1000 px; principal point up to 48 px from the centre. Views that cut off a part of
+    the face are rejected.
 
     Args:
         face_xyz_photo: (P, 3) points of the face in the photograph's camera frame.
@@ -75,7 +76,7 @@ def random_views(
         f = rng.uniform(550, 1000)
         cx, cy = 0.5 * np.array([WIDTH, HEIGHT]) + rng.uniform(-48, 48, 2)
         K = [f, 0, cx, 0, 1.02 * f, cy, 0, 0, 1]
-        # Rejected for any lens, so that all lenses have the same views.
+        # Rejected if any lens cuts off the face, so that all lenses have the same views.
         if all(_sees(lens_camera(K, WIDTH, HEIGHT, name), face_xyz_photo @ R) for name in LENSES):
             count -= 1
             yield View(R, lens_camera(K, WIDTH, HEIGHT, lens))
@@ -102,11 +103,11 @@ def render_view(
         photo: (H0, W0, 3) uint8.
         photo_cam: The photograph's camera.
         view: The virtual camera.
-        supersampling: Samples per pixel and axis; views shrink the portraits by up to 2.
+        supersampling: Samples per pixel and axis; views reduce the portraits by up to 2.
     """
     camera = view.camera
-    # Exact at the centres of cells that tile the image plus one row around it, linear in between:
-    # over a few pixels a lens is linear to a hundredth of a pixel.
+    # The map is exact at the centres of cells that tile the image and a border, and linear in
+    # between: over this distance a lens is linear to 0.01 px.
     us, vs = (
         (np.arange(-1, side // NODE_SPACING_PX + 1) + 0.5) * NODE_SPACING_PX - 0.5
         for side in (camera.width, camera.height)
@@ -129,13 +130,13 @@ def render_view(
 
 
 def spread(T_photo_head: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance of each pose to the mean pose.
+    """Deviation of each pose from the mean pose.
 
     Args:
         T_photo_head: (V, 4, 4) poses of one head in one frame, m.
 
     Returns:
-        Angles (V,) [deg] and distances (V,) [% of the head's mean distance].
+        Angles (V,) [deg] and offsets (V,) [% of the head's mean distance].
     """
     rotations = Rotation.from_matrix(T_photo_head[:, :3, :3])
     angle = (rotations.mean().inv() * rotations).magnitude()

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What makes networks fast on GPUs: CUDA graphs, half precision, crops rendered on the device."""
+"""Fast inference on GPUs: CUDA graphs, half precision, crops rendered on the device."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from face_pose_ros.geometry.crops import MAX_STEP_PX, NODE_SPACING_PX, Crops
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 _MAX_SAMPLES = 4  # per pixel and axis of a rendered crop
-_WARM_UPS = 3  # calls before a capture, as PyTorch asks for: they choose and load kernels
+_WARM_UPS = 3  # calls before a capture, required by PyTorch: they select and load kernels
 
 
 class Graph(NamedTuple):
-    """A network whose memory does not move."""
+    """A captured network with fixed input and output memory."""
 
     pictures: Tensor  # written before a replay
     outputs: tuple[Tensor, ...]  # read after it, before the next one
@@ -33,20 +33,20 @@ class Graph(NamedTuple):
 
 
 class GraphedNetwork:
-    """A network, captured for every size of pictures at the batch sizes that are asked for.
+    """A network that is captured once for each picture size and batch size.
 
-    One launch instead of a hundred kernels. A batch is filled up to the next size with pictures
-    whose outputs are dropped; a larger one than the largest size is cut.
+    A replay is one launch instead of a hundred kernels. A batch is padded to the next of
+    BATCH_SIZES; batches above the largest are split.
     """
 
     def __init__(
         self, network: Any, capture: Callable[[Any, Tensor], Graph] | None = None
     ) -> None:
-        """Take a network.
+        """Wrap a network.
 
         Args:
-            network: Takes pictures (N, 3, H, W), returns a tensor or several, of N rows each.
-            capture: Makes a graph for pictures of this shape; None is `capture_on_cuda`.
+            network: Pictures (N, 3, H, W) -> one or several tensors of N rows.
+            capture: Makes a graph for pictures of one shape; None: `capture_on_cuda`.
         """
         self._network = network
         self._capture = capture or capture_on_cuda
@@ -70,7 +70,7 @@ class GraphedNetwork:
 
 
 def capture_on_cuda(network: Any, pictures: Tensor) -> Graph:
-    """The network's kernels for pictures in this memory (pytorch.org, "CUDA semantics")."""
+    """Capture the network for pictures in this memory (pytorch.org, "CUDA semantics")."""
     pictures = pictures.contiguous(memory_format=torch.channels_last)
     stream = torch.cuda.Stream(pictures.device)
     stream.wait_stream(torch.cuda.current_stream(pictures.device))
@@ -79,7 +79,7 @@ def capture_on_cuda(network: Any, pictures: Tensor) -> Graph:
             network(pictures)
     torch.cuda.current_stream(pictures.device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    # Other cameras' threads may use the device meanwhile. The stream says which device it is.
+    # Threads of other cameras may use the device meanwhile. The stream selects the device.
     with torch.cuda.graph(graph, stream=stream, capture_error_mode='thread_local'):
         outputs = network(pictures)
     outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
@@ -87,14 +87,14 @@ def capture_on_cuda(network: Any, pictures: Tensor) -> Graph:
 
 
 class HalfPrecision(nn.Module):
-    """A network in float16, but for its heads; pictures and outputs are float32.
+    """A network in float16 with last layers in float32; pictures and outputs are float32.
 
-    What ends in pixels, matrices and layers named `*_head`, stays in float32: float16 counts
-    pixels from 128 on in eighths.
+    Linear layers and layers named `*_head` stay in float32, because their outputs are pixels:
+    the resolution of float16 is 1/8 px from 128 px on.
     """
 
     def __init__(self, network: Any) -> None:
-        """Copy a network that takes pictures and returns a tensor or a tuple of tensors."""
+        """Copy a network: pictures -> tensor or tuple of tensors."""
         super().__init__()
         self.network = deepcopy(network).half()
         for name, layer in self.network.named_children():
@@ -102,7 +102,7 @@ class HalfPrecision(nn.Module):
                 layer.float().register_forward_pre_hook(_in_float)
 
     def forward(self, pictures: Tensor) -> Any:
-        """As the network does, (N, 3, H, W) float32 to float32."""
+        """The network's outputs in float32 for pictures (N, 3, H, W) float32."""
         return self.network(pictures.half())
 
 
@@ -115,19 +115,19 @@ def render_crops(
 ) -> Tensor:
     """`Network.render` on a device.
 
-    The image is halved as often as the smallest crop allows; a larger one has several samples in
-    each pixel.
+    The image is reduced by the largest power of two that the smallest crop allows; pixels of
+    larger crops are means of several samples.
 
     Returns:
-        (N, 3, size, size) float32 RGB in [0, 1]; beyond the image its border is repeated.
+        (N, 3, size, size) float32 RGB in [0, 1]; outside the image its border is repeated.
     """
     crops = finer(crops, shrink)
     height, width = image.shape[:2]
-    # The middles of cells that tile the crop, and of one more row of cells all around it.
+    # Centres of cells that tile the crop, with one more cell on each side.
     axis = (np.arange(-1, crops.size_px // NODE_SPACING_PX + 1) + 0.5) * NODE_SPACING_PX - 0.5
     nodes = np.stack(np.meshgrid(axis, axis), -1).reshape(1, -1, 2)
     uv, _ = crops.to_image(np.repeat(nodes, len(crops), 0), camera)
-    # Where the lens sees nothing, anything may be shown.
+    # Pixels without a ray may have any content.
     uv = np.nan_to_num(uv, nan=0.0).clip(-1e6, 1e6).reshape(len(crops), len(axis), len(axis), 2)
     steps = np.linalg.norm(uv[:, 1:, 1:] - uv[:, :-1, :-1], axis=-1).max((1, 2))
     steps_px = steps.clip(1e-6, min(height, width)) / (math.sqrt(2) * NODE_SPACING_PX)
@@ -151,7 +151,7 @@ def render_crops(
 
 
 def _between_nodes(values: Tensor, samples: int) -> Tensor:
-    """(N, size * samples, size * samples, 2) at all samples, from values at the nodes."""
+    """Interpolate values at the nodes to all samples (N, size * samples, size * samples, 2)."""
     margin = NODE_SPACING_PX * samples
     fine = F.interpolate(
         values.permute(0, 3, 1, 2), scale_factor=margin, mode='bilinear', align_corners=False
@@ -160,7 +160,7 @@ def _between_nodes(values: Tensor, samples: int) -> Tensor:
 
 
 def _bounds(uv: NDArray[np.float64], width: int, height: int) -> tuple[int, int, int, int]:
-    """Part of the image that the crops need: left, top, right, bottom, at least one pixel."""
+    """Left, top, right, bottom of the part of the image that the crops use; at least one pixel."""
     left, top = (int(x) for x in np.floor(uv.min((0, 1, 2))) - 1)
     right, bottom = (int(x) for x in np.ceil(uv.max((0, 1, 2))) + 2)
     left, top = min(max(left, 0), width - 1), min(max(top, 0), height - 1)

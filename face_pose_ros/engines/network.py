@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the networks of all engines have in common."""
+"""Base class of the networks of all engines."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import Crops, render_crops
 
 Outputs = tuple[NDArray[np.float32], ...]
-# (N, 3, H, W) float32: an array, or on a GPU what `Network.render` returns.
+# (N, 3, H, W) float32: an array, or a tensor of the GPU from `Network.render`.
 Pictures = Any
 
 
 class Network:
-    """A packaged network, whichever engine runs it. It keeps nothing of a call."""
+    """A packaged network in any engine; calls are independent of each other."""
 
     def __call__(self, pictures: Pictures) -> Outputs:
-        """The outputs for N >= 1 pictures: arrays of N rows each, which are the caller's own."""
+        """The outputs for N >= 1 pictures: new arrays of N rows each."""
         raise NotImplementedError
 
     def on_crops(
@@ -34,13 +34,13 @@ class Network:
     def render(
         self, image: NDArray[np.uint8], crops: Crops, camera: Camera, shrink: int = 1
     ) -> Pictures:
-        """Pictures of crops, where the network runs.
+        """Pictures of crops, in the memory of the network's device.
 
         Args:
             image: (H, W, 3) RGB.
             crops: N crops.
-            camera: Of the image.
-            shrink: Each pixel is the mean of so many rendered ones in each direction.
+            camera: The image's camera.
+            shrink: Each pixel is the mean of shrink x shrink rendered ones.
         """
         pictures = render_crops(image, finer(crops, shrink), camera)
         if shrink == 1:
@@ -49,12 +49,12 @@ class Network:
         return pictures.reshape(len(crops), 3, size, shrink, size, shrink).mean((3, 5))
 
     def join(self, pictures: Sequence[Pictures]) -> Pictures:
-        """One batch of several."""
+        """Concatenate batches."""
         return np.concatenate(pictures)
 
 
 def finer(crops: Crops, scale: int) -> Crops:
-    """The same crops with so many times the pixels in each direction."""
+    """The same crops with `scale` times as many pixels in each direction."""
     if scale == 1:
         return crops
     return Crops(

@@ -19,8 +19,7 @@ from typing import NamedTuple
 from face_pose_ros.engines.network import Network
 from face_pose_ros.weights import GRAPHS_SHA256
 
-# How networks run. auto: CUDA graphs in half precision, or OpenVINO on a CPU if it is installed,
-# else torch.
+# auto: on a GPU CUDA graphs in half precision; on a CPU OpenVINO if it is installed, else torch.
 ENGINES = ('auto', 'openvino', 'torch')
 _OPENVINO = 'face_pose_ros.engines.openvino'
 _TORCH = 'face_pose_ros.engines.torch_engine'
@@ -38,7 +37,7 @@ class SingleShotNetworks(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """Stateless networks of one device, which estimators may share."""
+    """Stateless networks of one device; estimators may share them."""
 
     device: str  # 'cpu', 'cuda' or 'cuda:<index>'
     # (N, 3, H, W) RGB in [-1, 1] -> logits (N, C), regressions (N, C, 16)
@@ -54,22 +53,21 @@ def load_networks(
     weights: Weights | None = None,
     precision: str | None = None,
 ) -> Networks:
-    """Load all networks but those of the single-shot detector.
+    """Load all networks except those of the single-shot detector.
 
     Args:
-        device: 'auto' (CUDA if there is a GPU and a torch for it, else the CPU), 'cpu', 'cuda' or
-            'cuda:<index>'.
+        device: 'auto' (CUDA if there are a GPU and a torch that can use it, else the CPU), 'cpu',
+            'cuda' or 'cuda:<index>'.
         engine: One of ENGINES.
-        threads: CPU threads of one call; None: one for each core.
+        threads: CPU threads of one call; None: one per core.
         weights: Files to use instead of packaged ones, by the packaged file's name.
-        precision: 'f32'; None: on a CPU bfloat16 where it has that, on a GPU float16, for the
-            networks that are as accurate in it.
+        precision: 'f32'; None: bfloat16 on CPUs that support it and float16 on GPUs, for networks
+            that lose no accuracy by it.
 
     Raises:
         ValueError: There is no such device, engine, precision or name of weights.
-        ImportError: The engine asked for is not installed, or none is.
-        WeightsError: A weights file is missing, truncated or altered; or one's own is of another
-            network.
+        ImportError: The engine is not installed.
+        WeightsError: A weights file is missing, truncated, altered, or of another network.
     """
     names = ('blazeface_full_range', 'keypoint_network')
     return Networks(*_load(names, device, engine, threads, weights, precision))
@@ -104,7 +102,7 @@ def _load(
         if name not in GRAPHS_SHA256:
             raise ValueError(f"weights of '{name}', expected {', '.join(GRAPHS_SHA256)}")
     make = _maker(device, engine, threads or core_count(), precision)
-    # They are compiled side by side.
+    # The networks are compiled in parallel.
     with ThreadPoolExecutor(len(names)) as executor:
         return device, *executor.map(lambda name: make(name, own=own.get(name)), names)
 
@@ -128,7 +126,7 @@ def _maker(
 
 @cache
 def _openvino_if_installed() -> ModuleType | None:
-    """The engine, or None, which is logged once."""
+    """The engine; None, with one warning, if OpenVINO is missing."""
     if find_spec('openvino') is None:
         _LOGGER.warning(
             'OpenVINO is not installed: networks run in torch, which is slower '
@@ -139,12 +137,12 @@ def _openvino_if_installed() -> ModuleType | None:
 
 
 def chosen_device(name: str) -> str:
-    """The device of that name; 'auto' is the CPU where there is no GPU, or no torch for it.
+    """The device of a name; 'auto' becomes 'cpu' without a GPU or without a torch that can use it.
 
-    A machine without a GPU does not import torch for it.
+    torch is not imported on machines without a GPU.
 
     Raises:
-        ValueError: There is no such device, or no torch for it.
+        ValueError: There is no such device, or torch cannot use it.
     """
     if name == 'cpu':
         return name
@@ -164,7 +162,7 @@ def chosen_device(name: str) -> str:
 
 
 def _missing_for_cuda() -> str:
-    """What torch lacks to use a GPU, and the command that adds it; empty if nothing."""
+    """Why torch cannot use a GPU, and the command that changes it; empty if it can."""
     remedy = '(pip install torch, see pytorch.org for the build of your CUDA version)'
     if find_spec('torch') is None:
         return f'torch is not installed {remedy}'
@@ -174,7 +172,7 @@ def _missing_for_cuda() -> str:
 
 @cache
 def gpu_count() -> int:
-    """How many GPUs CUDA's driver tells of."""
+    """Number of GPUs, from the CUDA driver."""
     try:
         driver = ctypes.CDLL('libcuda.so.1')
     except OSError:
@@ -185,7 +183,7 @@ def gpu_count() -> int:
 
 
 def core_count() -> int:
-    """Cores that this process may use; two hyperthreads are one."""
+    """Number of physical cores that this process may use."""
     cores = set()
     for cpu in os.sched_getaffinity(0):
         siblings = Path(f'/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list')

@@ -21,12 +21,12 @@ with no_openvino_telemetry():
     import openvino as ov
 
 
-# Measured in bfloat16; the others run in float32.
+# Accuracy in bfloat16 was measured for these; the others run in float32.
 _ROUNDED = ('keypoint_network',)
 
 
 class _Request(NamedTuple):
-    """One inference at a time; views of what it holds."""
+    """An inference request, and views of its output memory."""
 
     infer: ov.InferRequest
     outputs: list[NDArray[np.float32]]
@@ -37,9 +37,9 @@ class _Request(NamedTuple):
 
 
 class OpenVinoNetwork(Network):
-    """A packaged network, compiled for each size of pictures that it is given.
+    """A packaged network, compiled once for each picture size.
 
-    Calls from several threads wait for each other.
+    Calls from several threads run one after the other.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class OpenVinoNetwork(Network):
         own: Path | str | None = None,
         precision: str | None = None,
     ) -> None:
-        """Read the network, and compile it if it has but one size.
+        """Read the network; compile it if its picture size is fixed.
 
         Args:
-            name: Of the packaged network.
-            threads: CPU threads of one call, 1 or more; a single crop takes one.
+            name: Name of the packaged network.
+            threads: CPU threads of one call, 1 or more; a single crop uses one.
             own: Weights to use instead of the packaged ones.
-            precision: 'f32' or 'bf16'; None: bf16 if the CPU has it and the network is as
-                accurate in it.
+            precision: 'f32' or 'bf16'; None: bf16 if the CPU supports it and the network loses
+                no accuracy by it.
 
         Raises:
             WeightsError: As in `read_graph`.
@@ -64,13 +64,13 @@ class OpenVinoNetwork(Network):
         self._name, self._threads, self._own = name, threads, own
         self._precision = precision or ('bf16' if name in _ROUNDED and _has_bf16() else None)
         self._lock = threading.Lock()
-        # By shape (3, H, W): for one picture, and for several on one thread each.
+        # By shape (3, H, W): requests for one picture, and for several with one thread each.
         self._single: dict[tuple[int, ...], _Request] = {}
         self._several: dict[tuple[int, ...], list[_Request]] = {}
         model = self._read()
         if not model.is_dynamic():
             shape = tuple(model.input().shape)[1:]
-            # A crop is small: on two threads it takes a sixth less time and twice the CPU's.
+            # A crop is small: a second thread would save 1/6 of the time and double the CPU load.
             (self._single[shape],) = self._compiled(model, shape, requests=1, threads=1)
 
     def __call__(self, pictures: NDArray[np.float32]) -> Outputs:
@@ -96,7 +96,7 @@ class OpenVinoNetwork(Network):
         return tuple(output.copy() for output in request.outputs)
 
     def _infer_each(self, pictures: NDArray[np.float32]) -> list[Outputs]:
-        """Outputs of each picture: several on one thread each are faster than a batch on all."""
+        """Outputs of each picture; parallel requests are faster than one batch on all threads."""
         shape = pictures.shape[1:]
         if shape not in self._several:
             model = self._read()
@@ -117,17 +117,17 @@ class OpenVinoNetwork(Network):
     def _compiled(
         self, model: ov.Model, shape: tuple[int, ...], requests: int, threads: int
     ) -> list[_Request]:
-        """Requests that run at the same time and share the threads."""
+        """Parallel requests that share the threads."""
         model.reshape([1, *shape])
         properties: dict[str, Any] = {
             'INFERENCE_NUM_THREADS': threads,
             'NUM_STREAMS': requests,
-            # Left to OpenVINO it is bfloat16 for every network where the CPU has that.
+            # OpenVINO's default is bfloat16 for every network on CPUs that support it.
             'INFERENCE_PRECISION_HINT': self._precision
             or model.get_rt_info('precision').astype(str),
             'ENABLE_CPU_PINNING': False,
         }
-        if folder := writable_folder('openvino'):  # halves the time and memory of a start
+        if folder := writable_folder('openvino'):  # halves start-up time and memory
             properties['CACHE_DIR'] = str(folder)
         compiled = _core().compile_model(model, 'CPU', properties)
         every = [compiled.create_infer_request() for _ in range(requests)]
@@ -136,7 +136,7 @@ class OpenVinoNetwork(Network):
 
 @cache
 def _has_bf16() -> bool:
-    """Whether the CPU computes in bfloat16, which is faster there than float32."""
+    """Whether the CPU has bfloat16 instructions, which are faster than float32."""
     return 'BF16' in _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 

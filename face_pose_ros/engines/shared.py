@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks shared by several cameras: what they ask for at the same moment runs as one batch."""
+"""Networks shared by several cameras: simultaneous calls run as one batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FAILED = 'the batch with this frame failed'
 
 @dataclass
 class _Call:
-    """What one thread asked for, and what it got."""
+    """The call of one thread and its result."""
 
     pictures: Pictures  # (N, ...)
     outputs: Outputs = ()
@@ -38,23 +38,22 @@ class _Call:
 
 
 class SharedNetworks:
-    """The networks of one device, for estimators that each run on a thread of their own.
+    """The networks of one device, for estimators that run in a thread each.
 
-    A call waits for those of other cameras only while a frame that began within `window_s` of its
-    own has not asked yet, and never longer than that. Cameras that are not synchronised do not
-    wait for each other.
+    A call waits for other cameras whose frames began within `window_s` of its own frame and that
+    have not called yet; at most `window_s`. Cameras that are not synchronised do not wait.
     """
 
     def __init__(self, window_s: float = 0.005) -> None:
-        """Nothing is loaded yet.
+        """Load nothing yet.
 
         Args:
-            window_s: Frames that begin within this time are inferred together [s].
+            window_s: Frames that begin within this time run as one batch [s].
         """
         self._window_s = window_s
         self._changed = threading.Condition()
-        self._begun_s: dict[int, float] = {}  # thread -> when its frame began
-        self._asking: set[int] = set()  # threads within a call
+        self._begun_s: dict[int, float] = {}  # thread -> begin of its frame
+        self._calling: set[int] = set()  # threads within a call
         self._device: str | None = None
         self._networks: Networks | None = None
         self._damaged = False
@@ -66,15 +65,15 @@ class SharedNetworks:
         )
 
     def load(self, device: str, single_shot: bool = False, threads: int | None = None) -> Networks:
-        """The networks for one more estimator, loaded again if they failed.
+        """The networks for one more estimator; loaded again after a failure.
 
         Args:
-            device: As in `load_networks`, and for all estimators the same.
-            single_shot: Whether this one wants the single-shot detector.
-            threads: As in `load_networks`; that of the first estimator counts.
+            device: As in `load_networks`; the same for all estimators.
+            single_shot: Whether this estimator uses the single-shot detector.
+            threads: As in `load_networks`; only the first estimator's value is used.
 
         Raises:
-            ValueError: There is no such device, or the others are on another one.
+            ValueError: There is no such device, or the other estimators use another one.
             WeightsError: See `load_networks`.
         """
         with self._changed:
@@ -83,7 +82,7 @@ class SharedNetworks:
                     f"device is '{device}', expected '{self._device}' as for the other cameras "
                     'that share the networks'
                 )
-            # What fails for one camera is loaded again for all.
+            # A failure in one camera reloads the networks of all.
             single_shot_known = self._networks is not None and bool(self._networks.single_shot)
             if self._networks is None or self._damaged:
                 self._networks = load_networks(device, threads=threads)
@@ -101,7 +100,7 @@ class SharedNetworks:
 
     @contextmanager
     def frame(self) -> Iterator[None]:
-        """Around the work on a camera's frame, on the thread that does it."""
+        """Context of the processing of one frame, in the thread that processes it."""
         thread = threading.get_ident()
         with self._changed:
             self._begun_s[thread] = time.monotonic()
@@ -114,7 +113,7 @@ class SharedNetworks:
 
 
 class _Batched(Network):
-    """One network; the thread whose call comes first runs it for all."""
+    """One network; the thread that calls first runs it for all."""
 
     def __init__(self, shared: SharedNetworks, network_of: Callable[[Networks], Network]) -> None:
         self._shared = shared
@@ -125,7 +124,7 @@ class _Batched(Network):
     def render(
         self, image: NDArray[np.uint8], crops: Crops, camera: Camera, shrink: int = 1
     ) -> Pictures:
-        """As `Network.render`, where the network runs."""
+        """As `Network.render`."""
         return self._network().render(image, crops, camera, shrink)
 
     def __call__(self, pictures: Pictures) -> Outputs:
@@ -133,21 +132,21 @@ class _Batched(Network):
         call, changed, thread = _Call(pictures), self._shared._changed, threading.get_ident()
         with changed:
             self._calls[thread] = call
-            self._shared._asking.add(thread)
+            self._shared._calling.add(thread)
             changed.notify_all()
             changed.wait_for(lambda: call.done or not self._is_led)
             if not call.done:
                 self._is_led = True
                 self._lead(call)
-            self._shared._asking.remove(thread)
+            self._shared._calling.remove(thread)
         if call.error is not None:
             raise RuntimeError(_FAILED) from call.error
         return call.outputs
 
     def _lead(self, first: _Call) -> None:
-        """Run the network for all calls with pictures of this size; the lock is held."""
+        """Run the network for all calls with pictures of the same size; the lock is held."""
         shared = self._shared
-        shared._changed.wait_for(self._nobody_is_missing, shared._window_s)
+        shared._changed.wait_for(self._all_have_called, shared._window_s)
         shape = first.pictures.shape[1:]
         together = {t: c for t, c in self._calls.items() if c.pictures.shape[1:] == shape}
         for thread in together:
@@ -166,12 +165,12 @@ class _Batched(Network):
         assert self._shared._networks is not None
         return self._network_of(self._shared._networks)
 
-    def _nobody_is_missing(self) -> bool:
-        """Whether every frame that began when this thread's did is asking for something."""
+    def _all_have_called(self) -> bool:
+        """Whether all threads whose frames began with this thread's frame are within a call."""
         shared = self._shared
         mine_s = shared._begun_s.get(threading.get_ident(), -math.inf)
         return all(
-            thread in shared._asking or abs(other_s - mine_s) > shared._window_s
+            thread in shared._calling or abs(other_s - mine_s) > shared._window_s
             for thread, other_s in shared._begun_s.items()
         )
 
@@ -182,7 +181,7 @@ def _single_shot(networks: Networks) -> SingleShotNetworks:
 
 
 def _run(network: Network, calls: list[_Call]) -> None:
-    """Run the network once; every call gets its rows, or the error."""
+    """Run the network once; each call gets its rows or the error."""
     try:
         if len(calls) == 1:
             calls[0].outputs = network(calls[0].pictures)
@@ -192,7 +191,7 @@ def _run(network: Network, calls: list[_Call]) -> None:
             parts = zip(*(np.split(output, ends) for output in outputs), strict=True)
             for call, part in zip(calls, parts, strict=True):
                 call.outputs = part
-    # Whatever goes wrong on the device, each camera has to hear of it.
+    # Every camera must get the error, whatever it is.
     except BaseException as error:
         for call in calls:
             call.error = error

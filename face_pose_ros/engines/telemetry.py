@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps OpenVINO from reporting its use."""
+"""Disables the telemetry of OpenVINO."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SENDER = 'openvino_telemetry'
 
 @contextmanager
 def no_openvino_telemetry() -> Iterator[None]:
-    """OpenVINO imported within finds no `openvino_telemetry`, and takes the stub that it ships.
+    """Within it, `import openvino` does not find `openvino_telemetry` and uses its own stub.
 
-    Otherwise `import openvino` alone makes files in the home folder and sends an event to an
-    analytics service (2026.4.1). Whatever else the process imports afterwards is not affected.
+    Otherwise `import openvino` alone writes files in the home folder and sends an event to an
+    analytics service (2026.4.1). Imports after this context are not affected.
     """
     modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
     before = modules.get(_SENDER)

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Networks run by torch: on a CPU without OpenVINO, and on GPUs."""
+"""Networks run by torch: on GPUs, and on CPUs without OpenVINO."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BUILDERS: dict[str, Callable[..., nn.Module]] = {
     'region_pose': packaged_region_pose,
     'single_shot': packaged_single_shot,
 }
-# Measured in half precision; the others run in float32.
+# Accuracy in half precision was measured for these; the others run in float32.
 _HALF = ('blazeface_full_range', 'keypoint_network')
 
 
@@ -37,11 +37,11 @@ class TorchNetwork(Network):
     """A network in torch, on any device."""
 
     def __init__(self, network: Callable[[Tensor], Any], device: str) -> None:
-        """Take a network.
+        """Wrap a network.
 
         Args:
-            network: Pictures (N, 3, H, W) on the device -> a tensor or several, of N rows each.
-            device: 'cpu', 'cuda' or 'cuda:<index>'. On a GPU the network has a stream of its own.
+            network: Pictures (N, 3, H, W) on the device -> one or several tensors of N rows.
+            device: 'cpu', 'cuda' or 'cuda:<index>'. On a GPU the network has its own stream.
         """
         self._network = network
         self._device = torch.device(device)
@@ -61,14 +61,14 @@ class TorchNetwork(Network):
     def render(
         self, image: NDArray[np.uint8], crops: Crops, camera: Camera, shrink: int = 1
     ) -> Pictures:
-        """As `Network.render`; on a GPU, which gets only the part of the image that is shown."""
+        """As `Network.render`; a GPU gets only the part of the image that the crops show."""
         if self._device.type == 'cpu':
             return super().render(image, crops, camera, shrink)
         with self._on_stream():
             return render_crops(image, crops, camera, shrink, self._device)
 
     def join(self, pictures: Sequence[Pictures]) -> Pictures:
-        """One batch of several."""
+        """Concatenate batches."""
         if isinstance(pictures[0], Tensor):
             with self._on_stream():
                 return torch.cat(list(pictures))
@@ -89,12 +89,12 @@ def packaged(
     """A packaged network.
 
     Args:
-        name: Of its weights.
+        name: Name of its weights.
         device: As in `TorchNetwork`.
-        graphs: On a GPU, whether to run it as CUDA graphs.
-        threads: Of all torch in this process, if the device is the CPU.
+        graphs: Whether to use CUDA graphs on a GPU.
+        threads: Threads of torch in this process, if the device is the CPU.
         own: Weights to use instead of the packaged ones.
-        half: With graphs, whether to run it in half precision if that is as accurate.
+        half: Whether graphs run in half precision, for networks that lose no accuracy by it.
 
     Raises:
         WeightsError: As in `load_weights`.
@@ -108,7 +108,7 @@ def packaged(
 
 
 def _downloaded(outputs: tuple[Tensor, ...]) -> Outputs:
-    """Arrays of tensors of N rows each; from a GPU in one transfer."""
+    """Tensors of N rows each as arrays; copied from a GPU in one transfer."""
     if outputs[0].device.type == 'cpu':
         return tuple(output.numpy() for output in outputs)
     rows = torch.cat([output.flatten(1).float() for output in outputs], 1).cpu()
@@ -120,10 +120,10 @@ def _downloaded(outputs: tuple[Tensor, ...]) -> Outputs:
 
 
 def allocated_bytes(device: str) -> int:
-    """Memory of a GPU that this process's tensors take."""
+    """Memory [bytes] of a GPU that the tensors of this process use."""
     return int(torch.cuda.memory_allocated(device))
 
 
 def release_memory() -> None:
-    """Give memory of GPUs that is not in use back to other processes."""
+    """Return unused GPU memory of this process to the device."""
     torch.cuda.empty_cache()
