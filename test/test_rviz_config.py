@@ -109,7 +109,7 @@ def test_the_running_node_offers_every_topic_as_it_is_asked_for():
             end_s = time.monotonic() + 60
             while missing := [t for t in TOPICS if not rviz.count_publishers(t)]:
                 assert process.poll() is None, 'the node has ended'
-                assert time.monotonic() < end_s, f'nobody publishes {missing}'
+                assert time.monotonic() < end_s, f'no node publishes {missing}'
                 time.sleep(0.05)
             for topic, display in TOPICS.items():
                 (offer,) = rviz.get_publishers_info_by_topic(topic)

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What every executable subscribes to, publishes and serves; docs/ros_api.md is made from it.
+"""Topics, services and parameters of every executable; docs/ros_api.md is generated from it.
 
 `test/ros/test_api.py` compares the tables with running nodes.
 """
@@ -20,7 +20,7 @@ from face_pose_ros.ros.view.parameters import ViewParameters
 class Topic(NamedTuple):
     """A topic or a service."""
 
-    name: str  # as the code has it; <id>: of a track
+    name: str  # as in the code; <id>: id of a track
     type: str  # package/Type
     text: str
     optional: bool = False  # depends on parameters or on installed packages
@@ -41,8 +41,8 @@ class Executable(NamedTuple):
 _TF = Topic('/tf', 'tf2_msgs/TFMessage', 'frames of the robot')
 _TF_STATIC = Topic('/tf_static', 'tf2_msgs/TFMessage', 'the same')
 _POSE = Topic('face_pose/pose', 'geometry_msgs/PoseStamped', 'the head nearest to the camera')
-_IMAGE = Topic('image', 'sensor_msgs/Image', 'as of the pose node')
-_INFO = Topic('camera_info', 'sensor_msgs/CameraInfo', 'as of the pose node')
+_IMAGE = Topic('image', 'sensor_msgs/Image', 'as for the pose node')
+_INFO = Topic('camera_info', 'sensor_msgs/CameraInfo', 'as for the pose node')
 
 EXECUTABLES = (
     Executable(
@@ -61,7 +61,7 @@ EXECUTABLES = (
             Topic(
                 'camera_info',
                 'sensor_msgs/CameraInfo',
-                'paired by equal stamp, or the nearest within 1 ms where none is ever equal',
+                'paired by equal stamp; by the nearest within 1 ms if stamps are never equal',
             ),
             Topic(
                 'depth',
@@ -72,11 +72,11 @@ EXECUTABLES = (
             Topic(
                 'depth_camera_info',
                 'sensor_msgs/CameraInfo',
-                "the depth camera's; the newest holds",
+                'calibration of the depth camera; the newest one is used',
                 optional=True,
             ),
             Topic(
-                '/tf', 'tf2_msgs/TFMessage', 'of a depth camera in another frame', optional=True
+                '/tf', 'tf2_msgs/TFMessage', 'if the depth camera has another frame', optional=True
             ),
             Topic('/tf_static', 'tf2_msgs/TFMessage', 'the same', optional=True),
         ),
@@ -87,7 +87,7 @@ EXECUTABLES = (
             Topic(
                 '~/faces/<id>/pose',
                 'geometry_msgs/PoseStamped',
-                'one head; the topic ends with its track',
+                'one head; the topic is removed with its track',
                 optional=True,
             ),
             Topic(
@@ -106,17 +106,21 @@ EXECUTABLES = (
                 'visualization_msgs/MarkerArray',
                 'mesh, axes, gaze, 2 sigma ellipsoid, id, distance; only for subscribers',
             ),
-            Topic('~/overlay', 'sensor_msgs/Image', 'the image with them; only for subscribers'),
+            Topic(
+                '~/overlay',
+                'sensor_msgs/Image',
+                'the image with heads; only for subscribers',
+            ),
             Topic(
                 '/diagnostics',
                 'diagnostic_msgs/DiagnosticArray',
-                'camera, poses and device, once a second, in every state',
+                'status of camera, poses and device, once a second, in every state',
             ),
             Topic('~/transition_event', 'lifecycle_msgs/TransitionEvent', 'changes of the state'),
             Topic(
                 '/humans/faces/tracked',
                 'hri_msgs/IdsList',
-                'REP-155, where `hri_msgs` is installed; see docs/consumers.md',
+                'REP-155, if `hri_msgs` is installed; see docs/consumers.md',
                 optional=True,
             ),
             Topic(
@@ -169,7 +173,7 @@ EXECUTABLES = (
     Executable(
         'who_looks',
         'who_looks',
-        'Names the person whose head points at the robot; see docs/consumers.md.',
+        'Publishes the id of the person whose head points at the robot; see docs/consumers.md.',
         (
             Topic(
                 'face_pose/faces/<id>/pose_with_covariance',
@@ -181,7 +185,7 @@ EXECUTABLES = (
             _TF_STATIC,
         ),
         (
-            Topic('~/id', 'std_msgs/String', 'at 10 Hz: id of the person, empty for nobody'),
+            Topic('~/id', 'std_msgs/String', 'at 10 Hz: id of the person; empty if there is none'),
             Topic('~/pose', 'geometry_msgs/PoseStamped', "that person's head"),
         ),
         WhoLooksParameters(),
@@ -193,8 +197,8 @@ EXECUTABLES = (
         (
             _IMAGE,
             _INFO,
-            Topic('face_pose/poses', 'geometry_msgs/PoseArray', 'stamps of answered images'),
-            Topic('face_pose/markers', 'visualization_msgs/MarkerArray', 'what is drawn'),
+            Topic('face_pose/poses', 'geometry_msgs/PoseArray', 'stamps of processed images'),
+            Topic('face_pose/markers', 'visualization_msgs/MarkerArray', 'the heads to draw'),
         ),
         (),
         ViewParameters(),
@@ -203,7 +207,13 @@ EXECUTABLES = (
         'demo_camera',
         'demo_camera',
         'A camera without a driver; see docs/calibration.md.',
-        (Topic('face_pose/poses', 'geometry_msgs/PoseArray', 'with `with_node`: the answers'),),
+        (
+            Topic(
+                'face_pose/poses',
+                'geometry_msgs/PoseArray',
+                'processed images, with `with_node`',
+            ),
+        ),
         (
             Topic('image', 'sensor_msgs/Image', 'rgb8'),
             Topic('camera_info', 'sensor_msgs/CameraInfo', 'its calibration'),
@@ -230,11 +240,11 @@ EXECUTABLES = (
     Executable(
         'demo_recorder',
         'demo_recorder',
-        'Records the overlay of a real camera, counts answers.',
+        'Records the overlay of a real camera and counts processed images.',
         (
             _INFO,
-            Topic('face_pose/poses', 'geometry_msgs/PoseArray', 'the answers'),
-            Topic('face_pose/overlay', 'sensor_msgs/Image', 'what is recorded'),
+            Topic('face_pose/poses', 'geometry_msgs/PoseArray', 'processed images'),
+            Topic('face_pose/overlay', 'sensor_msgs/Image', 'the recorded images'),
         ),
         (),
         OutputParameters(),

@@ -15,15 +15,15 @@ class CameraInfoError(ValueError):
 
 
 def camera_from_info(msg: CameraInfo, rectified: bool = False) -> Camera:
-    """Camera of the image of a CameraInfo, region of interest and binning included.
+    """Camera of the image, with the region of interest and binning of its CameraInfo.
 
     Args:
-        msg: The calibration, of the full sensor as the message definition says.
+        msg: The calibration; width, height and K of the full sensor, as sensor_msgs defines.
         rectified: The image is rectified: use P without distortion instead of K and D.
 
     Raises:
-        CameraInfoError: K (or P) means "not calibrated" or is invalid, the model is unknown, or
-            the region of interest does not lie in the image.
+        CameraInfoError: K (or P) is zero (not calibrated) or invalid, the model is unknown, or
+            the region of interest is not inside the image.
     """
     if rectified:
         name, K, dist, model = 'P', np.reshape(msg.p, (3, 4))[:, :3], (), 'plumb_bob'
@@ -33,7 +33,7 @@ def camera_from_info(msg: CameraInfo, rectified: bool = False) -> Camera:
         model = msg.distortion_model
     if K[0, 0] == 0:  # as sensor_msgs defines it; drivers also send diag(0, 0, 1)
         raise CameraInfoError(
-            f'{name}[0] is 0: the camera is not calibrated; docs/calibration.md says how to'
+            f'{name}[0] is 0: the camera is not calibrated; see docs/calibration.md'
         )
     try:
         camera = Camera.from_K(K, msg.width, msg.height, dist, model)

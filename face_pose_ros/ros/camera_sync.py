@@ -16,16 +16,16 @@ ImageMsg = TypeVar('ImageMsg', Image, CompressedImage)
 
 # On a busy machine either message may be some frames ahead of its partner.
 _MEMORY = 4
-_INFO_MEMORY = 2 * _MEMORY  # kept longer than images, for images that are given up late
+_INFO_MEMORY = 2 * _MEMORY  # kept longer than images, for images that are dropped late
 _NEAR_NS = 1_000_000
-_RECENT_S = 2.0  # a CameraInfo that came before belongs to no image at hand
+_RECENT_S = 2.0  # an older CameraInfo belongs to none of the kept images
 
 
 class CameraSync(Generic[ImageMsg]):
     """Calls back with (image, info) as soon as both have arrived.
 
-    Partners have equal stamps. If stamps are never equal but within a millisecond, as of drivers
-    that stamp each message separately, the nearest is used, from the first unpaired image on.
+    Both must have equal stamps. Some drivers stamp each message separately: if no stamps are
+    equal but some differ by less than a millisecond, the nearest is used from then on.
     """
 
     def __init__(
@@ -39,11 +39,12 @@ class CameraSync(Generic[ImageMsg]):
         """Wait for messages.
 
         Args:
-            on_pair: Called with partners.
-            on_unpaired: Called with an image without CameraInfo, and a text of what came instead.
+            on_pair: Called with an image and its CameraInfo.
+            on_unpaired: Called with an image without CameraInfo, and a text about the CameraInfos
+                that arrived.
             on_nearest: Called when pairing by the nearest stamp starts, with the first difference,
                 CameraInfo minus image [ns].
-            latched: Whether the newest CameraInfo holds for every image, whatever its stamp.
+            latched: Whether the newest CameraInfo is used for every image, whatever its stamp.
             clock_s: Monotonic clock [s].
         """
         self._on_pair = on_pair
@@ -71,7 +72,7 @@ class CameraSync(Generic[ImageMsg]):
                 self._pair(stamp_ns, info_ns)
                 return
         if len(self._images) > _MEMORY:
-            self._give_up_oldest()
+            self._drop_oldest()
 
     def add_info(self, msg: CameraInfo) -> None:
         """A CameraInfo has arrived."""
@@ -96,7 +97,7 @@ class CameraSync(Generic[ImageMsg]):
         return _nearest_ns(stamp_ns, others) if self._by_nearest else None
 
     def _pair(self, image_ns: int, info_ns: int) -> None:
-        # Images that arrived before this one are obsolete: the newest frame is processed.
+        # Older images are dropped: only the newest frame is processed.
         while True:
             oldest_ns, image = self._images.popitem(last=False)
             if oldest_ns == image_ns:
@@ -104,7 +105,7 @@ class CameraSync(Generic[ImageMsg]):
         info = self._infos[info_ns] if self._latched else self._infos.pop(info_ns)
         self._on_pair(image, info)
 
-    def _give_up_oldest(self) -> None:
+    def _drop_oldest(self) -> None:
         for image_ns in () if self._any_equal else reversed(self._images):
             info_ns = _nearest_ns(image_ns, self._infos)
             if info_ns is not None:
@@ -113,27 +114,27 @@ class CameraSync(Generic[ImageMsg]):
                 self._pair(image_ns, info_ns)
                 return
         stamp_ns, image = self._images.popitem(last=False)
-        self._on_unpaired(image, self._what_came(stamp_ns))
+        self._on_unpaired(image, self._arrived_text(stamp_ns))
 
-    def _what_came(self, stamp_ns: int) -> str:
-        """Text about the CameraInfos that came, for an unpaired image."""
+    def _arrived_text(self, stamp_ns: int) -> str:
+        """Text about the CameraInfos that arrived, for an unpaired image."""
         if self._last_info_s is None:
-            return 'none has come'
+            return 'none has arrived'
         age_s = self._clock_s() - self._last_info_s
         if age_s > _RECENT_S or not self._infos:
-            return f'the last one came {age_s:.0f} s ago'
+            return f'the last one arrived {age_s:.0f} s ago'
         nearest_ns = min(self._infos, key=lambda info_ns: abs(info_ns - stamp_ns))
         return f'the nearest is {_apart(nearest_ns - stamp_ns)}'
 
 
 def _nearest_ns(stamp_ns: int, others: Collection[int]) -> int | None:
-    """The stamp nearest to this one, if it is within a millisecond."""
+    """The nearest stamp, if it differs by at most a millisecond."""
     near = [other_ns for other_ns in others if abs(other_ns - stamp_ns) <= _NEAR_NS]
     return min(near, key=lambda other_ns: abs(other_ns - stamp_ns), default=None)
 
 
 def _apart(difference_ns: int) -> str:
-    """As in '3 us later'."""
+    """A difference of stamps as text, such as '3 us later'."""
     size_ns = abs(difference_ns)
     units = {'s': 1e9, 'ms': 1e6, 'us': 1e3, 'ns': 1}
     unit, scale = next((u, s) for u, s in units.items() if size_ns >= s or u == 'ns')

@@ -1,9 +1,9 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Replacements for what an installation of ROS 2 lacks.
+"""Replacements for packages that an installation of ROS 2 may lack.
 
-A distribution has tf2_ros and tf_transformations; a machine with only the ROS 2 Python wheels has
-neither, and gets the few lines of them that this package needs. hri_msgs is optional everywhere.
+A ROS 2 distribution has tf2_ros and tf_transformations. A machine with only the ROS 2 Python
+wheels has neither; there the needed parts are replaced. hri_msgs is optional everywhere.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def pose_msg(T_a_b: NDArray[np.float64]) -> Pose:
 
 
 def nearest_face(faces: Sequence[FacePose]) -> FacePose:
-    """The face nearest to the camera, of at least one: the primary face."""
+    """The face nearest to the camera; there must be at least one."""
     return min(faces, key=lambda face: float(np.linalg.norm(face.T_cam_head[:3, 3])))
 
 

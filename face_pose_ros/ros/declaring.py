@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Declares options as parameters; unknown names are errors, integers pass as numbers."""
+"""Declares options as parameters; unknown names are errors, integers are accepted for doubles."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_s
 
 
 class ParameterError(ValueError):
-    """A parameter that does not exist or has a value that can't be used; the text names it."""
+    """A parameter does not exist or its value is invalid; the text names it."""
 
 
 def declare_options(node: Node, options: Options) -> Options:
-    """Declare every option of a dataclass as a parameter; no others are allowed.
+    """Declare all options of a dataclass as the only parameters of a node.
 
     Args:
-        node: Declares them.
-        options: Their names, defaults, ranges and texts.
+        node: The node.
+        options: Give names, defaults, ranges and texts.
 
     Returns:
         The options with the values that the node was started with.
@@ -47,11 +47,11 @@ def declare_options(node: Node, options: Options) -> Options:
 
 
 def declare(node: Node, name: str, default: Any, known: Option) -> Any:
-    """Declare a parameter and return its value; integers are accepted as numbers.
+    """Declare a parameter and return its value; integers are accepted for doubles.
 
     Args:
-        node: Declares it.
-        name: Of the parameter.
+        node: The node.
+        name: Name of the parameter.
         default: Gives the type and, for a tuple, the length.
         known: Range, unit and text.
 
@@ -79,12 +79,12 @@ def declare(node: Node, name: str, default: Any, known: Option) -> Any:
 
 
 def close(node: Node) -> None:
-    """After the last declaration: check the parameter names that the node was started with.
+    """Check the parameter names that the node was started with, after the last declaration.
 
-    From then on integers are accepted as numbers at run time too (ROS 2 Iron and later).
+    From then on integers are accepted for doubles at run time too (ROS 2 Iron and later).
 
     Raises:
-        ParameterError: A name is unknown; ROS ignores it silently.
+        ParameterError: A name is unknown; ROS itself would ignore it.
     """
     check_names(node._parameter_overrides, node.get_parameters_by_prefix('').keys())
     if hasattr(node, 'add_pre_set_parameters_callback'):
@@ -111,7 +111,7 @@ def check_names(given: Iterable[str], known: Collection[str]) -> None:
 
 
 def _number_for_integer(parameter: Parameter, declared: Parameter.Type) -> Parameter:
-    """The parameter, with integers converted where numbers are declared."""
+    """The parameter; integers become doubles if doubles are declared."""
     if (parameter.type_, declared) == (Parameter.Type.INTEGER, Parameter.Type.DOUBLE):
         return Parameter(parameter.name, value=float(parameter.value))
     if (parameter.type_, declared) == (Parameter.Type.INTEGER_ARRAY, Parameter.Type.DOUBLE_ARRAY):

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth images beside the camera's: which belongs to an image, and whether it can be right."""
+"""Depth images: selects the one of an image, and checks whether it is plausible."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ from face_pose_ros.ros.plausibility import Finding, News
 Lookup = Callable[[str, str, Time], NDArray[np.float64]]
 
 _MEMORY = 8  # depth images; a busy machine is late by a few
-# What is wrong in so many images, or faces, in a row is no accident.
-_IN_A_ROW = 5
-_FACES = 20  # of which the median share of agreeing points is taken
-_FEW_AGREE = 0.55
-_MIN_MEASURED = 12  # points of a face, to say anything of it
+_IN_A_ROW = 5  # a problem is reported after so many images, or faces, in a row
+_FACES = 20  # over which the median share of agreeing points is taken
+_FEW_AGREE = 0.55  # a smaller median share is reported
+_MIN_MEASURED = 12  # points; a face with fewer is not judged
 _TYPES = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
 
 
@@ -36,7 +35,7 @@ def depth_pixels(msg: Image) -> NDArray:
     """Pixels of a depth image message, (H, W) uint16 in mm or float32 in m.
 
     Raises:
-        ImageError: It is of another encoding, or size, step and data do not fit together.
+        ImageError: Wrong encoding, or size, step and data do not fit together.
     """
     kind = _TYPES.get(msg.encoding)
     if kind is None:
@@ -51,7 +50,7 @@ def depth_pixels(msg: Image) -> NDArray:
 
 
 class DepthInput:
-    """The last depth images and their camera; messages and images come on different threads."""
+    """The last depth images and their camera; thread-safe."""
 
     def __init__(
         self, topic: str, info_topic: str, max_offset_s: float, rectified: bool, lookup: Lookup
@@ -59,22 +58,22 @@ class DepthInput:
         """Wait for messages.
 
         Args:
-            topic: Of the depth images, for texts; likewise info_topic.
-            info_topic: Of their camera.
-            max_offset_s: Between the stamps of an image and its depth image, at most [s].
+            topic: Topic of the depth images, for messages.
+            info_topic: Topic of their CameraInfo, for messages.
+            max_offset_s: Largest difference between the stamps of image and depth image [s].
             rectified: Whether images, and depth images in the same frame, are rectified.
             lookup: Pose T_target_source (4, 4) of target, source and stamp; raises ValueError.
         """
         self.topic, self.info_topic = topic, info_topic
-        self.needs_tf = False  # whether the depth camera has a frame of its own
+        self.needs_tf = False  # whether the depth camera has another frame than the images
         self.findings: list[Finding] = []
         self._max_offset_s, self._rectified, self._lookup = max_offset_s, rectified, lookup
         self._lock = threading.Lock()
         self._images: OrderedDict[int, Image] = OrderedDict()  # by stamp [ns]
         self._info: CameraInfo | None = None
         self._camera: tuple[CameraInfo, bool, Camera] | None = None
-        self._wrong: Finding | None = None  # of the last images, or faces
-        self._count = 0  # how many in a row
+        self._wrong: Finding | None = None  # problem of the last images, or faces
+        self._count = 0  # how often in a row
         self._agreeing: deque[float] = deque(maxlen=_FACES)
         self._news = News(most=1)
         self._used, self._faces = 0, 0  # of the last image's faces
@@ -87,19 +86,19 @@ class DepthInput:
                 self._images.popitem(last=False)
 
     def add_info(self, msg: CameraInfo) -> None:
-        """The depth camera's calibration has arrived; the newest one holds for all images."""
+        """The depth camera's calibration has arrived; the newest one is used for all images."""
         with self._lock:
             self._info = msg
 
     def at(self, header: Header) -> DepthImage | None:
-        """The depth image of an image with this header; None if there is none that can be used."""
+        """The depth image of the image with this header; None if there is no usable one."""
         stamp_ns = _ns(header.stamp)
         with self._lock:
             info = self._info
             nearest_ns = min(self._images, key=lambda ns: abs(ns - stamp_ns), default=None)
             msg = None if nearest_ns is None else self._images[nearest_ns]
         if msg is None or nearest_ns is None or info is None:
-            return None  # its silence is told elsewhere
+            return None  # SilenceWatch reports it
         offset_s = 1e-9 * (nearest_ns - stamp_ns)
         if abs(offset_s) > self._max_offset_s:
             self._note(
@@ -108,8 +107,8 @@ class DepthInput:
                     'apart',
                     f'{self.topic}: the nearest depth image is {abs(offset_s):.3f} s '
                     f'{"later" if offset_s > 0 else "earlier"} than the image, expected at most '
-                    f'{self._max_offset_s:g} s (depth_max_offset_s): are both stamped by one '
-                    'clock, when they are taken? Poses are without depth',
+                    f'{self._max_offset_s:g} s (depth_max_offset_s); poses do not use depth. '
+                    'Check that both drivers stamp with the same clock at the time of capture',
                 )
             )
             return None
@@ -120,27 +119,27 @@ class DepthInput:
             return None
 
     def judge(self, faces: Sequence[FacePose]) -> None:
-        """Note what the depth image said of the faces of one image."""
-        told = [face.depth for face in faces if face.depth is not None]
-        self._faces, self._used = len(faces), sum(depth.agreeing > 0 for depth in told)
-        for depth in told:
+        """Check the depth of the faces of one image."""
+        with_depth = [face.depth for face in faces if face.depth is not None]
+        self._faces, self._used = len(faces), sum(depth.agreeing > 0 for depth in with_depth)
+        for depth in with_depth:
             if depth.measured < _MIN_MEASURED:
-                continue  # out of its range, or of its picture
+                continue  # outside its range or its image
             self._agreeing.append(depth.agreeing / depth.measured)
             if depth.agreeing == 0:
                 self._note(self._misfit(depth))
             elif len(self._agreeing) == _FACES and np.median(self._agreeing) < _FEW_AGREE:
-                self._note(self._not_aligned('fits the faces in part'))
+                self._note(self._not_aligned('fits the faces only in part'))
             else:
                 self._wrong, self._count, self.findings = None, 0, []
 
     def news(self) -> list[Finding]:
-        """What is wrong and was not told yet."""
+        """Problems that were not reported yet."""
         return self._news.among(self.findings)
 
     @property
     def state(self) -> str:
-        """In a few words, for diagnostics."""
+        """Short text for diagnostics."""
         if self.findings:
             return self.findings[0].text
         return f'{self._used} of {self._faces} faces have a depth'
@@ -157,18 +156,18 @@ class DepthInput:
                 T_cam_depth = self._lookup(*frames, msg.header.stamp)
             except ValueError as error:
                 raise ValueError(
-                    f"frame '{frames[1]}' is not the image's, '{frames[0]}', and {error}. Publish "
-                    'the transform, or let the driver align depth to colour'
+                    f"frame '{frames[1]}' differs from the image's, '{frames[0]}', and {error}. "
+                    'Publish the transform, or let the driver align depth to colour'
                 ) from error
         if pixels.shape != (camera.height, camera.width):
             raise ImageError(
                 f'{pixels.shape[1]} x {pixels.shape[0]} px, expected {camera.width} x '
-                f'{camera.height} as {self.info_topic} says'
+                f'{camera.height} as in {self.info_topic}'
             )
         depth = DepthImage(pixels, camera, T_cam_depth)
         some = pixels[::8, ::8]
         if depth.share_measured == 0:
-            raise ValueError('no pixel has a depth, expected one on most: is the sensor covered?')
+            raise ValueError('no pixel has a depth, expected most to have: is the sensor covered?')
         if some.size > 1 and (some == some[0, 0]).all():
             raise ValueError(
                 f'all pixels are {some[0, 0]:g}, expected different ones: is it saturated?'
@@ -186,17 +185,17 @@ class DepthInput:
         return known[2]
 
     def _misfit(self, depth: DepthEvidence) -> Finding:
-        """Of a face with whose depth nothing could be done."""
+        """The problem of a face whose depth fits no face size."""
         for ratio, text in (
-            (1000, 'in millimetres, expected metres, as 32FC1 has them'),
-            (0.001, 'in metres, expected millimetres, as 16UC1 has them'),
+            (1000, 'in millimetres, expected metres, as defined for 32FC1'),
+            (0.001, 'in metres, expected millimetres, as defined for 16UC1'),
         ):
             if 0.5 < depth.size_ratio / ratio < 2:
                 return Finding(
                     'depth unit',
                     f'{ratio:g}',
                     f'{self.topic} is {text}: faces are {depth.size_ratio:.3g} times as far as '
-                    'they look. Poses are without depth',
+                    'their size in the image shows. Poses do not use depth',
                 )
         return self._not_aligned('does not fit the faces')
 
@@ -204,12 +203,12 @@ class DepthInput:
         return Finding(
             'depth alignment',
             what,
-            f'{self.topic} {what}: is it aligned to the image, is {self.info_topic} its own '
-            'calibration, and is its frame_id that of the camera whose pixels it has?',
+            f'{self.topic} {what}. Check that it is aligned to the image or has a frame_id of its '
+            f'own, and that {self.info_topic} is its calibration',
         )
 
     def _note(self, finding: Finding) -> None:
-        """Something is wrong with this image or face; told when it lasts."""
+        """Count a problem of this image or face; reported after _IN_A_ROW in a row."""
         same = self._wrong is not None and self._wrong.key == finding.key
         self._count = self._count + 1 if same else 1
         self._wrong = finding

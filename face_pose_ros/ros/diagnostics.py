@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The node's statuses on /diagnostics: camera, poses, device."""
+"""The node's status messages on /diagnostics: camera, poses, device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from face_pose_ros.ros.plausibility import Finding
 
 _WINDOW_S = 10.0  # of rates and latencies
-_STALE_S = 2.0  # without an image the camera is stale
+_STALE_S = 2.0  # after this time without an image the camera is stale
 _RECENT_S = 10.0  # an error is reported for this time
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -49,7 +49,7 @@ class Monitor:
         """Use a monotonic clock."""
         self._clock_s = clock_s
         self._lock = threading.Lock()
-        self._images, self._answers = _Window(), _Window()
+        self._images, self._processed = _Window(), _Window()
         self._dropped: Counter[str] = Counter()
         self._last_image_s: float | None = None
         self._silence = ''
@@ -86,11 +86,11 @@ class Monitor:
             self._findings = tuple(findings)
 
     def depth_state(self, text: str, findings: Sequence[Finding]) -> None:
-        """What the depth images are worth, and what is wrong with them."""
+        """Set the state of the depth images and their problems."""
         with self._lock:
             self._depth = text, tuple(findings)
 
-    def frame_answered(
+    def frame_processed(
         self, stages_s: Mapping[str, float], faces: int, ids: Sequence[str], without_rays: int = 0
     ) -> None:
         """Count a frame with poses.
@@ -98,11 +98,11 @@ class Monitor:
         Args:
             stages_s: Duration of each stage [s], by name.
             faces: Number of faces.
-            ids: Of all tracks.
-            without_rays: Faces dropped since the start because the lens has no direction there.
+            ids: Ids of all tracks.
+            without_rays: Faces dropped since the start because the lens model has no ray there.
         """
         with self._lock:
-            self._answers.add(self._clock_s(), dict(stages_s))
+            self._processed.add(self._clock_s(), dict(stages_s))
             self._faces, self._ids = faces, tuple(ids)
             self._without_rays = without_rays
 
@@ -112,12 +112,12 @@ class Monitor:
             self._error, self._error_s = error, self._clock_s()
 
     def statuses(self, name: str, state: str, about: Mapping[str, str]) -> list[DiagnosticStatus]:
-        """Three statuses, and one of the depth camera if there is one.
+        """Three status messages, and one more with a depth camera.
 
         Args:
-            name: Of the node; prefix of each status.
-            state: Of the node; rates are checked only if it is 'active'.
-            about: Values for the device and the topics.
+            name: Name of the node; prefix of each status.
+            state: State of the node; rates are checked only if it is 'active'.
+            about: Values of the device and the topics.
         """
         now_s = self._clock_s()
         with self._lock:
@@ -159,18 +159,18 @@ class Monitor:
         return _status(f'{name}: camera', level, message, values)
 
     def _poses_status(self, name: str, now_s: float, active: bool) -> DiagnosticStatus:
-        rate_hz = self._answers.rate_hz(now_s)
-        asked = active and self._images.rate_hz(now_s) > 0 and self._calibrated
-        level = WARN if asked and rate_hz == 0 else OK
-        message = f'{rate_hz:.1f} answers per second, {self._faces} faces'
+        rate_hz = self._processed.rate_hz(now_s)
+        expected = active and self._images.rate_hz(now_s) > 0 and self._calibrated
+        level = WARN if expected and rate_hz == 0 else OK
+        message = f'{rate_hz:.1f} processed images per second, {self._faces} faces'
         values = {
-            'answers per second': f'{rate_hz:.1f}',
+            'processed images per second': f'{rate_hz:.1f}',
             'faces': str(self._faces),
             'ids': ' '.join(self._ids),
-            'faces without direction': str(self._without_rays),
+            'faces without ray': str(self._without_rays),
         }
         values |= {f'dropped: {reason}': str(n) for reason, n in sorted(self._dropped.items())}
-        stages = [stages_s for _, stages_s in self._answers.events]
+        stages = [stages_s for _, stages_s in self._processed.events]
         for stage in stages[-1] if stages else ():
             p50, p95 = 1e3 * np.percentile([s[stage] for s in stages], [50, 95])
             values[f'{stage}, p50 / p95 [ms]'] = f'{p50:.1f} / {p95:.1f}'

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Drawing measured heads into the picture they were measured in; sizes grow with the picture."""
+"""Draws heads into images; line widths and letters scale with the image."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ Picture = NDArray[np.uint8]
 Array = NDArray[np.float64]
 
 _SUBPIXEL_BITS = 4  # cv2 draws in sixteenths of a pixel
-_REFERENCE_PX = 720  # height of a picture whose lines and letters are of scale 1
-_MIN_SCALE = 0.7  # letters of VGA
+_REFERENCE_PX = 720  # image height with scale 1
+_MIN_SCALE = 0.7  # keeps letters readable in VGA images
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_DUPLEX, 0.6
 _SAMPLES = 32  # of an ellipse
-_EDGE_PX = 12  # mean length from which edges are drawn in full; denser ones would hide the face
+_EDGE_PX = 12  # mean edge length below which edges fade, so that they do not hide the face
 
 
 def drawing_scale(picture: Picture) -> float:
-    """Factor on the widths of lines and the heights of letters in a picture (H, W, 3)."""
+    """Factor of line widths and letter heights in a picture (H, W, 3)."""
     return max(_MIN_SCALE, picture.shape[0] / _REFERENCE_PX)
 
 
@@ -71,7 +71,7 @@ def draw_head(
     axes = _in_camera(np.vstack([np.zeros(3), AXIS_M * np.eye(3)]), T_cam_head)
     uv, seen = _project(axes, camera)
     width = 3 * drawing_scale(picture_bgr)
-    # The axis whose tip is farthest first: the nearer ones hide it.
+    # Farthest axis first: nearer ones are drawn over it.
     for axis in np.argsort(-axes[1:, 2]):
         ends = [0, 1 + axis]
         if seen[ends].all():
@@ -81,7 +81,7 @@ def draw_head(
 def draw_gaze(
     picture_bgr: Picture, T_cam_head: Array, covariance: Array, camera: Camera, colour_rgb: Rgb
 ) -> None:
-    """Draw a ray along the head's x, and around its end where it may be (SIGMAS), in place.
+    """Draw a ray along the head's x axis and the SIGMAS ellipse of its end, in place.
 
     Args:
         picture_bgr: (H, W, 3) uint8.
@@ -96,7 +96,7 @@ def draw_gaze(
     if not seen.all():
         return
     scale = drawing_scale(picture_bgr)
-    # A turn by w moves the tip by w x ray.
+    # A rotation by w moves the tip by w x ray.
     J_tip_pose = np.hstack([np.eye(3), -np.cross(ray, np.eye(3)).T])
     ring, seen = _project(tip + _outline(J_tip_pose @ covariance @ J_tip_pose.T, tip), camera)
     if seen.all():
@@ -121,10 +121,10 @@ def draw_label(
 
     Args:
         picture_bgr: (H, W, 3) uint8.
-        text: ASCII and the sign for plus or minus.
+        text: ASCII and the plus-minus sign.
         at_uv: Left end of the backing, base line of the text [px].
         colour_rgb: Of the bar to the left of the text, 0 to 255; None: no bar.
-        others: xyxy [px] of labels that must stay readable.
+        others: xyxy [px] of labels that must not be covered.
 
     Returns:
         xyxy [px] of the backing.
@@ -159,7 +159,7 @@ def draw_label(
 
 
 def _draw_line(picture_bgr: Picture, uv: Array, colour_rgb: Rgb, width: float) -> None:
-    """A line through points (P, 2) px with a dark rim, so that it is seen on any picture."""
+    """A line through points (P, 2) px with a dark rim, visible on any background."""
     points = [_subpixels(uv)]
     rim = max(1, round(0.4 * width))
     for bgr, thickness in (
@@ -184,7 +184,7 @@ def _draw_mesh(picture_bgr: Picture, edges_uv: Array, colour_rgb: Rgb) -> None:
 
 
 def _draw_disc(picture_bgr: Picture, ring_uv: Array, colour_rgb: Rgb, width: float) -> None:
-    """Blend a closed line (P, 2) px and what is inside into the picture."""
+    """Blend a closed line (P, 2) px and its inside into the picture."""
     thickness = max(1, round(width))
     part, corner = _covered_part(picture_bgr, ring_uv, thickness)
     if part.size == 0:
@@ -197,7 +197,7 @@ def _draw_disc(picture_bgr: Picture, ring_uv: Array, colour_rgb: Rgb, width: flo
 
 
 def _covered_part(picture: Picture, uv: Array, margin: int) -> tuple[Picture, NDArray[np.int64]]:
-    """The view of the picture that holds points (..., 2) px, and its corner [px]."""
+    """View of the part of the picture that contains points (..., 2) px, and its corner [px]."""
     points = uv.reshape(-1, 2)
     corner = np.maximum(np.floor(points.min(0)).astype(int) - margin, 0)
     end = np.maximum(np.ceil(points.max(0)).astype(int) + 1 + margin, corner)
@@ -211,7 +211,7 @@ def _blend(part: Picture, drawn: Picture, opacity: float) -> None:
 def _front_edges(
     uv: Array, seen: NDArray[np.bool_], triangles: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """(E, 2) indices: every edge of the triangles that face the camera, once."""
+    """Indices (E, 2) of all edges of the triangles that face the camera, each once."""
     front = seen[triangles].all(1) & (_signed_area(uv[triangles]) < 0)
     edges = np.sort(triangles[front][:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1)
     codes = np.unique(edges[:, 0] * len(uv) + edges[:, 1])
@@ -219,9 +219,9 @@ def _front_edges(
 
 
 def _outline(covariance_xyz: Array, xyz_cam: Array) -> Array:
-    """(_SAMPLES, 3) offsets [m] around the ellipse of SIGMAS as seen from the camera.
+    """(_SAMPLES, 3) offsets [m] along the SIGMAS ellipse of a point (3,).
 
-    The covariance (3, 3) is taken across the line of sight to the point (3,) alone.
+    Only the part of the covariance (3, 3) across the line of sight is used.
     """
     ray = xyz_cam / np.linalg.norm(xyz_cam)
     across = np.linalg.svd(ray[None])[2][1:]  # (2, 3) orthonormal
@@ -237,10 +237,10 @@ def _in_camera(xyz_head: Array, T_cam_head: Array) -> Array:
 
 
 def _project(xyz_cam: Array, camera: Camera) -> tuple[Array, NDArray[np.bool_]]:
-    """Pixels (P, 2), and which of them lie at most one picture outside the picture."""
+    """Pixels (P, 2), and which of them are at most one image size outside the image."""
     uv, valid, _ = camera.project(xyz_cam)
     size = np.array([camera.width, camera.height])
-    # A point beside the camera lies millions of pixels away: no line of OpenCV's goes there.
+    # A point beside the camera is millions of pixels away; OpenCV cannot draw lines to it.
     near = ((uv > -size) & (uv < 2 * size)).all(1)
     return uv, valid & near
 
@@ -250,6 +250,6 @@ def _subpixels(uv: Array) -> NDArray[np.int32]:
 
 
 def _signed_area(triangles_uv: Array) -> Array:
-    """Twice the signed area (T,) of triangles (T, 3, 2): its sign tells front from back."""
+    """Twice the signed area (T,) of triangles (T, 3, 2); the sign distinguishes front and back."""
     a, b, c = triangles_uv.transpose(1, 0, 2)
     return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])

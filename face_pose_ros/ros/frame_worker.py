@@ -12,9 +12,9 @@ Frame = TypeVar('Frame')
 
 
 class FrameWorker(Generic[Frame]):
-    """Calls a function with frames, one after the other; a newer frame replaces a waiting one.
+    """Calls a function with one frame after the other; a newer frame replaces a waiting one.
 
-    Nothing queues, and `put` never waits for the function.
+    There is no queue, and `put` never waits for the function.
     """
 
     def __init__(

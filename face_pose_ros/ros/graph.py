@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the reason for a silent topic in the graph of nodes and topics."""
+"""Finds out from the ROS graph why no messages arrive on a topic."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 _SUFFIX = '/compressed'  # image_transport's
-_SHOWN = 3  # topics of other names that are listed
+_SHOWN = 3  # number of similar topics to list
 _PATIENCE_S = 3.0  # discovery takes up to this time
 
 
 class SilenceWatch:
-    """Reports the reason for each silent topic, once per reason."""
+    """Reports why topics have no messages, each reason once."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class SilenceWatch:
         Args:
             node: Subscribes to the topics.
             kinds: Resolved topic -> message type.
-            on_silence: Called with topic, duration of the silence [s] and reason.
+            on_silence: Called with topic, time without messages [s] and reason.
         """
         self._node = node
         self._kinds = {
@@ -42,7 +42,7 @@ class SilenceWatch:
         }
         self._on_silence = on_silence
         self._begin_s = time.monotonic()
-        self._said: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
     def heard(self, topic: str) -> None:
         """Stop watching a topic that has a message."""
@@ -55,8 +55,8 @@ class SilenceWatch:
             return
         for topic, kind in list(self._kinds.items()):
             reason = why_silent(self._node, topic, kind)
-            if self._said.get(topic) != reason:
-                self._said[topic] = reason
+            if self._reported.get(topic) != reason:
+                self._reported[topic] = reason
                 self._on_silence(topic, waited_s, reason)
 
 
@@ -70,7 +70,7 @@ def why_silent(node: Node, topic: str, kind: str) -> str:
     """
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
-        return _nobody(node, topic, kind)
+        return _no_publisher(node, topic, kind)
     fitting = [publisher for publisher in publishers if publisher.topic_type == kind]
     if not fitting:
         found = publishers[0].topic_type
@@ -95,7 +95,7 @@ def why_silent(node: Node, topic: str, kind: str) -> str:
     )
 
 
-def _nobody(node: Node, topic: str, kind: str) -> str:
+def _no_publisher(node: Node, topic: str, kind: str) -> str:
     """The reason if the topic has no publisher, with similar topics."""
     kinds = (IMAGE, COMPRESSED) if kind in (IMAGE, COMPRESSED) else (kind,)
     others = {
@@ -103,7 +103,7 @@ def _nobody(node: Node, topic: str, kind: str) -> str:
         for name, types in node.get_topic_names_and_types()
         if types[0] in kinds and name != topic and _others_publish(node, name)
     }
-    text = f'nobody publishes {topic}'
+    text = f'no node publishes {topic}'
     # The same image with another transport.
     base = topic.removesuffix(_SUFFIX)
     for name in (topic + _SUFFIX, base, base.removesuffix(_SUFFIX)):
@@ -129,7 +129,7 @@ def _others_publish(node: Node, topic: str) -> bool:
 
 
 def _transport_hint(name: str, found: str, kind: str) -> str:
-    """The launch arguments that subscribe to this topic of this type; '' if none do."""
+    """Launch arguments that subscribe to this topic of this type; '' if there are none."""
     if found == COMPRESSED and name.endswith(_SUFFIX) and kind in (IMAGE, COMPRESSED):
         return f'image:={name.removesuffix(_SUFFIX)} image_transport:=compressed'
     if (found, kind) == (IMAGE, COMPRESSED):
@@ -138,7 +138,7 @@ def _transport_hint(name: str, found: str, kind: str) -> str:
 
 
 def _misfit(publisher: TopicEndpointInfo, subscription: TopicEndpointInfo) -> str:
-    """Why the QoS of the two are incompatible; '' if they are not."""
+    """Why the QoS of both are incompatible; '' if they are compatible."""
     compatibility, reason = qos_check_compatible(publisher.qos_profile, subscription.qos_profile)
     return (
         reason.removeprefix('ERROR: ').strip(' ;')

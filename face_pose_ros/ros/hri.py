@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishes faces on the topics of REP-155, with the messages of the package hri_msgs.
 
-`compat.HAS_HRI_MSGS` says whether this module can be imported.
+This module can only be imported if `compat.HAS_HRI_MSGS`.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class HriPublisher:
 
         Args:
             answer: The faces of the image.
-            header: The image's.
-            known_ids: Of all tracks; the topics of others are removed.
+            header: Header of the image.
+            known_ids: Ids of all tracks; the topics of other ids are removed.
         """
         self._header = header
         for face in answer.faces:
             topics = self._topics_of(face.id)
             topics.roi.publish(roi_msg(face, answer.camera, header))
-            # 8 and 30 times as slow as the region: only for subscribers.
+            # 8 and 30 times slower than the region, so only for subscribers.
             if topics.landmarks.get_subscription_count():
                 topics.landmarks.publish(landmarks_msg(face, answer.camera, header))
             if topics.cropped.get_subscription_count():
@@ -112,7 +112,7 @@ def roi_msg(face: FacePose, camera: Camera, header: Header) -> NormalizedRegionO
 
 
 def landmarks_msg(face: FacePose, camera: Camera, header: Header) -> FacialLandmarks:
-    """A face's 70 landmarks; outside the image: moved to its border, with confidence 0."""
+    """A face's 70 landmarks; those outside the image are moved to its border, confidence 0."""
     share = _share_of_image(face.keypoints_uv[_POINTS], camera)
     seen = (share == share.clip(0, 1)).all(-1) & np.isfinite(face.keypoints_sigma_px[_POINTS])
     points = np.column_stack([share.clip(0, 1), np.where(seen, face.score, 0.0)])
@@ -127,7 +127,7 @@ def landmarks_msg(face: FacePose, camera: Camera, header: Header) -> FacialLandm
 def cropped_msg(face: FacePose, rgb: NDArray[np.uint8], header: Header) -> Image:
     """A face's region of interest, 128 x 128 px.
 
-    bgr8, since consumers of this topic read the bytes as OpenCV's and ignore the encoding.
+    bgr8, because consumers of this topic ignore the encoding and read the bytes as OpenCV does.
     """
     data = array.array('B')
     data.frombytes(crop_face(rgb, face.box_xyxy)[..., ::-1].tobytes())
@@ -166,5 +166,5 @@ def crop_face(rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float64]) -> NDArray[
 
 
 def _share_of_image(uv: NDArray[np.float64], camera: Camera) -> NDArray[np.float64]:
-    """Pixels (..., 2) over the image's width and height, from its top left corner."""
+    """Pixels (..., 2) as shares of the image's width and height, from its top left corner."""
     return (uv + 0.5) / (camera.width, camera.height)

@@ -19,11 +19,11 @@ except ImportError:
 
 
 class ImageError(ValueError):
-    """An image message that can't be read; the text says what was found and expected."""
+    """An unreadable image message; the text gives what was found and expected."""
 
 
 class DamagedImageError(ImageError):
-    """An image that lost data on its way; a part of it would be invented."""
+    """An image with lost data; the decoder would fill the gap."""
 
 
 class _Packing(NamedTuple):
@@ -67,19 +67,19 @@ _PLANES = {
     'nv21': cv2.COLOR_YUV2RGB_NV21,
     'nv24': cv2.COLOR_YUV2RGB_NV12,  # U and V for every pixel; NV12: for every fourth
 }
-_DEPTHS = (8, 10, 12, 14, 16)  # bits of sensors whose pixels come in 16
-_MAX_PIXELS = 2**26  # more than any camera has; the header of a damaged image may state it
+_DEPTHS = (8, 10, 12, 14, 16)  # bits of sensors that send 16-bit pixels
+_MAX_PIXELS = 2**26  # more than any camera has; damaged headers may state more
 _READ = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-# Webcams like Logitech's C270 leave up to 4 bytes before a marker in every intact image.
+# Webcams such as the Logitech C270 insert up to 4 bytes before a marker in intact images.
 _HARMLESS_BYTES = 8
 
 
 def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
     """Pixels of an image message, (H, W, 3) uint8 RGB.
 
-    rgb8, rgba8, mono8 and 8UC1 are views of the message's own memory (strided, so not contiguous
-    in general); everything else costs a copy. 16 bits become 8 by the smallest usual bit depth
-    (8, 10, 12, 14, 16) that holds the brightest value: many drivers send 12 bits in 16.
+    rgb8, rgba8, mono8 and 8UC1 become views of the message's memory (in general not contiguous);
+    all other encodings are copied. 16-bit pixels are shifted to 8 bits by the smallest bit depth
+    of 8, 10, 12, 14, 16 that holds the maximum: many drivers send 12 bits in 16.
 
     Raises:
         ImageError: Size, step, data or encoding do not fit together.
@@ -102,7 +102,7 @@ def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
         return _converted(pixels, packing.to_rgb)
     except cv2.error as error:
         raise ImageError(
-            f'{msg.width} x {msg.height} px of {msg.encoding}, which OpenCV does not convert: '
+            f'{msg.width} x {msg.height} px of {msg.encoding}, which OpenCV cannot convert: '
             f'{error.err}'
         ) from error
 
@@ -118,7 +118,7 @@ def _converted(pixels: NDArray[np.uint8], to_rgb: int | None) -> NDArray[np.uint
 def image_rows(
     msg: Image, rows: int, row_bytes: int, first_row: int = 0, every: int = 1
 ) -> NDArray[np.uint8]:
-    """The first bytes of rows, (rows, row_bytes), without padding.
+    """View (rows, row_bytes) of the rows, without padding.
 
     Args:
         msg: The image.
@@ -133,7 +133,7 @@ def image_rows(
             f'step of {msg.step} bytes, expected at least {row_bytes // every} for {msg.width} px '
             f'of {msg.encoding}'
         )
-    # The last row may come without its padding.
+    # The last row may lack its padding.
     start = first_row * msg.step
     expected = start + (rows - 1) * step + row_bytes
     if len(msg.data) < expected:
@@ -164,10 +164,10 @@ def _planes_to_rgb(msg: Image) -> NDArray[np.uint8]:
 
 
 def _through_cv_bridge(msg: Image) -> NDArray[np.uint8]:
-    """Convert an encoding that is unknown here with cv_bridge, which may know it."""
+    """Convert other encodings with cv_bridge, if it is installed and supports them."""
     expected = f'expected one of {", ".join((*_PACKINGS, *_PLANES))}'
     if re.fullmatch(r'\d+[USF]C?\d*', msg.encoding):
-        raise ImageError(f"encoding '{msg.encoding}' says nothing of colours, {expected}")
+        raise ImageError(f"encoding '{msg.encoding}' does not define colours, {expected}")
     try:
         from cv_bridge import CvBridge
 
@@ -180,9 +180,9 @@ def _through_cv_bridge(msg: Image) -> NDArray[np.uint8]:
 def compressed_image_to_rgb(msg: CompressedImage) -> NDArray[np.uint8]:
     """Pixels of a compressed image message, (H, W, 3) uint8 RGB.
 
-    EXIF orientation is ignored: K belongs to the sensor's pixels.
-    `format` is read as compressed_image_transport writes it, 'bayer_rggb8; jpeg compressed ':
-    the image may be a Bayer mosaic, or have red and blue exchanged.
+    EXIF orientation is ignored, because K is for the sensor's pixels. `format` is parsed as
+    compressed_image_transport writes it ('bayer_rggb8; jpeg compressed '): the image may be a
+    Bayer mosaic, or have red and blue exchanged.
 
     Raises:
         DamagedImageError: The JPEG lost data. Needs the package simplejpeg.
@@ -226,7 +226,7 @@ def _decoded(data: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
 
 
 def _decoded_jpeg(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """As `_decoded`; None where OpenCV has to: CMYK, rare subsampling, too little data."""
+    """As `_decoded`; None for OpenCV to decode: CMYK, rare subsampling, too little data."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
@@ -244,6 +244,6 @@ def _decoded_jpeg(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
             if extra and int(extra[1]) <= _HARMLESS_BYTES:
                 continue
             if re.match('(Corrupt JPEG data|Premature end)', text):
-                raise DamagedImageError(f'a damaged JPEG, not answered: {text}') from error
+                raise DamagedImageError(f'a damaged JPEG, dropped: {text}') from error
             return None
     return None

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What RViz draws of the measured heads: a pure function of faces and header, no node."""
+"""RViz markers of heads: a pure function of faces and header, no node."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from face_pose_ros.ros.style import (
 )
 
 NAMESPACES = ('mesh', 'axes', 'gaze', 'position_covariance', 'label')
-LIFETIME_S = 0.5  # a face that is not seen any more vanishes by itself, even if the node dies
+LIFETIME_S = 0.5  # markers expire after this time, even if the node dies
 
 _LINE_M = 0.005  # width of lines
 _LABEL_M = 0.05  # height of letters
@@ -41,15 +41,15 @@ _MIN_SIGMA_M = 1e-4  # RViz warns about a sphere without extent
 def face_markers(
     faces: Sequence[FacePose], gone: Iterable[int], header: Header, model: FaceModel
 ) -> MarkerArray:
-    """Each face's mesh, axes, gaze, position's covariance and label; deletion of those gone.
+    """Mesh, axes, gaze, position covariance and label of each face; deletion of ended tracks.
 
-    The namespace says what is drawn, so that RViz can hide all meshes at once; the marker's id is
-    `FacePose.number`. The gaze is the head's direction, x of the head frame.
+    Each kind has its own namespace, so that RViz can hide all meshes at once; the marker's id is
+    `FacePose.number`. The gaze is the x axis of the head frame.
 
     Args:
         faces: Faces of one tracker, in the header's frame.
-        gone: Numbers of faces that were forgotten since the last call.
-        header: The image's.
+        gone: `FacePose.number` of tracks that ended since the last call.
+        header: Header of the image.
         model: The face model whose coefficients `FacePose.shape` are.
     """
     triangles = model.triangles.ravel()
@@ -80,7 +80,7 @@ def _marker(
     scale: Iterable[float],
     alpha: float,
 ) -> Marker:
-    """A marker in the face's colour that vanishes by itself."""
+    """A marker in the face's colour, with limited lifetime."""
     x, y, z = map(float, scale)
     return Marker(
         header=header,
@@ -103,7 +103,7 @@ def _mesh(
     triangles: NDArray[np.int64],
 ) -> Marker:
     marker = _marker(face, header, 'mesh', Marker.TRIANGLE_LIST, head, (1, 1, 1), alpha=0.6)
-    # Each point is made once and shared by its triangles: six times fewer objects.
+    # Triangles share their Point objects: six times fewer objects.
     points = [Point(x=x, y=y, z=z) for x, y, z in xyz_head.tolist()]
     marker.points = [points[i] for i in triangles.tolist()]
     return marker

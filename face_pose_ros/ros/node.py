@@ -46,8 +46,8 @@ from face_pose_ros.weights import WeightsError
 _TORCH_ENGINE = 'face_pose_ros.engines.torch_engine'  # imported with the first GPU
 _WARNING_PERIOD_S = 5.0  # between warnings of the same cause
 _DIAGNOSTICS_PERIOD_S = 1.0
-_LAST_FRAME_S = 1.0  # for the current frame when the process ends
-_RELOAD_AFTER = 3  # failed inferences in a row: the networks on the device may be damaged
+_LAST_FRAME_S = 1.0  # wait for the current frame when the process ends
+_RELOAD_AFTER = 3  # failed frames in a row after which the networks are loaded again
 
 
 class Frame(NamedTuple):
@@ -77,13 +77,13 @@ def _reported(transition: _Transition) -> _Transition:
 
 
 class PoseNode(LifecycleNode):
-    """Publishes the heads in every image that can be processed in time.
+    """Publishes the heads in images; processes the newest image whenever it is ready.
 
-    Messages arrive on the executor's thread; one worker thread processes the newest frame, so
-    nothing queues and no callback waits for a network.
+    Messages arrive in the executor's thread; one worker thread processes the newest frame. So
+    there is no queue, and no callback waits for a network.
 
     configure loads the networks and advertises, activate subscribes, deactivate unsubscribes and
-    deletes all tracks, cleanup frees the device. Transitions run on threads of their own, so that
+    deletes all tracks, cleanup frees the device. Transitions run in their own threads, so that
     services and /diagnostics respond in every state.
     """
 
@@ -98,7 +98,7 @@ class PoseNode(LifecycleNode):
             ParameterError: See `declare_parameters`.
         """
         super().__init__('face_pose', **kwargs)
-        # First what destroy_node needs: rclpy calls it also if the rest fails.
+        # First the members that destroy_node uses: rclpy also calls it if __init__ fails.
         self._worker: FrameWorker[Frame] | None = None
         self._shared = shared
         self.parameters = declare_parameters(self)
@@ -114,26 +114,26 @@ class PoseNode(LifecycleNode):
         compressed = self.parameters.image_transport == 'compressed'
         self.image_topic = self.resolve_topic_name('image') + ('/compressed' if compressed else '')
         self.info_topic = self.resolve_topic_name('camera_info')
-        self._frames: Frames | None = None  # TF, once a depth camera needs it
+        self._frames: Frames | None = None  # TF; created when a depth camera needs it
         self._tf = TransformBroadcaster(self)
         self._monitor = Monitor()
         self._diagnostics_pub = advertise(self, DiagnosticArray, '/diagnostics', overridable=False)
-        # Also while the simulation is paused.
+        # A steady clock also runs while the simulation is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
         answer_during_transitions(self)
 
     def autostart(self) -> bool:
-        """Configure and activate; False if that failed (the reason has been logged)."""
+        """Configure and activate; False if it failed, with the reason in the log."""
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
     @_reported
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the networks, run them once, advertise the outputs."""
+        """Load the networks, warm them up, advertise the outputs."""
         self._state = 'loading the networks'
         self.get_logger().info(
-            'loading the networks; the first start after an installation compiles once'
+            'loading the networks; the first start after an installation also compiles them'
         )
         try:
             self.pipeline = FramePipeline(
@@ -225,7 +225,7 @@ class PoseNode(LifecycleNode):
 
     def _look_up(self, target: str, source: str, stamp: Time) -> np.ndarray:
         if self._frames is None:
-            raise ValueError('TF was not heard yet')
+            raise ValueError('no TF message has arrived yet')
         return self._frames.lookup(target, source, stamp)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -254,7 +254,7 @@ class PoseNode(LifecycleNode):
         super().destroy_node()
 
     def stop_working(self) -> bool:
-        """Process no more frames; False if the last one takes too long."""
+        """Stop processing; False if the current frame does not end in time."""
         return self._worker is None or self._worker.stop(_LAST_FRAME_S)
 
     def _stop(self) -> None:
@@ -294,7 +294,7 @@ class PoseNode(LifecycleNode):
         )
 
     def _change_parameters(self, changes: Iterable[Parameter]) -> SetParametersResult:
-        """Replace the snapshot; the current frame keeps its own."""
+        """Replace the parameter snapshot; the current frame keeps the old one."""
         try:
             self.parameters = changed_parameters(self, changes)
         except ParameterError as error:
@@ -302,7 +302,7 @@ class PoseNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def work(self, frame: Frame) -> None:
-        """Process a frame, on the worker's thread."""
+        """Process a frame, in the worker thread."""
         try:
             self._answer(frame)
         except FrameError as error:
@@ -342,7 +342,7 @@ class PoseNode(LifecycleNode):
         )
         if self.pipeline.depth is not None:
             self._monitor.depth_state(self.pipeline.depth.state, self.pipeline.depth.findings)
-        self._monitor.frame_answered(
+        self._monitor.frame_processed(
             stages_s, len(answer.faces), ids, self.pipeline.estimator.faces_without_rays
         )
 
@@ -351,18 +351,18 @@ class PoseNode(LifecycleNode):
         try:
             self.pipeline.reload()
         except Exception as error:  # the device may be lost; the next frame tries again
-            self._monitor.failed(f'networks can not be loaded again: {error!r}')
+            self._monitor.failed(f'networks cannot be loaded again: {error!r}')
             return
         self._failures = 0
         self.get_logger().info('networks loaded again')
 
-    def _warn_unpaired(self, image: Image | CompressedImage, came: str) -> None:
+    def _warn_unpaired(self, image: Image | CompressedImage, arrived: str) -> None:
         stamp = image.header.stamp
         text = (
             f'no CameraInfo on {self.info_topic} for the image on {self.image_topic} with stamp '
-            f'{stamp.sec}.{stamp.nanosec:09d}, expected one of the same stamp: {came}'
+            f'{stamp.sec}.{stamp.nanosec:09d}, expected one with the same stamp: {arrived}'
         )
-        if came.endswith('ago'):
+        if arrived.endswith('ago'):
             text += '; if it is published once and latched, set camera_info_is_latched'
         self._monitor.frame_dropped('unpaired')
         self._monitor.camera_state(text, calibrated=False)
@@ -376,8 +376,8 @@ class PoseNode(LifecycleNode):
     def _warn_nearest(self, difference_ns: int) -> None:
         self._warn(
             'nearest',
-            f'stamps on {self.info_topic} never equal those on {self.image_topic} but lie within '
-            f'a millisecond ({difference_ns / 1000:+g} us): each image gets the nearest',
+            f'stamps on {self.info_topic} and {self.image_topic} are never equal but differ by '
+            f'less than a millisecond ({difference_ns / 1000:+g} us): the nearest are paired',
         )
 
     def _warn(self, cause: str, text: str) -> None:
@@ -413,7 +413,7 @@ class PoseNode(LifecycleNode):
 def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) -> None:
     """Run nodes until the process is interrupted; exit status 1 if one can't be started."""
     init(args)
-    # OpenCV's threads spin after each image: a millisecond of CPU to save a tenth.
+    # OpenCV's threads busy-wait after each image: 1 ms of CPU time to save 0.1 ms.
     cv2.setNumThreads(1)
     nodes: Sequence[PoseNode] = ()
     failed = threading.Event()
@@ -425,7 +425,7 @@ def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) ->
                 rclpy.try_shutdown()
                 return
 
-    # Beside the executor, which handles services meanwhile.
+    # In parallel to the executor, which handles services meanwhile.
     starting = threading.Thread(target=start, name='autostart', daemon=True)
     with until_interrupted():
         try:
@@ -445,7 +445,7 @@ def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) ->
     if not busy:
         for node in nodes:
             node.destroy_node()
-    # An interruption during the start is no failure.
+    # An interruption during the start is not a failure.
     leave(1 if failed.is_set() else 0, busy)
 
 

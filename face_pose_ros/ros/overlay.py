@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The picture with the measured heads drawn into it: a pure function, no node."""
+"""Draws heads into a copy of the image: a pure function, no node."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ def draw_overlay(
     model: FaceModel,
     caption: str,
 ) -> NDArray[np.uint8]:
-    """A copy of the picture with every face's mesh, axes, gaze, id and distance.
+    """A copy of the image with mesh, axes, gaze, id and distance of every face.
 
-    The distance comes with its SIGMAS standard deviations, the gaze with those of its end.
+    The distance is given with SIGMAS standard deviations, the gaze with the SIGMAS ellipse of its
+    end.
 
     Args:
         rgb: (H, W, 3) uint8, of any strides.
-        faces: What was measured in it.
-        camera: The picture's camera, on the CPU.
+        faces: The faces of the image.
+        camera: The image's camera.
         model: The face model whose coefficients `FacePose.shape` are.
         caption: ASCII text for the top left, one or more lines: rates, latency.
 
@@ -41,7 +42,7 @@ def draw_overlay(
         (H, W, 3) uint8, contiguous.
     """
     bgr = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), dtype=np.uint8)
-    # The nearest head last: it hides the others.
+    # The nearest head last: it is drawn over the others.
     by_distance = sorted(faces, key=lambda face: -face.distance)
     for face in by_distance:
         colour = face_colour_rgb(face.number)
@@ -49,7 +50,7 @@ def draw_overlay(
         draw_gaze(bgr, face.T_cam_head, face.covariance, camera, colour)
     labels: list[tuple[int, int, int, int]] = []
     for face in reversed(by_distance):
-        left, _, _, bottom = face.box_xyxy  # the axes cover what is above
+        left, _, _, bottom = face.box_xyxy  # below the face: axes are above
         at = (left, bottom + _LABEL_BELOW_PX * drawing_scale(bgr))
         text = f'{face_label(face)} ±{SIGMAS * _distance_sigma(face):.2f}'
         labels.append(draw_label(bgr, text, at, face_colour_rgb(face.number), labels))

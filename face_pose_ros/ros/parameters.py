@@ -32,12 +32,12 @@ class Parameters(Checked):
     )
     device: str = start_option(
         'auto',
-        'where the networks run: cpu, cuda, cuda:<index>, or auto: cuda if there is one',
+        'device of the networks: cpu, cuda, cuda:<index>; auto: cuda if available, else cpu',
     )
     threads: int = start_option(0, 'CPU threads of one inference; 0: all cores', low=0, high=256)
     image_transport: str = start_option(
         'raw',
-        'form in which the image arrives; compressed adds /compressed to its topic',
+        'transport of the image; compressed adds /compressed to its topic',
         choices=('raw', 'compressed'),
     )
     image_is_rectified: bool = start_option(
@@ -45,16 +45,16 @@ class Parameters(Checked):
     )
     camera_info_is_latched: bool = start_option(
         False,
-        'one CameraInfo, published once and kept for late subscribers, holds for all images',
+        'CameraInfo is published once and latched; it is used for all images',
     )
     use_depth: bool = option(
         False,
-        'also take distances from a depth image, on the topics depth and depth_camera_info',
+        'also use a depth image, from the topics depth and depth_camera_info',
         start_only=True,
     )
     depth_max_offset_s: float = option(
         0.05,
-        'most time between the stamps of an image and its depth image; a head moves meanwhile',
+        'largest difference between the stamps of an image and its depth image',
         unit='s',
         low=0.0,
         high=1.0,

@@ -38,7 +38,7 @@ class FrameError(Exception):
 
 
 class Answer(NamedTuple):
-    """Faces of a frame."""
+    """Results of a frame."""
 
     faces: list[FacePose]
     camera: Camera
@@ -47,14 +47,14 @@ class Answer(NamedTuple):
 
 
 class FramePipeline:
-    """The estimator, with the state of the stream besides tracks."""
+    """The estimator and the state of one image stream."""
 
     def __init__(
         self,
         parameters: Parameters,
         image_topic: str,
         info_topic: str,
-        tell: Callable[[str, str], None],
+        warn: Callable[[str, str], None],
         shared: SharedNetworks | None = None,
         id_prefix: str = '',
         threads: int | None = None,
@@ -62,12 +62,12 @@ class FramePipeline:
         """Load the networks and warm up, so that the first image is not delayed.
 
         Args:
-            parameters: Snapshot; `device` and `image_is_rectified` count from here on.
-            image_topic: For error texts; likewise info_topic.
-            info_topic: See image_topic.
-            tell: Called with cause and text of each warning.
+            parameters: Snapshot; its `device` and `image_is_rectified` are used from now on.
+            image_topic: Topic name for messages.
+            info_topic: Topic name for messages.
+            warn: Called with cause and text of each warning.
             shared: Networks shared with other cameras; None: its own.
-            id_prefix: Of every id, so that ids of cameras differ.
+            id_prefix: Prefix of every id, so that ids of several cameras differ.
             threads: CPU threads if `parameters` have 0; None: all cores.
 
         Raises:
@@ -76,18 +76,18 @@ class FramePipeline:
         """
         self._parameters = parameters
         self._image_topic, self._info_topic = image_topic, info_topic
-        self._tell = tell
+        self._warn = warn
         self._shared = shared
         self._id_prefix = id_prefix
         self._threads = parameters.threads or threads
         self._camera: tuple[CameraInfo, Camera] | None = None
-        self.findings: list[Finding] = []  # what is odd about the camera
-        self.depth: DepthInput | None = None  # to be set where there is a depth camera
+        self.findings: list[Finding] = []  # implausible values of the calibration
+        self.depth: DepthInput | None = None  # set by the node if there is a depth camera
         self._news = News()
         self.estimator = self._load()
 
     def reload(self) -> None:
-        """Load the networks again, for instance after a lost device. Tracks keep their ids."""
+        """Load the networks again, for instance after a lost device; tracks are kept."""
         tracker = self.estimator.tracker
         self.estimator = self._load()
         self.estimator.tracker = tracker
@@ -113,7 +113,7 @@ class FramePipeline:
 
         Args:
             image: The image.
-            info: Its CameraInfo, of the same stamp.
+            info: Its CameraInfo.
             parameters: Snapshot; the options of the estimator may differ from frame to frame.
 
         Raises:
@@ -127,7 +127,7 @@ class FramePipeline:
                 'same stamp', f'{self._image_topic}: two images have the stamp {stamp_s:.9f}'
             )
         if image.header.frame_id != info.header.frame_id:
-            self._tell(
+            self._warn(
                 'frame_id',
                 f"{self._info_topic} has frame_id '{info.header.frame_id}', expected the image's "
                 f"'{image.header.frame_id}'; poses are given in the image's frame",
@@ -136,10 +136,10 @@ class FramePipeline:
         rgb = self._rgb_of(image, info, camera)
         converted_s = time.perf_counter()
         if stamp_s < last_s:
-            self._tell(
+            self._warn(
                 'time',
-                f'{self._image_topic} went back by {last_s - stamp_s:.3f} s: '
-                'all people are forgotten',
+                f'the stamp of {self._image_topic} went back by {last_s - stamp_s:.3f} s: '
+                'all tracks are deleted',
             )
         if parameters.estimator != self.estimator.options:
             self.estimator.configure(parameters.estimator)
@@ -147,11 +147,11 @@ class FramePipeline:
         if depth is None:
             faces = self.estimator.track(rgb, camera, stamp_s)
         else:
-            # As late as possible, for a depth image often comes after the image.
+            # As late as possible, because a depth image often arrives after the image.
             faces = self.estimator.track(rgb, camera, stamp_s, lambda: depth.at(image.header))
             depth.judge(faces)
             for finding in depth.news():
-                self._tell(f'{finding.key} {finding.value}', finding.text)
+                self._warn(f'{finding.key} {finding.value}', finding.text)
         estimate_s = time.perf_counter() - converted_s
         return Answer(
             faces, camera, rgb, {'convert': converted_s - begin_s, 'estimate': estimate_s}
@@ -172,7 +172,7 @@ class FramePipeline:
             raise FrameError(
                 'size',
                 f'{self._image_topic} is {rgb.shape[1]} x {rgb.shape[0]} px, expected '
-                f'{size_text(info, camera)} as {self._info_topic} says',
+                f'{size_text(info, camera)} as in {self._info_topic}',
             )
         if min(rgb.shape[:2]) < MIN_IMAGE_PX:
             raise FrameError(
@@ -183,7 +183,7 @@ class FramePipeline:
         return rgb
 
     def _camera_of(self, info: CameraInfo, frame_id: str) -> Camera:
-        """The camera; an unchanged calibration is not read again."""
+        """The camera; an unchanged calibration is not converted again."""
         if self._camera is None or not _same_calibration(self._camera[0], info):
             rectified = self._parameters.image_is_rectified
             try:
@@ -194,12 +194,12 @@ class FramePipeline:
             self.findings = findings(info, camera, rectified, self._image_topic, frame_id)
             for finding in self._news.among(self.findings):
                 cause = f'{finding.key} {finding.value}'
-                self._tell(cause, f'{self._info_topic}: {finding.text}')
+                self._warn(cause, f'{self._info_topic}: {finding.text}')
         return self._camera[1]
 
 
 def _same_calibration(a: CameraInfo, b: CameraInfo) -> bool:
-    """Equal in everything but the header."""
+    """Whether all fields except the header are equal."""
     names = [name for name in a.get_fields_and_field_types() if name != 'header']
     return all(_equal(getattr(a, name), getattr(b, name)) for name in names)
 

@@ -88,11 +88,11 @@ def _range_of_lens(camera: Camera) -> Iterator[Finding]:
         from_centre = np.linalg.norm(uv - camera.K[:2, 2], axis=1)
         nearest, farthest = from_centre[outside].min(), from_centre.max()
         yield Finding(
-            'pixels without direction',
+            'pixels without ray',
             share,
-            f'{share} of the picture has no direction: the lens model turns back {nearest:.0f} px '
-            f'from the principal point, {farthest - nearest:.0f} px before the farthest corner; '
-            'faces there are not seen. Calibrate with views that fill the corners',
+            f'{share} of the image has no ray: the lens model folds back {nearest:.0f} px from '
+            f'the principal point, {farthest - nearest:.0f} px before the farthest corner; faces '
+            'there are not detected. Calibrate with views that fill the corners',
         )
 
 
@@ -113,17 +113,17 @@ def _principal_point(info: CameraInfo, rectified: bool) -> Iterator[Finding]:
         yield Finding(
             'binning',
             f'{bin_x} x {bin_y}, {name} fits {fits}',
-            f'{name} fits a picture of {fits}, which is already binned, but binning_x and '
-            f'binning_y say {bin_x} x {bin_y} of {width} x {height} px: binning is applied twice, '
-            'and distances are wrong. width, height and K belong to the full sensor, or binning '
-            'to 1',
+            f'{name} fits an image of {fits}, which is already binned, but binning_x and '
+            f'binning_y are {bin_x} x {bin_y} for {width} x {height} px: binning is applied '
+            'twice, and distances are wrong. Set width, height and K of the full sensor, or '
+            'binning to 1',
         )
     elif min(abs(across - 1), abs(down - 1)) > _OTHER_SIZE and _similar(across, down):
         yield Finding(
             'resolution',
             f'{width} x {height} px, {name} fits {fits}',
-            f'{name} fits a picture of {fits}, but width and height are {width} x {height} px: '
-            'distances are wrong. Calibrate in the size that is used, or scale K with it',
+            f'{name} fits an image of {fits}, but width and height are {width} x {height} px: '
+            'distances are wrong. Calibrate at the size in use, or scale K',
         )
     elif not (0.5 <= across <= 1.5 and 0.5 <= down <= 1.5):
         yield Finding(
@@ -164,7 +164,7 @@ def _model_and_count(info: CameraInfo, camera: Camera, rectified: bool) -> Itera
             'distortion model',
             f"'{named}' with {count} coefficients",
             f"distortion_model is '{named}', which has {_COEFFICIENTS[named]} coefficients, but D "
-            f'has {count} that count: taken as OpenCV takes so many, {camera.distortion_model}',
+            f'has {count} that are not zero: read as {camera.distortion_model}, as in OpenCV',
         )
 
 
@@ -178,22 +178,22 @@ def _rectification(info: CameraInfo, rectified: bool, image_topic: str) -> Itera
         yield Finding(
             'rectified',
             f'D is not zero, topic {name}',
-            f'{image_topic} is called rectified, but D is not zero and taken into account: if the '
-            'pictures are rectified, set image_is_rectified:=true, which takes P instead',
+            f'{image_topic} is named rectified, but D is not zero and is applied: if the images '
+            'are rectified, set image_is_rectified:=true, which uses P instead',
         )
     elif rectified and not called_rectified and 'raw' in name:
         yield Finding(
             'rectified',
             f'D is not zero, topic {name}, image_is_rectified',
-            f'image_is_rectified is set, but {image_topic} is called raw and D is not zero: if '
-            'the pictures are as the lens makes them, leave the parameter false',
+            f'image_is_rectified is set, but {image_topic} is named raw and D is not zero: if the '
+            'images are not rectified, set the parameter to false',
         )
     elif rectified and same:
         yield Finding(
             'rectified',
-            'D is not zero, P repeats K',
-            'image_is_rectified is set, but D is not zero and P repeats K, as drivers fill it in '
-            'for pictures that are not rectified: if so, leave the parameter false',
+            'D is not zero, P equals K',
+            'image_is_rectified is set, but D is not zero and P equals K, as drivers set it for '
+            'images that are not rectified: if so, set the parameter to false',
         )
 
 
@@ -209,8 +209,8 @@ def _baseline(info: CameraInfo, frame_id: str) -> Iterator[Finding]:
         'stereo baseline [m]',
         f'{baseline_m:.3f}',
         f'P[3] and P[7] make this the second camera of a stereo pair, {baseline_m:.3f} m from the '
-        f"first; poses are given as seen from this one. If frame '{frame_id}' is the first "
-        'camera, they are off by that much: give this camera a frame of its own',
+        f"first; poses are relative to this one. If frame '{frame_id}' is the first camera, they "
+        'are wrong by that distance: give this camera a frame of its own',
     )
 
 
@@ -219,6 +219,6 @@ def _frame(frame_id: str, image_topic: str) -> Iterator[Finding]:
         yield Finding(
             'frame_id',
             'empty',
-            f'{image_topic} has an empty frame_id: no TF is sent, and nobody knows what the poses '
-            "refer to. Set the driver's frame_id",
+            f'{image_topic} has an empty frame_id: no TF is sent, and the frame of the poses is '
+            "unknown. Set the driver's frame_id",
         )

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The executables: each a module's main, with a silent Ctrl-C during the imports too.
+"""The executables: each runs a module's main; Ctrl-C is silent during the imports too.
 
 Without a workspace: `python -m face_pose_ros.ros.programs pose_node --ros-args ...`.
 """
@@ -19,12 +19,12 @@ _M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def _run(module: str) -> None:
-    # A heap for each thread would hold 13 MB more.
+    # One heap per thread would use 13 MB more.
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
-    # The arrays are small, and BLAS's threads spin for 25 ms after each product that wakes them.
+    # The arrays are small, and BLAS threads busy-wait for 25 ms after each product.
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
-    # Imports take seconds, and nothing needs to be cleaned up yet.
+    # Imports take seconds, and there is nothing to clean up yet.
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     import_module(f'face_pose_ros.ros.{module}').main()
 

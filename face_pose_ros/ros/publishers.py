@@ -55,12 +55,12 @@ class FacePublisher:
     def publish(
         self, answer: Answer, header: Header, known_ids: Iterable[str], with_tf: bool
     ) -> None:
-        """Publish all faces of one image; there may be none.
+        """Publish all faces of one image, if any.
 
         Args:
             answer: The faces of the image.
-            header: Of the image.
-            known_ids: Of all tracks; the topics of others are removed.
+            header: Header of the image.
+            known_ids: Ids of all tracks; the topics of other ids are removed.
             with_tf: Whether to send TF too.
         """
         faces = answer.faces
@@ -79,7 +79,7 @@ class FacePublisher:
             self._covariance.publish(conversions.pose_with_covariance_msg(primary, header))
         known = set(known_ids)
         gone = self._of_faces.keys() - known
-        # Drawing is slow: only for subscribers.
+        # Drawing is slow, so only for subscribers.
         if self._markers.get_subscription_count():
             numbers = [self._of_faces[face_id].number for face_id in gone]
             self._markers.publish(face_markers(faces, numbers, header, self._model))

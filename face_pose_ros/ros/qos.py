@@ -19,17 +19,17 @@ QOS_OVERRIDES = QoSOverridingOptions(
 
 
 def sensor_data() -> QoSProfile:
-    """A new profile for sensor data; new, since rclpy writes overrides into it."""
+    """A new profile for sensor data; a new one, because rclpy writes overrides into it."""
     return QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def advertise(node: Node, kind: type, topic: str, overridable: bool = True) -> Publisher:
-    """A publisher without event handlers, two of which every turn of the executor would prepare.
+    """A publisher without event handlers, which would cost time in every cycle of the executor.
 
-    A subscription that asks for another QoS is told of on its own side.
+    Incompatible QoS is reported by the subscriber.
 
     Args:
-        node: Its node.
+        node: The node.
         kind: Type of the messages.
         topic: Name.
         overridable: Whether parameters `qos_overrides.<topic>...` are declared.

@@ -18,7 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 
 class Executor(SingleThreadedExecutor):
-    """Spins nodes whose publishers and subscriptions other threads may destroy."""
+    """An executor that tolerates publishers and subscriptions destroyed by other threads."""
 
     def wait_for_ready_callbacks(self, *args: Any, **kwargs: Any) -> Any:
         """See `rclpy.executors.Executor`."""
@@ -26,16 +26,16 @@ class Executor(SingleThreadedExecutor):
             try:
                 return super().wait_for_ready_callbacks(*args, **kwargs)
             except InvalidHandle:
-                # rclpy (3.3 to 9.1 at least) passes over a subscription that is destroyed while it
-                # prepares to wait, but not over event handlers, which publishers have too.
+                # rclpy (3.3 to 9.1 at least) handles a subscription that is destroyed while it
+                # prepares to wait, but not event handlers, which publishers have too.
                 continue
 
 
 def init(args: list[str] | None) -> None:
-    """Initialise rclpy; from here on Ctrl-C shuts its context down and raises nothing.
+    """Initialise rclpy; from now on Ctrl-C shuts its context down and raises no exception.
 
-    Python's KeyboardInterrupt could be raised anywhere, and a second one, as launch and the
-    terminal send it, during the shutdown.
+    KeyboardInterrupt could be raised anywhere; launch and the terminal send a second one, which
+    would be raised during the shutdown.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, lambda *_: None)  # rclpy's handler acts first, then calls it

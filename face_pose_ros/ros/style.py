@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How measured heads look: colours and sizes that overlay, markers and 3-D view share."""
+"""Colours and sizes of heads, shared by overlay, markers and 3-D view."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from face_pose_ros.results import FacePose
 
 Rgb = tuple[int, int, int]  # 0 to 255
 
-# Okabe and Ito (2008), "Color Universal Design": told apart with protanopia and deuteranopia too.
-# Those least like skin come first; numbers begin with 1.
+# Okabe and Ito (2008), "Color Universal Design": distinguishable with protanopia and deuteranopia.
+# Ordered by difference from skin; numbers begin with 1.
 FACE_COLOURS_RGB: tuple[Rgb, ...] = (
     (213, 94, 0),  # vermilion
     (86, 180, 233),  # sky blue
@@ -18,7 +18,7 @@ FACE_COLOURS_RGB: tuple[Rgb, ...] = (
     (204, 121, 167),  # reddish purple
     (230, 159, 0),  # orange
 )
-# x, y, z as in RViz; where red and green look alike, dark red and light green still differ.
+# x, y, z as in RViz; for red-green colour blindness, dark red and light green differ in lightness.
 AXIS_COLOURS_RGB: tuple[Rgb, Rgb, Rgb] = ((214, 40, 40), (120, 230, 90), (60, 130, 255))
 DOUBT_RGB: Rgb = (255, 255, 255)  # the covariance; often a needle close to the gaze ray
 TEXT_RGB: Rgb = (255, 255, 255)
@@ -26,7 +26,7 @@ BACKING_RGB: Rgb = (20, 20, 24)  # behind text, and around lines
 
 MESH_OPACITY = 0.45
 DOUBT_OPACITY = 0.4
-DISC_OPACITY = 0.25  # where the end of a gaze ray may be
+DISC_OPACITY = 0.25  # of the uncertainty ellipse at the end of a gaze ray
 BACKING_OPACITY = 0.65
 
 AXIS_M = 0.1

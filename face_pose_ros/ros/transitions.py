@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Transitions of a managed node on threads of their own, beside its executor."""
+"""Runs the transitions of a managed node in their own threads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rclpy.task import Future
 def answer_during_transitions(node: LifecycleNode) -> None:
     """Run transitions of the service change_state without blocking the executor.
 
-    rclpy runs a transition within the service's callback: for as long as it takes no other service
-    and no timer of the node would be answered.
+    rclpy runs a transition within the service callback, which blocks all other services and timers
+    of the node.
     """
     (service,) = (s for s in node.services if s.srv_name.endswith('/change_state'))
     change_state = service.callback
@@ -33,6 +33,6 @@ def answer_during_transitions(node: LifecycleNode) -> None:
         return await done
 
     service.callback = change_state_aside
-    # While it waits, callbacks of the node's own group may run.
+    # Callbacks of the node's default group run while it waits.
     service.callback_group = ReentrantCallbackGroup()
     service.callback_group.add_entity(service)

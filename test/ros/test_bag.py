@@ -330,7 +330,7 @@ def narrowed(messages):
         (lambda ms: (m for m in ms if m[0] != '/camera/info'), 'no messages of type .*CameraInfo'),
         (lambda ms: [('/text', 7, String(data='x'))], 'no messages of type .*Image'),
         (shifted, 'no image on /camera/image has a CameraInfo of the same stamp on /camera/info'),
-        (narrowed, '/camera/image is 430 x 440 px, expected 320 x 440 px as /camera/info says'),
+        (narrowed, '/camera/image is 430 x 440 px, expected 320 x 440 px as in /camera/info'),
         (
             lambda ms: [*ms, ('/depth', recorded_ns(9), image_msg(9, RGB))],
             'choose one of /camera/image, /depth with --image',

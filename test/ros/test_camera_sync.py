@@ -128,17 +128,17 @@ def test_where_stamps_are_equal_a_near_one_is_another_images(sync):
     assert sync.unpaired[-1][1] == 'the nearest is 3 us later'
 
 
-def test_the_warning_for_an_image_without_info_names_what_came(sync):
+def test_the_warning_for_an_image_without_info_names_what_arrived(sync):
     def last_of(images):
         for i in images:
             sync.add_image(image(i))
         return sync.unpaired[-1][1]
 
-    assert last_of(range(5)) == 'none has come'
+    assert last_of(range(5)) == 'none has arrived'
     sync.add_info(info(8, -12_000_000))
     assert last_of(range(5, 13)) == 'the nearest is 12 ms earlier'
     sync.now_s += 12.3
-    assert last_of([13]) == 'the last one came 12 s ago'
+    assert last_of([13]) == 'the last one arrived 12 s ago'
 
 
 @pytest.mark.parametrize('image_first', [True, False])

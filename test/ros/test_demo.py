@@ -233,7 +233,7 @@ def test_the_recorder_writes_a_video_as_fast_as_it_happened(ros, tmp_path, capsy
     assert recorder.report() == 0
 
     told = capsys.readouterr().out
-    assert '3 of 3 images answered, 1.00 heads in each' in told
+    assert '3 of 3 images processed, 1.00 heads per image' in told
     video = cv2.VideoCapture(str(tmp_path / 'new' / 'demo.mp4'))
     assert video.get(cv2.CAP_PROP_FPS) == VIDEO_HZ
     seen = []

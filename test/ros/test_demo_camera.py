@@ -153,14 +153,14 @@ def test_with_the_node_a_folder_of_mixed_sizes_is_shown_one_by_one(watcher, fold
     np.testing.assert_allclose(focal_px, 0.5 / np.tan(np.deg2rad(30)))
 
 
-def test_an_unanswered_image_is_repeated_once_and_named(watcher, folder, monkeypatch, capfd):
-    monkeypatch.setattr(demo_camera, '_ANSWER_S', 0.2)
+def test_an_unprocessed_image_is_repeated_once_and_named(watcher, folder, monkeypatch, capfd):
+    monkeypatch.setattr(demo_camera, '_PROCESSING_S', 0.2)
     watcher.node.create_publisher(PoseArray, 'face_pose/poses', 10)
     watcher.look()
     camera = watcher.start(source=str(folder[0]), horizontal_fov_deg=60.0, with_node=True)
     watcher.ros.wait_for(lambda: camera.finished)
     watcher.ros.wait_for(lambda: len(watcher.images) == 8)
-    assert '0.png was not answered' in capfd.readouterr().err
+    assert '0.png was not processed' in capfd.readouterr().err
 
 
 def test_a_guess_is_published_and_warned_of(watcher, folder, capfd):
@@ -278,8 +278,8 @@ def run(process_env, monkeypatch, capfd):
         ({'source': 'YAML', 'horizontal_fov_deg': '60.0'}, 'no video that OpenCV can read'),
         ({'source': '/nix.mp4', 'calibration': 'YAML'}, "'/nix.mp4' does not exist"),
         ({'source': 'FOLDER', 'calibration': '/nix.yaml'}, '/nix.yaml: No such file'),
-        ({'rate_hz': '20.0'}, 'rate_hz has no meaning with source virtual'),
-        ({'source': 'webcam:0', 'loop': 'true'}, 'loop has no meaning with source webcam:0'),
+        ({'rate_hz': '20.0'}, 'rate_hz does not apply to source virtual'),
+        ({'source': 'webcam:0', 'loop': 'true'}, 'loop does not apply to source webcam:0'),
         ({'source': 'FOLDER', 'rate_hz': 'fast'}, 'parameter rate_hz .* expecting type'),
         ({'fov_deg': '60'}, 'fov_deg does not exist; did you mean horizontal_fov_deg?'),
         (

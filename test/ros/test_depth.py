@@ -165,7 +165,7 @@ def test_a_wrong_depth_image_now_and_then_is_not_told(name, depth):
     [
         (DepthEvidence(60, 50, 0, 1004.0), 'in millimetres, expected metres'),
         (DepthEvidence(60, 50, 0, 0.00103), 'in metres, expected millimetres'),
-        (DepthEvidence(60, 50, 0, 2.3), 'does not fit the faces: is it aligned'),
+        (DepthEvidence(60, 50, 0, 2.3), 'does not fit the faces. Check that it is aligned'),
     ],
 )
 def test_depth_that_is_not_the_faces_is_told_once(evidence, text, depth):

@@ -52,13 +52,13 @@ def values(status):
     return {v.key: v.value for v in status.values}
 
 
-def stream(monitor, clock, seconds, rate_hz=20, answered=True):
+def stream(monitor, clock, seconds, rate_hz=20, processed=True):
     for _ in range(round(seconds * rate_hz)):
         clock.now_s += 1 / rate_hz
         monitor.image_received()
-        if answered:
+        if processed:
             monitor.camera_state('plumb_bob, 640 x 480 px', calibrated=True)
-            monitor.frame_answered({'convert': 0.001, 'estimate': 0.030}, 1, ['f00001'])
+            monitor.frame_processed({'convert': 0.001, 'estimate': 0.030}, 1, ['f00001'])
 
 
 def test_a_running_camera_is_ok_and_has_rates_and_latencies(monitor, clock):
@@ -66,7 +66,7 @@ def test_a_running_camera_is_ok_and_has_rates_and_latencies(monitor, clock):
     camera, poses, device = read(monitor)
     assert [s.level for s in (camera, poses, device)] == [OK, OK, OK]
     assert float(values(camera)['images per second']) == pytest.approx(20, abs=0.2)
-    assert float(values(poses)['answers per second']) == pytest.approx(20, abs=0.2)
+    assert float(values(poses)['processed images per second']) == pytest.approx(20, abs=0.2)
     assert values(poses)['estimate, p50 / p95 [ms]'] == '30.0 / 30.0'
     assert values(poses)['ids'] == 'f00001'
     assert values(device)['device'] == 'cpu'
@@ -80,7 +80,7 @@ def test_before_the_first_image_it_waits(monitor):
 
 
 def test_no_camera_info_is_an_error(monitor, clock):
-    stream(monitor, clock, 1, answered=False)
+    stream(monitor, clock, 1, processed=False)
     camera, poses, _ = read(monitor)
     assert (camera.level, camera.message) == (ERROR, 'no CameraInfo yet')
     assert poses.level == OK  # there is nothing it could answer
@@ -95,12 +95,12 @@ def test_a_stale_camera_is_a_warning(monitor, clock):
     assert (camera.level, camera.message) == (WARN, 'no image for 2.5 s')
 
 
-def test_images_without_answers_are_a_warning(monitor, clock):
+def test_images_that_are_not_processed_are_a_warning(monitor, clock):
     stream(monitor, clock, 1)
-    stream(monitor, clock, 11, answered=False)
+    stream(monitor, clock, 11, processed=False)
     poses = read(monitor)[1]
     assert poses.level == WARN
-    assert poses.message.startswith('0.0 answers')
+    assert poses.message.startswith('0.0 processed images')
 
 
 def test_dropped_frames_are_counted_by_reason(monitor):
@@ -128,10 +128,10 @@ def test_the_node_publishes_them_every_second(ros):
     listener.create_subscription(DiagnosticArray, '/diagnostics', seen.append, 10)
     robot.send(image_msg(robot.header()))
 
-    def answered():
-        return seen and float(values(seen[-1].status[1])['answers per second']) > 0
+    def processed():
+        return seen and float(values(seen[-1].status[1])['processed images per second']) > 0
 
-    ros.wait_for(answered)
+    ros.wait_for(processed)
     camera, poses, _ = seen[-1].status
     assert camera.message == 'plumb_bob, 512 x 600 px'
     assert camera.level == OK
@@ -142,8 +142,8 @@ def test_the_node_publishes_them_every_second(ros):
 
 def test_the_reason_for_a_silent_topic_is_in_the_message(monitor):
     assert read(monitor)[0].message == 'no image on /image yet'
-    monitor.no_image('nobody publishes /image')
-    assert read(monitor)[0].message == 'no image on /image yet: nobody publishes /image'
+    monitor.no_image('no node publishes /image')
+    assert read(monitor)[0].message == 'no image on /image yet: no node publishes /image'
 
 
 def test_an_inactive_node_reports_its_state(monitor):
@@ -152,7 +152,7 @@ def test_an_inactive_node_reports_its_state(monitor):
     assert camera.level == device.level == OK
 
 
-def test_what_is_odd_about_the_camera_is_a_warning_with_key_and_value(monitor, clock):
+def test_a_finding_about_the_camera_is_a_warning_with_key_and_value(monitor, clock):
     monitor.image_received()
     finding = Finding('binning', '2 x 2, K fits 640 x 360 px', 'binning is applied twice')
     monitor.camera_state('plumb_bob, 640 x 360 px', calibrated=True, findings=[finding])
@@ -164,8 +164,8 @@ def test_what_is_odd_about_the_camera_is_a_warning_with_key_and_value(monitor, c
 
 
 def test_faces_that_were_dropped_for_want_of_a_direction_are_counted(monitor):
-    monitor.frame_answered({}, 1, ['f00001'], without_rays=3)
-    assert values(read(monitor)[1])['faces without direction'] == '3'
+    monitor.frame_processed({}, 1, ['f00001'], without_rays=3)
+    assert values(read(monitor)[1])['faces without ray'] == '3'
 
 
 @pytest.mark.parametrize('node', ['face_pose', 'robot/left/face_pose'])

@@ -123,7 +123,7 @@ def test_the_clock_jumps(robot, jump_s):
     stamps = [a.header.stamp.sec for a in robot.answers()]
     assert (np.diff(stamps).min() < 0) == (jump_s < 0)
     if jump_s < 0:
-        assert 'went back by' in robot.wait_for_warning('all people are forgotten')
+        assert 'went back by' in robot.wait_for_warning('all tracks are deleted')
 
 
 def test_a_stamp_is_answered_once(robot):

@@ -34,12 +34,13 @@ def nodes(ros):
 @pytest.mark.parametrize(
     ('published', 'topic', 'kind', 'expected'),
     [
-        ({}, '/image', IMAGE, 'nobody publishes /image, nor any other Image'),
+        ({}, '/image', IMAGE, 'no node publishes /image, nor any other Image'),
         (
             {'/cam/image_raw': Image, '/cam/points': PointCloud2},
             '/image',
             IMAGE,
-            'nobody publishes /image; Image is published on /cam/image_raw: image:=/cam/image_raw',
+            'no node publishes /image; Image is published on /cam/image_raw: '
+            'image:=/cam/image_raw',
         ),
         (
             {'/cam/image_raw/compressed': CompressedImage},
@@ -52,28 +53,28 @@ def nodes(ros):
             {'/cam/image_raw/compressed': CompressedImage},
             '/cam/image_raw/compressed/compressed',
             COMPRESSED,
-            'nobody publishes /cam/image_raw/compressed/compressed; /cam/image_raw/compressed is '
+            'no node publishes /cam/image_raw/compressed/compressed; /cam/image_raw/compressed is '
             'a CompressedImage: image:=/cam/image_raw image_transport:=compressed',
         ),
         (
             {'/cam/image_raw/compressed': CompressedImage},
             '/cam/image_raw',
             IMAGE,
-            'nobody publishes /cam/image_raw; /cam/image_raw/compressed is a CompressedImage: '
+            'no node publishes /cam/image_raw; /cam/image_raw/compressed is a CompressedImage: '
             'image:=/cam/image_raw image_transport:=compressed',
         ),
         (
             {'/cam/image_raw': Image},
             '/cam/image_raw/compressed',
             COMPRESSED,
-            'nobody publishes /cam/image_raw/compressed; /cam/image_raw is a Image: '
+            'no node publishes /cam/image_raw/compressed; /cam/image_raw is a Image: '
             'image:=/cam/image_raw image_transport:=raw',
         ),
         (
             {'/cam/camera_info': CameraInfo, '/depth/camera_info': CameraInfo},
             '/cam/info',
             CAMERA_INFO,
-            'nobody publishes /cam/info; CameraInfo is published on /cam/camera_info, '
+            'no node publishes /cam/info; CameraInfo is published on /cam/camera_info, '
             '/depth/camera_info: camera_info:=/cam/camera_info',
         ),
         ({'/info': Image}, '/info', CAMERA_INFO, '/info is a Image, expected CameraInfo'),
@@ -99,7 +100,7 @@ def test_a_nodes_own_images_are_not_suggested(ros, nodes):
     listener, _ = nodes
     listener.create_publisher(Image, '/face_pose/overlay', 1)
     ros.wait_for(lambda: listener.count_publishers('/face_pose/overlay'))
-    expected = 'nobody publishes /image, nor any other Image'
+    expected = 'no node publishes /image, nor any other Image'
     assert why_silent(listener, '/image', IMAGE) == expected
 
 
@@ -130,7 +131,7 @@ def test_each_silent_topic_is_spoken_of_once_and_no_more_when_it_speaks(ros, nod
     watch.heard('/info')
     watch.check()
     watch.check()
-    assert said == [('/image', 'nobody publishes /image, nor any other Image')]
+    assert said == [('/image', 'no node publishes /image, nor any other Image')]
     nodes[1].create_publisher(Image, '/cam/image', 1)
 
     def told_of_another():

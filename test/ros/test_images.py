@@ -206,8 +206,8 @@ def with_step(step: int) -> Image:
         (Image(height=4, width=6, encoding='bayer_rggb8', step=6), '0 bytes of data, expected 24'),
         (image_msg(RGB[:, :5], 'yuyv'), 'step of 15 bytes|OpenCV'),
         (image_msg(RGB[..., :1], 'nv12'), 'expected even numbers'),
-        (image_msg(RGB, '16UC1'), "encoding '16UC1' says nothing of colours"),
-        (image_msg(RGB, '32FC1'), "encoding '32FC1' says nothing of colours"),
+        (image_msg(RGB, '16UC1'), "encoding '16UC1' does not define colours"),
+        (image_msg(RGB, '32FC1'), "encoding '32FC1' does not define colours"),
     ],
 )
 def test_bad_image_is_named(msg, message):
@@ -322,7 +322,7 @@ def lossy(kind: str, share: float) -> bytes:
 @pytest.mark.parametrize('kind', ['cut off', 'zeros from there on', 'a packet lost'])
 def test_a_damaged_jpeg_is_not_made_up(kind, share):
     pytest.importorskip('simplejpeg', reason='tells damaged JPEGs from whole ones')
-    with pytest.raises(images.DamagedImageError, match='a damaged JPEG, not answered: '):
+    with pytest.raises(images.DamagedImageError, match='a damaged JPEG, dropped: '):
         images.compressed_image_to_rgb(CompressedImage(format='jpeg', data=lossy(kind, share)))
 
 
@@ -336,7 +336,7 @@ def test_bytes_that_some_webcams_leave_before_a_marker_do_no_harm(extra):
     np.testing.assert_array_equal(rgb, expected)
 
 
-def test_the_size_in_a_damaged_header_is_not_believed():
+def test_an_impossible_size_in_a_damaged_header_is_an_error():
     pytest.importorskip('simplejpeg', reason='tells damaged JPEGs from whole ones')
     jpeg = jpeg_of_noise()
     size = jpeg.index(b'\xff\xc0') + 5

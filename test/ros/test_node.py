@@ -229,7 +229,7 @@ def with_zero_K(header):
             lambda h: image_msg(h, np.ascontiguousarray(RGB[:-2])),
             None,
             '/image',
-            'is 512 x 598 px, expected 512 x 600 px as /camera_info says',
+            'is 512 x 598 px, expected 512 x 600 px as in /camera_info',
         ),
         (image_msg, with_zero_K, '/camera_info', 'K[0] is 0: the camera is not calibrated'),
     ],

@@ -48,8 +48,8 @@ def test_an_ordinary_calibration_is_nothing_to_tell_of(rectified):
 def test_a_lens_that_ends_inside_the_image():
     # r (1 - r^2 / 2) grows up to r = sqrt(2 / 3), which is seen 2/3 as far off: at 381 px.
     finding = only(info_msg(700.0, 700.0, 639.5, 359.5, d=(-0.5, 0, 0, 0, 0)))
-    assert finding.key == 'pixels without direction'
-    assert f'{finding.value} of the picture has no direction' in finding.text
+    assert finding.key == 'pixels without ray'
+    assert f'{finding.value} of the image has no ray' in finding.text
     u, v = np.meshgrid(np.arange(WIDTH) - 639.5, np.arange(HEIGHT) - 359.5)
     percent = 100 * np.mean(np.hypot(u, v) > 700 * 2 / 3 * (2 / 3) ** 0.5)
     assert float(finding.value.removesuffix(' %')) == pytest.approx(percent, abs=1.5)
@@ -68,7 +68,7 @@ def test_a_lens_that_ends_inside_the_image():
 )
 def test_other_lenses_that_end_inside_the_image(model, d):
     finding = only(info_msg(700.0, 705.0, d=d, distortion_model=model))
-    assert finding.key == 'pixels without direction'
+    assert finding.key == 'pixels without ray'
 
 
 @pytest.mark.parametrize(('cx', 'cy'), [(300.0, CY), (1000.0, CY), (CX, 170.0), (CX, 700.0)])
@@ -83,7 +83,7 @@ def test_a_k_of_another_resolution(scale):
     info = info_msg(scale * FX, scale * FY, scale * CX, scale * CY, d=())
     finding = only(info)
     assert finding.key == 'resolution'
-    assert f'K fits a picture of {2 * scale * CX + 1:.0f} x' in finding.text
+    assert f'K fits an image of {2 * scale * CX + 1:.0f} x' in finding.text
 
 
 def test_a_k_that_is_binned_already():
@@ -136,7 +136,7 @@ def test_images_that_are_declared_rectified_and_hardly_are():
     assert 'called raw' in finding.text
     repeated = [FX, 0.0, CX, 0.0, 0.0, FY, CY, 0.0, 0.0, 0.0, 1.0, 0.0]
     finding = only(info_msg(p=repeated), rectified=True)
-    assert finding.value == 'D is not zero, P repeats K'
+    assert finding.value == 'D is not zero, P equals K'
 
 
 def test_an_empty_frame():

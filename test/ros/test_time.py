@@ -42,7 +42,7 @@ def test_a_replay_gives_the_same_poses_at_any_rate_and_in_a_loop(ros):
     assert np.abs(slow - fast).max() < 1e-9
     assert np.abs(again - fast).max() < 1e-9
     assert np.abs(np.diff(fast[:, 0])).min() > 1e-3  # it moves
-    backwards = [w for w in robot.warnings if 'all people are forgotten' in w]
+    backwards = [w for w in robot.warnings if 'all tracks are deleted' in w]
     assert len(backwards) in (1, 2)  # two loops; said again after five seconds at the earliest
 
 

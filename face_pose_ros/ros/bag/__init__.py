@@ -1,3 +1,3 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Poses of recordings, without a running node."""
+"""Offline processing of recordings, without a running node."""

@@ -17,15 +17,15 @@ _NODE = 'face_pose'
 
 
 def load_parameters(path: Path | None) -> Parameters:
-    """The node's parameters from this file; missing ones have their defaults.
+    """The node's parameters from a file; missing ones have their defaults.
 
     Args:
         path: YAML as ROS 2 writes it: node or wildcard -> ros__parameters -> values. Sections of
             other nodes are ignored. None: all defaults.
 
     Raises:
-        ParameterError: The file is no parameter file, a name is unknown, or a value has another
-            type or is out of range; the text names file and parameter.
+        ParameterError: The file is not a parameter file, a name is unknown, or a value has the
+            wrong type or is out of range; the text names file and parameter.
     """
     given = {} if path is None else _read(path)
     try:
@@ -33,7 +33,7 @@ def load_parameters(path: Path | None) -> Parameters:
         check_names(given, [name for name, *_ in options])
         for name, default, known in options:
             value = given.get(name, default)
-            # As in ROS: integers are accepted as numbers, bools are not.
+            # Integers are accepted for floats, bools are not.
             if type(value) is not type(default) and (type(value), type(default)) != (int, float):
                 raise ParameterError(
                     f'parameter {name} ({known.text}) is {value!r}, '

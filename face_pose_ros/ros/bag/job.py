@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the pose pipeline over one recording, from its start or from an interruption."""
+"""Runs the pose pipeline over one recording; resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from face_pose_ros.ros.parameters import ParameterError, Parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.tracking.snapshot import VERSION, restore, snapshot
 
-COMMIT_EVERY = 50  # images between commits: lost at most by an interruption
+COMMIT_EVERY = 50  # images between commits; an interruption loses at most these
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Job:
 
     recording: Path
     output: Path
-    image_topic: str  # empty: found by type
+    image_topic: str  # empty: select by type
     info_topic: str
     parameters: Parameters
     threads: int | None = None  # CPU threads if `parameters` have 0; None: all cores
 
     def fingerprint(self) -> str:
-        """What the output depends on, without reading the recording."""
+        """Text of everything that the output depends on, without reading the recording."""
         path = self.recording.resolve()
         stat = (path / 'metadata.yaml' if path.is_dir() else path).stat()
         topics = self.image_topic, self.info_topic
@@ -44,15 +44,15 @@ class Progress:
     """Progress and state of a job."""
 
     pairs: int = 0  # images with their CameraInfo, read so far
-    unusable: int = 0  # of those
-    why: str = ''  # the first of them was
-    remarks: dict[str, str] = field(default_factory=dict)  # on used ones, the first of each cause
+    unusable: int = 0  # number of those that are unusable
+    why: str = ''  # error of the first unusable one
+    remarks: dict[str, str] = field(default_factory=dict)  # warnings, the first of each cause
     ids: list[str] = field(default_factory=list)  # of all tracks
     tracker: dict[str, Any] = field(default_factory=dict)  # snapshot of the pipeline's tracker
 
 
 def convert(job: Job, advance: Callable[[int], object] = lambda images: None) -> str:
-    """Process one recording, or the rest that an interrupted run left.
+    """Process one recording, or the rest of it after an interrupted run.
 
     Args:
         job: The recording and its parameters.
@@ -99,7 +99,7 @@ def _pipeline(job: Job, recording: Recording, remark: Callable[[str, str], None]
 
 
 def _left_by(output: PartialOutput, pipeline: FramePipeline) -> Progress:
-    """The state of an interrupted run; restores the pipeline's tracker."""
+    """Progress of an interrupted run; restores the pipeline's tracker."""
     if not output.state:
         return Progress()
     try:
@@ -131,7 +131,7 @@ def _work(
             for topic, msg in messages_of(faces, image.header, parameters.publish_tf):
                 output.add(time_ns, topic, msg)
         if progress.pairs % COMMIT_EVERY == 0:
-            # A resumed run does not have it, and must give the same output.
+            # A resumed run does not have it, and its output must be the same.
             pipeline.estimator.drop_pending_detection()
             progress.tracker = snapshot(pipeline.estimator.tracker)
             output.commit(json.dumps(asdict(progress)))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the pose pipeline offline over recordings: `face_pose_bag in.mcap out.mcap`.
 
-Writes what the node would publish if it had time for every image, with the stamps of the
+Writes the messages that the node would publish if it processed every image, with the stamps of the
 recording. After an interruption the same command resumes.
 """
 
@@ -57,7 +57,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _parse(args: Sequence[str] | None) -> tuple[list[Job], int]:
-    """The jobs that are not done, and the number of worker processes."""
+    """The jobs that are not done yet, and the number of worker processes."""
     parser = argparse.ArgumentParser(
         'face_pose_bag',
         usage='%(prog)s [options] in.mcap out.mcap\n       %(prog)s [options] --out DIR BAG...',
@@ -66,10 +66,10 @@ def _parse(args: Sequence[str] | None) -> tuple[list[Job], int]:
     )
     parser.add_argument('bags', nargs='+', type=Path, help='.mcap, .db3, or a folder of ros2 bag')
     parser.add_argument('--out', type=Path, help='folder for BAG_poses.mcap and .png of each BAG')
-    parser.add_argument('--jobs', type=int, default=1, help='bags processed at once (default: 1)')
+    parser.add_argument('--jobs', type=int, default=1, help='bags in parallel (default: 1)')
     parser.add_argument('--config', type=Path, help="the node's parameters, as config/pose.yaml")
-    parser.add_argument('--image', default='', help='topic of the images, if there are several')
-    parser.add_argument('--camera-info', default='', help='topic of CameraInfo, the same')
+    parser.add_argument('--image', default='', help='image topic, if there are several')
+    parser.add_argument('--camera-info', default='', help='CameraInfo topic, if there are several')
     options = parser.parse_intermixed_args(args)
     if options.jobs < 1:
         parser.error(f'--jobs must be at least 1, got {options.jobs}')
@@ -96,7 +96,7 @@ def _parse(args: Sequence[str] | None) -> tuple[list[Job], int]:
 
 
 def _run_all(jobs: Sequence[Job], workers: int) -> int:
-    """Process all that can be opened, with one line each; returns 0 or BAD_INPUT."""
+    """Process all recordings that can be opened, print one line for each; 0 or BAD_INPUT."""
     code, images, ready = 0, 0, []
     for job in jobs:
         try:
@@ -122,7 +122,7 @@ def _here(jobs: Sequence[Job], bar: tqdm) -> Iterator[Callable[[], str]]:
 
 
 def _in_workers(jobs: Sequence[Job], workers: int, bar: tqdm) -> Iterator[Callable[[], str]]:
-    # Spawned, not forked: the inference engine's threads do not survive a fork.
+    # Spawn, not fork: the inference engine's threads do not survive a fork.
     context = multiprocessing.get_context('spawn')
     done = context.Value('Q')
     # The workers must end with this process, however it is stopped.
@@ -149,7 +149,7 @@ _done: Any = None  # images done by all workers; set in a worker
 def _start_worker(done: Any) -> None:
     global _done
     _done = done
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
 
 
 def _convert_in_worker(job: Job) -> str:

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes poses to a partial file, and to an .mcap when they are complete."""
+"""Writes poses to a partial file, which becomes an .mcap when complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from face_pose_ros.ros import conversions
 from face_pose_ros.ros.bag.plot import plot_people, read_people
 from face_pose_ros.ros.bag.reader import BagError
 
-NAMESPACE = '/face_pose'  # the node's name, prefix of its private topics
+NAMESPACE = '/face_pose'  # name of the node, prefix of its private topics
 _TYPES = {
     PoseStamped: 'geometry_msgs/msg/PoseStamped',
     PoseWithCovarianceStamped: 'geometry_msgs/msg/PoseWithCovarianceStamped',
@@ -53,15 +53,15 @@ def messages_of(
 class PartialOutput:
     """The messages so far and the state to resume from, committed together.
 
-    One SQLite file beside the output. A run that is killed leaves it as it was at the last commit.
+    One SQLite file beside the output. After a killed run it has the state of the last commit.
     """
 
     def __init__(self, output: Path, job: str) -> None:
-        """Open what an interrupted run left, or start a new file.
+        """Open the file of an interrupted run, or start a new one.
 
         Args:
-            output: The .mcap that will be written.
-            job: What the result depends on; the messages of another job are deleted.
+            output: The .mcap to write at the end.
+            job: `Job.fingerprint`; messages of another job are deleted.
 
         Raises:
             BagError: Another run or another version uses the file, or it cannot be written.
@@ -69,14 +69,14 @@ class PartialOutput:
         self.output = output
         self.path = output.with_name(output.name + '.partial')
         try:
-            # A lock, kept from now on: no second run on the same output.
+            # The lock is kept, so that no second run uses the same output.
             self._db = sqlite3.connect(self.path, timeout=0, isolation_level=None)
             self._db.execute('PRAGMA locking_mode = EXCLUSIVE')
             self._db.execute('BEGIN IMMEDIATE')
             self._begin(job)
         except sqlite3.Error as error:
             raise BagError(
-                f'{self.path}: {error}; another run is at work on it, or it can be removed'
+                f'{self.path}: {error}; another run uses it; if not, remove it'
             ) from error
 
     def _begin(self, job: str) -> None:
@@ -122,7 +122,7 @@ class PartialOutput:
         self._db.execute('BEGIN IMMEDIATE')
 
     def finish(self) -> None:
-        """Write the .mcap and its plot, completely or not at all, and remove the partial file."""
+        """Write the .mcap and its plot atomically, and remove the partial file."""
         with tempfile.TemporaryDirectory(dir=self.output.parent, prefix='.face_pose_bag_') as tmp:
             folder = Path(tmp) / 'poses'
             self._write(folder)

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Plots a recording's tracks: distance, yaw, pitch and presence over time."""
+"""Plots the tracks of a recording: distance, yaw, pitch and presence over time."""
 
 from __future__ import annotations
 
@@ -79,5 +79,5 @@ def plot_people(people: Mapping[str, Person], path: Path, title: str) -> None:
     if len(people) <= _NAMED_IDS:
         axes[3].set_yticks(range(len(people)), people)
     axes[3].set_xlabel('time since the first pose [s]')
-    axes[0].set_title(title if people else f'{title}: nobody was seen')
+    axes[0].set_title(title if people else f'{title}: no heads')
     figure.savefig(path)

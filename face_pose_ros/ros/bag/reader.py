@@ -101,7 +101,7 @@ class Recording:
         if not found:
             raise BagError(
                 f'{self.path}: no messages of type {names}, though {topics} is listed; if there '
-                'should be some in this .mcap, mcap recover writes its index anew'
+                'should be some in this .mcap, mcap recover rebuilds its index'
             )
         chosen = [c for c in found if c.topic == (topic or topics)]
         if topic and not chosen:

@@ -1,11 +1,10 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the files of a recording, as rosbag2 leaves them on the disk.
+"""Reads the files of a rosbag2 recording.
 
-rosbags reads each file; metadata.yaml gives the list and order of the files. Nothing else of
-metadata.yaml is used: where it contradicts the files (`ros2 bag reindex` leaves
-the storage's name empty, and QoS profiles get edited), rosbags' own reader of folders skips
-messages without an error.
+rosbags reads each file; metadata.yaml gives only the list and order of the files. The rest of it
+may contradict the files (`ros2 bag reindex` leaves the storage name empty, QoS profiles get
+edited), and then rosbags' own folder reader skips messages without an error.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ else:
     from backports import zstd
 
 _STORAGES = '.mcap', '.db3'
-# A message in CDR begins with 0; the frame of a compressed one with this.
+# First bytes of a compressed message; a CDR message begins with 0.
 _ZSTD_MAGIC = b'\x28\xb5\x2f\xfd'
 # First bytes of SQLite journals that hold data (sqlite.org/fileformat2.html).
 _JOURNALS = {
     '-wal': (b'\x37\x7f\x06\x82', b'\x37\x7f\x06\x83'),
     '-journal': (b'\xd9\xd5\x05\xf9',),
 }
-_FINISH = 'pragma journal_mode=delete; pragma user_version'  # the second one reads the file
+_FINISH = 'pragma journal_mode=delete; pragma user_version'  # the second reads the file
 _URI_SYNTAX = '?#%'  # rosbags passes the path to SQLite in a URI, unescaped
 
 
@@ -52,7 +51,7 @@ class Storage:
             path: An .mcap or .db3 file, or the folder that ros2 bag makes.
 
         Raises:
-            BagError: It cannot be read, or not completely.
+            BagError: The recording cannot be read completely.
         """
         self.path = path
         self._stack = ExitStack()
@@ -102,7 +101,7 @@ class Storage:
         if found != expected:
             raise BagError(
                 f'{self.path}: {found} of {expected} messages could be read, the index of the '
-                'others is missing; mcap recover writes it anew'
+                'others is missing; mcap recover rebuilds it'
             )
 
     def _open(self, part: Path) -> None:
@@ -114,7 +113,7 @@ class Storage:
                 part = folder / part.stem
             reader = Reader(part)
             reader.open()
-        # rosbags stumbles over damaged files in many ways: its own errors, struct's, sqlite's.
+        # Damaged files raise errors of rosbags, struct, sqlite3 and others.
         except Exception as error:
             raise unreadable(part, error) from error
         self._stack.callback(reader.close)
@@ -123,14 +122,14 @@ class Storage:
         if listed != reader.message_count:
             raise BagError(
                 f'{part}: lists the topics of {listed} of {reader.message_count} messages; '
-                'mcap recover writes the index of an .mcap anew'
+                'mcap recover rebuilds the index of an .mcap'
             )
 
 
 def unreadable(path: Path, error: Exception) -> BagError:
     """The error for a file that could not be read to its end."""
     reason = ' '.join(str(error).split()).rstrip('.') or type(error).__name__
-    repair = '; mcap recover repairs what was left unfinished' if path.suffix == '.mcap' else ''
+    repair = '; mcap recover repairs an unfinished .mcap' if path.suffix == '.mcap' else ''
     return BagError(
         f'{path}: expected a complete ROS 2 recording (.mcap, .db3 or folder), but: '
         f'{reason}{repair}'
@@ -192,11 +191,11 @@ def _check(part: Path) -> None:
         journal = part.with_name(part.name + suffix)
         if journal.exists() and _beginning(journal) in magics:
             raise BagError(
-                f'{part}: {journal.name} beside it holds what {part.name} does not (the recorder '
-                f"was killed or still runs); sqlite3 {part.name} '{_FINISH}' brings them together"
+                f'{part}: {journal.name} has data that {part.name} lacks (the recorder was killed '
+                f"or still runs); sqlite3 {part.name} '{_FINISH}' merges them"
             )
     if found := [c for c in _URI_SYNTAX if c in str(part)]:
-        raise BagError(f'{part}: a .db3 can not be opened with {found[0]} in its path; rename it')
+        raise BagError(f'{part}: a .db3 cannot be opened with {found[0]} in its path; rename it')
 
 
 def _beginning(path: Path) -> bytes:

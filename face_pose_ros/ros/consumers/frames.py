@@ -37,10 +37,11 @@ class Frames:
         node.create_subscription(TFMessage, '/tf_static', self._on_tf_static, latched)
 
     def lookup(self, target: str, source: str, stamp: TimeMsg) -> NDArray[np.float64]:
-        """Pose T_target_source (4, 4) of a frame in another, by the transforms nearest in time.
+        """Pose T_target_source (4, 4) of a frame in another, from the transforms nearest in time.
 
         Raises:
-            ValueError: TF does not connect them, has none near that time, or is not rigid.
+            ValueError: TF does not connect the frames, has no transform near that time, or one
+                that is not rigid.
         """
         stamp_ns = Time.from_msg(stamp).nanoseconds
         root, T_root_target = self._from_root(target, stamp_ns)
@@ -51,7 +52,7 @@ class Frames:
 
     def _from_root(self, frame: str, stamp_ns: int) -> tuple[str, NDArray[np.float64]]:
         T_parent_frame = np.eye(4)
-        # At most as many steps as there are frames: TF may have a loop.
+        # At most as many steps as there are frames, because TF may have a loop.
         for _ in range(len(self._moving) + len(self._static)):
             if frame in self._static:
                 step = self._static[frame]

@@ -57,15 +57,15 @@ def probability_in_cone(
 ) -> float:
     """Probability that a point lies in the cone around the head's forward axis.
 
-    To first order in the pose's error: within 0.02 of a simulation for standard deviations of the
-    rotation below 5 deg, within 0.05 up to 15 deg.
+    First-order approximation in the pose error: the difference to a simulation is below 0.02 for
+    rotation standard deviations below 5 deg, and below 0.05 up to 15 deg.
 
     Args:
         T_cam_head: Pose of the head (4, 4), x out of the face.
-        covariance: Of the pose (6, 6): dx, dy, dz [m], rotation about x, y, z [rad] along the
-            camera's axes, as in PoseWithCovariance.
+        covariance: Covariance (6, 6) of the pose: dx, dy, dz [m], rotation about x, y, z [rad],
+            along the camera's axes, as in PoseWithCovariance.
         xyz_cam: The point (3,) [m] in the camera frame; (0, 0, 0) is the camera itself.
-        half_angle: Between the cone's axis and its side [rad].
+        half_angle: Half the opening angle of the cone [rad].
 
     Returns:
         A number from 0 to 1.
@@ -76,7 +76,7 @@ def probability_in_cone(
     direction = to_point / distance
     # An error dt of the position acts like a rotation by direction x dt / distance.
     J_turn_pose = np.hstack([_cross_matrix(direction / distance), np.eye(3)])
-    # A rotation about `away` moves the forward axis away from the point, about `aside` across.
+    # Axes of small rotations of the forward axis: away from the point, and perpendicular to that.
     away = np.cross(direction, forward)
     angle = np.arctan2(np.linalg.norm(away), direction @ forward)
     if np.linalg.norm(away) < 1e-9:
@@ -106,5 +106,5 @@ def _gaussian_in_disc(
 
 
 def _cross_matrix(v: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Matrix (3, 3) that takes any w to v x w."""
+    """Matrix (3, 3) of the cross product: M w = v x w."""
     return np.array([[0.0, -v[2], v[1]], [v[2], 0.0, -v[0]], [-v[1], v[0], 0.0]])

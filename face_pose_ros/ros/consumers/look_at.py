@@ -21,7 +21,7 @@ from face_pose_ros.ros.consumers.frames import Frames
 from face_pose_ros.ros.consumers.running import run, seconds_since
 from face_pose_ros.ros.declaring import declare_options
 
-# A camera that looks along the x axis of a base with x forward, y left, z up (REP-103).
+# Camera with its optical axis along the x axis of a base with x forward, y left, z up (REP-103).
 _T_BASE_CAM = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
 
 
@@ -33,10 +33,10 @@ class LookAtParameters(Checked):
         ('pan', 'tilt'), 'joint names: pan is positive to the left, tilt positive down'
     )
     base_frame: str = start_option(
-        '', 'TF frame of the unit, x ahead at zero angles, z up; empty: a fixed camera'
+        '', 'TF frame of the unit: x forward at zero angles, z up; empty: a fixed camera'
     )
     target_frame: str = start_option(
-        '', 'TF frame to follow, for instance face_f00001; empty: the topic face_pose/pose'
+        '', 'TF frame to point at, such as face_f00001; empty: the topic face_pose/pose'
     )
     pan_range: tuple[float, float] = start_option(
         (-1.5, 1.5), 'lowest and highest pan', unit='rad'
@@ -44,7 +44,9 @@ class LookAtParameters(Checked):
     tilt_range: tuple[float, float] = start_option(
         (-0.5, 0.5), 'lowest and highest tilt', unit='rad'
     )
-    max_speed: float = start_option(1.0, 'of each joint', unit='rad/s', low=0.01, high=20)
+    max_speed: float = start_option(
+        1.0, 'speed limit of each joint', unit='rad/s', low=0.01, high=20
+    )
     rate: float = start_option(50.0, 'commands per second', unit='Hz', low=1, high=1000)
     stale_after: float = start_option(
         0.5, 'commands stop this long after the last pose', unit='s', low=0.05, high=10
@@ -75,7 +77,7 @@ def limit_rate(current: ArrayLike, goal: ArrayLike, max_step: float) -> NDArray[
 
 
 class LookAt(Node):
-    """Follows the poses, or one TF frame, with two joints at a limited rate."""
+    """Points two joints at the poses, or at one TF frame, with limited speed."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('look_at', **kwargs)
@@ -118,7 +120,7 @@ class LookAt(Node):
                 raise ValueError(f'position {xyz1[:3]}, expected finite numbers')
             T_base_cam = _T_BASE_CAM
             if self._options.base_frame:
-                # At the image's stamp: a camera that turns with the joints has moved since.
+                # At the image's stamp: a camera on the joints has moved since then.
                 T_base_cam = self._frames.lookup(
                     self._options.base_frame, header.frame_id, header.stamp
                 )
@@ -129,11 +131,12 @@ class LookAt(Node):
         self._goal_time = self.get_clock().now()
 
     def _move(self) -> None:
-        """Command one step; without a recent pose no command is sent and the joints stay."""
+        """Command one step; without a recent pose send nothing, so that the joints stop."""
         if seconds_since(self, self._goal_time) > self._options.stale_after:
             self._command = None
             return
-        # Start at the measured angles, continue from the last command: joint lag does not add up.
+        # Start at the measured angles, then continue from the last command, so that the lag of the
+        # joints does not add up.
         start = self._measured if self._command is None else self._command
         if start is None:
             self.get_logger().warning(

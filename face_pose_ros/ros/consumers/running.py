@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by the example nodes: age of a message, and a main that ends with one clear line."""
+"""Shared by the example nodes: age of a message, and a main with one-line error messages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from face_pose_ros.ros.spinning import init, leave, until_interrupted
 
 
 def seconds_since(node: Node, time: Time | None) -> float:
-    """Time since then by the node's clock [s]; infinite for never, and after a jump back."""
+    """Age of a time on the node's clock [s]; infinite for None, and if the clock went back."""
     if time is None:
         return float('inf')
     age_s = 1e-9 * (node.get_clock().now() - time).nanoseconds

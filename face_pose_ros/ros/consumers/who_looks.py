@@ -38,19 +38,19 @@ class WhoLooksParameters(Checked):
         0.5, 'of target_point inside the cone, to count as looking', low=0.01, high=0.99
     )
     stale_after: float = start_option(
-        0.5, 'a person does not look this long after their last pose', unit='s', low=0.05, high=10
+        0.5, 'a person counts for this time after the last pose', unit='s', low=0.05, high=10
     )
 
 
 @dataclass
 class _Person:
     subscription: Subscription
-    probability: float = 0.0  # that the person looks, from the newest pose
-    time: Time | None = None  # when that pose arrived
+    probability: float = 0.0  # that the head points at the target, from the newest pose
+    time: Time | None = None  # arrival of that pose
 
 
 class WhoLooks(Node):
-    """Tests every head against a cone; the first person who looks is named until they stop."""
+    """Publishes the id of a person whose head points at the target, until it stops doing so."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('who_looks', **kwargs)
@@ -67,13 +67,13 @@ class WhoLooks(Node):
         self.create_timer(0.1, self._decide)
 
     def _find_people(self) -> None:
-        """Follow the per-face topics that appear and end; ids are in their names."""
+        """Subscribe to new per-face topics and unsubscribe from removed ones."""
         pattern = re.compile(re.escape(self._faces) + '/([^/]+)/pose_with_covariance')
         for topic, _ in self.get_topic_names_and_types():
             match = pattern.fullmatch(topic)
             if not match:
                 continue
-            # Our own subscription keeps the topic listed, so count its publishers.
+            # This node's subscription keeps the topic listed, so count its publishers.
             face_id, there = match[1], self.count_publishers(topic) > 0
             if there and face_id not in self._people:
                 on_pose = partial(self._on_pose, face_id)
@@ -106,7 +106,7 @@ class WhoLooks(Node):
             self._pose_pub.publish(PoseStamped(header=header, pose=pose))
 
     def _decide(self) -> None:
-        """Publish the id of one person who looks, or none; do not alternate between two."""
+        """Publish the id of one such person, or an empty one; keep it while it holds."""
         probability = {
             face_id: person.probability
             for face_id, person in self._people.items()

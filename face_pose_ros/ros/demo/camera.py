@@ -1,8 +1,8 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's camera: a virtual one, or a webcam, a video file or a folder of images.
+"""Camera of the demo: a virtual one, a webcam, a video file or a folder of images.
 
-The virtual camera turns, zooms and changes its lens in front of portraits. The node publishes
+The virtual camera rotates, zooms and changes its lens in front of portraits. The node publishes
 `image` and `camera_info`; for the virtual camera also the true frames on /tf: world -> camera,
 which turns, and world -> portrait_<name>, which does not move and names the portrait. With a depth
 camera, that is the true pose of the head.
@@ -44,9 +44,9 @@ PORTRAIT_FRAME = 'portrait_'
 VIRTUAL = 'virtual'
 
 _LAST_MESSAGE_S = 0.5  # for the last messages to arrive
-_SETTLE_S = 0.5  # from the discovery of the node's subscription until it receives
-_TELL_AFTER_S = 2.0
-_ANSWER_S = 20.0  # for the answer to an image, before it is repeated or given up
+_START_S = 0.5  # from the discovery of the node's subscription until it receives
+_REPORT_AFTER_S = 2.0
+_PROCESSING_S = 20.0  # wait for an image to be processed, before it is repeated or skipped
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,10 @@ class DemoCameraParameters(Checked):
 
     source: str = start_option(
         VIRTUAL,
-        'virtual: turning camera with known poses; webcam:<index>; a video file; a folder of '
+        'virtual: rotating camera with known poses; webcam:<index>; a video file; a folder of '
         'images, or one image',
     )
-    calibration: str = start_option(
-        '', 'calibration file of the source, in the size of its images'
-    )
+    calibration: str = start_option('', 'calibration file of the source, for its image size')
     horizontal_fov_deg: float = start_option(
         0.0, 'guess used instead of a calibration', unit='deg', low=0, high=170
     )
@@ -74,16 +72,16 @@ class DemoCameraParameters(Checked):
     loop: bool = start_option(False, 'repeat a video or folder')
     with_node: bool = start_option(
         False,
-        'start when the pose node subscribes; a folder waits for the answer to each image',
+        'start when the pose node subscribes; a folder waits until each image is processed',
     )
     depth: bool = start_option(
         False, 'the virtual camera also has a depth camera, aligned to its images'
     )
-    frame_id: str = start_option('demo_camera_optical', 'of the images')
+    frame_id: str = start_option('demo_camera_optical', 'frame_id of the images')
 
 
 def _bytes(pixels: NDArray) -> array.array[int]:
-    # rclpy checks everything but an array of bytes number by number.
+    # rclpy checks all types except array.array number by number.
     data = array.array('B')
     data.frombytes(pixels.data.cast('B'))
     return data
@@ -97,13 +95,13 @@ class _Frame:
     info: CameraInfo  # the camera fills in the header
     portrait: str = ''
     R_world_cam: NDArray[np.float64] | None = None  # (3, 3)
-    T_world_head: NDArray[np.float64] | None = None  # (4, 4) m, where depth tells it
+    T_world_head: NDArray[np.float64] | None = None  # (4, 4) m; only with depth
     z_mm: NDArray[np.uint16] | None = None  # (H, W)
 
 
 @dataclass(frozen=True)
-class _Unanswered:
-    """An image of a folder that the pose node has not answered yet."""
+class _Unprocessed:
+    """An image of a folder that the pose node has not processed yet."""
 
     frame: _Frame
     stamp: TimeMsg
@@ -159,9 +157,9 @@ class DemoCamera(Node):
         self.finished = False
         self._begin_s = time.monotonic()  # start of the wait for the node
         self._ready_s: float | None = None  # when the node was discovered
-        self._told = False
+        self._reported = False
         self._poses = self.create_subscription(PoseArray, 'face_pose/poses', self._on_poses, 10)
-        self._unanswered: _Unanswered | None = None
+        self._unprocessed: _Unprocessed | None = None
         self._one_by_one = self._with_node and Path(self.source).expanduser().is_dir()
         rate_hz, self._frames = self._open()
         # A webcam is read without pause: reading blocks until there is an image.
@@ -194,7 +192,7 @@ class DemoCamera(Node):
 
             guess = info_of(source.width, source.height)
             self.get_logger().warning(
-                f'the calibration of {self.source} is a guess from parameter horizontal_fov_deg: '
+                f'the calibration of {self.source} is guessed from parameter horizontal_fov_deg: '
                 f'{self._fov_deg:g} deg, a focal length of {guess.k[0]:.0f} px, no distortion. '
                 'Distances are as wrong as it is; docs/calibration.md says how to calibrate'
             )
@@ -226,7 +224,7 @@ class DemoCamera(Node):
     def _refuse(self, *names: str) -> None:
         for name in names:
             if self.get_parameter(name).value:
-                raise SourceError(f'parameter {name} has no meaning with source {self.source}')
+                raise SourceError(f'parameter {name} does not apply to source {self.source}')
 
     def _is_watched(self) -> bool:
         """Whether to start or continue publishing."""
@@ -238,12 +236,12 @@ class DemoCamera(Node):
         if self._ready_s is None:
             if self._node_subscribes():
                 self._ready_s = now_s
-            elif not self._told and now_s - self._begin_s > _TELL_AFTER_S:
-                self._told = True
+            elif not self._reported and now_s - self._begin_s > _REPORT_AFTER_S:
+                self._reported = True
                 self.get_logger().info(
                     f'waiting for the pose node to subscribe to {self._image_pub.topic_name}'
                 )
-        return self._ready_s is not None and now_s - self._ready_s > _SETTLE_S
+        return self._ready_s is not None and now_s - self._ready_s > _START_S
 
     def _node_subscribes(self) -> bool:
         """Whether a node that publishes poses subscribes to the images."""
@@ -257,17 +255,17 @@ class DemoCamera(Node):
         return bool(speakers & listeners)
 
     def _on_poses(self, msg: PoseArray) -> None:
-        if self._unanswered and msg.header.stamp == self._unanswered.stamp:
-            self._unanswered = None
+        if self._unprocessed and msg.header.stamp == self._unprocessed.stamp:
+            self._unprocessed = None
 
     def _show(self) -> None:
         if not self._is_watched():
             return
-        last = self._unanswered
-        if last and time.monotonic() - last.shown_s < _ANSWER_S:
+        last = self._unprocessed
+        if last and time.monotonic() - last.shown_s < _PROCESSING_S:
             return
         if last and last.again:
-            self.get_logger().warning(f'{last.frame.picture.name} was not answered')
+            self.get_logger().warning(f'{last.frame.picture.name} was not processed')
         again = last is not None and not last.again
         frame = last.frame if last and again else next(self._frames, None)
         if frame is None:
@@ -279,7 +277,7 @@ class DemoCamera(Node):
         if frame.R_world_cam is not None:
             self._send_truth(frame, header)
         if self._one_by_one:
-            self._unanswered = _Unanswered(frame, header.stamp, time.monotonic(), again)
+            self._unprocessed = _Unprocessed(frame, header.stamp, time.monotonic(), again)
         frame.info.header = header
         self._info_pub.publish(frame.info)
         if self._depth_pubs and frame.z_mm is not None:

@@ -35,8 +35,8 @@ from face_pose_ros.ros.images import image_to_rgb
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
 from face_pose_ros.virtual_camera import spread
 
-_SILENCE_S = 4.0  # without a message: the demo is over
-_AGREE = 1e-6  # of every number in TF and PoseStamped
+_SILENCE_S = 4.0  # the demo is over after this time without a message
+_AGREE = 1e-6  # largest difference between TF and PoseStamped
 _FRAMES_PER_VIDEO_FRAME = 4  # recording must not slow down the node
 _MAX_ANGLE_DEG, _MAX_OFFSET_PERCENT = 1.5, 1.0  # mean over a scene
 _MAX_DISTANCE_PERCENT = 1.5  # likewise, with a depth camera
@@ -49,7 +49,7 @@ class _Frame:
     info: CameraInfo | None = None
     portrait: str = ''
     R_world_cam: NDArray[np.float64] | None = None
-    T_world_head: NDArray[np.float64] | None = None  # where a depth camera sees the portrait
+    T_world_head: NDArray[np.float64] | None = None  # true pose; only with a depth camera
     T_cam_head: NDArray[np.float64] | None = None  # PoseStamped
     T_cam_face: list[NDArray[np.float64]] = field(default_factory=list)  # TF, every face
     latency_s: float = 0.0
@@ -133,10 +133,10 @@ class DemoChecker(Node):
         frame.T_cam_head = _rigid(msg.pose.position, msg.pose.orientation)
 
     def report(self) -> int:
-        """Print the table, write video and picture, return how many checks failed."""
+        """Print the table, write video and picture; returns the number of failed checks."""
         frames = [f for _, f in sorted(self._frames.items()) if f.info is not None and f.portrait]
         print(
-            f'\n{"portrait":<14}{"lens":<21}{"answered":>10}{"turned":>9}{"rotation error":>22}'
+            f'\n{"portrait":<14}{"lens":<21}{"processed":>10}{"turned":>9}{"rotation error":>22}'
             f'{"position error":>18}{"latency":>10}'
         )
         print(f'{"":45}{"[deg]":>9}{"mean / max [deg]":>22}{"mean [%]":>18}{"p50 [ms]":>10}')
@@ -144,15 +144,15 @@ class DemoChecker(Node):
             not _print_scene(scene, [f for f in frames if f.scene == scene])
             for scene in sorted({f.scene for f in frames})
         )
-        answered = [f for f in frames if f.T_cam_head is not None]
-        agree = sum(_agrees_with_tf(f) for f in answered)
+        processed = [f for f in frames if f.T_cam_head is not None]
+        agree = sum(_agrees_with_tf(f) for f in processed)
         print(
             f'\nTF and PoseStamped agree to {_AGREE:g} and have a stamp of the camera in '
-            f'{agree} of {len(answered)} frames'
+            f'{agree} of {len(processed)} frames'
         )
         pictures = self._write_pictures(frames)
         print('written:', *pictures)
-        return failed + (agree < len(answered)) + (not answered)
+        return failed + (agree < len(processed)) + (not processed)
 
     def _write_pictures(self, frames: Sequence[_Frame]) -> list[Path]:
         model = deformable_face()
@@ -171,7 +171,7 @@ class DemoChecker(Node):
         for picture in chain.from_iterable(drawn.values()):
             writer.write(picture)
         writer.release()
-        # After an eighth of a scene the camera is at one end of its turn and zoom.
+        # After an eighth of a scene the camera is at one end of its rotation and zoom.
         stills = [pictures[len(pictures) // 8] for pictures in drawn.values()]
         stills += [np.zeros_like(stills[0])] * (-len(stills) % 3)
         rows = [np.hstack(stills[i : i + 3]) for i in range(0, len(stills), 3)]
@@ -181,19 +181,19 @@ class DemoChecker(Node):
 
 def _print_scene(scene: tuple[str, str], frames: Sequence[_Frame]) -> bool:
     """One row of the table; False if the scene failed."""
-    answered = [f for f in frames if f.T_cam_head is not None and f.R_world_cam is not None]
-    row = f'{scene[0]:<14}{scene[1]:<21}{len(answered):>5}/{len(frames):<4}'
-    if len(answered) < 2:
+    processed = [f for f in frames if f.T_cam_head is not None and f.R_world_cam is not None]
+    row = f'{scene[0]:<14}{scene[1]:<21}{len(processed):>5}/{len(frames):<4}'
+    if len(processed) < 2:
         print(row, '   no poses')
         return False
-    R_world_cam = np.array([f.R_world_cam for f in answered])
-    T_world_head = np.array([f.T_cam_head for f in answered])
+    R_world_cam = np.array([f.R_world_cam for f in processed])
+    T_world_head = np.array([f.T_cam_head for f in processed])
     T_world_head[:, :3] = R_world_cam @ T_world_head[:, :3]
     angle, offset = spread(T_world_head)
     turns = Rotation.from_matrix(R_world_cam)
     turned = np.rad2deg((turns[0].inv() * turns).magnitude().max())
-    latency_ms = 1000 * np.median([f.latency_s for f in answered])
-    of_distance = _distance_errors_percent(answered)
+    latency_ms = 1000 * np.median([f.latency_s for f in processed])
+    of_distance = _distance_errors_percent(processed)
     print(
         f'{row}{turned:>9.1f}{angle.mean():>15.2f} / {angle.max():<4.2f}'
         f'{offset.mean():>18.2f}{latency_ms:>10.0f}'
@@ -207,7 +207,7 @@ def _print_scene(scene: tuple[str, str], frames: Sequence[_Frame]) -> bool:
 
 
 def _distance_errors_percent(frames: Sequence[_Frame]) -> NDArray[np.float64]:
-    """Of the frames (N,) whose head's place is known: none without a depth camera."""
+    """Distance errors of the frames with a known head position; empty without depth camera."""
     pairs = [
         (np.linalg.norm(f.T_cam_head[:3, 3]), np.linalg.norm(f.T_world_head[:3, 3]))
         for f in frames

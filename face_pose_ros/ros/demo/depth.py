@@ -1,9 +1,9 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's depth camera: the portraits' heads, of sizes that no picture tells.
+"""Depth camera of the demo: heads of other sizes than the images alone suggest.
 
-The mean face stands where it looks like the portrait, scaled to a child's size or a large one; a
-wall is behind it. Holes, noise and steps are those of an active stereo camera.
+The mean face, scaled to a child's or a large size, is placed where its image matches the portrait,
+in front of a wall. Holes, noise and quantisation are those of an active stereo camera.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from face_pose_ros.pose.face_model import FaceModel, deformable_face
 if TYPE_CHECKING:
     from face_pose_ros.ros.demo.scenes import Shot
 
-# Pose of the mean face of 63 mm between the pupils in each photograph's camera: position [m] and
-# rotation vector from looking at the camera [rad], as the estimator finds it; and its size.
+# Pose of the mean face (interpupillary distance 63 mm) in each photograph's camera, as estimated:
+# position [m], rotation vector from a frontal pose [rad]; and the size factor of the demo.
 _HEADS = {
     'grace_hopper': ((0.0055, -0.089, 0.8543), (0.171, 0.009, -0.044), 1.09),
     'astronaut': ((-0.0471, -0.2397, 1.5711), (0.271, -0.004, 0.056), 0.85),
@@ -49,7 +49,7 @@ def depth_image(portrait: str, shot: Shot, seed: int) -> NDArray[np.uint16]:
     z = np.full((shot.camera.height, shot.camera.width), T_world_head[2, 3] + _WALL_M, np.float32)
     corners = xyz_cam[face.triangles, 2].mean(1)
     polygons = np.round(16 * uv[face.triangles]).astype(np.int32)
-    for triangle in np.argsort(-corners):  # the nearest last: it covers what is behind it
+    for triangle in np.argsort(-corners):  # farthest first: nearer ones are drawn over it
         cv2.fillConvexPoly(z, polygons[triangle], (float(corners[triangle]),), shift=4)
     return _measured(z, np.random.default_rng(seed))
 

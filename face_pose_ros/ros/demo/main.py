@@ -1,10 +1,10 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo on one machine: camera, pose node, checker and view, each a process of its own.
+"""Demo on one machine: camera, pose node, checker and view, one process each.
 
     python -m face_pose_ros.ros.demo.main
 
-`demo.launch.py` starts the same where ROS 2's launch system is installed, with RViz as the view.
+`demo.launch.py` starts the same with ROS 2's launch system and RViz as the view.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ RECORDING = 'demo.rrd'
 
 _POLL_S = 0.1
 _FOLDER_RATE_HZ = 1.0  # slow enough to watch
-_FORGET_S = 0.5  # tracks end before the next image of a folder, which is another scene
-_LAST_ANSWERS_S = 2.0  # for the last answers, after the camera has ended
+_LOST_AFTER_S = 0.5  # ends tracks before the next image of a folder, which is another scene
+_LAST_POSES_S = 2.0  # wait for the last poses, after the camera has ended
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run until the checker has reported; its exit status is the demo's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--output', default='demo_output', help='folder of all that is written')
+    parser.add_argument('--output', default='demo_output', help='output folder')
     parser.add_argument(
         '--source',
         default=VIRTUAL,
@@ -43,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--calibration', help="camera_calibration's YAML file of the source")
     parser.add_argument(
-        '--fov-deg', type=float, default=60.0, help='horizontal, guessed without a calibration'
+        '--fov-deg', type=float, default=60.0, help='horizontal; used without a calibration'
     )
     parser.add_argument(
         '--rate', type=float, help="images per second; default: the source's own, 1 for a folder"
@@ -70,8 +70,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # True poses are known of the virtual camera only; of others the answers are recorded.
-    judge = 'demo_checker' if options.source == VIRTUAL else 'demo_recorder'
+    # True poses are known for the virtual camera only; with other cameras poses are recorded.
+    checker = 'demo_checker' if options.source == VIRTUAL else 'demo_recorder'
     camera: dict[str, object] = {'source': options.source, 'with_node': True}
     if options.calibration:
         camera['calibration'] = options.calibration
@@ -86,10 +86,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.rate:
         camera['rate_hz'] = options.rate
     elif Path(options.source).expanduser().is_dir():
-        camera['rate_hz'], node['tracking.lost_after_s'] = _FOLDER_RATE_HZ, _FORGET_S
+        camera['rate_hz'], node['tracking.lost_after_s'] = _FOLDER_RATE_HZ, _LOST_AFTER_S
     programs: dict[str, dict[str, object]] = {
         'pose_node': node,
-        judge: {'output': options.output},
+        checker: {'output': options.output},
         'demo_camera': camera,
     }
     recording = Path(options.output, RECORDING)
@@ -101,9 +101,9 @@ def _run(options: argparse.Namespace) -> int:
     try:
         for name, parameters in programs.items():
             processes[name] = _start(name, parameters)
-        return _wait(processes, judge)
+        return _wait(processes, checker)
     except KeyboardInterrupt:
-        return _report(processes[judge])
+        return _report(processes[checker])
     finally:
         for process in processes.values():
             process.terminate()
@@ -111,16 +111,16 @@ def _run(options: argparse.Namespace) -> int:
             process.wait()
 
 
-def _wait(processes: dict[str, subprocess.Popen[bytes]], judge: str) -> int:
-    """Wait for the report; 1 if a process ends that should not."""
-    while (status := processes[judge].poll()) is None:
+def _wait(processes: dict[str, subprocess.Popen[bytes]], checker: str) -> int:
+    """Wait for the report; 1 if a process ends too early."""
+    while (status := processes[checker].poll()) is None:
         for name, process in processes.items():
             ended = process.poll()
-            if ended is None or (name, ended, judge) == ('demo_camera', 0, 'demo_checker'):
+            if ended is None or (name, ended, checker) == ('demo_camera', 0, 'demo_checker'):
                 continue
             if (name, ended) == ('demo_camera', 0):
-                time.sleep(_LAST_ANSWERS_S)
-                return _report(processes[judge])
+                time.sleep(_LAST_POSES_S)
+                return _report(processes[checker])
             if ended <= 0:  # else it has printed the reason
                 print(
                     f'demo: {name} ended with status {ended} before the demo did', file=sys.stderr
@@ -130,9 +130,9 @@ def _wait(processes: dict[str, subprocess.Popen[bytes]], judge: str) -> int:
     return status
 
 
-def _report(judge: subprocess.Popen[bytes]) -> int:
-    judge.send_signal(signal.SIGINT)
-    return judge.wait()
+def _report(checker: subprocess.Popen[bytes]) -> int:
+    checker.send_signal(signal.SIGINT)
+    return checker.wait()
 
 
 def _start(name: str, parameters: dict[str, object]) -> subprocess.Popen[bytes]:

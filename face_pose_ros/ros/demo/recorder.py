@@ -44,7 +44,7 @@ class DemoRecorder(Node):
         self._written = 0  # pictures in the video
         self._picture: NDArray[np.uint8] | None = None  # BGR, the next to be written
         self._images = 0
-        self._heads: list[int] = []  # in each answer
+        self._heads: list[int] = []  # per processed image
         self._latencies_s: list[float] = []
         # Deep and reliable: no message is lost while a picture is written.
         counted = QoSProfile(depth=1000)
@@ -84,18 +84,18 @@ class DemoRecorder(Node):
             self._written += 1
 
     def report(self) -> int:
-        """End the video, print what was counted; 1 if no image was answered."""
+        """Close the video and print the counts; 1 if no image was processed."""
         self._write(1)
         if self._writer is not None:
             self._writer.release()
         if not self._heads:
-            print(f'\nnone of {self._images} images was answered')
+            print(f'\nnone of {self._images} images was processed')
             return 1
         print(
-            f'\n{len(self._heads)} of {self._images} images answered, '
-            f'{np.mean(self._heads):.2f} heads in each, '
+            f'\n{len(self._heads)} of {self._images} images processed, '
+            f'{np.mean(self._heads):.2f} heads per image, '
             f'latency p50 {1000 * np.median(self._latencies_s):.0f} ms; '
-            'poses are not checked: the true ones are known of the virtual camera only'
+            'poses are not checked: true poses are known for the virtual camera only'
         )
         print('written:', self._path)
         return 0
@@ -117,7 +117,7 @@ def _fitted(bgr: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Record until interrupted, then report; exit status 1 if nothing was answered."""
+    """Record until interrupted, then report; exit status 1 if no image was processed."""
     init(args)
     node = None
     with until_interrupted():

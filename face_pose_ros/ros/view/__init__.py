@@ -1,3 +1,3 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The poses in 3-D, with rerun."""
+"""3-D view of the poses, with the rerun SDK."""

@@ -1,9 +1,9 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Shows and records what a pose node measures with the rerun SDK, where RViz is not to be had.
+"""Shows and records the results of a pose node with the rerun SDK, for machines without RViz.
 
-What the node publishes for RViz on `~/markers` is drawn in the camera's frame, and in the camera
-the image it was measured in, each at its stamp.
+The scene has the camera with its image, and the node's `~/markers` in the camera's frame, both at
+their stamps.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ except ModuleNotFoundError as error:
 from face_pose_ros.ros.view.parameters import ViewParameters
 from face_pose_ros.ros.view.scene import Scene, blueprint
 
-_UNANSWERED = 16  # images kept until the node answers
+_KEPT = 16  # images kept until the node has processed them
 _WARNING_PERIOD_S = 5.0
 
 
 class ViewError(Exception):
-    """What can't be shown or recorded; the text names the parameter."""
+    """The view cannot be shown or recorded; the text names the parameter."""
 
 
 class ViewNode(Node):
-    """Logs the images that a pose node answers, and its markers.
+    """Logs the images that a pose node has processed, and its markers.
 
-    Between two answers nothing is logged: the last heads would stand beside a later picture's.
+    Other images are not logged, so that image and heads always belong together.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -94,7 +94,7 @@ class ViewNode(Node):
             raise ViewError(f'parameter output: {self.output}: {error}') from error
 
     def _subscribe_to_camera(self) -> None:
-        # A player of files begins with its first subscriber, and that is to be the pose node.
+        # A file source starts with its first subscriber, which must be the pose node.
         if not self.count_publishers(self._answers_sub.topic_name):
             return
         self._timer.cancel()
@@ -111,7 +111,7 @@ class ViewNode(Node):
 
     def _on_pair(self, image: Image | CompressedImage, info: CameraInfo) -> None:
         self._frames[Time.from_msg(image.header.stamp).nanoseconds] = image, info
-        if len(self._frames) > _UNANSWERED:
+        if len(self._frames) > _KEPT:
             self._frames.popitem(last=False)
 
     def _on_answer(self, poses: PoseArray) -> None:
@@ -129,13 +129,13 @@ class ViewNode(Node):
         self._scene.log_image(rgb, camera, stamp_ns)
 
     def destroy_node(self) -> None:
-        """Write what is left, then end."""
+        """Write the remaining data, then destroy the node."""
         self._recording.disconnect()
         super().destroy_node()
 
 
 def main(args: list[str] | None = None) -> None:
-    """Show and record until interrupted; exit status 1 if that can't be done."""
+    """Show and record until interrupted; exit status 1 if this is not possible."""
     init(args)
     node = None
     with until_interrupted():

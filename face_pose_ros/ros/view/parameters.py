@@ -13,9 +13,9 @@ from face_pose_ros.options import Checked, start_option
 class ViewParameters(Checked):
     """Parameters of `face_pose_view`."""
 
-    output: str = start_option('face_pose.rrd', 'file to write; its folder is made')
+    output: str = start_option('face_pose.rrd', 'file to write; its folder is created')
     spawn: bool = start_option(False, 'open the viewer too')
     image_transport: str = start_option(
-        'raw', 'as of the pose node', choices=('raw', 'compressed')
+        'raw', 'as for the pose node', choices=('raw', 'compressed')
     )
-    image_is_rectified: bool = start_option(False, 'as of the pose node')
+    image_is_rectified: bool = start_option(False, 'as for the pose node')

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The scene that the rerun SDK shows: camera, image, heads and their trajectories; no node."""
+"""The scene of the rerun SDK: camera, image, heads and their trajectories; no node."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ TIMELINE = 'stamp'  # of the images
 CAMERA = 'camera'
 
 _JPEG_QUALITY = 85
-_IMAGE_AT_M = 0.25  # where the picture hangs in the camera's pyramid
-_TRAJECTORY_S = 5.0  # how far back a trajectory reaches
-_THIN_M = 0.002  # radius of what is a line or a point
-# Of the 3-D view, in the camera's frame [m]: from the left, above and behind.
+_IMAGE_AT_M = 0.25  # distance of the image plane from the camera
+_TRAJECTORY_S = 5.0  # length of a trajectory
+_THIN_M = 0.002  # radius of lines and points
+# Viewpoint of the 3-D view in the camera's frame [m]: from the left, above and behind.
 _EYE_AT, _EYE_LOOKS_AT, _EYE_UP = (-1.2, -1.1, -0.5), (0.05, 0.1, 0.75), (0.0, -1.0, 0.0)
 
 
 @dataclass
 class _Face:
-    """What has to be remembered of a face that is shown."""
+    """State of a face in the scene."""
 
-    end_ns: int = 0  # when it vanishes, unless it is seen again
+    end_ns: int = 0  # stamp at which its markers expire
     trajectory: dict[int, tuple[float, float, float]] = field(default_factory=dict)  # by stamp
 
 
@@ -43,16 +43,16 @@ class Scene:
     """Camera, image, heads and their trajectories in a recording; no node."""
 
     def __init__(self, recording: rr.RecordingStream) -> None:
-        """Take where to log to."""
+        """Set the recording to log to."""
         self._recording = recording
         self._faces: defaultdict[str, _Face] = defaultdict(_Face)  # by entity
         recording.log('/', rr.ViewCoordinates.RDF, static=True)
 
     def log_image(self, rgb: NDArray[np.uint8], camera: Camera, stamp_ns: int) -> None:
-        """Log a picture in its camera; faces whose markers have expired vanish.
+        """Log an image with its camera; remove faces whose markers have expired.
 
-        The SDK's camera is a pinhole. A picture with distortion is warped to one of the same K, so
-        that the heads lie on it.
+        The SDK has pinhole cameras only: an image with distortion is warped to a pinhole camera
+        with the same K, so that the heads match it.
 
         Args:
             rgb: (H, W, 3).
@@ -77,7 +77,7 @@ class Scene:
         )
 
     def log_markers(self, markers: MarkerArray) -> None:
-        """Log what `face_markers` made of one image, whose camera's frame it is in."""
+        """Log the markers of one image, from `face_markers`."""
         for marker in markers.markers:
             entity = f'faces/{marker.id}'
             stamp_ns = Time.from_msg(marker.header.stamp).nanoseconds
@@ -94,7 +94,7 @@ class Scene:
     def _log_trajectory(self, entity: str, face: _Face, marker: Marker, stamp_ns: int) -> None:
         p = marker.pose.position
         begin_ns = stamp_ns - round(1e9 * _TRAJECTORY_S)
-        # Time may have gone back.
+        # Drop later stamps too: time may have gone back.
         known = {ns: at for ns, at in face.trajectory.items() if begin_ns < ns < stamp_ns}
         face.trajectory = known | {stamp_ns: (p.x, p.y, p.z)}
         strip = list(face.trajectory.values())
@@ -117,7 +117,7 @@ def _transform(marker: Marker) -> rr.Transform3D:
 
 
 def _shape(marker: Marker) -> rr.AsComponents:
-    """What a marker draws, in its own pose."""
+    """The shape of a marker, in its own frame."""
     scale, colours = marker.scale, _rgba([marker.color])
     points = np.array([(p.x, p.y, p.z) for p in marker.points], np.float32).reshape(-1, 3)
     if marker.type == Marker.TRIANGLE_LIST:
@@ -127,11 +127,11 @@ def _shape(marker: Marker) -> rr.AsComponents:
             albedo_factor=colours[0],
         )
     if marker.type == Marker.LINE_LIST:
-        colours = _rgba(marker.colors[::2])  # of each line's first end
+        colours = _rgba(marker.colors[::2])  # of the first end of each line
         return rr.LineStrips3D(points.reshape(-1, 2, 3), colors=colours, radii=0.5 * scale.x)
     if marker.type == Marker.ARROW:
         start, end = points
-        # Thick enough to be seen from the side it would hide the image, where it is near.
+        # A width in pixels: an arrow of realistic width would hide the image near the camera.
         thin = rr.components.Radius.ui_points(1.5)
         return rr.Arrows3D(origins=[start], vectors=[end - start], colors=colours, radii=thin)
     if marker.type == Marker.SPHERE:
@@ -148,7 +148,7 @@ def _shape(marker: Marker) -> rr.AsComponents:
 
 
 def _normals(triangles: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each triangle's normal at its three corners (3 T, 3), so that the mesh is shaded."""
+    """Normals (3 T, 3) of the triangles, repeated for their corners, for shading."""
     a, b, c = triangles.reshape(-1, 3, 3).transpose(1, 0, 2)
     normals = np.cross(b - a, c - a)
     return np.repeat(normals / np.linalg.norm(normals, axis=1, keepdims=True), 3, axis=0)
