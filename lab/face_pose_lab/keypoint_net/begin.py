@@ -1,10 +1,11 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Begin with the layers of the packaged region network.
+"""Initial weights from the packaged region network.
 
-It was trained on some five million pictures of rendered heads, 64 px, upright in the middle, and
-is the same shape but for the first stage. That one begins as the mean of 2x2 pixels in the first
-three channels, so that the network starts by seeing the head at half its resolution.
+That network was trained on about five million pictures of rendered heads, 64 px, upright and
+centred, and has the same layers except for the first stage. The first stage is initialised to the
+mean of 2x2 pixels in three channels, so that the other layers start with an image of half the
+resolution.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from face_pose_ros.keypoints.network_output import FURTHER, KEYPOINTS, NUMBERS
 from face_pose_ros.networks.keypoint_network import Convolution, KeypointNetwork, Residual
 from face_pose_ros.networks.region_pose import packaged_region_pose
 
-_HALF_SIDE = 5.0  # what the region network says in halves of the side, in steps of ours
-_SCORE, _COLUMNS, _PLACES = 0, slice(4, 10), 16  # of its numbers
+_HALF_SIDE = 5.0  # unit of the region network (half the side) in steps of this network
+_SCORE, _COLUMNS, _PLACES = 0, slice(4, 10), 16  # indices of its numbers
 
 
 @torch.no_grad()
@@ -35,7 +36,7 @@ def begin_with_region_pose(network: KeypointNetwork) -> None:
         convolution, norm, _ = theirs[:3]
         theirs = theirs[3:]
         if number == 0:
-            # It saw 4 x - 2, sees x in its first channels, and its rim is cut off.
+            # Its input was 4 x - 2 and becomes x; only the centre of its kernel is used.
             weight = convolution.weight
             halving.convolution.weight[:, 3:].mul_(0.1)
             halving.convolution.weight[:, :3] = 4 * weight[:, :, 1:-1, 1:-1]
@@ -70,12 +71,12 @@ def begin_with_region_pose(network: KeypointNetwork) -> None:
 
 
 def _average_pixels(first: Convolution) -> None:
-    """Three channels show the picture at half its resolution: at least in the first batches."""
+    """Let three channels give the picture at half its resolution, at the start of training."""
     assert isinstance(first.norm, nn.BatchNorm2d)
     first.convolution.weight[:3] = 0
     for channel in range(3):
         first.convolution.weight[channel, channel, 1:3, 1:3] = 0.25
-    # As batch normalisation will find them: colours of mean 0.45 and deviation 0.28.
+    # Typical statistics of colours: mean 0.45, standard deviation 0.28.
     first.norm.weight[:3] = first.norm.get_buffer('running_var')[:3].fill_(0.28**2).sqrt()
     first.norm.bias[:3] = first.norm.get_buffer('running_mean')[:3].fill_(0.45)
 
@@ -86,7 +87,7 @@ def _copy_norm(mine: nn.Module, theirs: nn.Module, shift: Tensor | float = 0.0) 
 
 
 def _stages(network: KeypointNetwork) -> list[tuple[Convolution, list[Residual]]]:
-    """Of each stage the convolution that halves the grid, and what follows."""
+    """The convolution of each stage that halves the grid, and the blocks after it."""
     stages: list[tuple[Convolution, list[Residual]]] = []
     for module in network.stages:
         if isinstance(module, Residual):

@@ -1,17 +1,16 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the keypoint network says of its errors, measured on heads that it has never seen.
+"""Calibrate the covariances and presence of the keypoint network on heads of the test split.
 
     python -m face_pose_lab.keypoint_net.calibrate STATE --crops FOLDER --out calibration.npz
 
-FOLDER holds rendered crops of the test split; the first half of them is fitted, the second half
-judges. Of heads within 100 deg of the front:
+FOLDER has rendered crops of the test split; the first half is used to fit, the second half to
+evaluate. Fitted for heads within 100 deg of the front:
 
-- The covariance of a keypoint is gain * (the network's) + floor: by maximum likelihood of the
-  errors, of which one in a hundred, the largest, is left out; then all of it is scaled so that the
-  mean NEES is 1.
-- How many independent keypoints all of them are worth to a pose, so that its mean NEES is 6.
-- Presence, by logistic regression of the network's logit, against crops beside the heads.
+- Covariance of a keypoint = gain * (predicted covariance) + floor, by maximum likelihood of the
+  errors without the largest 1 %; then scaled to a mean NEES of 1.
+- The effective number of independent keypoints, so that the mean NEES of poses is 6.
+- Presence, by logistic regression of the logit, against crops without a face.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ from face_pose_lab.training.losses import inside_crop
 from face_pose_ros.keypoints.network_output import INPUT_PX, Calibration
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
 
-MAX_TURN_DEG = 100.0  # of the heads that are to be present
-_KEPT = 0.99  # of the squared errors; the others are of heads that were not recognised
+MAX_TURN_DEG = 100.0  # largest angle to the camera of heads that count as present
+_KEPT = 0.99  # share of the squared errors; the rest is from heads that were not recognised
 
 
 def keypoint_errors(heads: MeasuredCrops) -> tuple[Tensor, Tensor]:
-    """Errors (M, 2) px of all keypoints inside the crops, and their covariances as it says."""
+    """Errors (M, 2) px of all keypoints inside the crops, and their predicted covariances."""
     output = decode(heads.numbers.double())
     uv_true = torch.from_numpy(heads.uv_true)
     inside = inside_crop(uv_true, INPUT_PX)
@@ -53,7 +52,7 @@ def keypoint_errors(heads: MeasuredCrops) -> tuple[Tensor, Tensor]:
 def fit_independent_keypoints(
     heads: MeasuredCrops, calibration: Calibration, model: FaceModel
 ) -> float:
-    """For which the mean NEES of poses is 6, but for one head in a hundred; by bisection."""
+    """The number for which the mean NEES of poses, without the largest 1 %, is 6; bisection."""
     low, high = 1.0, 200.0
     for _ in range(10):
         middle = (low * high) ** 0.5
@@ -68,7 +67,7 @@ def fit_independent_keypoints(
 
 @torch.no_grad()
 def logits_beside_heads(network: Network, folder: Path, count: int) -> Tensor:
-    """(count,) of crops that show no head, or a small part of one."""
+    """Logits (count,) of crops that show no face, or a small part of one."""
     source, rng = rendered([folder]), np.random.default_rng(0)
     logits = []
     for first in range(0, count, 64):
@@ -84,7 +83,7 @@ def logits_beside_heads(network: Network, folder: Path, count: int) -> Tensor:
 
 
 def calibrate(network: Network, folder: Path) -> tuple[Calibration, dict[str, float]]:
-    """The calibration, and figures of what it is worth on the other half of the heads."""
+    """The calibration, and its figures on the other half of the heads."""
     every, model = measured_crops(network, folder), semantic_head()
     every = every[np.flatnonzero(turn_deg(every.T_cam_head) < MAX_TURN_DEG)]
     half = len(every.numbers) // 2

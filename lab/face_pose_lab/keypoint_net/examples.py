@@ -30,12 +30,12 @@ _UNSEEN_WEIGHT = 0.3
 
 @dataclass(frozen=True)
 class Labels:
-    """Of N pictures; K keypoints."""
+    """Labels of N pictures with K keypoints."""
 
     uv: Array  # (N, K, 2) px of the picture
-    weight: Array  # (N, K) in [0, 1], how much an error counts
-    R_crop_head: Array  # (N, 3, 3), of the picture's camera
-    focal_px: Array  # (N,), its principal point is the middle
+    weight: Array  # (N, K) in [0, 1], weight of the keypoint in the losses
+    R_crop_head: Array  # (N, 3, 3), in the picture's camera
+    focal_px: Array  # (N,); the principal point is the centre
 
     def __len__(self) -> int:
         return len(self.focal_px)
@@ -45,7 +45,7 @@ class Labels:
 
     @classmethod
     def join(cls, parts: Sequence[Labels]) -> Labels:
-        """All of them in a row."""
+        """Concatenate labels."""
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
 
@@ -59,7 +59,7 @@ class Examples:
         labels: Labels,
         names: NDArray[np.str_],
     ) -> None:
-        """Take pictures of shards, (N, 2) shard and row of each example, labels, and names."""
+        """Take pictures of shards, (N, 2) shard and row of each example, labels and names."""
         self.labels = labels
         self.names = names
         self._pictures = pictures
@@ -67,7 +67,7 @@ class Examples:
 
     @classmethod
     def of(cls, shards: Sequence[Shard], rows: Sequence[NDArray], labels: Labels) -> Examples:
-        """From shards, which of their rows count, and the labels of these in a row."""
+        """Examples from shards, the rows to use of each, and the labels of these rows."""
         places = [np.column_stack([np.full(len(r), s), r]) for s, r in enumerate(rows)]
         names = [s.labels['name'][r] for s, r in zip(shards, rows, strict=True) if _named(s)]
         return cls(
@@ -81,17 +81,17 @@ class Examples:
         return len(self._places)
 
     def picture(self, index: int) -> NDArray[np.uint8]:
-        """The index-th one."""
+        """The picture with this index."""
         shard, row = self._places[index]
         return np.asarray(self._pictures[shard][row])
 
     def part(self, first: int, end: int) -> Examples:
-        """Those from first to before end."""
+        """The examples from first to end - 1."""
         rows = slice(first, end)
         return Examples(self._pictures, self._places[rows], self.labels[rows], self.names[rows])
 
     def without(self, names: Collection[str]) -> Examples:
-        """Those whose name is not among these."""
+        """The examples whose names are not among these."""
         kept = ~np.isin(self.names, list(names))
         return Examples(self._pictures, self._places[kept], self.labels[kept], self.names[kept])
 
@@ -119,9 +119,9 @@ def _exact(stored: dict[str, NDArray]) -> Labels:
 
 
 def photographs(folders: Sequence[Path], left_out: frozenset[str] = frozenset()) -> Examples:
-    """Photographs of `label_photographs` whose teachers agree, or of `self_label`.
+    """Photographs with reliable labels of `label_photographs` or `self_label`.
 
-    Names in `left_out` are not among them.
+    Those with names in `left_out` are excluded.
     """
     shards, rows, labels = [], [], []
     for folder in folders:
@@ -163,7 +163,7 @@ def teacher_labels(stored: dict[str, NDArray]) -> tuple[NDArray[np.int64], Label
     chosen = np.flatnonzero(right & (mesh | head))
 
     w = use_head[chosen, None, None]
-    # Face Mesh's own points are nearer to the picture, the model's to a head: their mean.
+    # Mean of Face Mesh's own points, which fit the picture best, and those of the fitted model.
     direct = stored['mesh_direct_uv'][chosen]
     by_mesh = stored['mesh_uv'][chosen]
     by_mesh = np.where(np.isfinite(direct), 0.5 * (direct + by_mesh), by_mesh)
@@ -186,12 +186,12 @@ def turn_from_view_deg(stored: dict[str, NDArray]) -> NDArray:
         stored['head_T'][:, :3, 0],
         stored['mesh_T'][:, :3, 0],
     )
-    # The crop's camera looks at the face.
+    # The crop's camera points at the face.
     return np.degrees(np.arccos(np.clip(-x[:, 2], -1, 1)))
 
 
 def _blend(a: NDArray, b: NDArray, share: NDArray) -> NDArray:
-    """(1 - share) a + share b, where what has no share may be NaN."""
+    """(1 - share) a + share b; a value with weight 0 may be NaN."""
     return (1 - share) * np.where(share < 1, a, 0.0) + share * np.where(share > 0, b, 0.0)
 
 

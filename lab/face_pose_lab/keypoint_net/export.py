@@ -1,17 +1,17 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-r"""Package a trained keypoint network: weights, calibration, graph, and their sums.
+r"""Package a trained keypoint network: weights, calibration, graph and checksums.
 
     python -m face_pose_lab.keypoint_net.export STATE --calibration calibration.npz
 
-writes face_pose_ros/weights/keypoint_network.safetensors (float16, vectors float32; batch
-normalisation folded in) and .xml, puts their sums into face_pose_ros/weights/__init__.py and the
-card, and the calibration's independent keypoints into face_pose_ros/options.py. STATE is a file
-of `train`, or a .safetensors file that was made from one before.
+writes face_pose_ros/weights/keypoint_network.safetensors (float16, vectors float32, batch
+normalisation folded in) and .xml; writes their checksums to face_pose_ros/weights/__init__.py and
+the card, and the calibration's independent keypoints to face_pose_ros/options.py. STATE is a file
+of `train`, or a .safetensors file of an earlier export.
 
     python -m face_pose_lab.keypoint_net.export STATE --judge FOLDER ...
 
-also prints how far bfloat16 moves the keypoints of crops in these folders from float32.
+also prints the change of keypoints between float32 and bfloat16 for the crops of these folders.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ NAME = 'keypoint_network'
 
 
 def tensors_of(state: Path, calibration: NDArray[np.floating]) -> dict[str, Tensor]:
-    """What is packaged: the network's weights, rounded, and its calibration."""
+    """The packaged tensors: rounded weights and calibration."""
     if state.suffix == '.safetensors':
         found = load_file(state)
         tensors = {k.removeprefix('network.'): v for k, v in found.items() if k != 'calibration'}
@@ -55,7 +55,7 @@ def tensors_of(state: Path, calibration: NDArray[np.floating]) -> dict[str, Tens
 
 
 def package(tensors: dict[str, Tensor]) -> None:
-    """Write weights and graph, and everything that has to change with them."""
+    """Write weights and graph, and update the files that depend on them."""
     weights = save(tensors)
     (FOLDER / f'{NAME}.safetensors').write_bytes(weights)
     graph = graph_of(NAME)
@@ -76,7 +76,7 @@ def package(tensors: dict[str, Tensor]) -> None:
 
 
 def _pinned(text: str, content: bytes) -> str:
-    """The pins with the sum of the network's file."""
+    """The source text with the checksum of the network's file replaced."""
     line = rf"\g<1>'{sha256(content).hexdigest()}'"
     text, count = re.subn(rf"('{NAME}': )'[0-9a-f]*'", line, text)
     assert count == 1
@@ -84,14 +84,14 @@ def _pinned(text: str, content: bytes) -> str:
 
 
 def crops_of(examples: Examples) -> NDArray[np.float32]:
-    """(N, 3, 128, 128) as a follower shows them."""
+    """(N, 3, 128, 128), centred like crops of tracked faces."""
     batches = plain_batches(examples, is_photograph=False)
     return np.concatenate([as_input(batch.pictures).numpy() for batch in batches])
 
 
 def moved_px(crops: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N,) by how much bfloat16 moves the keypoints of crops on average."""
-    # By path: the sums that this process has read are those of the file before.
+    """(N,) mean change of the keypoints of each crop by bfloat16."""
+    # By path, because this process has the checksums of the previous file.
     own = FOLDER / f'{NAME}.safetensors'
     exact, rounded = (
         decode(torch.from_numpy(OpenVinoNetwork(NAME, 1, own, precision)(crops)[0])).uv
@@ -101,7 +101,7 @@ def moved_px(crops: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Package and judge."""
+    """Package, and compare precisions."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('state', type=Path, help='of a training, or .safetensors')
     parser.add_argument('--calibration', type=Path, required=True, help='.npz of `calibrate`')

@@ -1,25 +1,25 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Label photographs by the two teachers: Face Mesh from the front, the hourglass from the side.
+"""Label photographs with two teachers: Face Mesh for frontal heads, the hourglass for others.
 
     python -m face_pose_lab.keypoint_net.label_photographs fairface REPOSITORY --out FOLDER
 
-Each picture is read in its own crop and in a mirrored one that is shifted, rolled and scaled the
-other way. What both say is averaged; how far they are apart is kept, so that training can leave
-out what the teachers are not sure of. Nothing is decided here but which picture shows a face.
+Each picture is measured in two crops, one of them mirrored and shifted, rolled and scaled the
+other way. The mean of both measurements is the label. Their distance is kept, so that training can
+exclude unreliable labels. Only pictures without a face are excluded here.
 
 A shard holds pictures (N, 160, 160, 3) uint8 RGB, upright, the face's keypoints in the middle,
 their bounding square 1 / 1.9 of its side; and labels.npz:
 
     name           (N,)        path in the source
     K_crop         (N, 3, 3)   of the crop's camera, of a guessed field of view
-    mesh_uv        (N, 86, 2)  px of the crop: of the model that was fitted to Face Mesh's points
+    mesh_uv        (N, 86, 2)  px of the crop: points of the model fitted to Face Mesh's points
     mesh_direct_uv (N, 86, 2)  px: Face Mesh's own points; NaN at ears and skull
     mesh_T         (N, 4, 4)   pose of that model
     mesh_presence  (N,)        the lesser of both
-    mesh_apart     (N,)        mean distance between both readings over the side of the face
-    head_uv, head_T, head_apart    of the hourglass, NaN where it was not asked
-    head_sigma     (N, 86)     px: what it says of its own errors
+    mesh_apart     (N,)        mean distance of both measurements over the side of the face
+    head_uv, head_T, head_apart    the same of the hourglass; NaN if it did not run
+    head_sigma     (N, 86)     px: standard deviations predicted by the hourglass
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ Array = NDArray[np.float64]
 
 _CHIP_PX = 224
 _PADDING_PX = 112
-# The face's bounds in a chip of FairFace, of its side: dlib's box times 1.5 was cut out.
+# Bounds of the face in a chip of FairFace, in sides of the chip, which is 1.5 times dlib's box.
 _CHIP_BOX: Array = np.array([0.14, 0.02, 0.86, 0.90])
-_ASK_HEAD_FROM_DEG = 32.0  # turn as Face Mesh says it
+_HEAD_FROM_DEG = 32.0  # the hourglass also runs above this angle to the camera, by Face Mesh
 _SEEN = 0.5  # presence
 _MESH_MARGIN, _HEAD_MARGIN = 1.5, 2.0
 _KEYPOINTS = len(semantic.NAMES)
@@ -76,7 +76,7 @@ _KEYPOINTS = len(semantic.NAMES)
 
 @dataclass(frozen=True)
 class Placed:
-    """A picture with a camera, and roughly where the face is."""
+    """A picture with a camera and an approximate face box."""
 
     name: str
     image: NDArray[np.uint8]  # (H, W, 3) RGB
@@ -85,19 +85,19 @@ class Placed:
 
 
 def guessed_camera(width: int, height: int) -> Camera:
-    """F is 1.2 times the longer side: 45 deg."""
+    """A camera with f = 1.2 times the longer side, a field of view of 45 deg."""
     f = 1.2 * max(width, height)
     K = [f, 0.0, 0.5 * (width - 1), 0.0, f, 0.5 * (height - 1), 0.0, 0.0, 1.0]
     return Camera.from_K(K, width, height)
 
 
 def _padded(rgb: NDArray[Any], by_px: int) -> NDArray[np.uint8]:
-    """With its border repeated."""
+    """The picture with its border repeated by so many pixels."""
     return np.pad(rgb, ((by_px, by_px), (by_px, by_px), (0, 0)), mode='edge')
 
 
 def placed_chips(photographs: Iterable[Photograph]) -> Iterator[Placed]:
-    """FairFace's chips, padded: the face is in the middle, and the roll is removed."""
+    """FairFace's chips, padded; their faces are centred and upright."""
     for photograph in photographs:
         if photograph.rgb.shape[:2] != (_CHIP_PX, _CHIP_PX):
             continue
@@ -110,7 +110,7 @@ def placed_chips(photographs: Iterable[Photograph]) -> Iterator[Placed]:
 def placed_by_detector(
     photographs: Iterable[Photograph], detector: FaceDetector
 ) -> Iterator[Placed]:
-    """Portraits: of the faces that are found, the largest."""
+    """Portraits, with the largest detected face; those without a face are skipped."""
     for photograph in photographs:
         factor = 512 / max(photograph.rgb.shape[:2])
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
@@ -124,17 +124,17 @@ def placed_by_detector(
 
 
 def placed_at_box(name: str, rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float64]) -> Placed:
-    """A picture in which the bounds (4,) px of the 68 points of a face are known."""
+    """A picture with known bounds (4,) px of the 68 points of a face."""
     camera = guessed_camera(rgb.shape[1], rgb.shape[0])
     left, top, right, bottom = box_xyxy
-    # The 68 points end at the brows, the face reaches further up.
+    # The 68 points end at the brows; the face box reaches higher.
     box = np.array([left, top - 0.24 * (bottom - top), right, bottom])
     return Placed(name, rgb, camera, box)
 
 
 @dataclass
 class Measurement:
-    """What one teacher says of one picture."""
+    """Measurement of one picture by one teacher."""
 
     uv: Array  # (K, 2) px of the image
     cov_uv: Array  # (K, 2, 2) px^2
@@ -143,7 +143,7 @@ class Measurement:
 
 
 class Teachers:
-    """Both networks, and the models that are fitted to what they say."""
+    """Both networks, and the models that are fitted to their keypoints."""
 
     def __init__(self) -> None:
         self._mesh = TorchNetwork(face_mesh_v2(), 'cpu')
@@ -154,13 +154,13 @@ class Teachers:
         self._partners = mirror_partners()
 
     def label(self, placed: Placed) -> tuple[NDArray[np.uint8], dict[str, NDArray]] | None:
-        """The crop and its labels, or None where nothing is seen."""
+        """The crop and its labels, or None if no face is measured."""
         mesh = self._by_mesh(placed)
         fitted = None
         if mesh.presence > _SEEN:
             fitted = self._fit(mesh, self._face, placed.camera, FIT)
         head = None
-        if fitted is None or turn_deg(fitted[0][None])[0] > _ASK_HEAD_FROM_DEG:
+        if fitted is None or turn_deg(fitted[0][None])[0] > _HEAD_FROM_DEG:
             head = self._by_head(placed, mesh if fitted is not None else None)
         head_fit = None
         if head is not None:
@@ -287,14 +287,14 @@ def label_source(
     detector: FaceDetector,
     first: int = 0,
 ) -> None:
-    """Write the shards of a source that are not there yet.
+    """Write the missing shards of a source.
 
     Args:
         source: One of SOURCES.
         repository: A clone of it.
         out: Folder of the shards.
         label: Picture and labels of a face; None if there are none.
-        detector: Finds the faces of sources that are not cut around them.
+        detector: Detects faces in sources that are not cropped to faces.
         first: Shard to begin with.
     """
     paths = SOURCES[source](repository)
@@ -316,7 +316,7 @@ def label_source(
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Label what is not labelled yet."""
+    """Label the pictures that are not labelled yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('source', choices=tuple(SOURCES))
     parser.add_argument('repository', type=Path, help='a clone of the source')

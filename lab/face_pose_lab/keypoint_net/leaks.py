@@ -1,13 +1,13 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which labelled photographs may show the same picture as one of an evaluation set.
+"""Find labelled photographs that may be copies of images of an evaluation set.
 
     python -m face_pose_lab.keypoint_net.leaks FOLDER... --data AFLW2000 --out names.txt
 
-Both sets may come from the same source. Faces are compared upright and at one size: the
-correlation of 24 x 24 grey cells around the face's middle, as they are and mirrored, after the
-mean is taken away, and a hash of 64 signs of its lowest cosine frequencies (perceptual hash).
-Either one being close enough makes the photograph a match; all matches are left out of training.
+Both sets may come from the same source. Faces are compared upright and at one size, directly and
+mirrored, by two criteria: the correlation of 24 x 24 grey cells around the centre of the face
+after subtraction of the mean, and a perceptual hash of 64 signs of the lowest cosine frequencies.
+A photograph that meets either criterion is a match; all matches are excluded from training.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CLOSE_BITS = 6  # of 64
 
 
 def cells(crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(576,) unit vector of the middle of an upright crop (128, 128, 3)."""
+    """Unit vector (576,) of grey cells of the centre of an upright crop (128, 128, 3)."""
     grey = cv2.cvtColor(crop[24:104, 24:104], cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
     small -= small.mean()
@@ -47,7 +47,7 @@ def bits(vectors: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def closest(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray, NDArray]:
-    """Of each of a: the greatest correlation, and the fewest different bits, with any of b."""
+    """Largest correlation and smallest number of different bits of each row of a with any of b."""
     correlation, different = [], []
     hashes = bits(b).astype(np.float32) * 2 - 1
     for part in np.array_split(a, max(1, len(a) // 2000)):

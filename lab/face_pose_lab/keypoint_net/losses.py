@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the keypoint network is trained for."""
+"""Losses of the keypoint network."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from face_pose_lab.keypoint_net.decode import NetworkOutput, decode
 from face_pose_lab.torch_geometry import so3
 from face_pose_ros.keypoints.network_output import INPUT_PX
 
-_ROBUST = 3.0  # Mahalanobis distance from which an error counts linearly
-_DROPPED = 0.1  # share of the photographs, the worst, that do not count: their labels are wrong
+_ROBUST = 3.0  # Mahalanobis distance above which an error counts linearly
+_DROPPED = 0.1  # share of the photographs with the largest errors that is ignored: wrong labels
 
 
 @dataclass(frozen=True)
 class LossOptions:
     """Weights of the terms."""
 
-    distance: float = 10.0  # of keypoints, over half the side
+    distance: float = 10.0  # of keypoints, relative to half the side
     likelihood: float = 0.15
     rotation: float = 0.5
     presence: float = 0.2
@@ -29,7 +29,7 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class Batch:
-    """B crops. The last ones may show no head: present is False, and nothing else counts."""
+    """B crops. The last ones may show no face: present is False, other labels are ignored."""
 
     pictures: Tensor  # (B, 3, 128, 128) uint8 RGB
     uv: Tensor  # (B, K, 2) float32 px
@@ -46,7 +46,7 @@ def losses(numbers: Tensor, batch: Batch, options: LossOptions) -> dict[str, Ten
     """Weighted terms by name, to be summed: means over rendered heads plus over photographs.
 
     Args:
-        numbers: (B, 5 K + 7) float32, what the network says.
+        numbers: (B, 5 K + 7) float32, output of the network.
         batch: The crops.
         options: Weights.
     """
@@ -77,13 +77,13 @@ def _but_the_worst(error: Tensor) -> Tensor:
 
 
 def distances(output: NetworkOutput, uv: Tensor) -> Tensor:
-    """(B, K) of keypoints from where they are, over half the crop's side."""
+    """(B, K) distances of predicted from true keypoints, relative to half the crop's side."""
     away = (output.uv - uv) / (0.5 * INPUT_PX)
     return (away.square().sum(-1) + 1e-6).sqrt()  # differentiable where it is 0
 
 
 def negative_log_likelihood(output: NetworkOutput, uv: Tensor) -> Tensor:
-    """(B, K) of keypoints at uv [px], up to a constant; pseudo-Huber, so that it is robust."""
+    """(B, K) for true keypoints uv [px], up to a constant; robust by a pseudo-Huber function."""
     L = output.cholesky
     x, y = (uv - output.uv).unbind(-1)
     a, b, d = L[..., 0, 0], L[..., 1, 0], L[..., 1, 1]
@@ -95,6 +95,6 @@ def negative_log_likelihood(output: NetworkOutput, uv: Tensor) -> Tensor:
 
 
 def rotation_distance(output: NetworkOutput, R_crop_head: Tensor) -> Tensor:
-    """(B,) Frobenius distance: 2 sqrt(2) times the sine of half the angle."""
+    """(B,) Frobenius distance, which is 2 sqrt(2) times the sine of half the angle."""
     R = so3.from_columns(output.columns)
     return ((R - R_crop_head).square().sum((-2, -1)) + 1e-6).sqrt()

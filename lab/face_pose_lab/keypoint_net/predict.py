@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A trained state of the keypoint network, as the runtime runs it."""
+"""Run a trained state of the keypoint network with the runtime's code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_network(path: Path) -> KeypointNetwork:
 
 
 def load_calibration(path: Path | None) -> Calibration:
-    """Of a file of `calibrate`; None: what the network says counts as it stands."""
+    """The calibration in a file of `calibrate`; None: the identity."""
     return Calibration() if path is None else Calibration(*np.load(path)['calibration'].tolist())
 
 
@@ -40,7 +40,7 @@ def predictor_of(network: Network, calibration: Calibration, max_crops: int) -> 
 
 
 def to_crop(xyz_cam: Array, crops: Crops) -> Array:
-    """Pixels (N, P, 2) of N crops at which their cameras see points (N, P, 3) of the camera."""
+    """Project points (N, P, 3) of the camera frame to pixels (N, P, 2) of N crops."""
     xyz = xyz_cam @ crops.R_cam_crop
     f = crops.focal_px[:, None, None]
     return f * xyz[..., :2] / xyz[..., 2:] + 0.5 * (crops.size_px - 1)

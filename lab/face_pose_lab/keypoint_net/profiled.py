@@ -1,14 +1,14 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Photographs turned out of plane: a real skin seen from the side, with exact labels.
+"""Rotate photographed heads out of plane: profile views of real skin, with exact labels.
 
     python -m face_pose_lab.keypoint_net.profiled PHOTOGRAPHS --out FOLDER --count 8000
 
-After Zhu et al., "Face Alignment Across Large Poses", CVPR 2016, section 4: the face model that
-was fitted to a photograph from about the front says how far each of its pixels is; between the
-face, the skull's visible points and the border of the picture depth goes on linearly. This relief
-is turned about the head and drawn over what is left of the picture. Labels are those of the
-turned model. What the photograph does not show is stretched, as there.
+After Zhu et al., "Face Alignment Across Large Poses", CVPR 2016, section 4: the face model fitted
+to a nearly frontal photograph gives the depth of its pixels; between the face, the visible points
+of the skull and the border of the picture the depth is interpolated linearly. This relief is
+rotated about the head and rendered over the blurred picture. Labels are those of the rotated
+model. Parts that the photograph does not show are stretched, as in the paper.
 
 A shard is as one of rendered crops: pictures (N, 160, 160, 3), `uv`, `T_crop_head`, `K_crop`, and
 `name` of the photograph.
@@ -44,16 +44,16 @@ from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.results import Keypoints
 
-MAX_SOURCE_TURN_DEG = 25.0  # of the photographs that are turned
-MAX_TURN_DEG = 75.0  # of what comes out
-_HEAD_CENTRE = np.array([-0.085, 0.0, -0.005])  # m, head frame: what is turned about
-_FACING = 0.15  # cosine from which a point of the skull counts as seen
+MAX_SOURCE_TURN_DEG = 25.0  # largest angle to the camera of the photographs
+MAX_TURN_DEG = 75.0  # largest angle to the camera of the results
+_HEAD_CENTRE = np.array([-0.085, 0.0, -0.005])  # m, head frame: centre of rotation
+_FACING = 0.15  # cosine above which a point of the skull counts as visible
 _BORDER = 9  # points along each side of the picture
-_BEHIND_M = 0.05  # of the border, behind the middle of the head
+_BEHIND_M = 0.05  # depth of the border behind the centre of the head
 
 
 class Turner:
-    """Turns the heads of photographs."""
+    """Rotates the heads of photographs."""
 
     def __init__(self) -> None:
         self._face, self._head = deformable_face(), semantic_head()
@@ -74,7 +74,7 @@ class Turner:
     def relief(
         self, T: NDArray, shape: NDArray, camera: Camera
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Points (P, 3) m of the camera and triangles (F, 3) between them."""
+        """Points (P, 3) m in the camera frame, and triangles (F, 3) between them."""
         face = self._face.points(shape[None])[0]
         head = self._head.points(shape[None])[0]
         skull = head[~semantic.IS_FACE]
@@ -102,7 +102,7 @@ class Turner:
     def turned(
         self, picture: NDArray[np.uint8], uv: NDArray, camera: Camera, turn: Rotation
     ) -> tuple[NDArray[np.uint8], NDArray, NDArray] | None:
-        """The picture, keypoints (86, 2) px and pose (4, 4) of a head turned about its middle."""
+        """Picture, keypoints (86, 2) px and pose (4, 4) of the head after a rotation."""
         fitted = self.shape_of(uv, camera)
         if fitted is None:
             return None
@@ -135,20 +135,20 @@ class Turner:
 
 
 def random_turn(rng: np.random.Generator) -> Rotation:
-    """Mostly to the side, about the picture's axes."""
+    """A random rotation about the picture's axes, mainly to the side."""
     yaw = rng.choice([-1, 1]) * rng.uniform(15, 65)
     pitch = rng.normal(0, 10)
     return Rotation.from_euler('yx', [yaw, pitch], degrees=True)
 
 
 def turn_of(T: NDArray) -> float:
-    """[deg] of a head from the camera."""
+    """Angle [deg] between the facing direction and the direction to the camera."""
     to_camera = -T[:3, 3] / np.linalg.norm(T[:3, 3])
     return float(np.degrees(np.arccos(np.clip(T[:3, 0] @ to_camera, -1, 1))))
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Turn what is not turned yet."""
+    """Process the photographs that are not processed yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('photographs', type=Path, help='folder of label_photographs')
     parser.add_argument('--out', type=Path, required=True)

@@ -1,14 +1,14 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Poses of rendered heads by the keypoint network: errors, and what it says of them.
+"""Poses of rendered heads by the keypoint network: errors and calibration.
 
     python -m face_pose_lab.keypoint_net.score_rendered STATE --crops FOLDER
     python -m face_pose_lab.keypoint_net.score_rendered STATE --heads heads.npz --pictures PICTURES
 
-Crops are of the renderer that it was trained with, of people, looks and places that no training
-picture shows, and are looked at once, where a follower would. Heads are another renderer's
-(`evaluation.rendered_heads`), in whole pictures through all lenses; boxes are the true ones, and
-there are two looks.
+Crops are of the renderer of the training data, with people, assets and places that are not in the
+training data; each head is measured in one crop, centred as for a tracked face. Heads are of
+another renderer (`evaluation.rendered_heads`), in whole images with all lenses; each head is
+measured in two crops, starting from the true box.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ from face_pose_ros.results import Faces, HeadPoses, Keypoints
 Array = NDArray[np.float64]
 
 _TURNS_DEG = ((0, 15), (15, 30), (30, 60), (60, 90), (0, 60), (0, 90))
-_FIRST_MARGIN = 1.7  # side of the first crop over that of a box around all of the face
+_FIRST_MARGIN = 1.7  # side of the first crop over the side of a box around the whole face
 
 
 def fit(
     keypoints: Keypoints, camera: Camera, calibration: Calibration, head: FaceModel
 ) -> HeadPoses:
-    """As the product fits them."""
+    """Fit poses as the estimator does."""
     options = PoseOptions(independent_keypoints=calibration.independent_keypoints)
     return fit_pose(keypoints, head, camera, options).poses
 
 
 @dataclass(frozen=True)
 class MeasuredCrops:
-    """What the network says of N rendered heads, and the truth."""
+    """Output of the network for N rendered heads, and the true values."""
 
     numbers: Tensor  # (N, 437)
     crops: Crops  # of the cameras of the rendered pictures
@@ -78,13 +78,13 @@ class MeasuredCrops:
         return MeasuredCrops(numbers, self.crops[rows], self.uv_true[rows], self.T_cam_head[rows])
 
     def keypoints(self, calibration: Calibration) -> Keypoints:
-        """Through NORMALISED_CAMERA."""
+        """Keypoints in the image of NORMALISED_CAMERA."""
         return read_keypoints(self.numbers.numpy(), self.crops, NORMALISED_CAMERA, calibration)
 
     def pose_errors(
         self, calibration: Calibration, head: FaceModel
     ) -> tuple[PoseErrors, NDArray[np.bool_]]:
-        """Errors of the heads that are found, and which these are (N,)."""
+        """Errors of the found heads, and which heads are found (N,)."""
         keypoints = self.keypoints(calibration)
         poses = fit(keypoints, NORMALISED_CAMERA, calibration, head)
         found = ~poses.failed & (keypoints.presence > 0.5)
@@ -96,7 +96,7 @@ class MeasuredCrops:
 
 @torch.no_grad()
 def measured_crops(network: Network, folder: Path) -> MeasuredCrops:
-    """Each picture is a whole image of its own camera, in which a follower knows the keypoints."""
+    """Measure each picture in one crop around its true keypoints."""
     numbers, every, xyz, T = [], [], [], []
     for shard in open_shards(folder):
         labels = shard.labels
@@ -121,7 +121,7 @@ def measured_crops(network: Network, folder: Path) -> MeasuredCrops:
 
 
 def print_table(errors: PoseErrors, found: NDArray[np.bool_], bins: dict[str, NDArray]) -> None:
-    """A row for each bin (N,) of heads, of which the errors are those of the found ones."""
+    """Print a row for each bin (N,) of heads; errors are of the found heads only."""
     print(HEADING.replace('|yaw|', 'turn '))
     for name, mask in bins.items():
         print(table_row(name, int(mask.sum()), errors[mask[found]]))

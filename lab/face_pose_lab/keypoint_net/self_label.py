@@ -65,7 +65,7 @@ _SEEN = 0.5
 
 
 class Student:
-    """The network that labels."""
+    """Labels pictures with the network itself."""
 
     def __init__(self, network: Network, calibration: Calibration) -> None:
         self._network, self._calibration = network, calibration
@@ -74,7 +74,7 @@ class Student:
 
     @torch.no_grad()
     def label(self, placed: Placed) -> tuple[NDArray[np.uint8], dict[str, NDArray]] | None:
-        """The picture and its labels, or None where nothing is seen."""
+        """The picture and its labels, or None if no face is measured."""
         camera = placed.camera
         faces = Faces.of_boxes(placed.box_xyxy)
         first = self._predictor.predict(placed.image, faces, camera, _FIRST_MARGIN)
@@ -86,7 +86,7 @@ class Student:
         found = read_keypoints(numbers.numpy(), crops, camera, self._calibration)
         if found.presence.min() < _SEEN:
             return None
-        # A mirrored crop's axes already are mirrored, but right and left are not.
+        # Coordinates of mirrored crops are already mirrored back; swap right and left.
         uv, cov = found.uv.copy(), found.cov_uv.copy()
         uv[mirrored] = uv[mirrored][:, semantic.MIRROR]
         cov[mirrored] = cov[mirrored][:, semantic.MIRROR]
@@ -118,7 +118,7 @@ class Student:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Label what is not labelled yet."""
+    """Label the pictures that are not labelled yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('state', type=Path, help='of a training')
     parser.add_argument('source', choices=tuple(SOURCES))

@@ -1,8 +1,8 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Photographs of people that a repository holds, read from its objects.
+"""Reads photographs of people from the objects of git repositories.
 
-A clone is enough, with or without a working tree: `git cat-file --batch` hands out the files.
+A clone without a working tree is enough: the files come from `git cat-file --batch`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
 
-# Members up to this congress sat before 1932, and their pictures are presumably as old.
+# Members up to this congress served before 1932; their pictures are presumably as old.
 _LAST_OLD_CONGRESS = 71
 _FIRST_OFFICIAL_CONGRESS = 110  # from 2007 on; the Biographical Directory's are official portraits
 _LONDON = ('inst/neutral_front', 'inst/smiling_front', 'inst/canada')
@@ -65,7 +65,7 @@ SOURCES = {
 
 
 def read_photographs(repository: Path, paths: Sequence[str]) -> Iterator[Photograph]:
-    """Those of the paths that are there and can be decoded, in their order."""
+    """The photographs of paths that exist and can be decoded, in order."""
     command = ['git', '-C', str(repository), 'cat-file', '--batch']
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as git:
         assert git.stdin is not None

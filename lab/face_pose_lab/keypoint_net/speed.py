@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long one pass takes beside Face Mesh V2, interleaved in one process.
+"""Time of a forward pass compared with Face Mesh V2, interleaved in one process.
 
 python -m face_pose_lab.keypoint_net.speed --threads 1
 """
@@ -69,8 +69,8 @@ def main(args: Sequence[str] | None = None) -> None:
             began = time.perf_counter()
             request.infer()
             times[name].append(1e3 * (time.perf_counter() - began))
-    # On a machine that does other work the fastest tenth tells more than the median.
-    print(f'{"p10 and p50 [ms], and how often in one of Face Mesh in f32":>60}')
+    # On a busy machine the 10th percentile is more meaningful than the median.
+    print(f'{"p10, p50 [ms], and the speed-up over Face Mesh in f32":>60}')
     first = np.percentile(times['Face Mesh V2, f32'][20:], (10, 50))
     for name, values in times.items():
         fast, middle = np.percentile(values[20:], (10, 50))

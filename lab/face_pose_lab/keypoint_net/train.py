@@ -4,13 +4,13 @@
 
     python -m face_pose_lab.keypoint_net.train --out RUN --rendered FOLDER --photographs FOLDER
 
-The same command goes on from RUN's newest state. The learning rate stays the same until --decay
-STEPS is given: from there it falls to nothing within so many steps, which makes the weights fit
-for use; --resume FILE branches from any state. The batch of a step depends on the seed, the step
-and the data that are there alone. SIGTERM and SIGINT end after the current step, with a state.
+The same command resumes from RUN's newest state. The learning rate is constant; with --decay STEPS
+it decreases to zero over so many steps, after which the weights are ready for use. --resume FILE
+branches off from any state. The batch of a step depends only on the seed, the step and the data.
+SIGTERM and SIGINT end the training after the current step and write a state.
 
-Several processes train together, each with batches of its own, where RANK, WORLD_SIZE, MASTER_ADDR
-and MASTER_PORT say so, as torchrun sets them; the first one writes.
+Several processes can train together, each with its own batches, if RANK, WORLD_SIZE, MASTER_ADDR
+and MASTER_PORT are set, as torchrun does; the first one writes.
 """
 
 from __future__ import annotations
@@ -48,33 +48,33 @@ from face_pose_lab.torch_geometry import so3
 from face_pose_ros.keypoints.network_output import INPUT_PX, KEYPOINTS
 from face_pose_ros.networks.keypoint_network import KeypointNetwork
 
-_CHIPS = {False: 0.3, True: 0.1}  # share of rendered crops and of photographs
-_TURNED_SHARE = 0.125  # of the heads of a batch: profiled photographs
+_CHIPS = {False: 0.3, True: 0.1}  # share of crops cut like chips: rendered, photographs
+_TURNED_SHARE = 0.125  # share of `profiled` photographs in a batch
 _WARM_UP = 300  # steps
-_EMA_STEPS = 700  # the average's memory
+_EMA_STEPS = 700  # time constant of the moving average
 
 
 @dataclass(frozen=True)
 class Options:
-    """Of a training; a state holds those of the run that wrote it."""
+    """Options of a training; saved in its states."""
 
     batch: int = 64  # heads, half of them photographs
-    empty: int = 6  # crops without a head beside them
+    empty: int = 6  # additional crops without a face
     lr: float = 2e-3
     weight_decay: float = 1e-2
     seed: int = 0
-    decay: int = 0  # steps over which the learning rate falls to nothing; 0: it stays
+    decay: int = 0  # steps over which the learning rate decreases to zero; 0: constant
     decay_from: int = 0
     stop_at: int = 1 << 40
 
 
 def rank_and_processes() -> tuple[int, int]:
-    """Of this process among those that train together."""
+    """Rank of this process, and number of processes."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def shared_gradients(weights: Sequence[Tensor], stop: bool) -> bool:
-    """Replace gradients by their mean over all processes; whether any process wants to stop."""
+    """Replace gradients by their mean over all processes; True if any process has to stop."""
     _, processes = rank_and_processes()
     if processes == 1:
         return stop
@@ -88,11 +88,11 @@ def shared_gradients(weights: Sequence[Tensor], stop: bool) -> bool:
 
 
 class Matrices:
-    """Muon for the weights of hidden convolutions and of the matrix behind them.
+    """Muon for the weights of hidden convolutions and of the matrix after them.
 
-    Muon (Jordan et al. 2024, torch.optim.Muon) makes the update of a matrix orthogonal, so that
-    all directions learn equally fast. A convolution is the matrix (outputs, inputs of a window);
-    its view here shares memory with the network's weight.
+    Muon (Jordan et al. 2024, torch.optim.Muon) orthogonalises the update of a matrix, so that all
+    directions are updated equally fast. A convolution is a matrix (outputs, inputs of a window);
+    its view shares memory with the network's weight.
     """
 
     def __init__(self, network: KeypointNetwork, options: Options) -> None:
@@ -106,7 +106,7 @@ class Matrices:
         )
 
     def step(self) -> None:
-        """Take the network's gradients, and change its weights."""
+        """Update the weights with the network's gradients."""
         for view, weight in zip(self._views, self.weights, strict=True):
             assert weight.grad is not None
             view.grad = _as_matrix(weight.grad)
@@ -114,19 +114,19 @@ class Matrices:
 
 
 def is_hidden_matrix(name: str, weight: Tensor) -> bool:
-    """Whether a parameter maps features to features: neither the pixels nor the numbers."""
+    """Whether a parameter maps features to features, unlike the first and the last layer."""
     return weight.ndim > 1 and not name.startswith(('stages.0.', 'last.'))
 
 
 def _as_matrix(weight: Tensor) -> Tensor:
     if weight.ndim == 2:
         return weight
-    # Channels last: what is contiguous there is a view, anything else would be a copy.
+    # A view, not a copy, because the weights are stored channels last.
     return weight.permute(0, 2, 3, 1).flatten(1)
 
 
 class Source(NamedTuple):
-    """Where heads come from."""
+    """A source of heads."""
 
     examples: Examples
     is_photograph: bool
@@ -134,7 +134,7 @@ class Source(NamedTuple):
 
 
 def sources_of(drawn: Examples, real: Examples, turned: Examples | None) -> list[Source]:
-    """Half of the heads rendered, half of them photographs, a part of these turned."""
+    """Half of the heads rendered, half from photographs, a part of these rotated."""
     if turned is None:
         return [Source(drawn, False, 0.5), Source(real, True, 0.5)]
     return [
@@ -145,7 +145,7 @@ def sources_of(drawn: Examples, real: Examples, turned: Examples | None) -> list
 
 
 class Batches(torch.utils.data.IterableDataset):
-    """Batches from a step on, the steps shared among workers."""
+    """Batches from a step on; workers take turns."""
 
     def __init__(self, sources: Sequence[Source], options: Options, first: int) -> None:
         self.sources, self.options, self.first = sources, options, first
@@ -155,7 +155,7 @@ class Batches(torch.utils.data.IterableDataset):
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
-        if worker:  # a signal to all ends the training, which then ends its workers
+        if worker:  # the main process handles signals and ends its workers
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
@@ -166,7 +166,7 @@ class Batches(torch.utils.data.IterableDataset):
 
 
 def make_batch(sources: Sequence[Source], options: Options, step: int) -> Batch:
-    """That of a step: the heads of each source in their order, then crops without a head."""
+    """The batch of a step: heads of each source in order, then crops without a face."""
     rng = np.random.default_rng((options.seed, step))
     heads: list[tuple[Any, ...]] = []
     other: NDArray[np.uint8] | None = None
@@ -196,7 +196,7 @@ def make_batch(sources: Sequence[Source], options: Options, step: int) -> Batch:
 
 
 def collated(heads: Sequence[tuple[Any, ...]]) -> Batch:
-    """One batch of the fields of each head."""
+    """One batch from the fields of each head."""
     pictures, uv, weight, R, is_photograph, present = zip(*heads, strict=True)
     return Batch(
         torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2),
@@ -209,7 +209,7 @@ def collated(heads: Sequence[tuple[Any, ...]]) -> Batch:
 
 
 def plain_batches(source: Examples, is_photograph: bool, size: int = 64) -> Iterator[Batch]:
-    """All of a source as a follower's crops show them, for validation."""
+    """All examples of a source, in crops centred like those of tracked faces; for validation."""
     for first in range(0, len(source), size):
         heads = []
         for i in range(first, min(first + size, len(source))):
@@ -228,7 +228,7 @@ def as_input(pictures: Tensor) -> Tensor:
 
 @torch.no_grad()
 def validate(network: KeypointNetwork, batches: Sequence[Batch]) -> dict[str, float]:
-    """Mean distance [px] of keypoints, that of the face's third quartile, rotation, NEES."""
+    """Mean and median of keypoint distance [px] and rotation error [deg]; median NEES."""
     network.eval()
     away, angle, nees = [], [], []
     for batch in batches:
@@ -255,7 +255,7 @@ def validate(network: KeypointNetwork, batches: Sequence[Batch]) -> dict[str, fl
 
 
 def learning_rate(step: int, options: Options) -> float:
-    """Warm-up, then constant, then linear to nothing."""
+    """Warm-up, then constant, then linear to zero."""
     rate = options.lr * min(1.0, (step + 1) / _WARM_UP)
     if options.decay:
         left = 1 - (step - options.decay_from) / options.decay
@@ -264,7 +264,7 @@ def learning_rate(step: int, options: Options) -> float:
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """Write whole or not at all."""
+    """Write a state atomically."""
     part = path.with_suffix('.part')
     torch.save(state, part)
     os.replace(part, path)
@@ -278,7 +278,7 @@ def train(
     state: dict[str, Any] | None,
     workers: int,
 ) -> None:
-    """Run until the decay is over, or forever."""
+    """Train until the decay has ended, or until a signal."""
     torch.manual_seed(options.seed)
     network, average = KeypointNetwork(), KeypointNetwork()
     if state is None:

@@ -1,10 +1,9 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the network is shown of an example: where the crop is, and how it looks.
+"""Augmentation of the keypoint network's crops: geometry and appearance.
 
-Geometry keeps labels exact: an affine map of a picture is a camera that is zoomed, rolled and
-shifted. The network says rotations of a camera that looks at the middle of the crop, so a shift
-turns them.
+Labels stay exact: an affine map of a picture is a zoom, roll and shift of its camera. Rotations
+are relative to a camera that points at the centre of the crop, so a shift also rotates the label.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ _CHIN = [semantic.NAMES.index(name) for name in ('chin', 'menton')]
 _MIRRORED_CAMERA = np.diag([-1.0, 1.0, 1.0])
 _MIRRORED_HEAD = np.diag([1.0, -1.0, 1.0])
 
-_FOLLOWED = 0.85  # share of the crops that follow keypoints; the others follow a detector's box
+_TRACKED = 0.85  # share of crops varied like those of tracked faces; others like detector boxes
 _NOISE = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Move:
-    """How the crop differs from the one that its keypoints ask for."""
+    """Difference between a crop and the crop centred on its keypoints."""
 
     flip: bool = False
     roll: float = 0.0  # rad
@@ -48,9 +47,9 @@ class Move:
 
 
 def random_move(rng: Rng) -> Move:
-    """As a follower's crops are, or as a detector's."""
+    """Random move, as for crops of tracked faces or of detector boxes."""
     flip = bool(rng.random() < 0.5)
-    if rng.random() < _FOLLOWED:
+    if rng.random() < _TRACKED:
         roll, scale, shift = rng.normal(0, 0.12), rng.normal(0, 0.09), rng.normal(0, 0.035, 2)
     else:
         roll, scale, shift = rng.uniform(-0.8, 0.8), rng.uniform(-0.3, 0.3), rng.normal(0, 0.08, 2)
@@ -58,9 +57,9 @@ def random_move(rng: Rng) -> Move:
 
 
 def upright_square(uv: NDArray) -> tuple[float, NDArray, float]:
-    """Roll [rad] of a face, and the middle (2,) and side of its keypoints' bounds once upright.
+    """Roll [rad] of a face, and centre (2,) and side of its keypoints' bounds without the roll.
 
-    As `keypoints.crop` does it: eyes and midline vote together.
+    As in `geometry.crops`: eye line and midline add up.
     """
     across = uv[_EYES[1]].mean(0) - uv[_EYES[0]].mean(0)
     down = uv[_CHIN].mean(0) - uv[_FOREHEAD].mean(0)
@@ -76,11 +75,11 @@ def moved(
     """The crop (128, 128, 3), its keypoints (K, 2) px, and the rotation of the head in it.
 
     Args:
-        picture: (S, S, 3) uint8, of a camera whose principal point is the middle.
+        picture: (S, S, 3) uint8; the principal point of its camera is the centre.
         uv: (K, 2) px.
         R: (3, 3) R_crop_head.
-        focal_px: Of that camera.
-        move: What to do.
+        focal_px: Focal length of that camera.
+        move: Change of the crop.
     """
     old_middle = 0.5 * (picture.shape[1] - 1)
     mirrored = -1.0 if move.flip else 1.0
@@ -91,7 +90,7 @@ def moved(
     angle = move.roll - roll
     A = INPUT_PX / (MARGIN * side) * math.exp(move.log_scale) * _turn(angle)
     offset = _MIDDLE + INPUT_PX * np.array(move.shift) - A @ middle
-    # The picture itself is not flipped: that happens on the way.
+    # The affine map includes the flip of the picture.
     of_picture = offset + A @ (old_middle * (1 - mirrored), 0.0)
     crop = cv2.warpAffine(
         picture,
@@ -114,9 +113,9 @@ def _turn(angle: float) -> NDArray:
 
 
 def _turned_to(ray: NDArray) -> NDArray:
-    """(3, 3) of the smallest turn of a camera after which it looks along the ray (3,)."""
+    """Smallest rotation (3, 3) that points a camera along the ray (3,)."""
     x, y, z = (float(v) for v in ray / np.linalg.norm(ray))
-    # I + [a] + [a]^2 / (1 + z) of the axis a = ray x (0, 0, 1), whose length is the angle's sine.
+    # I + [a] + [a]^2 / (1 + z) with a = ray x (0, 0, 1), whose length is the sine of the angle.
     a = np.array([[0.0, 0.0, -x], [0.0, 0.0, -y], [x, y, 0.0]])
     return np.eye(3) + a + a @ a / (1 + z)
 
@@ -142,7 +141,7 @@ def without_face(picture: Picture, uv: NDArray, rng: Rng) -> Picture:
 
 
 def as_chip(crop: Picture, uv: NDArray, rng: Rng) -> Picture:
-    """Cut as tightly as the chips of FairFace; beyond, the last pixels are repeated."""
+    """Crop as tightly as FairFace's chips; outside, the border is repeated or black."""
     low, high = uv[semantic.IS_FACE].min(0), uv[semantic.IS_FACE].max(0)
     middle = 0.5 * (low + high) + rng.normal(0, 0.04, 2) * INPUT_PX
     half = 0.5 * (high - low).max() * rng.uniform(1.05, 1.4)
@@ -156,12 +155,12 @@ def as_chip(crop: Picture, uv: NDArray, rng: Rng) -> Picture:
 
 
 def augmented(crop: Picture, other: Picture, rng: Rng) -> Picture:
-    """The crop as another camera in another light might have taken it.
+    """Change the appearance of a crop: light, colours, blur, resolution, noise, occlusion.
 
     Args:
         crop: (128, 128, 3).
-        other: Likewise; parts of it hide parts of the crop.
-        rng: Of this view.
+        other: Another crop; parts of it are used as occluders.
+        rng: Source of random numbers.
     """
     if rng.random() < 0.4:
         crop = _hidden(crop, other, rng)
@@ -195,7 +194,7 @@ def augmented(crop: Picture, other: Picture, rng: Rng) -> Picture:
 
 
 def _toned(crop: Picture, rng: Rng) -> Picture:
-    """Exposure, contrast, gamma, tint, by a table for each channel."""
+    """Exposure, contrast, gamma and tint, by a lookup table for each channel."""
     x = np.linspace(0, 1, 256)[:, None]
     gain = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.08, 3))
     contrast = np.exp(rng.normal(0, 0.25))
@@ -206,7 +205,7 @@ def _toned(crop: Picture, rng: Rng) -> Picture:
 
 
 def _shaded(crop: Picture, rng: Rng) -> Picture:
-    """Light that falls off across the picture."""
+    """A brightness gradient across the picture."""
     angle, slope = rng.uniform(0, 2 * math.pi), rng.normal(0, 0.6)
     line = np.linspace(-1, 1, INPUT_PX, dtype=np.float32)
     along = line * math.cos(angle) + line[:, None] * math.sin(angle)
@@ -229,7 +228,7 @@ def _blurred(crop: Picture, rng: Rng) -> Picture:
 
 
 def _hidden(crop: Picture, other: Picture, rng: Rng) -> Picture:
-    """Boxes and ellipses of one colour, or of what another picture shows there."""
+    """Occlude with boxes and ellipses of one colour or of another picture."""
     crop = crop.copy()
     for _ in range(rng.integers(1, 3)):
         mask = np.zeros(crop.shape[:2], np.uint8)
