@@ -36,7 +36,7 @@ signal.pause()
 def run(monkeypatch):
     """Runs the demo with a line of Python for each process; gives its status and what it told."""
     monkeypatch.setenv('ROS_DOMAIN_ID', '1')  # nobody here talks
-    monkeypatch.setattr(demo, '_LAST_ANSWERS_S', 0.0)
+    monkeypatch.setattr(demo, '_LAST_POSES_S', 0.0)
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
     processes = []
 

@@ -172,7 +172,7 @@ def test_a_guess_is_published_and_warned_of(watcher, folder, capfd):
     np.testing.assert_allclose([camera.fx, camera.fy], 0.5 * WIDTH / np.tan(np.deg2rad(30)))
     assert not camera.dist.any()
     assert watcher.images[0].header.frame_id == 'eye'
-    assert 'a guess from parameter horizontal_fov_deg: 60 deg' in capfd.readouterr().err
+    assert 'is guessed from parameter horizontal_fov_deg: 60 deg' in capfd.readouterr().err
 
 
 def test_the_virtual_camera_waits_for_the_pose_node_and_sends_its_turn(watcher, monkeypatch):

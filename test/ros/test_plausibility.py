@@ -133,7 +133,7 @@ def test_distortion_of_images_that_are_called_rectified():
 def test_images_that_are_declared_rectified_and_hardly_are():
     finding = only(info_msg(), rectified=True, topic='/camera/image_raw/compressed')
     assert finding.key == 'rectified'
-    assert 'called raw' in finding.text
+    assert 'named raw' in finding.text
     repeated = [FX, 0.0, CX, 0.0, 0.0, FY, CY, 0.0, 0.0, 0.0, 1.0, 0.0]
     finding = only(info_msg(p=repeated), rectified=True)
     assert finding.value == 'D is not zero, P equals K'
