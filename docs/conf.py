@@ -6,6 +6,6 @@ extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 source_suffix = {'.md': 'markdown', '.rst': 'restructuredtext'}
 myst_heading_anchors = 4  # links to headings, as GitHub makes them
 myst_enable_extensions = ['fieldlist']
-# Links between documents and code stay as GitHub needs them; Sphinx knows only this folder.
+# Links from documents to code are written for GitHub; Sphinx resolves only this folder.
 suppress_warnings = ['myst.xref_missing']
 exclude_patterns = ['conf.py']

@@ -166,7 +166,7 @@ def test_what_a_document_names_exists(name):
 
 
 @pytest.mark.parametrize('name', [name for name in DOCUMENTS if name not in HISTORY])
-def test_a_document_reports_to_nobody(name):
+def test_a_document_has_no_words_of_a_report(name):
     reports = r'(?i)\b(one-off|asked (were|was|for)|\*\*asked|weights before|was at hand|by now)\b'
     assert re.findall(reports, (ROOT / name).read_text()) == []
 

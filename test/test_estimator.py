@@ -130,7 +130,7 @@ def test_a_stated_interpupillary_distance_moves_the_head_along_its_ray():
     np.testing.assert_allclose(one.covariance[3:, 3:], anybody.covariance[3:, 3:], rtol=1e-5)
 
 
-def test_own_weights_are_believed_as_their_own_calibration_says(tmp_path):
+def test_own_weights_are_used_with_their_own_calibration(tmp_path):
     safetensors = pytest.importorskip('safetensors.numpy', reason='needs safetensors')
     tensors = {key: x.copy() for key, x in load_weights('keypoint_network').items()}
     tensors['calibration'][:2] *= 9  # of the covariances
@@ -271,7 +271,7 @@ def test_a_second_face_is_found_in_the_slack_after_an_image():
     assert len(estimator.track(two, camera, 9.0)) == 2
 
 
-def test_tracking_gives_the_pose_that_a_fresh_look_gives():
+def test_tracking_gives_the_pose_of_a_single_image():
     rgb, camera = portrait_view()
     estimator = FacePoseEstimator()
     for i in range(6):

@@ -49,7 +49,7 @@ def test_depth_of_another_type_or_size_is_refused(estimator, scene):
         estimator.track(rgb, camera, 0.0, depth=z[:-1])
 
 
-def test_the_size_is_remembered_when_depth_comes_and_goes(estimator, scene):
+def test_the_size_is_kept_when_depth_comes_and_goes(estimator, scene):
     rgb, camera, distance, z = scene
     estimator.tracker.reset()
     shown = [None] * 4 + [z] * 4 + [None] * 8

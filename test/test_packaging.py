@@ -25,7 +25,7 @@ def package():
     return catkin_pkg.parse_package(ROOT / 'package.xml')
 
 
-def test_package_xml_says_who_and_where(package):
+def test_package_xml_has_author_and_addresses(package):
     package.validate()
     assert package.maintainers
     assert package.authors
@@ -112,7 +112,7 @@ def test_pre_commit_checks_with_the_ruff_of_the_tests():
     assert hooks >= {'ruff-check', 'ruff-format', 'codespell', 'licence-headers'}
 
 
-def test_without_rosbags_the_program_for_recordings_says_what_to_install():
+def test_without_rosbags_the_error_of_face_pose_bag_names_what_to_install():
     code = "import sys; sys.modules['rosbags'] = None; import face_pose_ros.ros.bag.main"
     run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False)
     assert run.returncode == 1

@@ -91,7 +91,7 @@ def test_fixed_frame_is_the_demo_camera_s():
 
 
 @pytest.mark.dds
-def test_the_running_node_offers_every_topic_as_it_is_asked_for():
+def test_the_running_node_offers_every_topic_with_a_compatible_qos():
     """RViz shows a red entry for another type, and nothing at all for an incompatible QoS."""
     rclpy = pytest.importorskip('rclpy', reason='needs the ROS 2 wheels or a distribution')
     domain_coordinator = pytest.importorskip('domain_coordinator')

@@ -65,7 +65,7 @@ class Crops:
         return rays_crop @ self.R_cam_crop.swapaxes(-1, -2)
 
     def to_image(self, uv_crop: ArrayLike, camera: Camera) -> tuple[Array, NDArray[np.bool_]]:
-        """Image pixels (N, P, 2) of crop pixels (N, P, 2), and whether the camera sees them."""
+        """Image pixels (N, P, 2) of crop pixels (N, P, 2), and whether they are valid."""
         uv, valid, _ = camera.project(self.rays(uv_crop))
         return uv, valid & self.valid[:, None]
 

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keypoint network: an upright crop of a head -> its semantic keypoints, from every side.
 
-Plain convolutions and ReLU, the grid halved at the start of every stage, one vector of all cells
-at the end (as plain as the five-stage network of Feng et al., "Wing Loss for Robust Facial
-Landmark Localisation", CVPR 2018). No depthwise convolutions, no parametric activations and no
-thin grids of high resolution: CPUs compute this shape at full speed in float32, bfloat16 and int8
-alike. Batch normalisation is folded into the layers before it by `fused`, so that inference knows
-convolutions, ReLU and two matrices only.
+Plain convolutions and ReLU; each stage starts by halving the grid; at the end one vector of all
+cells (similar to the five-stage network of Feng et al., "Wing Loss for Robust Facial Landmark
+Localisation", CVPR 2018). Without depthwise convolutions, parametric activations and
+high-resolution grids with few channels, CPUs compute it at full speed in float32, bfloat16 and
+int8. `fused` folds batch normalisation into the layers before it, so that inference consists of
+convolutions, ReLU and two matrices.
 
-Crops and numbers are as `keypoints.network_output` says.
+Input and output are described in `keypoints.network_output`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class KeypointNetwork(nn.Module):
 
 
 def fused(network: KeypointNetwork) -> KeypointNetwork:
-    """A copy for inference, whose convolutions contain what batch normalisation did."""
+    """A copy for inference, with batch normalisation folded into the convolutions."""
     copy = KeypointNetwork(*_sizes(network))
     copy.load_state_dict(network.state_dict())
     for module in copy.modules():

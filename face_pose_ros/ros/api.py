@@ -156,7 +156,7 @@ EXECUTABLES = (
         'look_at',
         'Points a pan-tilt unit at a head; see docs/consumers.md.',
         (
-            _POSE._replace(text='the head to look at', optional=True),
+            _POSE._replace(text='the head to point at', optional=True),
             Topic('joint_states', 'sensor_msgs/JointState', 'measured angles of the joints'),
             _TF,
             _TF_STATIC,

@@ -31,14 +31,14 @@ class _Window:
 
     def add(self, now_s: float, value: Any = None) -> None:
         self.events.append((now_s, value))
-        self.forget(now_s)
+        self.drop_old(now_s)
 
-    def forget(self, now_s: float) -> None:
+    def drop_old(self, now_s: float) -> None:
         while self.events and now_s - self.events[0][0] > _WINDOW_S:
             self.events.popleft()
 
     def rate_hz(self, now_s: float) -> float:
-        self.forget(now_s)
+        self.drop_old(now_s)
         return len(self.events) / _WINDOW_S
 
 

@@ -44,7 +44,7 @@ class SilenceWatch:
         self._begin_s = time.monotonic()
         self._reported: dict[str, str] = {}
 
-    def heard(self, topic: str) -> None:
+    def received(self, topic: str) -> None:
         """Stop watching a topic that has a message."""
         self._kinds.pop(topic, None)
 

@@ -166,12 +166,12 @@ class PoseNode(LifecycleNode):
         )
 
         def add_image(image: Image | CompressedImage) -> None:
-            silence.heard(self.image_topic)
+            silence.received(self.image_topic)
             self._monitor.image_received()
             sync.add_image(image)
 
         def add_info(info: CameraInfo) -> None:
-            silence.heard(self.info_topic)
+            silence.received(self.info_topic)
             sync.add_info(info)
 
         compressed = self.parameters.image_transport == 'compressed'
@@ -188,7 +188,7 @@ class PoseNode(LifecycleNode):
             self._subscribe(CameraInfo, self.info_topic, add_info, info_qos),
         ]
         if depth is not None:
-            self._subscribe_to_depth(depth, silence.heard)
+            self._subscribe_to_depth(depth, silence.received)
         self._state = 'active'
         self.get_logger().info(
             f'images from {self.image_topic}, calibration from {self.info_topic}, '
@@ -206,15 +206,15 @@ class PoseNode(LifecycleNode):
             self._look_up,
         )
 
-    def _subscribe_to_depth(self, depth: DepthInput, heard: Callable[[str], None]) -> None:
+    def _subscribe_to_depth(self, depth: DepthInput, received: Callable[[str], None]) -> None:
         def add_image(image: Image) -> None:
-            heard(depth.topic)
+            received(depth.topic)
             depth.add_image(image)
             if depth.needs_tf and self._frames is None:
                 self._frames = Frames(self)
 
         def add_info(info: CameraInfo) -> None:
-            heard(depth.info_topic)
+            received(depth.info_topic)
             depth.add_info(info)
 
         self._camera_subscriptions += [

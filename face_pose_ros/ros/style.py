@@ -31,7 +31,7 @@ BACKING_OPACITY = 0.65
 
 AXIS_M = 0.1
 GAZE_M = 1.0  # in 3-D
-GAZE_IN_IMAGE_M = 0.3  # shorter: the ray of a face that looks at the camera passes beside it
+GAZE_IN_IMAGE_M = 0.3  # shorter, because the ray of a frontal face passes close to the camera
 SIGMAS = 2.0  # half axes of the covariance's ellipsoid [standard deviations]
 
 

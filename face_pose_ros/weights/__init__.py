@@ -1,10 +1,10 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The packaged weights: what each file must be, and reading them.
+"""Reads the packaged weights and checks their sha256.
 
-A card beside each file says where it comes from, under which licence, and how it was made. Beside
-the weights of a network lies its graph, `<name>.xml`: OpenVINO's intermediate representation,
-whose constants are the weights' own bytes (`read_graph`).
+The card of each file, `<name>.md`, has its source, licence and how it was made. Each network also
+has a graph, `<name>.xml`: OpenVINO's intermediate representation, whose constants are the bytes of
+the weights file (`read_graph`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 Tensors = dict[str, NDArray[Any]]
 
-# Sums of the weights.
+# Checksums of the weights.
 SHA256 = {
     'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
@@ -34,7 +34,7 @@ SHA256 = {
     'single_shot': '664a42bb39d6ba5ef321d9deb28cc70c1b4c70f0397db0c4a6619252bd2c6972',
 }
 
-# Sums of the graphs, as `python -m face_pose_lab.package_networks` prints them.
+# Checksums of the graphs, as `python -m face_pose_lab.package_networks` prints them.
 GRAPHS_SHA256 = {
     'blazeface_full_range': '463cecc8101ea7998cc189b99fb7697331bbc54064f62706e9af95d981ecdfbe',
     'keypoint_network': '7635ad277d812c8ec4e0b735f0bc355c84a7abcdc5688c88847596c500c1bb54',
@@ -51,22 +51,21 @@ class WeightsError(RuntimeError):
 
 
 def load_weights(name: str, own: Path | str | None = None) -> Tensors:
-    """Read one weights file: the packaged one, which must be the pinned one, or one's own.
+    """Read a weights file: the packaged one, whose sha256 is checked, or the user's own.
 
     Args:
         name: A key of SHA256.
-        own: A .safetensors file to read instead of the packaged one. Its sum is logged. What it
-            lacks of the arrays beside `network.*`, such as a calibration, is the packaged one's;
-            that is logged too.
+        own: A .safetensors file to read instead of the packaged one. Its sha256 is logged. Arrays
+            other than `network.*` that it lacks, such as a calibration, are taken from the
+            packaged file, which is logged too.
 
     Returns:
-        Arrays by name, read-only, in the type they are stored in (float16 where the source has
-        it).
+        Arrays by name, read-only, in their stored type (float16 in some files).
 
     Raises:
-        ValueError: No weights of that name are known.
-        WeightsError: The file cannot be read, is not the pinned one, or is no safetensors file; or
-            one of one's own arrays beside `network.*` has another shape.
+        ValueError: There are no weights of that name.
+        WeightsError: The file cannot be read, has another sha256, or is not a safetensors file; or
+            an array of `own` other than `network.*` has the wrong shape.
     """
     if name not in SHA256:
         raise ValueError(f'unknown weights {name!r}, expected one of {sorted(SHA256)}')
@@ -84,16 +83,16 @@ def load_weights(name: str, own: Path | str | None = None) -> Tensors:
 def read_graph(name: str, own: Path | str | None = None) -> tuple[bytes, bytes]:
     """A network for OpenVINO, as `Core.read_model` takes it: the graph, and its constants.
 
-    The constants are the data of the safetensors file, in its order, and those of the graph
-    itself, which its last line has in base 64.
+    The constants are the data of the safetensors file, in its order, followed by those of the
+    graph itself, which are in its last line in base 64.
 
     Args:
         name: A key of GRAPHS_SHA256.
         own: As in `load_weights`; tensors are converted to the packaged file's types.
 
     Raises:
-        WeightsError: As in `load_weights`, of the graph too; or a tensor of one's own weights has
-            another shape.
+        WeightsError: As in `load_weights`, also for the graph; or a tensor of `own` has the wrong
+            shape.
     """
     graph = read_pinned(FOLDER / f'{name}.xml', GRAPHS_SHA256[name])
     further = base64.b64decode(graph.rpartition(b'<!--')[2].rpartition(b'-->')[0])
@@ -113,10 +112,10 @@ def read_graph(name: str, own: Path | str | None = None) -> tuple[bytes, bytes]:
 def read_safetensors(content: bytes) -> Tensors:
     """Arrays by name of a file: header length (8 bytes, little-endian), JSON header, data.
 
-    The library that writes these files has no rosdep key, and a robot needs no more than this.
+    The safetensors library has no rosdep key; these lines are all that a robot needs of it.
 
     Raises:
-        ValueError: The content is not such a file; KeyError and TypeError likewise.
+        ValueError, KeyError, TypeError: The content is not such a file.
     """
     start = 8 + _header_length(content)
     tensors = {}
@@ -128,7 +127,7 @@ def read_safetensors(content: bytes) -> Tensors:
 
 
 def _completed(tensors: Tensors, name: str, own: Path | str) -> Tensors:
-    """One's own tensors, with the packaged arrays beside the network that they lack."""
+    """The user's tensors, completed by packaged arrays other than `network.*`."""
     packaged = load_weights(name)
     if not any(key.startswith('network.') for key in packaged):
         return tensors
@@ -153,13 +152,13 @@ def _header_length(content: bytes) -> int:
 
 
 def header_of(content: bytes) -> dict[str, Any]:
-    """Where each tensor lies in the data (`data_offsets`), its dtype and shape."""
+    """Offsets in the data (`data_offsets`), dtype and shape of each tensor, by name."""
     header = json.loads(content[8 : 8 + _header_length(content)])
     return {name: entry for name, entry in header.items() if name != '__metadata__'}
 
 
 def _like(tensors: Tensors, key: str, entry: dict[str, Any], own: Path | str) -> bytes:
-    """The bytes of one's own tensor, in the packaged one's type."""
+    """The bytes of a tensor of the user, in the type of the packaged one."""
     if key not in tensors or list(tensors[key].shape) != entry['shape']:
         found = f'of shape {tensors[key].shape}' if key in tensors else 'missing'
         raise WeightsError(f'{own}: tensor {key} is {found}, expected {tuple(entry["shape"])}')

@@ -149,7 +149,7 @@ def test_without_a_gpu_the_device_is_the_cpu(no_gpu):
     assert networks.chosen_device('auto') == 'cpu'
 
 
-def test_a_gpu_without_torch_is_not_used_and_it_is_said_how_it_would_be(
+def test_a_gpu_without_torch_is_not_used_and_the_warning_has_the_remedy(
     two_gpus, monkeypatch, caplog
 ):
     hide(monkeypatch, 'torch')
@@ -215,7 +215,7 @@ def test_cores_are_those_that_this_process_may_use():
     assert core_count() >= 1
 
 
-def test_without_openvino_everything_works_and_it_is_said_once(monkeypatch, caplog, crops, no_gpu):
+def test_without_openvino_everything_works_with_one_warning(monkeypatch, caplog, crops, no_gpu):
     hide(monkeypatch, 'openvino')
     monkeypatch.setitem(sys.modules, 'openvino', None)
     monkeypatch.delitem(sys.modules, 'face_pose_ros.engines.openvino', raising=False)

@@ -57,9 +57,7 @@ def network(monkeypatch):
     return Counting(monkeypatch)
 
 
-def test_both_stages_of_the_single_shot_detector_are_shared_with_who_wants_them(
-    network, monkeypatch
-):
+def test_both_stages_of_the_single_shot_detector_are_shared_on_request(network, monkeypatch):
     both = SingleShotNetworks(Function(lambda x: (x, x + 1)), Function(lambda x: (7 * x,)))
     monkeypatch.setattr(shared_module, 'load_single_shot', lambda device, threads: both)
     shared = SharedNetworks()
@@ -166,7 +164,7 @@ def test_frames_of_different_moments_do_not_wait_for_each_other(network):
     assert in_threads(slow, quick)[1] < 50 * 0.05 / 5
 
 
-def test_nobody_waits_longer_than_the_window(network):
+def test_no_call_waits_longer_than_the_window(network):
     shared = SharedNetworks(window_s=0.2)
     done = threading.Event()
 

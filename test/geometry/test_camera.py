@@ -43,7 +43,7 @@ def opencv_pixels(camera: Camera, xyz: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize('name', CAMERAS)
-def test_project_is_opencvs_over_the_whole_picture(name, rng):
+def test_project_equals_opencv_over_the_whole_image(name, rng):
     camera = CAMERAS[name]
     rays, valid = camera.unproject(pixels_over_image(camera, 8))
     assert valid.all()
@@ -86,7 +86,7 @@ def test_the_jacobian_is_the_derivative(name, rng):
 
 
 @pytest.mark.parametrize('name', CAMERAS)
-def test_unproject_inverts_project_over_the_whole_picture(name):
+def test_unproject_inverts_project_over_the_whole_image(name):
     camera = CAMERAS[name]
     uv = pixels_over_image(camera)
     rays, valid = camera.unproject(uv)

@@ -109,7 +109,7 @@ def test_a_read_only_installation_without_a_home_uses_a_folder_of_its_own(packag
     assert (tmp_path / f'face_pose_ros-{os.geteuid()}-numba').is_dir()
 
 
-def test_with_nothing_writable_it_stays_in_memory_and_says_so_in_one_line(package):
+def test_with_nothing_writable_code_stays_in_memory_with_one_warning(package):
     block(package)
     (package.parent.parent / f'face_pose_ros-{os.geteuid()}-numba').touch()
     found, said = run(package)

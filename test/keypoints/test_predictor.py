@@ -92,7 +92,7 @@ def test_a_face_that_no_crop_catches_up_with_is_lost():
 
 
 @pytest.mark.parametrize(('sigma_px', 'presence'), [(3.0, 1.0), (8.0, 0.0)])
-def test_a_followed_face_whose_keypoints_are_uncertain_is_covered(sigma_px, presence):
+def test_a_tracked_face_whose_keypoints_are_uncertain_is_occluded(sigma_px, presence):
     crop_px = sigma_px * INPUT_PX / 150
     predictor = KeypointPredictor(
         Sees((400, 300), log_sigma=np.log(crop_px / 2)), Calibration(), max_crops=2

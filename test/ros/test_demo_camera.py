@@ -163,7 +163,7 @@ def test_an_unprocessed_image_is_repeated_once_and_named(watcher, folder, monkey
     assert '0.png was not processed' in capfd.readouterr().err
 
 
-def test_a_guess_is_published_and_warned_of(watcher, folder, capfd):
+def test_a_guess_is_published_with_a_warning(watcher, folder, capfd):
     watcher.start(source=str(folder[0]), horizontal_fov_deg=60.0, loop=True, frame_id='eye')
     watcher.look()
     # More than there are, so it has begun again.

@@ -100,7 +100,7 @@ def test_the_nearest_stamp_within_the_bound_is_taken(depth):
     assert not depth.findings
 
 
-def test_nothing_is_said_while_a_message_is_missing(depth):
+def test_no_finding_while_a_message_is_missing(depth):
     assert DepthInput('/a', '/b', 0.02, False, None).at(header(0)) is None
     assert depth.at(header(0)) is None
     assert not depth.news()
@@ -139,7 +139,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize('name', WRONG)
-def test_a_wrong_depth_image_is_told_once_with_topic_and_cause(name, depth):
+def test_a_wrong_depth_image_is_reported_once_with_topic_and_cause(name, depth):
     make, text = WRONG[name]
     findings = told(depth, 12, make)
     assert len(findings) == 1
@@ -151,7 +151,7 @@ def test_a_wrong_depth_image_is_told_once_with_topic_and_cause(name, depth):
 
 
 @pytest.mark.parametrize('name', WRONG)
-def test_a_wrong_depth_image_now_and_then_is_not_told(name, depth):
+def test_an_occasional_wrong_depth_image_is_not_reported(name, depth):
     make, _ = WRONG[name]
     for i in range(40):
         depth.add_image(make(i) if i % 4 else depth_msg(some_depth(), header(i)))
@@ -168,7 +168,7 @@ def test_a_wrong_depth_image_now_and_then_is_not_told(name, depth):
         (DepthEvidence(60, 50, 0, 2.3), 'does not fit the faces. Check that it is aligned'),
     ],
 )
-def test_depth_that_is_not_the_faces_is_told_once(evidence, text, depth):
+def test_depth_that_does_not_fit_the_faces_is_reported_once(evidence, text, depth):
     findings = []
     for _ in range(9):
         depth.judge([Face(evidence)])
@@ -179,7 +179,7 @@ def test_depth_that_is_not_the_faces_is_told_once(evidence, text, depth):
     assert depth.state == '1 of 1 faces have a depth'
 
 
-def test_a_face_beyond_the_depth_cameras_range_says_nothing(depth):
+def test_a_face_beyond_the_depth_cameras_range_is_not_judged(depth):
     for _ in range(30):
         depth.judge([Face(DepthEvidence(60, 2, 0, 4.0)), Face(None)])
     assert not depth.findings

@@ -128,7 +128,7 @@ def test_each_silent_topic_is_spoken_of_once_and_no_more_when_it_speaks(ros, nod
         {'/image': Image, '/info': CameraInfo},
         lambda topic, waited_s, reason: said.append((topic, reason)),
     )
-    watch.heard('/info')
+    watch.received('/info')
     watch.check()
     watch.check()
     assert said == [('/image', 'no node publishes /image, nor any other Image')]

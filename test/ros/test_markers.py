@@ -178,7 +178,7 @@ def test_a_face_that_is_gone_is_deleted_everywhere():
     assert all(m.header == HEADER for m in deleted)
 
 
-def test_nobody_is_an_empty_array():
+def test_no_face_is_an_empty_array():
     assert drawn() == []
 
 

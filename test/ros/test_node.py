@@ -343,7 +343,7 @@ def test_a_failing_network_costs_one_frame(robot, monkeypatch):
     assert len(robot.wait_for_answer_to(header).poses) == 1
 
 
-def test_markers_and_overlay_are_there_for_who_looks(robot):
+def test_markers_and_overlay_are_published_for_subscribers(robot):
     header = robot.header()
     robot.send(image_msg(header))
     robot.wait_for_answer_to(header)

@@ -119,7 +119,7 @@ def test_label_names_the_face_and_its_distance():
     assert face_label(make_face(CAMERA, head_pose((0.3, 0.4, 1.2)), '')) == '1.30 m'
 
 
-def test_the_label_says_two_sigma_of_the_distance(monkeypatch):
+def test_the_label_has_two_sigma_of_the_distance(monkeypatch):
     written = []
     monkeypatch.setattr(
         'face_pose_ros.ros.overlay.draw_label', lambda _, text, *__: written.append(text)

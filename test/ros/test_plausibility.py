@@ -130,7 +130,7 @@ def test_distortion_of_images_that_are_called_rectified():
     assert found(info_msg(), rectified=True, topic='/camera/image_rect') == []
 
 
-def test_images_that_are_declared_rectified_and_hardly_are():
+def test_images_that_are_declared_rectified_but_probably_are_not():
     finding = only(info_msg(), rectified=True, topic='/camera/image_raw/compressed')
     assert finding.key == 'rectified'
     assert 'named raw' in finding.text
@@ -145,7 +145,7 @@ def test_an_empty_frame():
     assert 'no TF is sent' in finding.text
 
 
-def test_a_finding_is_news_once_and_few_of_a_key_are():
+def test_a_finding_is_reported_once_and_few_per_key():
     news = News(most=2)
     values = 'abacd'
     told = [

@@ -136,7 +136,7 @@ def test_ctrl_c_during_the_imports_is_silent(process_env, name):
 
 
 @pytest.mark.parametrize('signals', [1, 2])
-def test_while_the_node_compiles_it_says_so_answers_and_ends_on_ctrl_c(
+def test_while_the_node_compiles_it_reports_its_state_responds_and_ends_on_ctrl_c(
     ros, process_env, tmp_path, signals
 ):
     robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))

@@ -75,7 +75,7 @@ def test_everybody_tells_the_colours_apart(colours, sight):
 
 
 @pytest.mark.parametrize('sight', SIGHT)
-def test_the_doubt_is_told_from_every_face(sight):
+def test_the_covariance_colour_differs_from_every_face_colour(sight):
     for colour in FACE_COLOURS_RGB:
         assert least_difference([colour, DOUBT_RGB], sight) > TOLD_APART
 

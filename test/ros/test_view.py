@@ -237,7 +237,7 @@ def test_a_face_not_seen_again_vanishes_when_its_markers_expire(scene, recording
     np.testing.assert_allclose(values(last.strips)[0][:, 0], [0.3], atol=1e-6)
 
 
-def test_a_face_that_is_forgotten_vanishes_at_once(scene, recording):
+def test_the_face_of_an_ended_track_vanishes_at_once(scene, recording):
     scene.log_markers(markers(10 * NS, at(0.0, 'f00001')))
     scene.log_markers(markers(10 * NS + 5, gone=[1]))
 

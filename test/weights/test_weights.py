@@ -129,7 +129,7 @@ def test_own_weights_bring_their_own_calibration(tmp_path):
     assert packaged_calibration() != packaged_calibration(own)
 
 
-def test_own_weights_without_a_calibration_take_the_packaged_one_and_it_is_said(tmp_path, caplog):
+def test_own_weights_without_a_calibration_use_the_packaged_one_which_is_logged(tmp_path, caplog):
     own = own_network(tmp_path, calibration=None)
     with caplog.at_level('INFO'):
         assert packaged_calibration(own) == packaged_calibration()

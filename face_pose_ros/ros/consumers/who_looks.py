@@ -29,13 +29,13 @@ class WhoLooksParameters(Checked):
 
     target_frame: str = start_option('', 'TF frame of target_point; empty: the camera')
     target_point: tuple[float, float, float] = start_option(
-        (0.0, 0.0, 0.0), 'point that is looked at, in target_frame', unit='m'
+        (0.0, 0.0, 0.0), 'target point of the heads, in target_frame', unit='m'
     )
     cone_deg: float = start_option(
         15.0, "half angle of the cone around the head's x axis", unit='deg', low=1, high=60
     )
     min_probability: float = start_option(
-        0.5, 'of target_point inside the cone, to count as looking', low=0.01, high=0.99
+        0.5, 'minimum probability that target_point is inside the cone', low=0.01, high=0.99
     )
     stale_after: float = start_option(
         0.5, 'a person counts for this time after the last pose', unit='s', low=0.05, high=10

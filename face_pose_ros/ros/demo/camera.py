@@ -194,7 +194,7 @@ class DemoCamera(Node):
             self.get_logger().warning(
                 f'the calibration of {self.source} is guessed from parameter horizontal_fov_deg: '
                 f'{self._fov_deg:g} deg, a focal length of {guess.k[0]:.0f} px, no distortion. '
-                'Distances are as wrong as it is; docs/calibration.md says how to calibrate'
+                'Distances have the same error; docs/calibration.md explains how to calibrate'
             )
         self.get_logger().info(
             f'{self.source}: {source.width} x {source.height} px at '

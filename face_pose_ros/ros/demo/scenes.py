@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes of the virtual camera: portraits, while it turns, zooms and changes its lens."""
+"""Scenes of the virtual camera: it rotates, zooms and changes its lens in front of portraits."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Scene:
     portrait: str
     shots: Sequence[Shot]
     frames: int
-    T_world_head: NDArray[np.float64] | None = None  # (4, 4) m, where the depth camera sees it
+    T_world_head: NDArray[np.float64] | None = None  # (4, 4) m, only with depth
 
     def shot(self, frame: int) -> Shot:
         """The image at a frame of this scene."""

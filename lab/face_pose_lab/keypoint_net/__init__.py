@@ -1,3 +1,3 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The keypoint network: its data, its training, and what it is worth."""
+"""The keypoint network: data, training, evaluation and export."""

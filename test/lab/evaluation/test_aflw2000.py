@@ -106,7 +106,7 @@ def assert_refused(capsys, args, *parts):
     assert 'Traceback' not in message
 
 
-def test_the_command_says_what_is_missing(tmp_path, capsys):
+def test_the_command_names_what_is_missing(tmp_path, capsys):
     out = tmp_path / 'out.npz'
     nowhere = tmp_path / 'nowhere'
     assert_refused(capsys, ['export', '--data', nowhere, '--out', out], f'{nowhere}: no such')

@@ -88,7 +88,7 @@ def test_what_crops_disagree_on_is_the_spread(rng):
     assert (scale > 10).all()
 
 
-def test_one_crop_alone_is_not_believed():
+def test_presence_needs_more_than_one_crop():
     photo, camera = portrait_view()
     uv = np.full((8, 478, 2), 100.0)
     uv[..., 1] += np.arange(478) / 5

@@ -85,7 +85,7 @@ def test_uncertain_keypoints_mean_no_face(sigma_px, is_there):
     assert 0 < found.presence[0] < 1
 
 
-def test_a_new_face_gets_its_crops_and_a_known_one_gets_one():
+def test_a_new_face_gets_all_crops_and_a_tracked_one_gets_one():
     told = Told(upright_keypoints())
     predictor = SemanticPredictor(told, CALIBRATION, max_crops=3)
     found = predictor.predict(IMAGE, face_at((400, 300), 120), CAMERA)

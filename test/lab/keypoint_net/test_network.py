@@ -152,7 +152,7 @@ def test_likelihood_is_greatest_at_the_errors_own_size() -> None:
     assert min(costs, key=costs.__getitem__) == 2.8
 
 
-def test_likelihood_knows_directions() -> None:
+def test_likelihood_depends_on_the_direction_of_errors() -> None:
     L = torch.tensor([[1.0, 0.0], [1.5, 0.5]]).expand(1, 1, 2, 2)
     output = NetworkOutput(torch.zeros(1, 1, 2), L, torch.zeros(1), torch.zeros(1, 6))
     along = torch.tensor([[[1.0, 1.5]]])

@@ -124,7 +124,7 @@ def labelled() -> dict[str, np.ndarray]:
     return label[1]
 
 
-def test_both_readings_of_a_portrait_agree(labelled: dict[str, np.ndarray]) -> None:
+def test_both_measurements_of_a_portrait_agree(labelled: dict[str, np.ndarray]) -> None:
     assert labelled['mesh_presence'] > 0.9
     assert labelled['mesh_apart'] < 0.035
     face = labelled['mesh_uv'][semantic.IS_FACE]

@@ -56,7 +56,7 @@ def test_shape_and_pose_come_back(turner: Turner) -> None:
 
 @pytest.mark.parametrize('name', ['nose_tip', 'eye_inner_right', 'mouth_corner_left', 'chin'])
 @pytest.mark.parametrize('yaw_deg', [-30.0, 25.0])
-def test_the_skin_is_where_the_label_says(turner: Turner, name: str, yaw_deg: float) -> None:
+def test_skin_and_label_are_at_the_same_pixels(turner: Turner, name: str, yaw_deg: float) -> None:
     _, _, uv = head()
     turn = Rotation.from_euler('yx', [yaw_deg, 8], degrees=True)
     result = turner.turned(marked(uv, name), uv, CAMERA, turn)

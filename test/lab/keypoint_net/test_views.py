@@ -74,7 +74,7 @@ def test_a_plain_crop_is_upright_centred_and_has_the_margin() -> None:
 
 
 @pytest.mark.parametrize('move', MOVES.values(), ids=MOVES)
-def test_rotation_is_that_of_a_camera_that_looks_at_the_crops_middle(move: Move) -> None:
+def test_rotation_is_relative_to_a_camera_that_points_at_the_crops_centre(move: Move) -> None:
     T, uv = head()
     _, found, R = moved(dotted(uv[0]), uv, T[:3, :3], FOCAL_PX, move)
     assert np.linalg.det(R) == pytest.approx(1.0)

@@ -147,7 +147,7 @@ def test_faces_grow_with_the_distance_of_the_pupils_but_not_in_proportion(model)
         ('brows_down', BROW, SELLION, -5, -1),
     ],
 )
-def test_an_expression_does_what_its_name_says(model, name, a, b, low_mm, high_mm):
+def test_an_expression_moves_the_points_of_its_name(model, name, a, b, low_mm, high_mm):
     moved = model['xyz_head'] + model[f'expression.{name}']
     change_mm = 1e3 * (length(moved, a, b) - length(model['xyz_head'], a, b))
     assert low_mm < change_mm < high_mm
@@ -280,7 +280,7 @@ def test_the_derivative_of_the_keypoints_agrees_with_finite_differences(
     np.testing.assert_allclose(view, towards, atol=1e-6)
 
 
-def test_a_view_frame_looks_at_the_sellion_with_the_head_level(tools_module):
+def test_a_view_frame_points_at_the_sellion_with_the_head_level(tools_module):
     T = np.eye(4)
     T[:3, :3] = turned(0.4)
     T[:3, 3] = [0.2, -0.1, 0.9]
