@@ -172,7 +172,7 @@ class PoseOptions(Checked):
     independent_keypoints: float = 2.55
     interpupillary_mm: float = option(
         63.0,
-        'assumed interpupillary distance; all distances are proportional to it',
+        'assumed interpupillary distance; distances without depth are proportional to it',
         unit='mm',
         low=40,
         high=80,

@@ -205,13 +205,13 @@ def test_an_id_stays_and_returns(estimator):
 
 
 def shots_of(name, *cameras):
-    """What cameras see that look at a portrait from one place, in one direction."""
+    """Images of a portrait by cameras with the same centre and direction."""
     photo, photo_cam = portrait_view(name)
     return [(render_view(photo, photo_cam, View(np.eye(3), camera)), camera) for camera in cameras]
 
 
 def test_a_face_is_followed_through_another_lens_and_into_pictures_of_another_size(monkeypatch):
-    """What was seen is looked for by its rays, and what was detected meanwhile is forgotten."""
+    """Keypoints are carried over by their rays; a pending detection is dropped."""
     _, photo_cam = portrait_view('astronaut')
     f, cx, cy = photo_cam.K[0, 0], *photo_cam.K[:2, 2]
     cameras = [
@@ -266,7 +266,7 @@ def test_a_second_face_is_found_in_the_slack_after_an_image():
     counts = [len(estimator.track(two if i else one, camera, i / 30)) for i in range(6)]
     # Detected after image 2, it is in the poses of image 3.
     assert counts == [1, 1, 1, 2, 2, 2]
-    # Who went back in time, or was away for long, is not looked for where nobody is any more.
+    # After a step back in time or a long gap, old positions are not measured.
     assert len(estimator.track(two, camera, 0.0)) == 2
     assert len(estimator.track(two, camera, 9.0)) == 2
 
@@ -346,7 +346,7 @@ def panned(phase: float) -> tuple[np.ndarray, Camera]:
 
 @pytest.mark.parametrize(('begin', 'end'), [(18, 24), (23, 28), (28, 33), (33, 39)])
 def test_after_lost_images_a_face_far_from_where_it_was_is_measured_as_well(estimator, begin, end):
-    """A crop at the old place shows a part of the face: what is read there nearly settles."""
+    """A crop at the old place shows a part of the face, and its keypoints nearly converge."""
     moved = panned(end / 59)
     single = estimator.estimate(*moved)[0].T_cam_head
     estimator.tracker.reset()

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""At the first start helpers compile beside the process that asks for it."""
+"""At the first start helper processes compile in parallel to the main process."""
 
 import os
 import subprocess

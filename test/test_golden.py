@@ -35,8 +35,8 @@ def relative(a, b):
 def test_the_solver_gives_the_same_poses_from_the_same_keypoints():
     models = {'face': deformable_face(), 'head': semantic_head()}
     cameras = {name: lens.camera() for name, lens in LENSES.items()}
-    asked, found = list(cases()), []
-    for case in asked:
+    all_cases, found = list(cases()), []
+    for case in all_cases:
         keypoints = Keypoints(case.uv[None], case.cov_uv[None], np.ones(1))
         prior = case.prior and ShapePrior(*(value[None] for value in case.prior))
         found.append(
@@ -50,7 +50,7 @@ def test_the_solver_gives_the_same_poses_from_the_same_keypoints():
             )
         )
     expected = load_answers()
-    names = np.array([f'{case.name} of face {case.face}' for case in asked])
+    names = np.array([f'{case.name} of face {case.face}' for case in all_cases])
     assert [int(fit.stop[0]) for fit in found] == expected.stop.tolist()
     T = np.concatenate([fit.poses.T_cam_head for fit in found])
     angle, distance = apart(expected.T_cam_head, T)

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    ('make', 'told'),
+    ('make', 'message'),
     [
         (lambda: DetectorOptions(network='viola_jones'), r"network: 'viola_jones' is not one of"),
         (
@@ -38,8 +38,8 @@ ROOT = Path(__file__).parents[1]
         (lambda: replace(DetectorOptions(), score_threshold=1.0), 'score_threshold: 1.0'),
     ],
 )
-def test_a_value_out_of_range_is_named(make, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_value_out_of_range_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
         make()
 
 

@@ -73,14 +73,14 @@ class HriPublisher:
                 topics.cropped.publish(cropped_msg(face, answer.rgb, header))
         self._keep(set(known_ids))
 
-    def forget_all(self) -> None:
+    def withdraw_all(self) -> None:
         """Publish an empty list and remove the topics of all faces."""
         if self._of_faces:
             self._keep(set())
 
     def destroy(self) -> None:
         """Remove all topics."""
-        self.forget_all()
+        self.withdraw_all()
         self._node.destroy_publisher(self._tracked)
 
     def _keep(self, ids: set[str]) -> None:

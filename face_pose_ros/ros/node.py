@@ -266,10 +266,10 @@ class PoseNode(LifecycleNode):
             self._worker.stop()
             self._worker = None
         if self.pipeline is not None:
-            self.pipeline.forget_all()
+            self.pipeline.reset()
             self.pipeline.depth = None
         if self._publisher is not None:
-            self._publisher.forget_all()
+            self._publisher.withdraw_all()
 
     def _free(self) -> None:
         self._stop()

@@ -101,7 +101,7 @@ class FramePipeline:
         estimator.warm_up()
         return estimator
 
-    def forget_all(self) -> None:
+    def reset(self) -> None:
         """Delete all tracks."""
         self.estimator.drop_pending_detection()
         self.estimator.tracker.reset()

@@ -89,15 +89,15 @@ class FacePublisher:
             self._hri.publish(answer, header, known)
         self._withdraw(gone)
 
-    def forget_all(self) -> None:
+    def withdraw_all(self) -> None:
         """Remove the topics of all faces."""
         if self._hri:
-            self._hri.forget_all()
+            self._hri.withdraw_all()
         self._withdraw(set(self._of_faces))
 
     def destroy(self) -> None:
         """Remove all topics."""
-        self.forget_all()
+        self.withdraw_all()
         if self._hri:
             self._hri.destroy()
         always = self._pose, self._covariance, self._poses, self._markers, self._overlay

@@ -57,7 +57,7 @@ def two_gpus(monkeypatch):
 
 
 def hide(monkeypatch, package):
-    """Let it look as if it was not installed."""
+    """Hide it as if it was not installed."""
     find_spec = networks.find_spec
     monkeypatch.setattr(
         networks, 'find_spec', lambda name: None if name == package else find_spec(name)
@@ -66,7 +66,7 @@ def hide(monkeypatch, package):
 
 @torch.inference_mode()
 def defined(build, pictures):
-    """What the torch definition says of pictures, as arrays."""
+    """Outputs of the torch definition for pictures, as arrays."""
     outputs = build()(torch.from_numpy(pictures))
     outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
     return [output.numpy() for output in outputs]

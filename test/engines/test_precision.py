@@ -62,7 +62,7 @@ def frames_until(scene):
 
 def poses(networks, pictures):
     """(N, 4, 4) of the most certain face of each picture; identity: there is none."""
-    # One look: whether another one is taken may hang on the last digit.
+    # One crop, because the number of crops may depend on rounding.
     options = EstimatorOptions(keypoints=KeypointOptions(max_crops=1))
     estimator, T = FacePoseEstimator(options=options, networks=networks), []
     for frame in pictures:

@@ -89,7 +89,7 @@ def in_threads(*works):
 
 
 def asking(shared, pictures, barrier=None, delay_s=0.0, ask=lambda networks: networks.detector):
-    """Work on a frame that asks for these pictures."""
+    """Process a frame with these pictures."""
     networks = shared.load('cpu')
 
     def work():

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""OpenVINO's import reports itself to nobody, and leaves the home folder alone."""
+"""OpenVINO's import sends nothing and writes nothing to the home folder."""
 
 import os
 import subprocess
@@ -21,8 +21,8 @@ class Telemetry:
 
 
 @pytest.fixture
-def said_by(tmp_path):
-    """What a program leaves in its home, with a sender of telemetry that only writes there."""
+def files_of(tmp_path):
+    """Files that a program writes to its home, with a telemetry sender that only writes there."""
     backend = tmp_path / 'lib' / 'openvino_telemetry' / 'backend'
     backend.mkdir(parents=True)
     (backend.parent / '__init__.py').write_text(SENDER)
@@ -40,15 +40,17 @@ def said_by(tmp_path):
     return run
 
 
-def test_the_import_is_not_reported(said_by):
-    assert said_by('import face_pose_ros.engines.openvino') == []
+def test_the_import_is_not_reported(files_of):
+    assert files_of('import face_pose_ros.engines.openvino') == []
 
 
-def test_openvino_alone_would_report_it(said_by):
-    """Shows that the test above would notice."""
-    assert said_by('import openvino') == ['sent: made event']
+def test_openvino_alone_would_report_it(files_of):
+    """Shows that the test above can fail."""
+    assert files_of('import openvino') == ['sent: made event']
 
 
-def test_other_modules_find_the_sender_again(said_by):
-    said = said_by('import face_pose_ros.engines.openvino, openvino_telemetry as t; t.Telemetry()')
-    assert said == ['sent: made ']
+def test_other_modules_find_the_sender_again(files_of):
+    files = files_of(
+        'import face_pose_ros.engines.openvino, openvino_telemetry as t; t.Telemetry()'
+    )
+    assert files == ['sent: made ']

@@ -130,7 +130,7 @@ def test_every_crop_pixel_has_its_exact_ray(name, rng):
 
 @pytest.mark.parametrize('name', DISTORTIONS)
 def test_the_rendered_pixel_is_the_mapped_pixel(name):
-    """A picture whose colours are its coordinates says where each crop pixel came from."""
+    """A picture whose colours are its coordinates shows the source of each crop pixel."""
     camera = make_camera(name)
     v, u = np.mgrid[: camera.height, : camera.width]
     # One grey level per pixel around the box's middle: linear, so interpolation is exact.

@@ -112,9 +112,9 @@ def test_a_read_only_installation_without_a_home_uses_a_folder_of_its_own(packag
 def test_with_nothing_writable_code_stays_in_memory_with_one_warning(package):
     block(package)
     (package.parent.parent / f'face_pose_ros-{os.geteuid()}-numba').touch()
-    found, said = run(package)
+    found, printed = run(package)
     assert found == ['1.75', 'memory']
-    (line,) = said.splitlines()
+    (line,) = printed.splitlines()
     assert 'NUMBA_CACHE_DIR' in line
     assert 'tens of seconds' in line
 

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an estimator says of the golden frames, and the file that keeps it.
+"""Results of an estimator for the golden frames, and the file that keeps them.
 
     PYTHONPATH=test:$PYTHONPATH python test/golden/answers.py test/golden/frames.npz
 

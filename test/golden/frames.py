@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from face_pose_ros import Camera
 
-CANVAS = (720, 960)  # height, width of the flat scene that the cameras look at
+CANVAS = (720, 960)  # height, width of the flat scene in front of the cameras
 _GREY = 96
 
 

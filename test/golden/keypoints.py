@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 FILE = Path(__file__).with_name('keypoints.npz')
 COEFFICIENTS = 18
-# Options of fits to Face Mesh's points: it does not say which of them it sees.
+# Options of fits to Face Mesh's points: it does not predict which of them are visible.
 FACE_MESH: dict[str, Any] = {'visibility': True, 'independent_keypoints': 6.0}
 Array = NDArray[np.float64]
 
 
 class Case(NamedTuple):
-    """What `fit_pose` is asked of one face."""
+    """Arguments of `fit_pose` for one face."""
 
     name: str
     face: int

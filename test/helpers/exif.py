@@ -6,7 +6,7 @@ import struct
 
 
 def with_orientation(jpeg: bytes, orientation: int) -> bytes:
-    """A JPEG whose EXIF data say that it is to be turned or mirrored when it is shown (1 to 8)."""
+    """A JPEG with an EXIF orientation (1 to 8)."""
     tag = struct.pack('<HHHIHHI', 1, 0x0112, 3, 1, orientation, 0, 0)
     exif = b'Exif\0\0II*\0' + struct.pack('<I', 8) + tag
     return jpeg[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + jpeg[2:]

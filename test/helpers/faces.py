@@ -33,7 +33,7 @@ def make_face(
     )
     xyz_head = MODEL.points(shape[None])[0]
     uv = camera.project(xyz_head @ T_cam_head[:3, :3].T + T_cam_head[:3, 3]).uv
-    uv = np.vstack([uv, np.repeat(uv[:1], 10, 0)])  # the irises, which no test looks at
+    uv = np.vstack([uv, np.repeat(uv[:1], 10, 0)])  # the irises, which no test uses
     return FacePose(
         T_cam_head=T_cam_head,
         covariance=covariance,

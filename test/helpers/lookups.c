@@ -1,6 +1,6 @@
 // Copyright the face_pose_ros authors
 // SPDX-License-Identifier: Apache-2.0
-/* Stands in front of libc: notes every name that a process wants to look up, and finds none. */
+/* Preloaded before libc: logs every host name that a process looks up, and finds none. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>

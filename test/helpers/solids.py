@@ -48,5 +48,5 @@ def random_points(xyz, triangles, count, rng):
 
 
 def person(parts, keypoints, normals):
-    """Somebody of parts."""
+    """A body made of parts."""
     return Person(tuple(parts), keypoints, normals, (0.5, 0.5, 0.5), 0, 0)

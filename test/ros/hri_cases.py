@@ -54,14 +54,14 @@ class Listener(Robot):
         topics = [f'/humans/faces/{face_id}/{name}' for name in KINDS]
         return [self.robot.count_publishers(topic) for topic in topics]
 
-    def show_until_heard(self, rgb):
+    def show_until_received(self, rgb):
         """The last answer, and the messages of each of its faces about the same picture."""
 
-        def heard():
+        def received():
             self.answer = self.show(rgb)
             return self.of_faces and all(all(of.values()) for of in self.of_faces.values())
 
-        self.ros.wait_for(heard)
+        self.ros.wait_for(received)
         header, of_faces = self.header, self.of_faces
         self.ros.wait_for(
             lambda: all(m[-1].header == header for of in of_faces.values() for m in of.values())
@@ -74,7 +74,7 @@ class Listener(Robot):
 
 def test_two_people_are_listed_and_shown(ros):
     robot = Listener(ros)
-    answer, of_faces = robot.show_until_heard(robot.two_people)
+    answer, of_faces = robot.show_until_received(robot.two_people)
     assert robot.tracked[-1].header == robot.header
     assert robot.tracked[-1].ids == ['f00001', 'f00002']
     assert {face.id for face in answer.faces} == {'f00001', 'f00002'}
@@ -92,7 +92,7 @@ def test_two_people_are_listed_and_shown(ros):
         np.testing.assert_allclose(
             uv[[MENTON, RIGHT_PUPIL, LEFT_PUPIL]], face.keypoints_uv[[152, 468, 473]], atol=1e-3
         )
-        # The head's origin is the sellion: the pose says where it is too.
+        # The head's origin is the sellion: the pose has its position too.
         height_px = np.ptp(box[:, 1])
         off_px = uv[SELLION] - answer.camera.project(face.position).uv
         assert np.linalg.norm(off_px) < 0.03 * height_px
@@ -121,7 +121,7 @@ def test_landmarks_and_crops_are_computed_only_for_subscribers(ros, monkeypatch)
         monkeypatch.setattr(
             hri, function, lambda *args, make=make: made.append(make) or make(*args)
         )
-    robot.show_until_heard(robot.two_people)
+    robot.show_until_received(robot.two_people)
     assert made == []
     robot.robot.create_subscription(Image, '/humans/faces/f00001/cropped', lambda _: None, 1)
 
@@ -135,18 +135,18 @@ def test_landmarks_and_crops_are_computed_only_for_subscribers(ros, monkeypatch)
 
 def test_faces_that_leave_are_withdrawn(ros):
     robot = Listener(ros)
-    robot.show_until_heard(robot.two_people)
+    robot.show_until_received(robot.two_people)
     assert robot.publishers_of('f00001') == [1, 1, 1]
     robot.node.set_parameters([Parameter('tracking.lost_after_s', value=5.0)])
-    answer, ids = robot.show_and_list(robot.nobody)
+    answer, ids = robot.show_and_list(robot.no_people)
     assert answer.faces == []
-    assert ids == ['f00001', 'f00002']  # out of sight, not yet forgotten
+    assert ids == ['f00001', 'f00002']  # not visible, but tracks have not ended
     assert robot.of_faces['f00001']['roi'][-1].header != robot.header
-    answer, ids = robot.show_and_list(robot.nobody, after_s=10)
+    answer, ids = robot.show_and_list(robot.no_people, after_s=10)
     assert ids == []
     for face_id in ('f00001', 'f00002'):
         ros.wait_for(lambda face_id=face_id: robot.publishers_of(face_id) == [0, 0, 0])
-    answer, ids = robot.show_and_list(robot.nobody)
+    answer, ids = robot.show_and_list(robot.no_people)
     assert ids == []  # the list goes on
 
 

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A camera in front of a pose node, for tests of what it says about faces."""
+"""A camera and a pose node, for tests of the REP-155 topics."""
 
 import array
 
@@ -42,7 +42,7 @@ class Robot:
         hopper, collins = portrait_view('grace_hopper')[0], portrait_view('astronaut')[0]
         height = min(len(hopper), len(collins))
         self.two_people = np.hstack([hopper[:height], collins[:height]])
-        self.nobody = np.full_like(self.two_people, 96)
+        self.no_people = np.full_like(self.two_people, 96)
 
     def show(self, rgb, after_s=1):
         """Send a picture, seconds after the last, and wait for what the node makes of it."""

@@ -271,14 +271,14 @@ def test_workers_share_the_bags_and_a_bad_one_stops_none(recording, converted, t
     assert_same(out / 'bag_poses.mcap', converted)
     assert len(read_bag(out / 'second_poses.mcap')['/tf']) == 3
     assert {path.suffix for path in out.iterdir()} == {'.mcap', '.png'}
-    said = capfd.readouterr()
-    assert said.err.count('bad.mcap') == 1
+    captured = capfd.readouterr()
+    assert captured.err.count('bad.mcap') == 1
     assert main([str(recording), *options]) == 0
     assert 'exists already, skipped' in capfd.readouterr().out
 
 
 def run_badly(capfd, tmp_path, *args) -> str:
-    """The one line that a run without a result says."""
+    """The one line that a run without a result prints."""
     before = set(tmp_path.iterdir())
     assert main([*map(str, args), str(tmp_path / 'out.mcap')]) == 2
     assert set(tmp_path.iterdir()) == before
@@ -358,10 +358,10 @@ def test_one_bad_image_is_skipped_and_reported(tmp_path, capfd):
     messages[2][2].encoding = 'nonsense'
     bag = write_bag(tmp_path / 'bag', [*messages, ('/camera/image', 9, image_msg(99, RGB))])
     assert main([str(bag), str(tmp_path / 'out.mcap')]) == 0
-    said = capfd.readouterr().out
-    assert '2 of 4 images, 1 ids' in said
-    assert '1 without CameraInfo of the same stamp' in said
-    assert "1 unusable, the first: /camera/image: encoding 'nonsense'" in said
+    captured = capfd.readouterr().out
+    assert '2 of 4 images, 1 ids' in captured
+    assert '1 without CameraInfo of the same stamp' in captured
+    assert "1 unusable, the first: /camera/image: encoding 'nonsense'" in captured
     assert [t for t, _ in read_bag(tmp_path / 'out.mcap')['/tf']] == [
         recorded_ns(0),
         recorded_ns(2),
@@ -374,9 +374,9 @@ def test_warnings_of_the_node_are_reported(tmp_path, capfd):
     again = [(topic, time_ns + 10_000_000, msg) for topic, time_ns, msg in messages[2:]]
     bag = write_bag(tmp_path / 'bag', messages + again)
     assert main([str(bag), str(tmp_path / 'out.mcap')]) == 0
-    said = capfd.readouterr().out
-    assert "frame_id 'elsewhere', expected the image's 'camera_optical'" in said
-    assert 'two images have the stamp 1000.040000000' in said
+    captured = capfd.readouterr().out
+    assert "frame_id 'elsewhere', expected the image's 'camera_optical'" in captured
+    assert 'two images have the stamp 1000.040000000' in captured
     assert len(read_bag(tmp_path / 'out.mcap')['/tf']) == 2
 
 

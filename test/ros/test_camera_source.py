@@ -139,7 +139,7 @@ class Webcam:
 
     def __init__(self, index):
         self.index = index
-        self.asked = {}
+        self.requested = {}
         self.count = -1
         Webcam.last = self
 
@@ -147,7 +147,7 @@ class Webcam:
         return self.opens
 
     def set(self, name, value):
-        self.asked[name] = value
+        self.requested[name] = value
 
     def get(self, name):
         assert name == cv2.CAP_PROP_POS_MSEC
@@ -174,10 +174,10 @@ def webcam(monkeypatch):
 def test_size_and_rate_are_requested_from_a_webcam_which_sets_the_pace(webcam):
     source = open_source('webcam:3', rate_hz=15.0, size=(1280, 720))
     assert Webcam.last.index == 3
-    assert Webcam.last.asked[cv2.CAP_PROP_FPS] == 15.0
-    assert Webcam.last.asked[cv2.CAP_PROP_FRAME_WIDTH] == 1280
-    assert Webcam.last.asked[cv2.CAP_PROP_FRAME_HEIGHT] == 720
-    # What it delivers counts, not what it was asked for.
+    assert Webcam.last.requested[cv2.CAP_PROP_FPS] == 15.0
+    assert Webcam.last.requested[cv2.CAP_PROP_FRAME_WIDTH] == 1280
+    assert Webcam.last.requested[cv2.CAP_PROP_FRAME_HEIGHT] == 720
+    # The delivered size counts, not the requested one.
     assert (source.width, source.height, source.rate_hz) == (WIDTH, HEIGHT, None)
 
 

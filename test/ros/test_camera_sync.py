@@ -16,7 +16,7 @@ PERIOD_NS = 33_000_000
 
 
 class Synced:
-    """A CameraSync, what it said, and a clock to turn."""
+    """A CameraSync, its callbacks, and a clock to set."""
 
     def __init__(self, **kwargs):
         self.pairs, self.unpaired, self.nearest_ns, self.now_s = [], [], [], 5.0
@@ -91,7 +91,7 @@ def test_images_without_info_are_reported_and_memory_stays_bounded(sync):
     assert len(sync.unpaired) >= 990
     for i in range(2000, 3000):
         sync.add_info(info(i))
-    sync.add_image(image(2000))  # its info has been forgotten
+    sync.add_image(image(2000))  # its info has been dropped
     assert sync.pairs == []
 
 
@@ -106,7 +106,7 @@ def test_stamps_that_are_never_equal_but_near_are_paired_by_the_nearest(sync, im
     assert sync.pairs[-8:] == [(i, i) for i in range(4, 12)]
     assert all(i == j for i, j in sync.pairs)
     assert sync.unpaired == []
-    assert sync.nearest_ns == [off_ns]  # said once
+    assert sync.nearest_ns == [off_ns]  # reported once
 
 
 @pytest.mark.parametrize('off_ns', [1_100_000, -16_000_000])

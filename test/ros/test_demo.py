@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's processes: what they are told, and that it ends when one of them does."""
+"""The demo's processes: their parameters, and that the demo ends when one of them does."""
 
 import signal
 import subprocess
@@ -34,17 +34,17 @@ signal.pause()
 
 @pytest.fixture
 def run(monkeypatch):
-    """Runs the demo with a line of Python for each process; gives its status and what it told."""
-    monkeypatch.setenv('ROS_DOMAIN_ID', '1')  # nobody here talks
+    """Runs the demo with stand-ins for its processes; gives its status and their parameters."""
+    monkeypatch.setenv('ROS_DOMAIN_ID', '1')  # no other nodes here
     monkeypatch.setattr(demo, '_LAST_POSES_S', 0.0)
     handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
     processes = []
 
     def run_main(*args, **codes):
-        told = {}
+        started = {}
 
         def start(name, parameters):
-            told[name] = parameters
+            started[name] = parameters
             code = codes.get(name, SLEEP)
             process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE)
             processes.append(process)
@@ -55,7 +55,7 @@ def run(monkeypatch):
         monkeypatch.setattr(demo, '_start', start)
         with pytest.raises(SystemExit) as exit_info:
             demo.main(args)
-        return exit_info.value.code, told
+        return exit_info.value.code, started
 
     yield run_main
     assert processes
@@ -93,20 +93,20 @@ def test_the_reason_of_a_process_that_fails_is_the_last_line(run, capfd, name, a
 
 def test_after_the_virtual_camera_has_ended_the_checker_reports_in_its_time(run):
     checker = 'import time, sys; time.sleep(1); sys.exit(5)'
-    status, told = run(**{'demo_camera': '', 'demo_checker': checker})
+    status, started = run(**{'demo_camera': '', 'demo_checker': checker})
 
     assert status == 5
-    assert set(told) == {'pose_node', 'demo_checker', 'demo_camera'}
-    assert told['demo_camera'] == {'source': 'virtual', 'with_node': True}
-    assert told['demo_checker'] == {'output': 'demo_output'}
+    assert set(started) == {'pose_node', 'demo_checker', 'demo_camera'}
+    assert started['demo_camera'] == {'source': 'virtual', 'with_node': True}
+    assert started['demo_checker'] == {'output': 'demo_output'}
 
 
 def test_after_another_source_has_ended_the_recorder_reports(run):
-    status, told = run('--source', 'a.mp4', **{'demo_camera': '', 'demo_recorder': REPORT})
+    status, started = run('--source', 'a.mp4', **{'demo_camera': '', 'demo_recorder': REPORT})
 
     assert status == 7
     expected = {'source': 'a.mp4', 'with_node': True, 'horizontal_fov_deg': 60.0}
-    assert told['demo_camera'] == expected
+    assert started['demo_camera'] == expected
 
 
 def test_ctrl_c_asks_for_the_report(run, monkeypatch):
@@ -120,19 +120,19 @@ def test_ctrl_c_asks_for_the_report(run, monkeypatch):
 
 
 def test_a_calibration_takes_the_place_of_the_guess(run):
-    _, told = run('--source', 'webcam:0', '--calibration', 'camera.yaml', pose_node='')
+    _, started = run('--source', 'webcam:0', '--calibration', 'camera.yaml', pose_node='')
 
     expected = {'source': 'webcam:0', 'with_node': True, 'calibration': 'camera.yaml'}
-    assert told['demo_camera'] == expected
+    assert started['demo_camera'] == expected
 
 
 def test_images_of_a_folder_are_scenes_of_their_own_unless_a_rate_is_stated(run, tmp_path):
-    _, told = run('--source', str(tmp_path), pose_node='')
-    assert told['demo_camera']['rate_hz'] == 1.0
-    assert told['pose_node']['tracking.lost_after_s'] < 1.0
-    _, told = run('--source', str(tmp_path), '--rate', '30', pose_node='')
-    assert told['demo_camera']['rate_hz'] == 30.0
-    assert 'tracking.lost_after_s' not in told['pose_node']
+    _, started = run('--source', str(tmp_path), pose_node='')
+    assert started['demo_camera']['rate_hz'] == 1.0
+    assert started['pose_node']['tracking.lost_after_s'] < 1.0
+    _, started = run('--source', str(tmp_path), '--rate', '30', pose_node='')
+    assert started['demo_camera']['rate_hz'] == 30.0
+    assert 'tracking.lost_after_s' not in started['pose_node']
 
 
 def test_a_former_runs_recording_is_removed(run, tmp_path):
@@ -148,9 +148,9 @@ def test_the_view_is_shown_where_there_is_a_display(run, monkeypatch, display):
         monkeypatch.delenv(name, raising=False)
     if display:
         monkeypatch.setenv(display, ':1')
-    _, told = run('--view', '--output', 'there', pose_node='')
+    _, started = run('--view', '--output', 'there', pose_node='')
 
-    assert told['face_pose_view'] == {'output': 'there/demo.rrd', 'spawn': display is not None}
+    assert started['face_pose_view'] == {'output': 'there/demo.rrd', 'spawn': display is not None}
 
 
 def test_parameters_arrive_as_what_they_are(monkeypatch):
@@ -162,7 +162,7 @@ def test_parameters_arrive_as_what_they_are(monkeypatch):
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=1)
     node = Node(
-        'told', context=context, cli_args=commands[0][4:], use_global_arguments=False,
+        'started', context=context, cli_args=commands[0][4:], use_global_arguments=False,
         automatically_declare_parameters_from_overrides=True,
     )  # fmt: skip
     found = {name: node.get_parameter(name).value for name in parameters}
@@ -232,8 +232,8 @@ def test_the_recorder_writes_a_video_as_fast_as_it_happened(ros, tmp_path, capsy
         ros.wait_for(lambda rgb=rgb: np.array_equal(recorder._picture, rgb))
     assert recorder.report() == 0
 
-    told = capsys.readouterr().out
-    assert '3 of 3 images processed, 1.00 heads per image' in told
+    started = capsys.readouterr().out
+    assert '3 of 3 images processed, 1.00 heads per image' in started
     video = cv2.VideoCapture(str(tmp_path / 'new' / 'demo.mp4'))
     assert video.get(cv2.CAP_PROP_FPS) == VIDEO_HZ
     seen = []

@@ -91,11 +91,11 @@ class Watcher:
         self.ros.wait_for(lambda: self.node.count_publishers('image') == 1)
         return self.ros.add(camera)
 
-    def look(self):
+    def watch(self):
         self.subscribe(Image, 'image', self.images)
 
     def assert_waits(self, camera):
-        """Its timer runs, and it finds nobody to send to."""
+        """Its timer runs, and there is no subscriber."""
         answers, is_watched = [], camera._is_watched
         camera._is_watched = lambda: answers.append(is_watched()) or answers[-1]
         self.ros.wait_for(lambda: len(answers) > 2)
@@ -115,7 +115,7 @@ def test_a_folder_with_its_calibration(watcher, folder, calibration):
     path, pictures = folder
     camera = watcher.start(source=str(path), calibration=str(calibration), rate_hz=50.0)
     watcher.assert_waits(camera)
-    watcher.look()
+    watcher.watch()
     watcher.ros.wait_for(lambda: camera.finished)
     watcher.ros.wait_for(lambda: len(watcher.infos) == len(watcher.images) == 4)
 
@@ -136,7 +136,7 @@ def test_with_the_node_a_folder_of_mixed_sizes_is_shown_one_by_one(watcher, fold
     odd = pictures[3, :50, :80]
     cv2.imwrite(str(path / '3.png'), odd[..., ::-1])
     answer = watcher.node.create_publisher(PoseArray, 'face_pose/poses', 10)
-    watcher.look()
+    watcher.watch()
     camera = watcher.start(source=str(path), horizontal_fov_deg=60, rate_hz=100, with_node=True)
     for count in (1, 2, 3, 4):
         watcher.ros.wait_for(lambda count=count: len(watcher.images) == count)
@@ -156,7 +156,7 @@ def test_with_the_node_a_folder_of_mixed_sizes_is_shown_one_by_one(watcher, fold
 def test_an_unprocessed_image_is_repeated_once_and_named(watcher, folder, monkeypatch, capfd):
     monkeypatch.setattr(demo_camera, '_PROCESSING_S', 0.2)
     watcher.node.create_publisher(PoseArray, 'face_pose/poses', 10)
-    watcher.look()
+    watcher.watch()
     camera = watcher.start(source=str(folder[0]), horizontal_fov_deg=60.0, with_node=True)
     watcher.ros.wait_for(lambda: camera.finished)
     watcher.ros.wait_for(lambda: len(watcher.images) == 8)
@@ -165,7 +165,7 @@ def test_an_unprocessed_image_is_repeated_once_and_named(watcher, folder, monkey
 
 def test_a_guess_is_published_with_a_warning(watcher, folder, capfd):
     watcher.start(source=str(folder[0]), horizontal_fov_deg=60.0, loop=True, frame_id='eye')
-    watcher.look()
+    watcher.watch()
     # More than there are, so it has begun again.
     watcher.ros.wait_for(lambda: len(watcher.images) > 8)
     camera = camera_from_info(watcher.infos[0])
@@ -187,7 +187,7 @@ def test_the_virtual_camera_waits_for_the_pose_node_and_sends_its_turn(watcher, 
     ]
     monkeypatch.setattr(demo_camera, 'make_scenes', lambda with_depth: scenes)
     camera = watcher.start()
-    watcher.look()
+    watcher.watch()
     watcher.ros.wait_for(lambda: camera._image_pub.get_subscription_count() == 1)
     watcher.assert_waits(camera)
     watcher.node.create_publisher(PoseArray, 'face_pose/poses', 10)

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's depth camera shows the head where the truth says it is."""
+"""The demo's depth camera shows the head at its true pose."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth images: paired, read, registered; and each wrong one told once, by topic and cause."""
+"""Depth images: paired, read, registered; each problem is reported once, with topic and cause."""
 
 import array
 
@@ -65,7 +65,7 @@ def depth():
     return found
 
 
-def told(depth, images, make):
+def findings_of(depth, images, make):
     """Findings after so many images, each with the depth message that `make` gives."""
     findings = []
     for i in range(images):
@@ -141,7 +141,7 @@ WRONG = {
 @pytest.mark.parametrize('name', WRONG)
 def test_a_wrong_depth_image_is_reported_once_with_topic_and_cause(name, depth):
     make, text = WRONG[name]
-    findings = told(depth, 12, make)
+    findings = findings_of(depth, 12, make)
     assert len(findings) == 1
     assert findings[0].text.startswith('/cam/depth')
     assert text in findings[0].text
@@ -188,10 +188,10 @@ def test_a_face_beyond_the_depth_cameras_range_is_not_judged(depth):
 def test_a_depth_camera_in_a_frame_of_its_own_is_registered_by_tf():
     T = np.eye(4)
     T[:3, 3] = 0.015, -0.002, 0.003
-    asked = []
-    depth = DepthInput('/d', '/i', 0.02, False, lambda *what: asked.append(what[:2]) or T)
+    requested = []
+    depth = DepthInput('/d', '/i', 0.02, False, lambda *what: requested.append(what[:2]) or T)
     depth.add_info(camera_info_msg(CAMERA, header(0)))
     depth.add_image(depth_msg(some_depth(), header(0, frame='depth_optical')))
     np.testing.assert_array_equal(depth.at(header(0)).T_cam_depth, T)
-    assert asked == [(FRAME, 'depth_optical')]
+    assert requested == [(FRAME, 'depth_optical')]
     assert depth.needs_tf

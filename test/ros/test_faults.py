@@ -42,13 +42,13 @@ class Watched(Robot):
         return next(s for s in array.status if s.name.endswith(part))
 
     def wait_for_status(self, part, level, text=''):
-        def said():
+        def has_status():
             if not self.diagnostics:
                 return False
             status = self.status(part)
             return status.level == level and text in status.message
 
-        self.ros.wait_for(said)
+        self.ros.wait_for(has_status)
 
     def answered_within(self, seconds, make=image_msg, info=None):
         """Send frames until one of them is answered; how long that took [s]."""

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The newest frame is worked on, nothing queues, and the thread ends when told to."""
+"""The newest frame is processed, there is no queue, and the thread stops."""
 
 import threading
 import time

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A silent topic: what the graph of nodes and topics says of it."""
+"""The reason why a topic is silent, from the graph of nodes and topics."""
 
 import pytest
 
@@ -122,24 +122,24 @@ def test_a_quality_of_service_that_does_not_fit_is_named(ros, nodes):
 
 def test_each_silent_topic_is_spoken_of_once_and_no_more_when_it_speaks(ros, nodes, monkeypatch):
     monkeypatch.setattr(graph, '_PATIENCE_S', 0.0)
-    said = []
+    reported = []
     watch = SilenceWatch(
         nodes[0],
         {'/image': Image, '/info': CameraInfo},
-        lambda topic, waited_s, reason: said.append((topic, reason)),
+        lambda topic, waited_s, reason: reported.append((topic, reason)),
     )
     watch.received('/info')
     watch.check()
     watch.check()
-    assert said == [('/image', 'no node publishes /image, nor any other Image')]
+    assert reported == [('/image', 'no node publishes /image, nor any other Image')]
     nodes[1].create_publisher(Image, '/cam/image', 1)
 
     def told_of_another():
         watch.check()
-        return len(said) == 2
+        return len(reported) == 2
 
     ros.wait_for(told_of_another)
-    assert 'image:=/cam/image' in said[1][1]
+    assert 'image:=/cam/image' in reported[1][1]
 
 
 def test_nothing_is_reported_at_once(nodes):

@@ -321,7 +321,7 @@ def lossy(kind: str, share: float) -> bytes:
 @pytest.mark.parametrize('share', [0.3, 0.6, 0.9])
 @pytest.mark.parametrize('kind', ['cut off', 'zeros from there on', 'a packet lost'])
 def test_a_damaged_jpeg_is_not_made_up(kind, share):
-    pytest.importorskip('simplejpeg', reason='tells damaged JPEGs from whole ones')
+    pytest.importorskip('simplejpeg', reason='detects damaged JPEGs')
     with pytest.raises(images.DamagedImageError, match='a damaged JPEG, dropped: '):
         images.compressed_image_to_rgb(CompressedImage(format='jpeg', data=lossy(kind, share)))
 
@@ -337,7 +337,7 @@ def test_bytes_that_some_webcams_leave_before_a_marker_do_no_harm(extra):
 
 
 def test_an_impossible_size_in_a_damaged_header_is_an_error():
-    pytest.importorskip('simplejpeg', reason='tells damaged JPEGs from whole ones')
+    pytest.importorskip('simplejpeg', reason='detects damaged JPEGs')
     jpeg = jpeg_of_noise()
     size = jpeg.index(b'\xff\xc0') + 5
     data = jpeg[:size] + struct.pack('>HH', 60_000, 60_000) + jpeg[size + 4 :]

@@ -101,18 +101,18 @@ def test_deactivation_forgets_people_and_an_active_node_answers_again(ros):
 @pytest.mark.parametrize('device', ['cuda:99', 'gpu'])
 def test_a_device_that_does_not_exist_leaves_the_node_unconfigured(ros, device):
     node = ros.add(make_node(ros, device=device))
-    said = []
-    node.get_logger().fatal = said.append
+    logged = []
+    node.get_logger().fatal = logged.append
     assert not node.autostart()
-    assert len(said) == 1
-    assert f"device '{device}' is not one of auto, cpu" in said[0]
+    assert len(logged) == 1
+    assert f"device '{device}' is not one of auto, cpu" in logged[0]
     assert Manager(ros).state == State.PRIMARY_STATE_UNCONFIGURED
 
 
 def test_an_error_in_a_transition_is_processed_and_the_node_can_start_again(ros, monkeypatch):
     node = ros.add(make_node(ros, autostart=False))
-    said = []
-    node.get_logger().fatal = said.append
+    logged = []
+    node.get_logger().fatal = logged.append
     manager = Manager(ros)
     with monkeypatch.context() as patch:
 
@@ -123,7 +123,7 @@ def test_an_error_in_a_transition_is_processed_and_the_node_can_start_again(ros,
         assert not manager.change(Transition.TRANSITION_CONFIGURE)
     assert manager.state == State.PRIMARY_STATE_UNCONFIGURED
     assert node.pipeline is None
-    assert said == ['configure failed: no memory']
+    assert logged == ['configure failed: no memory']
     assert manager.change(Transition.TRANSITION_CONFIGURE)
     assert manager.state == State.PRIMARY_STATE_INACTIVE
 
@@ -137,12 +137,12 @@ def test_an_error_in_a_transition_is_processed_and_the_node_can_start_again(ros,
 )
 def test_a_quality_of_service_that_does_not_exist_is_named(ros, topic, policy, value):
     node = ros.add(make_node(ros, **{f'qos_overrides.{topic}.{policy}': value}))
-    said = []
-    node.get_logger().fatal = said.append
+    logged = []
+    node.get_logger().fatal = logged.append
     assert not node.autostart()
-    assert len(said) == 1
-    assert policy in said[0]
-    assert value in said[0]
+    assert len(logged) == 1
+    assert policy in logged[0]
+    assert value in logged[0]
 
 
 def test_quality_of_service_of_each_topic_is_a_parameter(ros):

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""No process of ours looks up a name on the network."""
+"""No process of this package looks up a host name."""
 
 import os
 import shutil

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calibrations that make a camera, but hardly the one that took the pictures."""
+"""Calibrations that are valid but implausible for the camera of the images."""
 
 import re
 
@@ -148,11 +148,11 @@ def test_an_empty_frame():
 def test_a_finding_is_reported_once_and_few_per_key():
     news = News(most=2)
     values = 'abacd'
-    told = [
+    reported = [
         [f.value for f in news.among([Finding('size', v, ''), Finding('frame', '', '')])]
         for v in values
     ]
-    assert told == [['a', ''], ['b'], [], [], []]
+    assert reported == [['a', ''], ['b'], [], [], []]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Colours that people with the common colour blindnesses tell apart, and text that can be read."""
+"""Colours that are distinguishable with the common colour blindnesses, and readable text."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from face_pose_ros.ros.style import (
     face_colour_rgb,
 )
 
-# How linear RGB looks to a dichromat: Machado, Oliveira, Fernandes (2009), severity 1.0.
+# Linear RGB as seen by a dichromat: Machado, Oliveira, Fernandes (2009), severity 1.0.
 SIGHT = {
     'normal': np.eye(3),
     'protanopia': np.array(
@@ -44,7 +44,7 @@ def linear(rgb) -> np.ndarray:
 
 
 def seen_lab(rgb, sight: str) -> np.ndarray:
-    """CIELAB (N, 3) of colours (N, 3) as somebody with this sight sees them."""
+    """CIELAB (N, 3) of colours (N, 3) for this kind of colour vision."""
     seen = (linear(rgb) @ SIGHT[sight].T).clip(0, 1)
     encoded = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)
     return cv2.cvtColor(encoded.astype(np.float32)[None], cv2.COLOR_RGB2LAB)[0]

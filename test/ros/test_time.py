@@ -43,7 +43,7 @@ def test_a_replay_gives_the_same_poses_at_any_rate_and_in_a_loop(ros):
     assert np.abs(again - fast).max() < 1e-9
     assert np.abs(np.diff(fast[:, 0])).min() > 1e-3  # it moves
     backwards = [w for w in robot.warnings if 'all tracks are deleted' in w]
-    assert len(backwards) in (1, 2)  # two loops; said again after five seconds at the earliest
+    assert len(backwards) in (1, 2)  # two loops; repeated after five seconds at the earliest
 
 
 def test_simulated_time_is_what_latencies_are_measured_in(ros):

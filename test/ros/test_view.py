@@ -160,7 +160,7 @@ def test_the_mesh_is_the_face_at_its_pose(scene, recording):
     np.testing.assert_allclose(points, expected_in_camera(expected), atol=1e-6)
     normals = values(mesh.vertex_normals)
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
-    # Out of the face, which looks along x.
+    # Out of the face, along x.
     assert normals[:, 0].mean() > 0.3
 
 

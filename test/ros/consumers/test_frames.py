@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Looking frames up in what TF said."""
+"""Looks up frames in TF."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def frames(ros):
 
 
 @pytest.fixture
-def tell(ros, frames):
+def publish_tf(ros, frames):
     """Publish on TF as a robot would; returns when it has arrived."""
     node = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -48,19 +48,19 @@ def tell(ros, frames):
         '/tf_static': node.create_publisher(TFMessage, '/tf_static', latched),
     }
 
-    def tell(topic, *steps):
+    def publish_tf(topic, *steps):
         def arrived():
             pubs[topic].publish(TFMessage(transforms=list(steps)))
             return all(s.child_frame_id in frames._moving | frames._static for s in steps)
 
         ros.wait_for(arrived)
 
-    return tell
+    return publish_tf
 
 
-def test_through_a_common_parent(frames, tell):
-    tell('/tf_static', step('base', 'camera', x=0.5, rotation=TURNED))
-    tell('/tf', step('base', 'tool', x=2.0))
+def test_through_a_common_parent(frames, publish_tf):
+    publish_tf('/tf_static', step('base', 'camera', x=0.5, rotation=TURNED))
+    publish_tf('/tf', step('base', 'tool', x=2.0))
     T_camera_tool = frames.lookup('camera', 'tool', stamp(0))
     # 1.5 m ahead of the camera's origin along base x, which is the camera's -y.
     np.testing.assert_allclose(T_camera_tool[:3, 3], [0, -1.5, 0], atol=1e-12)
@@ -69,15 +69,15 @@ def test_through_a_common_parent(frames, tell):
     )
 
 
-def test_along_a_chain(frames, tell):
-    tell('/tf', step('map', 'base', x=1.0, rotation=TURNED), step('base', 'camera', x=0.5))
-    # The base looks along map y, and the camera is in front of it.
+def test_along_a_chain(frames, publish_tf):
+    publish_tf('/tf', step('map', 'base', x=1.0, rotation=TURNED), step('base', 'camera', x=0.5))
+    # The x axis of the base is along map y, and the camera is in front of it.
     T_map_camera = frames.lookup('map', 'camera', stamp(0))
     np.testing.assert_allclose(T_map_camera[:3, 3], [1, 0.5, 0], atol=1e-12)
 
 
-def test_the_transform_nearest_in_time_counts(frames, tell):
-    tell('/tf', *(step('base', 'camera', ms=ms, x=ms / 1000) for ms in (0, 20, 40, 60)))
+def test_the_transform_nearest_in_time_counts(frames, publish_tf):
+    publish_tf('/tf', *(step('base', 'camera', ms=ms, x=ms / 1000) for ms in (0, 20, 40, 60)))
     for ms, x in ((-5, 0.0), (28, 0.02), (33, 0.04), (90, 0.06)):
         assert frames.lookup('base', 'camera', stamp(ms))[0, 3] == x
 
@@ -86,8 +86,8 @@ def test_a_frame_in_itself(frames):
     np.testing.assert_array_equal(frames.lookup('camera', 'camera', stamp(0)), np.eye(4))
 
 
-def test_what_tf_does_not_say_is_an_error(frames, tell):
-    tell('/tf', step('base', 'camera'), step('b', 'a'), step('a', 'b'))
+def test_a_missing_or_unusable_transform_is_an_error(frames, publish_tf):
+    publish_tf('/tf', step('base', 'camera'), step('b', 'a'), step('a', 'b'))
     with pytest.raises(ValueError, match="TF does not connect 'map' and 'camera'"):
         frames.lookup('map', 'camera', stamp(0))
     with pytest.raises(ValueError, match=r"TF of 'camera' is 2\.0 s from the stamp"):

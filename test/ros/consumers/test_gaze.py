@@ -84,7 +84,7 @@ def test_roll_and_its_error_do_not_matter():
 
 
 def test_a_target_beside_the_camera():
-    # Turned 20 deg about the camera's y axis, the head looks at a point at x = -1.5 tan 20 deg.
+    # Turned 20 deg about the camera's y axis, the head points at x = -1.5 tan 20 deg.
     T = head([0.0, 0.0, 1.5], [0.0, np.radians(20), 0.0])
     point = [-1.5 * np.tan(np.radians(20)), 0.0, 0.0]
     assert probability_in_cone(T, np.zeros((6, 6)), point, CONE) == pytest.approx(1.0)

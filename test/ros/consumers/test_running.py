@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The examples as processes of their own, and what docs/consumers.md says of them."""
+"""The example nodes in their own processes, and the statements of docs/consumers.md."""
 
 import re
 import signal
