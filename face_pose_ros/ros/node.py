@@ -133,7 +133,7 @@ class PoseNode(LifecycleNode):
         """Load the networks, warm them up, advertise the outputs."""
         self._state = 'loading the networks'
         self.get_logger().info(
-            'loading the networks; the first start after an installation also compiles them'
+            'loading the networks; the first start after an installation compiles code once'
         )
         try:
             self.pipeline = FramePipeline(
