@@ -20,7 +20,7 @@ from face_pose_ros.faces.detector import FaceDetector
 from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
 from face_pose_ros.faces.nms import box_overlaps, suppress
 from face_pose_ros.faces.single_shot_detector import SingleShotDetector
-from face_pose_ros.geometry import linalg, rotations
+from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
 from face_pose_ros.keypoints.network_output import INPUT_PX, packaged_calibration
@@ -264,7 +264,7 @@ class FacePoseEstimator:
     def _population(self) -> Shape:
         """The prior of an unknown person's shape, for the tracker."""
         prior = default_shape_prior(self.model, self.options.pose)
-        return Shape(prior.mean[0], linalg.inverse(prior.information[0]))
+        return Shape(prior.mean[0], prior.covariance[0])
 
     def _detect(self, image: NDArray[np.uint8], camera: Camera) -> Faces:
         return self.detector.deferred(image, camera)()
@@ -308,7 +308,7 @@ class FacePoseEstimator:
         priors = [self.tracker.shape_of(person) for person in prior_of]
         shape_prior = ShapePrior(
             np.array([prior.mean for prior in priors]),
-            linalg.inverse(np.array([prior.covariance for prior in priors])),
+            np.array([prior.covariance for prior in priors]),
         )
         poses = fit_pose(
             keypoints,

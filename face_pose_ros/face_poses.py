@@ -14,8 +14,7 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.jit import compiled
 from face_pose_ros.geometry.lens import project
 from face_pose_ros.keypoints.face_mesh import EYELIDS, POINTS
-from face_pose_ros.keypoints.predictor import FACE_MESH_INDEX
-from face_pose_ros.keypoints.semantic import IS_FACE
+from face_pose_ros.keypoints.predictor import FACE, FACE_MESH_INDEX
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.results import (
     DepthEvidence,
@@ -33,7 +32,7 @@ Array = NDArray[np.float64]
 
 def bounds_of_faces(keypoints: Keypoints) -> Array:
     """Bounding boxes (N, 4) px of the semantic keypoints of N faces, without ears and skull."""
-    return bounds_xyxy(keypoints.uv[:, IS_FACE])
+    return bounds_xyxy(keypoints.uv[:, FACE])
 
 
 def face_poses(
@@ -54,16 +53,15 @@ def face_poses(
         prior_of: N track ids, see `Fit.shape_prior_of`.
         expected_size: (N,) size coefficients of the priors; only with a depth image.
     """
-    rows = np.flatnonzero(~poses.failed)
-    uv, boxes = _seen(model, poses.T_cam_head[rows], poses.shape[rows], camera)
-    sigma_px = keypoints.sigma_px[rows][:, _nearest_keypoints()]
+    uv, boxes = _seen(model, poses.T_cam_head, poses.shape, camera)
+    sigma_px = keypoints.sigma_px[:, _nearest_keypoints()]
     return [
         FacePose(
             T_cam_head=poses.T_cam_head[i],
             covariance=poses.covariance[i],
-            keypoints_uv=uv[row],
-            keypoints_sigma_px=sigma_px[row],
-            box_xyxy=boxes[row],
+            keypoints_uv=uv[i],
+            keypoints_sigma_px=sigma_px[i],
+            box_xyxy=boxes[i],
             score=float(keypoints.presence[i]),
             shape=poses.shape[i],
             shape_covariance=poses.shape_covariance[i],
@@ -72,7 +70,7 @@ def face_poses(
             if expected_size is None
             else _evidence(poses.depth[i], float(expected_size[i]), model.size_sigma),
         )
-        for row, i in enumerate(rows)
+        for i in np.flatnonzero(~poses.failed)
     ]
 
 

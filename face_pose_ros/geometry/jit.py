@@ -14,13 +14,16 @@ import hashlib
 import logging
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from llvmlite.binding import parse_bitcode
 
 from face_pose_ros.cache import writable_folder
 
@@ -71,10 +74,25 @@ def _decorated(function: Function, **options: Any) -> Function:
     return dispatcher
 
 
+def without_blas() -> None:
+    """Keep numba from importing scipy.linalg, which takes 15 MB; for a process of our own.
+
+    numba wants BLAS for products of matrices, of which there are none in compiled code here. Other
+    code of the process can't compile any afterwards.
+    """
+    if 'scipy.linalg' not in sys.modules:
+        sys.modules['scipy.linalg'] = None  # type: ignore[assignment]
+        try:
+            import_module('numba.np.arraymath')
+        finally:
+            del sys.modules['scipy.linalg']
+
+
 class _Forgiving:
     """A numba cache in which unreadable files cause recompilation, and failed writes no error.
 
-    Without it, a file truncated by a power loss makes every later start fail.
+    Without it, a file truncated by a power loss makes every later start fail, and the LLVM modules
+    of all functions that were read stay in memory: 18 MB.
     """
 
     def __init__(self, cache: Any, folder: Path) -> None:
@@ -83,10 +101,13 @@ class _Forgiving:
 
     def load_overload(self, *arguments: Any) -> Any:
         try:
-            return self._cache.load_overload(*arguments)
+            loaded = self._cache.load_overload(*arguments)
         except Exception:  # unpickling a truncated file may raise anything
             shutil.rmtree(self._folder, ignore_errors=True)
             return None
+        if loaded is not None:
+            _pack_module(loaded.library)
+        return loaded
 
     def save_overload(self, *arguments: Any) -> None:
         with suppress(OSError):  # the disk may be full
@@ -94,6 +115,21 @@ class _Forgiving:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._cache, name)
+
+
+def _pack_module(library: Any) -> None:
+    """Replace the LLVM module of a function that was read by its bitcode until it is needed."""
+    module = getattr(library, '_shared_module', None)
+    if module is None:
+        return
+    bitcode, library._shared_module = module.as_bitcode(), None
+
+    def unpacked() -> Any:
+        if library._shared_module is None:
+            library._shared_module = parse_bitcode(bitcode)
+        return library._shared_module
+
+    library._get_module_for_linking = unpacked
 
 
 def can_be_compiled_ahead(path: Path) -> bool:

@@ -33,16 +33,6 @@ def solve(A: ArrayLike, B: ArrayLike) -> Array:
     return X
 
 
-def inverse(A: ArrayLike) -> Array:
-    """A^-1 of matrices (..., n, n).
-
-    Raises:
-        numpy.linalg.LinAlgError: A is singular.
-    """
-    shape = np.shape(A)
-    return solve(A, np.broadcast_to(np.eye(shape[-1]), shape))
-
-
 @inner
 def multiply(A, B):
     """Product of two small matrices, without a library call."""
@@ -114,6 +104,20 @@ def cholesky_solve(L, B):
                 B[i, j] -= L[k, i] * B[k, j]
         for j in range(B.shape[1]):
             B[i, j] /= L[i, i]
+
+
+@inner
+def cholesky_inverse(A, A_inv):
+    """A^-1 of a symmetric A (n, n) into A_inv; False if A is not positive definite."""
+    n = len(A)
+    L = np.zeros((n, n))
+    if not cholesky(A, L):
+        return False
+    for i in range(n):
+        for j in range(n):
+            A_inv[i, j] = 1.0 if i == j else 0.0
+    cholesky_solve(L, A_inv)
+    return True
 
 
 @inner

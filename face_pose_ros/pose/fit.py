@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage, no_depth
 from face_pose_ros.geometry.jit import compiled, inner
+from face_pose_ros.geometry.linalg import cholesky_inverse
 from face_pose_ros.options import KERNELS, DepthOptions, PoseOptions
 from face_pose_ros.pose.covariance import (
     MIN_RELATIVE_BETA,
     PoseCovariance,
-    Size,
     posterior_covariance,
-    posterior_with_size,
 )
 from face_pose_ros.pose.face_model import MEAN_INTERPUPILLARY_M, FaceModel
 from face_pose_ros.pose.lm import (
@@ -54,9 +53,8 @@ from face_pose_ros.results import HeadPoses, Keypoints
 Array = NDArray[np.float64]
 
 MIN_KEYPOINTS = 6  # what the closed-form start needs
-# Of the first round, whose minimum only has to tell which side of the head is seen.
+# Of the first round, which only decides between the starts.
 COARSE_COST_TOLERANCE = 1e-2
-_UNCONNECTED = 1e-6  # coefficients that are less correlated are not, but for rounding
 _KNOWN_SIZE = 1e-9  # a smaller relative standard deviation of the size is none
 _FACES_PER_THREAD = 2  # below this, handing work over costs more than it gains
 _TOO_FEW_KEYPOINTS, _NOT_IN_FRONT, _SINGULAR = (int(reason) for reason in list(StopReason)[3:])
@@ -67,7 +65,7 @@ class ShapePrior:
     """Normal distribution of the shape coefficients of N faces, or of any face (N = 1)."""
 
     mean: Array  # (N, C) prior standard deviations of the model
-    information: Array  # (N, C, C), inverse of the covariance
+    covariance: Array  # (N, C, C) positive definite
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +116,9 @@ class _Results(NamedTuple):
 
 @lru_cache(maxsize=4)
 def default_shape_prior(model: FaceModel, options: PoseOptions) -> ShapePrior:
-    """The prior of anybody's shape: N(0, 1) but for the size, of which the pupils may tell."""
+    """The prior of an unknown person's shape: N(0, 1), but for a size given by the pupils."""
     C = len(model.shape_names)
-    mean, information = np.zeros((1, C)), np.eye(C)[None]
+    mean, covariance = np.zeros((1, C)), np.eye(C)[None]
     if model.size_sigma:
         excess_m = 1e-3 * options.interpupillary_mm - MEAN_INTERPUPILLARY_M
         mean[:, 0] = model.size_per_m * excess_m / model.size_sigma
@@ -128,8 +126,8 @@ def default_shape_prior(model: FaceModel, options: PoseOptions) -> ShapePrior:
             model.size_per_m * 1e-3 * options.interpupillary_sigma_mm,
             model.size_sigma_given_pupils,
         )
-        information[:, 0, 0] = (model.size_sigma / sigma) ** 2
-    return ShapePrior(mean, information)
+        covariance[:, 0, 0] = (sigma / model.size_sigma) ** 2
+    return ShapePrior(mean, covariance)
 
 
 def fit_pose(
@@ -147,8 +145,8 @@ def fit_pose(
 
     Minimises 1/2 sum_i rho(|r_i|^2) + 1/2 |c - c0|^2 over rotation, translation and shape
     coefficients (see `lm`), from a closed form and without memory, in two rounds: the second one
-    knows which keypoints the head hides from the camera, and has the ranges of a depth image,
-    with which the size is estimated too.
+    down-weights the keypoints that the head of the first one hides from the camera, and has the
+    ranges of a depth image, with which the size is estimated too.
 
     A face that can't be solved (see `StopReason`) is marked failed, has an identity pose and an
     infinite covariance, and leaves the other faces as they would be without it.
@@ -156,7 +154,7 @@ def fit_pose(
     Args:
         keypoints: N faces, the first K of their keypoints belong to the model's points.
         model: Face model with K points.
-        camera: The camera in whose pixels the keypoints are.
+        camera: Of the image in which the keypoints were measured.
         options: See `PoseOptions`.
         T_init: (N, 4, 4) start poses T_cam_head; None starts from the closed form.
         shape_prior: What is known of the N shapes already; None is `default_shape_prior`.
@@ -188,7 +186,7 @@ def fit_pose(
         camera.lens,
         _problem(model, options, depth_options or DepthOptions()),
         np.ascontiguousarray(prior.mean, dtype=np.float64),
-        np.ascontiguousarray(prior.information, dtype=np.float64),
+        np.ascontiguousarray(prior.covariance, dtype=np.float64),
         T_init is not None,
         depth.view if depth else no_depth(camera),
         results,
@@ -216,7 +214,7 @@ def fit_pose(
 
 
 def coarse_stride(count: int) -> int:
-    """Of `count` keypoints, every how many-th tells roughly where the head is."""
+    """Every how many-th of `count` keypoints the first round uses."""
     return 4 if count >= 200 else 1
 
 
@@ -265,37 +263,36 @@ def _threads() -> ThreadPoolExecutor:
 
 @compiled
 def _solve_faces(
-    first, last, uv, cov_uv, lens, problem, mean, precision, has_start, depth, results
+    first, last, uv, cov_uv, lens, problem, mean, prior_covariance, has_start, depth, results
 ):
     """Faces first to last - 1, into the results; T_cam_head holds the start if there is one."""
-    modes = mean.shape[1] - 1
+    C, size_sigma = mean.shape[1], problem.size_sigma
     points, few, surface = problem.points, problem.coarse, problem.surface
-    work, few_work = workspace(modes, uv.shape[1], 0), workspace(modes, few.xyz_head.shape[1], 0)
+    work, few_work = workspace(C, uv.shape[1], 0), workspace(C, few.xyz_head.shape[1], 0)
     none, with_depth = no_ranges(points), depth.z_mm.size + depth.z_m.size > 0
-    T, c = np.empty((2, 3, 4)), np.empty((2, modes))  # of a head of mean size, from each start
-    prior = Prior(np.empty(modes), np.empty((modes, modes)))
+    T, c = np.empty((2, 3, 4)), np.empty((2, C))  # of a head of mean size, from each start
+    information = np.empty((C, C))
     T_cam_head, shape, stops = results.T_cam_head, results.shape, results.stop
     for face in range(first, last):
         row = min(face, len(mean) - 1)
-        for m in range(modes):
-            prior.mean[m] = mean[row, 1 + m]
-            for n in range(modes):
-                prior.information[m, n] = precision[row, 1 + m, 1 + n]
-        c_size, size_sigma = mean[row, 0], problem.size_sigma
-        size = Size(1 + size_sigma * c_size, size_sigma, 1 / precision[row, 0, 0])
+        prior, expected_size = Prior(mean[row], information), 1 + size_sigma * mean[row, 0]
+        if not cholesky_inverse(prior_covariance[row], information):
+            stops[face] = _SINGULAR
+            _fail(results, face)
+            continue
         measured = measure(uv[face], cov_uv[face], lens)
         count = count_measured(measured)
         if count < MIN_KEYPOINTS:
             stops[face] = _TOO_FEW_KEYPOINTS
             _fail(results, face)
             continue
-        # With fewer keypoints and no precision, from one start or two: well enough to tell which
-        # side of the head is seen. Residuals that come from the mean shape count as inliers.
+        # The first round: fewer keypoints and a coarse tolerance, from one start or two, to choose
+        # between them. Residuals that come from the mean shape count as inliers.
         coarse = every(problem.stride, measured)
         if has_start:
             for i in range(3):
                 for j in range(4):
-                    scale = 1 / size.mean if j == 3 else 1.0
+                    scale = 1 / expected_size if j == 3 else 1.0
                     T[0, i, j] = T[1, i, j] = scale * T_cam_head[face, i, j]
         else:
             solve_pnp(few.xyz_head, coarse, problem.sample_order, T)
@@ -308,8 +305,8 @@ def _solve_faces(
         best, least = 0, np.inf
         for start in range(2 if trace < MAX_TRACE_APART else 1):
             T_start, c_start = T[start], c[start]
-            for m in range(modes):
-                c_start[m] = prior.mean[m]
+            for m in range(C):
+                c_start[m] = mean[row, m]
             seen = coarse
             if problem.visibility:
                 seen = weigh_visible(coarse, few.normals, T_start)
@@ -323,64 +320,51 @@ def _solve_faces(
         T_best, c_best = T[best], c[best]
         if problem.visibility:
             measured = weigh_visible(measured, points.normals, T_best)
-        ranges = none
+        ranges, work_all = none, work
         if with_depth:
             read, found = read_ranges(
-                *(T_best, c_best, size.mean, size_sigma, surface, depth),
+                *(T_best, c_best, expected_size, size_sigma, surface, depth),
                 *(problem.range_noise, results.depth[face]),
             )
             if found > 0:
-                ranges, c_size = read, (found - 1) / max(size_sigma, _KNOWN_SIZE)
-        c_all, prior_all, work_all = c_best, prior, work
-        # Once a depth image has measured the size, it belongs to the other coefficients.
-        with_size = len(ranges.rho) > 0 or _size_follows(precision[row])
-        if with_size:
-            c_all, prior_all = _with_size(c_best, c_size, mean[row], precision[row])
-            work_all = workspace(1 + modes, uv.shape[1], len(ranges.rho))
+                ranges, work_all = read, workspace(C, uv.shape[1], len(read.rho))
+                c_best[0] = (found - 1) / max(size_sigma, _KNOWN_SIZE)
         cost = Cost(problem.kernel, problem.kernel_scale, _share(problem, count))
         tolerances, beta = problem.tolerances, problem.beta
         descent = minimise(
-            T_best, c_all, measured, points, ranges, prior_all, cost, tolerances, beta, work_all
+            T_best, c_best, measured, points, ranges, prior, cost, tolerances, beta, work_all
         )
         alpha = max(descent.alpha, problem.alpha)
         beta = min(max(descent.beta, MIN_RELATIVE_BETA * beta), 1.0)
+        H = work_all.H
+        if len(ranges.rho) > 0:
+            # Scaled so that alpha and beta of the keypoints hold for the sum.
+            range_alpha, range_beta = range_efficiency(work_all.ranges)
+            range_beta = min(max(range_beta, MIN_RELATIVE_BETA), 1.0)
+            factor = range_beta**2 / max(range_alpha, problem.range_alpha) * alpha / beta**2
+            for i in range(len(H)):
+                for j in range(len(H)):
+                    H[i, j] += (factor - 1) * work_all.ranges.H[i, j]
         posterior = PoseCovariance(
             results.covariance,
             results.covariance_given_shape,
             results.pose_of_shape,
             results.shape_covariance,
         )
-        if with_size:
-            c_size = c_all[modes]
-            size = Size(1 + size_sigma * c_size, size_sigma, 0.0)
-            H, of_ranges = work_all.H, work_all.ranges.H
-            if len(ranges.rho) > 0:
-                # As certain as the keypoints' H, of which alpha and beta are.
-                range_alpha, range_beta = range_efficiency(work_all.ranges)
-                range_beta = min(max(range_beta, MIN_RELATIVE_BETA), 1.0)
-                factor = range_beta**2 / max(range_alpha, problem.range_alpha) * alpha / beta**2
-                for i in range(len(H)):
-                    for j in range(len(H)):
-                        H[i, j] += (factor - 1) * of_ranges[i, j]
-            regular = posterior_with_size(
-                H, precision[row], alpha, beta, T_best, size, posterior, face
-            )
-            c_best = c_all
-        else:
-            regular = posterior_covariance(
-                work.H, prior.information, alpha, beta, T_best, size, posterior, face
-            )
+        size = 1 + size_sigma * c_best[0]
+        regular = posterior_covariance(
+            H, information, alpha, beta, T_best, size, size_sigma, posterior, face
+        )
         total = 0.0
         for i in range(3):
             for j in range(4):
                 total += T_best[i, j]
-                T_cam_head[face, i, j] = (size.mean if j == 3 else 1.0) * T_best[i, j]
+                T_cam_head[face, i, j] = (size if j == 3 else 1.0) * T_best[i, j]
             T_cam_head[face, 3, i] = 0.0
         T_cam_head[face, 3, 3] = 1.0
-        shape[face, 0] = c_size
-        for m in range(modes):
+        for m in range(C):
             total += c_best[m]
-            shape[face, 1 + m] = c_best[m]
+            shape[face, m] = c_best[m]
         results.cost[face], results.iterations[face] = descent.cost, descent.iterations
         stops[face] = descent.stop
         if not (regular and abs(total) < np.inf):
@@ -389,32 +373,6 @@ def _solve_faces(
         elif T_best[2, 3] <= 0 and not lens.fisheye:
             stops[face] = _NOT_IN_FRONT
             _fail(results, face)
-
-
-@inner
-def _size_follows(precision):
-    """Whether the prior (C, C) connects the size with other coefficients."""
-    for m in range(1, len(precision)):
-        if precision[0, m] ** 2 > _UNCONNECTED**2 * precision[0, 0] * precision[m, m]:
-            return True
-    return False
-
-
-@inner
-def _with_size(c, c_size, mean, precision):
-    """Modes (M,) and their prior, with the size behind them; the prior's own has it first."""
-    modes = len(c)
-    c_all, prior = (
-        np.empty(modes + 1),
-        Prior(np.empty(modes + 1), np.empty((modes + 1, modes + 1))),
-    )
-    for m in range(modes + 1):
-        row = (m + 1) % (modes + 1)
-        c_all[m] = c[m] if m < modes else c_size
-        prior.mean[m] = mean[row]
-        for n in range(modes + 1):
-            prior.information[m, n] = precision[row, (n + 1) % (modes + 1)]
-    return c_all, prior
 
 
 @inner

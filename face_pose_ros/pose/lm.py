@@ -12,19 +12,18 @@ since p / (f . p) = f + delta with delta across f, A f = 0, and A delta = L d uv
 in J exactly, to first order in the noise; the loop that minimises never sees the lens again, and
 rays beyond 90 deg of a fisheye are like any other.
 
-The unknowns are the pose of a head of mean size and the M modes of its shape. The pose is
-perturbed on the left, R <- exp(omega) R and t <- t + dt; steps are ordered (dt, omega, dc), the
-first six in the order, axes and frame of a ROS covariance. The size scales face and translation
-together and leaves the picture as it is: without a depth image it is no unknown here, and `fit`
-scales the answer.
+The unknowns are the pose of a head of mean size and the C = 1 + M coefficients of its shape. The
+pose is perturbed on the left, R <- exp(omega) R and t <- t + dt; steps are ordered (dt, omega,
+dc), the first six in the order, axes and frame of a ROS covariance. The size, by its coefficient
+c_0, scales face and translation together and leaves the picture as it is: keypoints have no
+derivative by it. The modes follow it.
 
 A depth image measures the range rho along a ray f to the tangent plane of a surface point p with
 the normal n: p lies in the plane where n . p = rho n . f. The residual is the difference of ranges
 
     r = (a . p - rho) / sigma,   a = n / (n . f),   p = s (R x + t),
 
-linear in p, because the normal is kept from where the depth image was read. The size s is the
-last unknown then, by its coefficient c_0.
+linear in p, because the normal is kept from where the depth image was read.
 
 Points are laid out as (3, K), so that the inner loops run along memory.
 """
@@ -67,7 +66,7 @@ DAMPING_START, DAMPING_MIN, DAMPING_MAX = 1e-4, 1e-12, 1e8
 
 
 class StopReason(IntEnum):
-    """Why the optimiser left a face alone. From TOO_FEW_KEYPOINTS on, the face has failed."""
+    """Why the optimiser stopped. From TOO_FEW_KEYPOINTS on, the face has failed."""
 
     CONVERGED = 0  # the step or the decrease of the cost fell below its tolerance
     NO_DESCENT = 1  # damping at its limit: no step lowers the cost any more
@@ -107,10 +106,10 @@ class Ranges(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """Normal distribution of the shape unknowns: the M modes, and the size if it is one."""
+    """Normal distribution of the shape."""
 
-    mean: NDArray[np.float64]  # (M,) or (M + 1,)
-    information: NDArray[np.float64]  # (M, M) or (M + 1, M + 1)
+    mean: NDArray[np.float64]  # (C,)
+    information: NDArray[np.float64]  # (C, C) inverse of the covariance
 
 
 class Cost(NamedTuple):
@@ -152,7 +151,7 @@ class Work(NamedTuple):
     weight: NDArray[np.float64]  # (K,) of the robust kernel
     slope: NDArray[np.float64]  # (K,) of the robust kernel
     inv_depth: NDArray[np.float64]  # (K,) 0 where the point is too far from its ray
-    # (1 + D padded to a multiple of 3, 2 K) derivatives by D = 6 + M unknowns and the residuals,
+    # (1 + D padded to a multiple of 3, 2 K) derivatives by D = 6 + C unknowns and the residuals,
     # scaled by the square roots of the weights
     J: NDArray[np.float64]
     H: NDArray[np.float64]  # (D, D) of keypoints and ranges, robustly weighted
@@ -172,7 +171,7 @@ class Descent(NamedTuple):
 
 @inner
 def workspace(shape, count, ranges):
-    """`Work` for so many unknowns of the shape, keypoints and ranges."""
+    """`Work` for so many coefficients of the shape, keypoints and ranges."""
     unknowns = 6 + shape
     rows = (unknowns + 3) // 3 * 3
     return Work(
@@ -200,7 +199,7 @@ def workspace(shape, count, ranges):
 
 @inner
 def no_ranges(points):
-    """`Ranges` of a face without a depth image, whose size is no unknown."""
+    """`Ranges` of a face without a depth image."""
     modes = len(points.modes)
     none = Points(np.empty((3, 0)), np.empty((modes, 3, 0)), np.empty((3, 0)))
     return Ranges(none, np.empty((3, 0)), np.empty(0), 0.0, 0.0)
@@ -289,10 +288,10 @@ def minimise(T, c, measured, points, ranges, prior, cost, tolerances, curvature,
 
     Args:
         T: (3, 4) pose of the head, of mean size.
-        c: (M,) modes, then the size's coefficient if it is unknown.
+        c: (C,) the size's coefficient, then the modes.
         measured: The keypoints.
         points: The face.
-        ranges: From a depth image, or none; with them the size is unknown.
+        ranges: From a depth image, or none.
         prior: Of c.
         cost: How residuals count.
         tolerances: When to stop.
@@ -358,7 +357,7 @@ def minimise(T, c, measured, points, ranges, prior, cost, tolerances, curvature,
 
 @inner
 def _move(T, c, step, T_new, c_new):
-    """T and c moved by a step (6 + M, 1), into T_new and c_new."""
+    """T and c moved by a step (6 + C, 1), into T_new and c_new."""
     omega = np.empty(3)
     for i in range(3):
         omega[i] = step[3 + i, 0]
@@ -406,7 +405,7 @@ def evaluate(T, c, measured, points, ranges, prior, cost, work):
     for m in range(len(modes)):
         for i in range(3):
             for k in range(count):
-                x[i, k] += c[m] * modes[m, i, k]
+                x[i, k] += c[1 + m] * modes[m, i, k]
     # Without branches the loop is vectorised.
     for k in range(count):
         for i in range(3):
@@ -449,6 +448,7 @@ def linearise(T, c, measured, points, ranges, prior, cost, work):
     residuals, weights, inv_depths = work.residual, work.weight, work.inv_depth
     information, count = cost.information, len(weights)
     last = 6 + len(c)
+    # Row 6, of the size, stays 0.
     for row in range(2):
         first = row * count
         for k in range(count):
@@ -468,7 +468,7 @@ def linearise(T, c, measured, points, ranges, prior, cost, work):
                 Jx[j, k] = a * T[0, j] + b * T[1, j] + d * T[2, j]
         for m in range(len(modes)):
             for k in range(count):
-                J[6 + m, first + k] = (
+                J[7 + m, first + k] = (
                     Jx[0, k] * modes[m, 0, k]
                     + Jx[1, k] * modes[m, 1, k]
                     + Jx[2, k] * modes[m, 2, k]
@@ -491,14 +491,14 @@ def _evaluate_ranges(T, c, ranges, work):
     """The sum of rho over the ranges."""
     x, Rx, residual, points, a = work.x, work.Rx, work.residual, ranges.points, ranges.a
     modes, count = points.modes, len(residual)
-    size = 1 + ranges.size_sigma * c[len(modes)]
+    size = 1 + ranges.size_sigma * c[0]
     for i in range(3):
         for k in range(count):
             x[i, k] = points.xyz_head[i, k]
     for m in range(len(modes)):
         for i in range(3):
             for k in range(count):
-                x[i, k] += c[m] * modes[m, i, k]
+                x[i, k] += c[1 + m] * modes[m, i, k]
     total = 0.0
     for k in range(count):
         along = 0.0
@@ -519,8 +519,8 @@ def _evaluate_ranges(T, c, ranges, work):
 def _linearise_ranges(T, c, ranges, work):
     """H and gradient of the ranges."""
     J, Rx, residual, a, modes = work.J, work.Rx, work.residual, ranges.a, ranges.points.modes
-    count, of_size, last = len(residual), 6 + len(modes), 7 + len(modes)
-    size = 1 + ranges.size_sigma * c[len(modes)]
+    count, last = len(residual), 6 + len(c)
+    size = 1 + ranges.size_sigma * c[0]
     for k in range(count):
         root = math.sqrt(ranges.information * work.weight[k])
         scale = root * size
@@ -530,12 +530,12 @@ def _linearise_ranges(T, c, ranges, work):
         J[4, k] = Rx[2, k] * u - Rx[0, k] * w
         J[5, k] = Rx[0, k] * v - Rx[1, k] * u
         J[last, k] = root * residual[k]
-        J[of_size, k] = root * ranges.size_sigma / size * (residual[k] + ranges.rho[k])
+        J[6, k] = root * ranges.size_sigma / size * (residual[k] + ranges.rho[k])
         for j in range(3):
             work.x[j, k] = u * T[0, j] + v * T[1, j] + w * T[2, j]
     for m in range(len(modes)):
         for k in range(count):
-            J[6 + m, k] = (
+            J[7 + m, k] = (
                 work.x[0, k] * modes[m, 0, k]
                 + work.x[1, k] * modes[m, 1, k]
                 + work.x[2, k] * modes[m, 2, k]
@@ -608,7 +608,7 @@ def _observed_efficiency(work):
 def widened(T, c, measured, points, prior, cost, work):
     """The kernel's scale, wider if the residuals are far larger than their sigma.
 
-    The mean shape fits nobody, and a kernel made for noise would call a long chin an outlier.
+    The mean shape fits no person exactly: a kernel for noise would call a long chin an outlier.
     """
     evaluate(T, c, measured, points, no_ranges(points), prior, cost, work)
     was_measured, residual = measured.weight, work.residual

@@ -56,8 +56,8 @@ def solve_pnp(xyz_head, measured, order, poses):
     Where the solution of all points does not fit half of them, that of a small sample may: the
     one with the least median error wins (Rousseeuw 1984), unless one more solve with all its
     inliers, by Geman-McClure weights, is better still. The second pose is the best one that is
-    turned far from it: a face that is small in the picture is nearly flat, and looks nearly the
-    same from two sides. With fewer than six points of non-zero weight, or all of them on one
+    turned far from it: a face that is small in the picture is nearly flat, and has nearly the same
+    projection from two sides. With fewer than six points of non-zero weight, or all of them on one
     line, the answers are finite but meaningless.
 
     Args:
@@ -253,7 +253,7 @@ def _orthonormal(vectors, row, sign, R):
 
 @inner
 def _facing(ray, quarters, R):
-    """A face that looks along -ray, rolled by some quarters of a turn.
+    """The rotation of a face with its x axis along -ray, rolled by some quarters of a turn.
 
     The mean shape on another person's keypoints may have a minimum that no eigenvector leads to.
     """
@@ -301,7 +301,7 @@ def _gauss_newton_step(Omega, R):
         for j in range(3):
             delta[i] -= inverse[i, j] * g[j]
         norm_sq += delta[i] * delta[i]
-    # A step beyond a radian means a saddle: the quadratic model says nothing there.
+    # A step beyond a radian means a saddle, where the quadratic model does not hold.
     if norm_sq > 1:
         for i in range(3):
             delta[i] /= math.sqrt(norm_sq)

@@ -84,8 +84,8 @@ def read_ranges(T, c, size, size_sigma, surface, depth, noise, evidence):
     """The measured ranges of one face, and which size of it they agree on.
 
     Args:
-        T: (3, 4) pose of the head of mean size, whose projection is right.
-        c: (M,) modes, at least.
+        T: (3, 4) pose of the head of mean size.
+        c: (C,) shape.
         size: What is expected of its size, relative.
         size_sigma: See `Ranges`.
         surface: `Points` of its skin.
@@ -104,7 +104,7 @@ def read_ranges(T, c, size, size_sigma, surface, depth, noise, evidence):
     for m in range(len(modes)):
         for i in range(3):
             for k in range(count):
-                xyz[i, k] += c[m] * modes[m, i, k]
+                xyz[i, k] += c[1 + m] * modes[m, i, k]
     rho = np.zeros(count)
     # A depth camera beside the picture's sees the face elsewhere if its size is not as expected.
     beside = (

@@ -29,7 +29,7 @@ from face_pose_ros.options import FilterOptions
 Array = NDArray[np.float64]
 
 # One measurement in ten thousand is this far from its prediction, in squared standard deviations:
-# chi^2 with 6 degrees of freedom. (scipy.stats, which knows it, takes half a second to import.)
+# chi^2 with 6 degrees of freedom. (Importing scipy.stats for it takes half a second.)
 _GATE = 27.856
 _RESTART_AFTER = 3  # measurements in a row beyond the gate restart the filter
 

@@ -110,7 +110,7 @@ class ShapeMemory:
             ValueError: The stamp lies before the last one.
         """
         if stamp_s < self._stamp_s:
-            raise ValueError(f'shape memory of {self._stamp_s} s asked for {stamp_s} s')
+            raise ValueError(f'the stamp {stamp_s} s lies before the last one, {self._stamp_s} s')
         if stamp_s == self._stamp_s:
             return
         fade = math.exp(-(stamp_s - self._stamp_s) / self.options.expression_time_s)
@@ -122,10 +122,10 @@ class ShapeMemory:
         )
 
     def measure_size(self, coefficient: float) -> None:
-        """Take what a depth image of the last `advance` says of the size, before `update`.
+        """Take the size measured by a depth image at the last `advance`; call it before `update`.
 
-        Images without depth say nothing of it, however many follow: it becomes part of what is
-        expected of this person. Images are counted as in `update`.
+        It becomes part of the person's prior, because images without depth have no information
+        about the size, however many follow. Images are counted as in `update`.
         """
         last = self._size
         share = math.tanh(0.5 * (self._stamp_s - last.seen_s) / self.options.correlation_time_s)
@@ -134,7 +134,7 @@ class ShapeMemory:
         self._expect_size()
 
     def _expect_size(self) -> None:
-        """Put the measured size into what is expected of this person."""
+        """Fuse the measured size into the person's prior."""
         size, population = self._size, self._population
         if size.images == 0:
             return
@@ -203,7 +203,7 @@ def _update(
     prior_mean,
     prior_covariance,
     kinds,
-    anybody,
+    expected,
     expression,
     learned,
     most,
@@ -215,27 +215,27 @@ def _update(
 ):
     """`ShapeMemory.update` of `learned`, in place, and into the last two; returns `most`."""
     fit = fitted_mean, fitted_covariance, prior_mean, prior_covariance, max_sigmas
-    said = _said(kinds.identity, *fit)
+    image = _information(kinds.identity, *fit)
     all_images, this_image = 0.0, 0.0
     for a in range(len(kinds.identity)):
-        learned.vector[a] += share * said.vector[a]
+        learned.vector[a] += share * image.vector[a]
         for b in range(len(kinds.identity)):
-            learned.matrix[a, b] += share * said.matrix[a, b]
+            learned.matrix[a, b] += share * image.matrix[a, b]
         all_images += learned.matrix[a, a]
-        this_image += said.matrix[a, a]
+        this_image += image.matrix[a, a]
     most = max(most, this_image)
     images = all_images / most if most > 0 else 1.0
     worth = 1 / (1 + shared_variance * (max(images, 1.0) - 1))
-    _fuse(anybody, learned, worth, identity_now)
-    _fuse(expression, _said(kinds.expression, *fit), share, expression_now)
+    _fuse(expected, learned, worth, identity_now)
+    _fuse(expression, _information(kinds.expression, *fit), share, expression_now)
     return most
 
 
 @inner
-def _said(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance, max_sigmas):
+def _information(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance, max_sigmas):
     """Information of a fit about some coefficients, without that of its prior."""
     count = len(which)
-    said = Information(np.zeros((count, count)), np.zeros(count))
+    image = Information(np.zeros((count, count)), np.zeros(count))
     V, P, L = np.empty((count, count)), np.empty((count, count)), np.zeros((count, count))
     for a in range(count):
         for b in range(count):
@@ -264,14 +264,14 @@ def _said(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance, m
         limit = max_sigmas * math.sqrt(learned * (1 + learned))
         pull = min(max(pull, -limit), limit)
         for a in range(count):
-            said.vector[a] += axes[k, a] * (learned * before + pull)
+            image.vector[a] += axes[k, a] * (learned * before + pull)
             for b in range(count):
-                said.matrix[a, b] += learned * axes[k, a] * axes[k, b]
-    return said
+                image.matrix[a, b] += learned * axes[k, a] * axes[k, b]
+    return image
 
 
 @inner
-def _fuse(known, said, share, fused):
+def _fuse(known, image, share, fused):
     """Fuse a share of the information into `fused`; all of M coefficients."""
     count = len(known.mean)
     spent, information = np.empty((count, count)), np.zeros((count, count))
@@ -282,10 +282,10 @@ def _fuse(known, said, share, fused):
     eliminate(spent, information)
     vector = np.empty(count)
     for a in range(count):
-        vector[a] = share * said.vector[a]
+        vector[a] = share * image.vector[a]
         for b in range(count):
             vector[a] += information[a, b] * known.mean[b]
-            spent[a, b] = information[a, b] + share * said.matrix[a, b]
+            spent[a, b] = information[a, b] + share * image.matrix[a, b]
             fused.covariance[a, b] = 1.0 if a == b else 0.0
     eliminate(spent, fused.covariance)
     for a in range(count):

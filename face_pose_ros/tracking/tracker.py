@@ -44,7 +44,7 @@ class _Person:
     memory: ShapeMemory
     identity: Array  # (I,) coefficients for which the filter's pose holds
     pose_of_identity: Array  # (6, I) how the last fit's pose moves with them
-    has_depth: bool  # whether a depth image said where that fit's pose is, whatever the identity
+    has_depth: bool  # whether that fit had ranges of a depth image
     keypoints_uv: Array  # (K, 2) px; all NaN: some are outside of the last image's camera
     seen_s: float
     velocity_px_s: Array  # (2,) of the keypoints' mean
@@ -315,7 +315,7 @@ def _has_depth(face: FacePose) -> bool:
 
 
 def _without_size(fitted: Shape, prior: Shape) -> Shape:
-    """The fitted shape, as if the fit had said nothing of the size."""
+    """The fitted shape with the prior's size: as if the fit had no information about it."""
     mean, covariance = fitted.mean.copy(), fitted.covariance.copy()
     mean[0], covariance[0], covariance[:, 0] = prior.mean[0], 0, 0
     covariance[0, 0] = prior.covariance[0, 0]
@@ -323,6 +323,6 @@ def _without_size(fitted: Shape, prior: Shape) -> Shape:
 
 
 def _scatter(fitted: Shape, prior: Shape) -> Array:
-    """Covariance of what noise alone does to a fit with a prior: V - V P^-1 V."""
+    """Covariance of a fit with a prior over repeated noise: V - V P^-1 V."""
     V = fitted.covariance
     return np.asarray(V - V @ linalg.solve(prior.covariance, V))

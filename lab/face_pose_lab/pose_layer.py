@@ -140,5 +140,5 @@ def posterior_cost(
     share = (options.independent_keypoints / count).clamp_max(1.0)
     prior = default_shape_prior(model, options)
     deviation = modes - torch.from_numpy(prior.mean[:, 1:])
-    pull = deviation @ torch.from_numpy(prior.information[0, 1:, 1:])
+    pull = deviation @ torch.linalg.inv(torch.from_numpy(prior.covariance[0, 1:, 1:]))
     return 0.5 * (share * rho.sum(-1) + (deviation * pull).sum(-1))

@@ -23,18 +23,20 @@ from face_pose_ros.pose.pnp import sample_order, solve_pnp
 
 def system(model, camera, keypoints, T, c, kernel=0, scale=3.0, information=1.0):
     """Cost, H (D, D) and g (D,) of the first of the faces at T (4, 4) and modes c (M,)."""
-    M = len(model.modes)
-    prior = Prior(np.zeros(M), np.eye(M))
+    C = len(model.shape_names)
+    prior = Prior(np.zeros(C), np.eye(C))
     cost = Cost(kernel, float(scale), float(information))
     uv, cov_uv = keypoints.uv[0].copy(), keypoints.cov_uv[0].copy()
-    T, c = np.ascontiguousarray(T[:3]), np.array(c, dtype=float)
-    return _system(uv, cov_uv, camera.lens, _points(model), prior, cost, T, c)
+    T, c = np.ascontiguousarray(T[:3]), np.r_[0.0, c]
+    value, H, g = _system(uv, cov_uv, camera.lens, _points(model), prior, cost, T, c)
+    assert not H[6].any()  # keypoints tell nothing of the size
+    return value, np.delete(np.delete(H, 6, 0), 6, 1), np.delete(g, 6)
 
 
 def lowered(model, camera, keypoints, T, max_iterations):
     """Cost of the first of the faces after so many steps from T (4, 4) and the mean shape."""
-    M = len(model.modes)
-    prior, cost = Prior(np.zeros(M), np.eye(M)), Cost(0, 3.0, 1.0)
+    C = len(model.shape_names)
+    prior, cost = Prior(np.zeros(C), np.eye(C)), Cost(0, 3.0, 1.0)
     uv, cov_uv = keypoints.uv[0].copy(), keypoints.cov_uv[0].copy()
     T, tolerances = T[:3].copy(), Tolerances(max_iterations, 1e-8, 1e-10)
     return _lowered(uv, cov_uv, camera.lens, _points(model), prior, cost, T, tolerances)

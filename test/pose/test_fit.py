@@ -243,10 +243,10 @@ def test_a_shape_prior_per_face(wavy, rng):
     camera, C = make_camera(), len(wavy.shape_names)
     T = random_poses(2, camera, rng, distance_m=(2, 3), yaw_deg=30)
     keypoints = observe(wavy.xyz_head, T, camera)
-    mean, information = np.zeros((2, C)), np.tile(np.eye(C), (2, 1, 1))
+    mean, covariance = np.zeros((2, C)), np.tile(np.eye(C), (2, 1, 1))
     mean[1, 0] = 2
-    information[:, 0, 0] = 1e6
-    prior = ShapePrior(mean, information)
+    covariance[:, 0, 0] = 1e-6
+    prior = ShapePrior(mean, covariance)
     poses = fit_pose(keypoints, wavy, camera, shape_prior=prior).poses
     distances = [np.linalg.norm(x[:, :3, 3], axis=-1) for x in (poses.T_cam_head, T)]
     np.testing.assert_allclose(

@@ -150,7 +150,7 @@ def test_a_size_once_measured_moves_with_the_shape_it_was_measured_with(rng):
     depth = DepthImage(face_depth(FACE, shape, T, camera), camera)
     options = PoseOptions(independent_keypoints=6)
     first = fit_pose(keypoints, FACE, camera, options, depth=depth).poses
-    known = ShapePrior(first.shape, np.linalg.inv(first.shape_covariance))
+    known = ShapePrior(first.shape, first.shape_covariance)
     assert np.abs(first.shape_covariance[0, 0, 1:]).max() > 1e-3
     later = fit_pose(keypoints, FACE, camera, options, shape_prior=known).poses
     assert abs(relative_error(later, T)) < 0.01
