@@ -41,6 +41,11 @@ def test_a_robot_without_a_gpu_needs_neither_torch_nor_what_plots(name):
     assert modules_loaded_by(f'face_pose_ros.ros.{name}', unwanted) == '[]'
 
 
+def test_the_node_imports_no_linear_algebra_of_scipy():
+    pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
+    assert modules_loaded_by('face_pose_ros.ros.node', ('scipy.linalg', 'scipy.special')) == '[]'
+
+
 TRACKED = """
 import sys
 from face_pose_ros import Camera, FacePoseEstimator

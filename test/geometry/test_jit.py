@@ -24,6 +24,15 @@ from face_pose_ros.kernels import (  # in parentheses
 def moved(x):
     return x / 2 + offset.METRES
 """
+TWICE = """
+from face_pose_ros.geometry.jit import compiled
+from face_pose_ros.kernels.moved import moved
+
+
+@compiled
+def twice(x):
+    return 2 * moved(x)
+"""
 PROGRAM = """
 from face_pose_ros.kernels.moved import moved
 print(moved(3.0), len(moved.stats.cache_hits) if moved.stats.cache_path else 'memory')
@@ -44,8 +53,8 @@ def package(tmp_path):
     return root
 
 
-def run(package: Path, **variables: str) -> tuple[list[str], str]:
-    """What the program prints: the function's value, and how often it was loaded from disk."""
+def run(package: Path, program: str = PROGRAM, **variables: str) -> tuple[list[str], str]:
+    """What a program prints; PROGRAM: a function's value, how often it was loaded from disk."""
     base = {
         name: os.environ[name]
         for name in ('PATH', 'LD_LIBRARY_PATH', '_ROS_WHEELS_BOOTSTRAP_COMPLETE')
@@ -54,7 +63,7 @@ def run(package: Path, **variables: str) -> tuple[list[str], str]:
     env = {**base, 'HOME': str(package / 'file'), 'PYTHONPATH': str(package.parent), **variables}
     env.setdefault('TMPDIR', str(package.parent.parent))
     done = subprocess.run(
-        [sys.executable, '-B', '-c', PROGRAM],
+        [sys.executable, '-B', '-c', program],
         cwd=package.parent,
         env=env,
         capture_output=True,
@@ -81,6 +90,28 @@ def test_what_a_loss_of_power_left_is_compiled_anew(package, kind, length):
     file.write_bytes(file.read_bytes()[:length])
     assert run(package)[0] == ['1.75', '0']
     assert run(package)[0] == ['1.75', '1']
+
+
+def test_a_function_from_disk_can_be_called_by_one_that_is_compiled_later(package):
+    run(package)
+    (package / 'kernels' / 'twice.py').write_text(TWICE)
+    program = """
+from face_pose_ros.kernels.moved import moved
+from face_pose_ros.kernels.twice import twice
+print(moved(3.0), len(moved.stats.cache_hits), twice(3.0), len(twice.stats.cache_hits))
+"""
+    assert run(package, program)[0] == ['1.75', '1', '3.5', '0']
+
+
+def test_numba_need_not_import_scipys_linear_algebra(package):
+    program = """
+import sys
+from face_pose_ros.geometry.jit import without_blas
+without_blas()
+from face_pose_ros.kernels.moved import moved
+print(moved(3.0), 'scipy.linalg' in sys.modules)
+"""
+    assert run(package, program)[0] == ['1.75', 'False']
 
 
 def test_an_unrelated_file_may_change(package):

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(100)
 
@@ -90,6 +89,9 @@ def _gaussian_in_disc(
     mean: NDArray[np.float64], covariance: NDArray[np.float64], radius: float
 ) -> float:
     """Probability of a disc around 0 under a 2-D normal distribution."""
+    # It takes 20 MB, and the pose node, which imports this module, does not need it.
+    from scipy.special import ndtr
+
     variance, axes = np.linalg.eigh(covariance)
     # An exact pose gives 0 or 1; a microradian of spread avoids a division by zero.
     narrow, wide = np.sqrt(np.maximum(variance, 1e-12))
