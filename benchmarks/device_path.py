@@ -20,11 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from face_pose_ros import FacePoseEstimator
 from face_pose_ros.engines.networks import Networks, load_networks
-from face_pose_ros.faces.blazeface import SIZE_MULTIPLE
-from face_pose_ros.faces.detector import DetectorOptions, level_sizes
+from face_pose_ros.faces.head_cells import SIZE_MULTIPLE
+from face_pose_ros.faces.head_detector import input_size
 from face_pose_ros.keypoints.network_output import INPUT_PX
-from face_pose_ros.networks.blazeface import blazeface_full_range
+from face_pose_ros.networks.head_detector import packaged_head_detector
 from face_pose_ros.networks.keypoint_network import packaged_keypoint_network
+from face_pose_ros.options import DetectorOptions
 
 FACES = (1, 16, 64)
 WIDTH, HEIGHT = SIZES['1080p']
@@ -62,10 +63,10 @@ def work_of(network: nn.Module, pictures: Tensor) -> Work:
     return Work(counter.get_total_flops(), weights + pictures.numel() + 2 * sum(outputs))
 
 
-def detector_pictures() -> list[Tensor]:
+def detector_input() -> Tensor:
     """The detector's input for a 1080p image."""
-    sizes = level_sizes(HEIGHT, WIDTH, DetectorOptions())
-    return [torch.zeros(1, 3, *(s + -s % SIZE_MULTIPLE for s in size)) for size in sizes]
+    size = input_size(HEIGHT, WIDTH, DetectorOptions())
+    return torch.zeros(1, 3, *(side + -side % SIZE_MULTIPLE for side in size))
 
 
 def crops(count: int) -> Tensor:
@@ -76,16 +77,13 @@ def crops(count: int) -> Tensor:
 @cache
 def work() -> dict[str, Work]:
     """Work of a detection in a 1080p image, and of one forward pass for some faces."""
-    detector, keypoints = blazeface_full_range(), packaged_keypoint_network()
-    levels = [work_of(detector, picture) for picture in detector_pictures()]
-    weights = sum(p.numel() for p in detector.parameters())
-    flops, numbers = (sum(column) for column in zip(*levels, strict=True))
+    keypoints = packaged_keypoint_network()
     one = work_of(keypoints, crops(1))
     of_face = work_of(keypoints, crops(2)).numbers - one.numbers
-    looks = {
+    passes = {
         f'keypoints, {n}': Work(n * one.flops, one.numbers + (n - 1) * of_face) for n in FACES
     }
-    return {'detector': Work(flops, numbers - (len(levels) - 1) * weights), **looks}
+    return {'detector': work_of(packaged_head_detector(), detector_input()), **passes}
 
 
 def event_ms(call: Callable[[], object], runs: int) -> dict[str, float]:
@@ -104,8 +102,8 @@ def event_ms(call: Callable[[], object], runs: int) -> dict[str, float]:
 def device_path(device: str, runs: int) -> dict[str, dict[str, float]]:
     """Times of the networks alone, and of `track` with 1080p images on the GPU, image by image."""
     networks = load_networks(device)
-    shown = [picture.to(networks.device) for picture in detector_pictures()]
-    results = {'detector': event_ms(lambda: [networks.detector(p) for p in shown], runs)}
+    image = detector_input().to(networks.device)
+    results = {'detector': event_ms(lambda: networks.detector(image), runs)}
     for count in FACES:
         pictures = crops(count).to(networks.device)
         results[f'keypoints, {count}'] = event_ms(lambda p=pictures: networks.keypoints(p), runs)

@@ -13,22 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from face_pose_ros import first_start
-from face_pose_ros.engines.networks import Networks, Weights, load_networks, load_single_shot
+from face_pose_ros.engines.networks import Networks, Weights, load_networks
 from face_pose_ros.face_poses import bounds_of_faces, coarse_poses, face_poses
 from face_pose_ros.faces.ahead import DetectionAhead
-from face_pose_ros.faces.detector import FaceDetector
+from face_pose_ros.faces.head_detector import SURE_SCORE, HeadDetector
 from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
 from face_pose_ros.faces.nms import box_overlaps, suppress
-from face_pose_ros.faces.single_shot_detector import SingleShotDetector
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
-from face_pose_ros.keypoints.network_output import INPUT_PX, packaged_calibration
-from face_pose_ros.keypoints.predictor import (
-    FACE_MESH_INDEX,
-    KeypointPredictor,
-    crops_around_faces,
-)
+from face_pose_ros.keypoints.network_output import packaged_calibration
+from face_pose_ros.keypoints.predictor import FACE_MESH_INDEX, KeypointPredictor
 from face_pose_ros.options import EstimatorOptions
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fit import ShapePrior, default_shape_prior, fit_pose
@@ -91,9 +86,6 @@ class FacePoseEstimator:
         self.options = options or EstimatorOptions()
         if networks is None:
             networks = load_networks(device, threads=threads, weights=weights)
-            if self.options.detector.network == 'single_shot':
-                single_shot = load_single_shot(networks.device, threads=threads, weights=weights)
-                networks = networks._replace(single_shot=single_shot)
         self.device = networks.device
         self._networks = networks
         self._weights = weights or {}
@@ -108,11 +100,7 @@ class FacePoseEstimator:
         self.tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
 
     def __repr__(self) -> str:
-        options = self.options
-        return (
-            f'FacePoseEstimator(device={str(self.device)!r}, '
-            f'detector={options.detector.network!r}, tracks={len(self.tracker.ids)})'
-        )
+        return f'FacePoseEstimator(device={self.device!r}, tracks={len(self.tracker.ids)})'
 
     def warm_up(self) -> None:
         """Run all stages once, so that the first image does not wait for compilation."""
@@ -247,19 +235,14 @@ class FacePoseEstimator:
         self._begin_detection(image, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
         return faces
 
-    def _detector(self) -> FaceDetector | SingleShotDetector:
-        options, networks = self.options.detector, self._networks
-        if options.network == 'blazeface':
-            return FaceDetector(networks.detector, options)
-        if networks.single_shot is None:
-            raise ValueError('the networks were loaded without the single-shot detector')
-        uncertainty = packaged_uncertainty(self._weights.get('region_pose'))
-        return SingleShotDetector(*networks.single_shot, self.model.xyz_head, uncertainty, options)
+    def _detector(self) -> HeadDetector:
+        uncertainty = packaged_uncertainty(self._weights.get('head_detector'))
+        xyz_face, options = self.model.xyz_head, self.options.detector
+        return HeadDetector(self._networks.detector, xyz_face, uncertainty, options)
 
     def _predictor(self) -> KeypointPredictor:
-        return KeypointPredictor(
-            self._networks.keypoints, self._calibration, self.options.keypoints.max_crops
-        )
+        max_crops = self.options.keypoints.max_crops
+        return KeypointPredictor(self._networks.keypoints, self._calibration, max_crops)
 
     def _population(self) -> Shape:
         """The prior of an unknown person's shape, for the tracker."""
@@ -270,7 +253,7 @@ class FacePoseEstimator:
         return self.detector.deferred(image, camera)()
 
     def _count_without_rays(self, faces: Faces, camera: Camera) -> None:
-        crops = crops_around_faces(faces, camera, INPUT_PX, 1.0)
+        crops = self.keypoints.first_crops(faces, camera)
         self.faces_without_rays += int(np.count_nonzero(~crops.valid))
 
     def _proposed(
@@ -329,7 +312,8 @@ class FacePoseEstimator:
             return []
         side = (faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]).max(-1)
         absent = found.presence < self.options.keypoints.min_presence
-        small = (side < _KEYPOINTS_FROM_PX) & absent
+        sure = faces.scores > SURE_SCORE
+        small = (side < _KEYPOINTS_FROM_PX) & absent & sure
         return coarse_poses(faces[small], self.model, camera, self._population())
 
     def _unknown(self, faces: Faces, keypoints: Keypoints) -> Faces:

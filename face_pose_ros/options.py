@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 
 Options = TypeVar('Options')
 
-DETECTORS = ('blazeface', 'single_shot')
 KERNELS = ('none', 'huber', 'cauchy', 'geman_mcclure')
 
 
@@ -110,12 +109,6 @@ class DetectorOptions(Checked):
     also the height of the detected boxes.
     """
 
-    network: str = option(
-        'blazeface',
-        'detector; single_shot also finds heads in profile, and estimates poses of tiny ones',
-        choices=DETECTORS,
-        start_only=True,
-    )
     score_threshold: float = option(
         0.5, 'minimum score of a detection, a probability', low=0.01, high=0.99
     )
@@ -130,7 +123,6 @@ class DetectorOptions(Checked):
         low=64,
         high=4096,
     )
-    nms_iou: float = 0.3  # in (0, 1); detections that overlap more are the same face
 
 
 @dataclass(frozen=True)

@@ -71,17 +71,14 @@ class Faces(_Rows):
 
     boxes_xyxy: NDArray[np.float32]  # (N, 4) px, full image
     scores: NDArray[np.float32]  # (N,) in [0, 1]
-    # (N, 6, 2) px, full image: right eye, left eye, nose tip, mouth centre, right ear, left ear;
-    # right and left are the person's own. NaN: unknown.
-    anchors_uv: NDArray[np.float32]
-    coarse: CoarsePoses | None = None  # None if the detector estimates no poses
+    coarse: CoarsePoses | None = None  # of the detector; None: the boxes were given
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @classmethod
     def of_boxes(cls, boxes_xyxy: ArrayLike) -> Faces:
-        """Faces with score 1 from boxes (N, 4) px.
+        """Upright faces whose boxes (N, 4) px are given.
 
         Raises:
             ValueError: A box is not finite, or its area is not positive.
@@ -89,10 +86,7 @@ class Faces(_Rows):
         boxes = np.asarray(boxes_xyxy, dtype=np.float32).reshape(-1, 4)
         if not (np.isfinite(boxes).all() and (boxes[:, 2:] > boxes[:, :2]).all()):
             raise ValueError('boxes_xyxy must be finite with x_min < x_max and y_min < y_max')
-        count = len(boxes)
-        return cls(
-            boxes, np.ones(count, np.float32), np.full((count, 6, 2), np.nan, dtype=np.float32)
-        )
+        return cls(boxes, np.ones(len(boxes), np.float32))
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,7 +133,7 @@ def test_a_stated_interpupillary_distance_moves_the_head_along_its_ray():
 def test_own_weights_are_used_with_their_own_calibration(tmp_path):
     safetensors = pytest.importorskip('safetensors.numpy', reason='needs safetensors')
     tensors = {key: x.copy() for key, x in load_weights('keypoint_network').items()}
-    tensors['calibration'][:2] *= 9  # of the covariances
+    tensors['calibration'][:2] *= 2.25  # of the covariances
     safetensors.save_file(tensors, tmp_path / 'own.safetensors')
     rgb, camera = portrait_view()
     (usual,) = FacePoseEstimator('cpu').estimate(rgb, camera)
@@ -141,7 +141,7 @@ def test_own_weights_are_used_with_their_own_calibration(tmp_path):
     (doubted,) = FacePoseEstimator('cpu', weights=weights).estimate(rgb, camera)
     assert np.isfinite(usual.keypoints_sigma_px).all()
     ratio = doubted.keypoints_sigma_px / usual.keypoints_sigma_px
-    np.testing.assert_allclose(ratio, 3, rtol=1e-5)
+    np.testing.assert_allclose(ratio, 1.5, rtol=1e-5)
 
 
 COMPILED_BY_ANOTHER_FACE = """
@@ -248,7 +248,7 @@ def test_a_tracked_face_is_not_detected_again(monkeypatch):
     detections = []
     detect = estimator.detector.detect
     monkeypatch.setattr(
-        estimator.detector, 'detect', lambda image: detections.append(1) or detect(image)
+        estimator.detector, 'detect', lambda *image: detections.append(1) or detect(*image)
     )
     for i in range(9):
         assert len(estimator.track(rgb, camera, i / 30)) == 1
@@ -353,7 +353,7 @@ def test_after_lost_images_a_face_far_from_where_it_was_is_measured_as_well(esti
     (before,) = estimator.track(*panned(begin / 59), 7.0)
     (face,) = estimator.track(*moved, 7.0 + (end - begin) / 30)
     assert face.id == before.id
-    assert_poses_close(face.T_cam_head[None], single[None], max_deg=2, max_mm=25)
+    assert_poses_close(face.T_cam_head[None], single[None], max_deg=3, max_mm=25)
 
 
 def test_a_face_where_the_lens_has_no_direction_is_counted(estimator):

@@ -17,7 +17,7 @@ from face_pose_ros import FacePoseEstimator, first_start
 from face_pose_ros.engines.network import Network
 from face_pose_ros.engines.networks import Networks
 
-estimator = FacePoseEstimator(networks=Networks('cpu', Network(), Network(), Network()))
+estimator = FacePoseEstimator(networks=Networks('cpu', Network(), Network()))
 first_start.wait()
 with event.install_recorder('numba:compile') as recorder:
     estimator._fit_mean_face()

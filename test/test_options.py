@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: DetectorOptions(network='viola_jones'), r"network: 'viola_jones' is not one of"),
         (
             lambda: DetectorOptions(min_face_px=15.9),
             r'min_face_px: 15.9 is not in \[16, 4096\] px',

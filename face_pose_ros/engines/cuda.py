@@ -89,8 +89,8 @@ def capture_on_cuda(network: Any, pictures: Tensor) -> Graph:
 class HalfPrecision(nn.Module):
     """A network in float16 with last layers in float32; pictures and outputs are float32.
 
-    Linear layers and layers named `*_head` stay in float32, because their outputs are pixels:
-    the resolution of float16 is 1/8 px from 128 px on.
+    Linear layers and the layer named `last` stay in float32, because their outputs are places:
+    the resolution of float16 is a thousandth.
     """
 
     def __init__(self, network: Any) -> None:
@@ -98,7 +98,7 @@ class HalfPrecision(nn.Module):
         super().__init__()
         self.network = deepcopy(network).half()
         for name, layer in self.network.named_children():
-            if name.endswith('_head') or isinstance(layer, nn.Linear):
+            if name == 'last' or isinstance(layer, nn.Linear):
                 layer.float().register_forward_pre_hook(_in_float)
 
     def forward(self, pictures: Tensor) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from importlib import import_module
@@ -17,10 +17,10 @@ from types import ModuleType
 from typing import NamedTuple
 
 from face_pose_ros.engines.network import Network
-from face_pose_ros.weights import GRAPHS_SHA256
 
 # auto: on a GPU CUDA graphs in half precision; on a CPU OpenVINO if it is installed, else torch.
 ENGINES = ('auto', 'openvino', 'torch')
+NETWORKS = ('head_detector', 'keypoint_network')  # names of their weights, as in `Networks`
 _OPENVINO = 'face_pose_ros.engines.openvino'
 _TORCH = 'face_pose_ros.engines.torch_engine'
 _LOGGER = logging.getLogger(__name__)
@@ -28,22 +28,13 @@ _LOGGER = logging.getLogger(__name__)
 Weights = Mapping[str, Path | str]
 
 
-class SingleShotNetworks(NamedTuple):
-    """Both stages of the single-shot detector."""
-
-    # (N, 3, H, W) RGB in [0, 1] -> for each stride (N, 10, H / stride, W / stride)
-    cells: Network
-    regions: Network  # (N, 3, 64, 64) RGB in [0, 1] -> one output (N, 16)
-
-
 class Networks(NamedTuple):
     """Stateless networks of one device; estimators may share them."""
 
     device: str  # 'cpu', 'cuda' or 'cuda:<index>'
-    # (N, 3, H, W) RGB in [-1, 1] -> logits (N, C), regressions (N, C, 16)
+    # (N, 3, H, W) RGB in [0, 1] -> for each stride (N, 16, H // stride, W // stride)
     detector: Network
     keypoints: Network  # (N, 3, 128, 128) RGB in [0, 1] -> one output (N, 437)
-    single_shot: SingleShotNetworks | None = None  # see `load_single_shot`
 
 
 def load_networks(
@@ -53,7 +44,7 @@ def load_networks(
     weights: Weights | None = None,
     precision: str | None = None,
 ) -> Networks:
-    """Load all networks except those of the single-shot detector.
+    """Load the networks.
 
     Args:
         device: 'auto' (CUDA if there are a GPU and a torch that can use it, else the CPU), 'cpu',
@@ -61,50 +52,27 @@ def load_networks(
         engine: One of ENGINES.
         threads: CPU threads of one call; None: one per core.
         weights: Files to use instead of packaged ones, by the packaged file's name.
-        precision: 'f32'; None: bfloat16 on CPUs that support it and float16 on GPUs, for networks
-            that lose no accuracy by it.
+        precision: 'f32'; None: on a CPU bfloat16 where it has that, on a GPU float16, in which the
+            networks are as accurate.
 
     Raises:
         ValueError: There is no such device, engine, precision or name of weights.
         ImportError: The engine is not installed.
         WeightsError: A weights file is missing, truncated, altered, or of another network.
     """
-    names = ('blazeface_full_range', 'keypoint_network')
-    return Networks(*_load(names, device, engine, threads, weights, precision))
-
-
-def load_single_shot(
-    device: str = 'auto',
-    engine: str = 'auto',
-    threads: int | None = None,
-    weights: Weights | None = None,
-) -> SingleShotNetworks:
-    """The single-shot detector's networks; arguments and errors as in `load_networks`."""
-    _, *networks = _load(('single_shot', 'region_pose'), device, engine, threads, weights)
-    return SingleShotNetworks(*networks)
-
-
-def _load(
-    names: Sequence[str],
-    device: str,
-    engine: str,
-    threads: int | None,
-    weights: Weights | None,
-    precision: str | None = None,
-) -> tuple:
-    """The device, and the networks of these names."""
     if engine not in ENGINES:
         raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
     if precision not in (None, 'f32'):
         raise ValueError(f"precision '{precision}' is not f32")
     device, own = chosen_device(device), weights or {}
     for name in own:
-        if name not in GRAPHS_SHA256:
-            raise ValueError(f"weights of '{name}', expected {', '.join(GRAPHS_SHA256)}")
+        if name not in NETWORKS:
+            raise ValueError(f"weights of '{name}', expected {', '.join(NETWORKS)}")
     make = _maker(device, engine, threads or core_count(), precision)
-    # The networks are compiled in parallel.
-    with ThreadPoolExecutor(len(names)) as executor:
-        return device, *executor.map(lambda name: make(name, own=own.get(name)), names)
+    # They are compiled side by side.
+    with ThreadPoolExecutor(len(NETWORKS)) as executor:
+        made = executor.map(lambda name: make(name, own=own.get(name)), NETWORKS)
+        return Networks(device, *made)
 
 
 def _maker(

@@ -21,10 +21,6 @@ with no_openvino_telemetry():
     import openvino as ov
 
 
-# Accuracy in bfloat16 was measured for these; the others run in float32.
-_ROUNDED = ('keypoint_network',)
-
-
 class _Request(NamedTuple):
     """An inference request, and views of its output memory."""
 
@@ -55,14 +51,14 @@ class OpenVinoNetwork(Network):
             name: Name of the packaged network.
             threads: CPU threads of one call, 1 or more; a single crop uses one.
             own: Weights to use instead of the packaged ones.
-            precision: 'f32' or 'bf16'; None: bf16 if the CPU supports it and the network loses
-                no accuracy by it.
+            precision: 'f32' or 'bf16'; None: bf16 if the CPU has it, in which the packaged
+                networks are as accurate.
 
         Raises:
             WeightsError: As in `read_graph`.
         """
         self._name, self._threads, self._own = name, threads, own
-        self._precision = precision or ('bf16' if name in _ROUNDED and _has_bf16() else None)
+        self._precision = precision or ('bf16' if _has_bf16() else 'f32')
         self._lock = threading.Lock()
         # By shape (3, H, W): requests for one picture, and for several with one thread each.
         self._single: dict[tuple[int, ...], _Request] = {}
@@ -122,9 +118,7 @@ class OpenVinoNetwork(Network):
         properties: dict[str, Any] = {
             'INFERENCE_NUM_THREADS': threads,
             'NUM_STREAMS': requests,
-            # OpenVINO's default is bfloat16 for every network on CPUs that support it.
-            'INFERENCE_PRECISION_HINT': self._precision
-            or model.get_rt_info('precision').astype(str),
+            'INFERENCE_PRECISION_HINT': self._precision,
             'ENABLE_CPU_PINNING': False,
         }
         if folder := writable_folder('openvino'):  # halves start-up time and memory

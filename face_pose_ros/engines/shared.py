@@ -15,12 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros.engines.network import Network, Outputs, Pictures
-from face_pose_ros.engines.networks import (
-    Networks,
-    SingleShotNetworks,
-    load_networks,
-    load_single_shot,
-)
+from face_pose_ros.engines.networks import Networks, load_networks
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import Crops
 
@@ -59,18 +54,13 @@ class SharedNetworks:
         self._damaged = False
         self._detector = _Batched(self, lambda networks: networks.detector)
         self._keypoints = _Batched(self, lambda networks: networks.keypoints)
-        self._single_shot = SingleShotNetworks(
-            _Batched(self, lambda networks: _single_shot(networks).cells),
-            _Batched(self, lambda networks: _single_shot(networks).regions),
-        )
 
-    def load(self, device: str, single_shot: bool = False, threads: int | None = None) -> Networks:
-        """The networks for one more estimator; loaded again after a failure.
+    def load(self, device: str, threads: int | None = None) -> Networks:
+        """The networks for one more estimator, loaded again if they failed.
 
         Args:
-            device: As in `load_networks`; the same for all estimators.
-            single_shot: Whether this estimator uses the single-shot detector.
-            threads: As in `load_networks`; only the first estimator's value is used.
+            device: As in `load_networks`, and for all estimators the same.
+            threads: As in `load_networks`; that of the first estimator counts.
 
         Raises:
             ValueError: There is no such device, or the other estimators use another one.
@@ -82,21 +72,12 @@ class SharedNetworks:
                     f"device is '{device}', expected '{self._device}' as for the other cameras "
                     'that share the networks'
                 )
-            # A failure in one camera reloads the networks of all.
-            single_shot_known = self._networks is not None and bool(self._networks.single_shot)
+            # What fails for one camera is loaded again for all.
             if self._networks is None or self._damaged:
                 self._networks = load_networks(device, threads=threads)
                 self._device = device
                 self._damaged = False
-            if (single_shot or single_shot_known) and self._networks.single_shot is None:
-                loaded = load_single_shot(device, threads=threads)
-                self._networks = self._networks._replace(single_shot=loaded)
-            return Networks(
-                self._networks.device,
-                self._detector,
-                self._keypoints,
-                self._single_shot if single_shot else None,
-            )
+            return Networks(self._networks.device, self._detector, self._keypoints)
 
     @contextmanager
     def frame(self) -> Iterator[None]:
@@ -173,11 +154,6 @@ class _Batched(Network):
             thread in shared._calling or abs(other_s - mine_s) > shared._window_s
             for thread, other_s in shared._begun_s.items()
         )
-
-
-def _single_shot(networks: Networks) -> SingleShotNetworks:
-    assert networks.single_shot is not None
-    return networks.single_shot
 
 
 def _run(network: Network, calls: list[_Call]) -> None:

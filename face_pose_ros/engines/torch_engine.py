@@ -18,19 +18,13 @@ from face_pose_ros.engines.cuda import GraphedNetwork, HalfPrecision, render_cro
 from face_pose_ros.engines.network import Network, Outputs, Pictures
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import Crops
-from face_pose_ros.networks.blazeface import blazeface_full_range
+from face_pose_ros.networks.head_detector import packaged_head_detector
 from face_pose_ros.networks.keypoint_network import packaged_keypoint_network
-from face_pose_ros.networks.region_pose import packaged_region_pose
-from face_pose_ros.networks.single_shot import packaged_single_shot
 
 _BUILDERS: dict[str, Callable[..., nn.Module]] = {
-    'blazeface_full_range': blazeface_full_range,
+    'head_detector': packaged_head_detector,
     'keypoint_network': packaged_keypoint_network,
-    'region_pose': packaged_region_pose,
-    'single_shot': packaged_single_shot,
 }
-# Accuracy in half precision was measured for these; the others run in float32.
-_HALF = ('blazeface_full_range', 'keypoint_network')
 
 
 class TorchNetwork(Network):
@@ -94,7 +88,7 @@ def packaged(
         graphs: Whether to use CUDA graphs on a GPU.
         threads: Threads of torch in this process, if the device is the CPU.
         own: Weights to use instead of the packaged ones.
-        half: Whether graphs run in half precision, for networks that lose no accuracy by it.
+        half: With graphs, whether to run it in half precision.
 
     Raises:
         WeightsError: As in `load_weights`.
@@ -103,7 +97,7 @@ def packaged(
     if device == 'cpu':
         torch.set_num_threads(threads)
     elif graphs:
-        network = GraphedNetwork(HalfPrecision(network) if half and name in _HALF else network)
+        network = GraphedNetwork(HalfPrecision(network) if half else network)
     return TorchNetwork(network, device)
 
 

@@ -1,18 +1,18 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Covariance of the single-shot detector's poses from the sigma that its network states.
+"""Covariance of the head detector's poses from the standard deviations of its network.
 
-The region network states a standard deviation for each normalised error. These are measured in the
+The network predicts a standard deviation of each normalised error. These are measured in the
 *box camera*, which is turned to the head's centre and rolled until the head is upright, and in
 units of the head's size, so that they depend little on the position in the image:
 
     e = (dx / HEAD_SIZE_M, dy / HEAD_SIZE_M, dz / distance, omega_box),
 
 the error of the head's centre across and along the ray, and of the rotation [rad]. The second
-moments of e over the stated sigma, on rendered heads of a validation set, are tabulated over the
-logarithm of the apparent size and linear between its knots (lab: training.calibrate_scenes). e is
-linear in the error (dt, omega) of the pose, so the covariance is transformed exactly for any lens
-and position: (dt, omega) = J e.
+moments of e over sigma, on rendered heads of a validation set, are tabulated over the logarithm of
+the apparent size and linear between its knots (lab: head_detector.calibrate). e is linear in the
+error (dt, omega) of the pose, so the covariance is transformed exactly for any lens and position:
+(dt, omega) = J e.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros.faces.box_camera import pixels_per_radian, upright_rotation
-from face_pose_ros.faces.single_shot import HEAD_CENTRE, HEAD_SIZE_M
+from face_pose_ros.faces.head_cells import HEAD_CENTRE, HEAD_SIZE_M
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.weights import load_weights
 
@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 class HeadUncertainty(NamedTuple):
     """Calibration of a trained network."""
 
-    score_offset: Array  # () added to logits: at a score of 0.5, one false face in 10 images
+    score_offset: Array  # () added to logits, see `head_detector.SURE_SCORE`
     log_size: Array  # (S,) knots, ascending logarithms of apparent sizes [px]
     covariance: Array  # (S, 6, 6) of e / sigma at the knots
 
@@ -43,7 +43,7 @@ class HeadUncertainty(NamedTuple):
 
         Args:
             T_cam_head: Estimates.
-            sigma: (N, 6) stated by the network.
+            sigma: (N, 6) by the network.
             camera: Of the image.
         """
         J = pose_of_normalised(T_cam_head) * sigma[:, None]
@@ -64,7 +64,7 @@ def packaged_uncertainty(own: Path | str | None = None) -> HeadUncertainty:
     Raises:
         WeightsError: The weights file is missing or damaged.
     """
-    weights = load_weights('region_pose', own)
+    weights = load_weights('head_detector', own)
     fields = (weights[name].astype(np.float64) for name in HeadUncertainty._fields)
     return HeadUncertainty(*fields)
 

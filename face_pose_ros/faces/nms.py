@@ -7,8 +7,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.results import Faces
-
 Boxes = NDArray[np.floating]
 
 
@@ -64,34 +62,3 @@ def nms(boxes_xyxy: Boxes, scores: NDArray[np.floating], max_iou: float) -> NDAr
     order = np.argsort(-scores, kind='stable')
     iou, _ = box_overlaps(boxes_xyxy[order])
     return order[suppress(iou > max_iou)]
-
-
-def merge_proposals(proposals: Faces, iou: float, contained: float) -> Faces:
-    """Merge proposals for the same face into their mean, weighted by score.
-
-    The mean is steadier from frame to frame than the best box alone; the score is the best one's.
-
-    Args:
-        proposals: N faces in any order.
-        iou: Proposals with at least this intersection over union are the same face.
-        contained: So are proposals with at least this part of the smaller in the larger.
-
-    Returns:
-        Faces, best first.
-    """
-    proposals = proposals[np.argsort(-proposals.scores, kind='stable')]
-    overlap_iou, overlap_contained = box_overlaps(proposals.boxes_xyxy)
-    same = (overlap_iou >= iou) | (overlap_contained >= contained)
-    keep = suppress(same)
-    # A dropped box may overlap several kept ones: it counts for the best of them only.
-    claims = same & keep[:, None]
-    np.fill_diagonal(claims, keep)
-    first_claim = claims & (claims.cumsum(0) == 1)  # (N, N): kept row, weighted column
-    similar = (overlap_iou >= iou) | np.diag(keep)  # a box of another size is no estimate
-    weight = (first_claim & similar)[keep] * proposals.scores  # (M, N)
-    weight = weight / weight.sum(1, keepdims=True)
-    return Faces(
-        weight @ proposals.boxes_xyxy,
-        proposals.scores[keep],
-        np.einsum('mn,nkc->mkc', weight, proposals.anchors_uv),
-    )

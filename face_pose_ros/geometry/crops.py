@@ -76,33 +76,32 @@ class Crops:
             crop_jacobian(camera.lens, self.R_cam_crop[i], self.focal_px[i], J[i])
         return J
 
+    def rolled(self, angle: float) -> Crops:
+        """The same crops turned about their axes by an angle [rad]."""
+        c, s = math.cos(angle), math.sin(angle)
+        R = self.R_cam_crop @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        return Crops(R, self.focal_px, self.valid, self.size_px)
+
     def __getitem__(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Crops:
         """Some of the crops, by a (M,) index or (N,) mask."""
         return Crops(self.R_cam_crop[index], self.focal_px[index], self.valid[index], self.size_px)
 
 
 def crops_around_boxes(
-    boxes_xyxy: ArrayLike,
-    anchors_uv: ArrayLike | None,
-    camera: Camera,
-    size_px: int,
-    margin: float,
+    boxes_xyxy: ArrayLike, camera: Camera, size_px: int, margin: float
 ) -> Crops:
-    """Crops around face boxes.
+    """Crops around the boxes of upright faces.
 
     Args:
         boxes_xyxy: (N, 4) px.
-        anchors_uv: (N, 6, 2) px as in `Faces`, define the roll; None: the faces are upright.
         camera: The camera of the image.
         size_px: Side of the crops.
         margin: Side of the crop over the longer side of the box.
     """
     boxes = np.array(boxes_xyxy, dtype=np.float64, order='C')
-    has_anchors = anchors_uv is not None
-    anchors = np.array(anchors_uv if has_anchors else np.empty((0, 0, 2)), np.float64, order='C')
     crops = _unset(len(boxes), size_px)
     aims = crops.R_cam_crop, crops.focal_px, crops.valid
-    _aim_at_boxes(boxes, anchors, has_anchors, camera.lens, size_px, margin, *aims)
+    _aim_at_boxes(boxes, camera.lens, size_px, margin, *aims)
     return crops
 
 
@@ -182,11 +181,10 @@ def _unset(count: int, size_px: int) -> Crops:
 
 
 @compiled
-def _aim_at_boxes(boxes, anchors, has_anchors, lens, size_px, margin, R_cam_crop, focal_px, valid):
-    points = 9 if has_anchors else 5
+def _aim_at_boxes(boxes, lens, size_px, margin, R_cam_crop, focal_px, valid):
+    points = 5  # the middle, and the ends of a cross
     uv, rays = np.empty((2, points)), np.empty((3, points))
     J, seen = np.empty((2, 3, points)), np.empty(points, np.bool_)
-    across, down = np.empty(3), np.empty(3)
     for i in range(len(boxes)):
         low_u, low_v, high_u, high_v = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
         # A cross of half the box size: the border of the box may be outside the lens's range.
@@ -197,16 +195,9 @@ def _aim_at_boxes(boxes, anchors, has_anchors, lens, size_px, margin, R_cam_crop
         uv[0, 2] -= arm
         uv[1, 3] += arm
         uv[1, 4] -= arm
-        for k in range(5, points):
-            uv[0, k], uv[1, k] = anchors[i, k - 5, 0], anchors[i, k - 5, 1]
         unproject(lens, uv, rays, J, seen)
         R = R_cam_crop[i]
         _look_at(rays[0, 0], rays[1, 0], rays[2, 0], R)
-        if has_anchors:
-            for j in range(3):
-                eye_right, eye_left, mouth = rays[j, 5], rays[j, 6], rays[j, 8]
-                across[j], down[j] = eye_left - eye_right, mouth - 0.5 * (eye_left + eye_right)
-            _roll(R, across, down)
         arms = _distance_in_plane(R, rays, 1, 2) + _distance_in_plane(R, rays, 3, 4)
         # The two bars of the cross are each half as long as the side of the box.
         focal_px[i] = size_px / (margin * arms)

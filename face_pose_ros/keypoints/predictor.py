@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros.engines.network import Network
+from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import (
     Crops,
@@ -26,6 +27,7 @@ from face_pose_ros.keypoints.network_output import (
     Calibration,
     read_keypoints,
 )
+from face_pose_ros.pose.face_model import semantic_head
 from face_pose_ros.results import Faces, Keypoints
 
 Array = NDArray[np.float64]
@@ -33,15 +35,21 @@ Image = NDArray[np.uint8]  # (H, W, 3) RGB
 
 FACE_MESH_INDEX = semantic.FACE_MESH_INDEX[semantic.IS_FACE]
 FACE = slice(len(FACE_MESH_INDEX))  # the keypoints of the face, which are the first
-_FIRST_MARGIN = 1.6  # side of a new face's first crop over the side of its box
+_BOX_MARGIN = 1.6  # side of the first crop over the side of a given box
 # A crop is far off if its scale, centre or roll differs by more than this from the crop around the
 # keypoints found in it. Training crops vary by about as much; beyond it keypoints are biased
 # towards the crop.
 _FAR_SCALE, _FAR_SHIFT, _FAR_ROLL = math.log(1.1), 0.05, math.radians(10)
+_HOPELESS = 0.02  # presence up to which a crop far off is not followed by another one
 _MOST = 4  # crops of a tracked face; cheaper than a new detection
 # A tracked face counts as occluded if the median standard deviation of its keypoints exceeds this
 # share of its size. Unoccluded faces of 300 photographs had at most 0.03.
 _COVERED = 0.05
+# A new face counts as none from a share that grows with the detector's score: false detections
+# have low scores and shares of 0.04 and more.
+_UNLIKELY, _UNLIKELY_OF_SURE = 0.01, 0.06
+_LEAST_SCORE, _SURE_SCORE = 0.5, 0.9
+_ROLLED_FROM = 0.6  # score of a detection from which other rolls are tried
 
 
 def _indices(*names: str) -> NDArray[np.int64]:
@@ -60,9 +68,9 @@ _UPRIGHT = Upright(
 class KeypointPredictor:
     """Runs the keypoint network on upright crops.
 
-    The first crop of a new face follows the detector's box, whose scale, centre and roll are
-    rough. Each further crop follows the keypoints found in the last one. A tracked face gets one
-    crop around its predicted keypoints, and further ones only while the last crop was far off.
+    The first crop of a new face follows the detector's pose, or a given box; that of a tracked
+    face follows its predicted keypoints. Each further crop follows the keypoints found in the last
+    one: of a new face all of `max_crops`, of a tracked face only while the last was far off.
     """
 
     def __init__(self, network: Network, calibration: Calibration, max_crops: int) -> None:
@@ -76,29 +84,44 @@ class KeypointPredictor:
         self.network = network
         self.max_crops = max_crops
         self._calibration = calibration
+        self._xyz_face = semantic_head().xyz_head[FACE]
 
     def predict(
-        self, image: Image, faces: Faces, camera: Camera, margin: float = _FIRST_MARGIN
+        self, image: Image, faces: Faces, camera: Camera, box_margin: float = _BOX_MARGIN
     ) -> Keypoints:
-        """Measure the keypoints of detected faces; all faces are one batch.
+        """Measure the keypoints of new faces, in one batch per crop.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            faces: N faces; if the anchors of any are NaN, all are taken as upright.
+            faces: N faces.
             camera: The image's camera.
-            margin: Side of the first crop over the side of the box.
+            box_margin: Side of the first crop over the side of a given box.
 
         Returns:
-            Semantic keypoints of the N faces; presence is 0 for crops that are not valid.
+            Semantic keypoints of the N faces; presence 0 where the lens has no ray for a crop.
         """
         if len(faces) == 0:
             return Keypoints.unmeasured(0, KEYPOINTS)
-        crops = crops_around_faces(faces, camera, INPUT_PX, margin)
-        keypoints = self._measure(image, crops, camera)
-        for _ in range(self.max_crops - 1):
-            crops = crops_around_heads(keypoints.uv[:, FACE], camera)
-            keypoints = self._measure(image, crops, camera)
+        crops = self.first_crops(faces, camera, box_margin)
+        certain = (faces.scores - _LEAST_SCORE) / (_SURE_SCORE - _LEAST_SCORE)
+        limit = _UNLIKELY + (_UNLIKELY_OF_SURE - _UNLIKELY) * certain.clip(0, 1).astype(np.float64)
+        keypoints = self._confirmed(image, crops, camera, limit)
+        if faces.coarse is not None:
+            # The detector finds small rolled heads, but may be wrong about their roll.
+            lost = np.flatnonzero((keypoints.presence == 0) & (faces.scores > _ROLLED_FROM))
+            for quarters in (1, 2, 3) if len(lost) else ():
+                rolled = crops[lost].rolled(0.5 * math.pi * quarters)
+                found = self._confirmed(image, rolled, camera, limit[lost])
+                better = np.flatnonzero(found.presence > keypoints.presence[lost])
+                keypoints = keypoints.replaced(lost[better], found[better])
         return keypoints
+
+    def first_crops(self, faces: Faces, camera: Camera, box_margin: float = _BOX_MARGIN) -> Crops:
+        """Crops around N new faces."""
+        if faces.coarse is None:
+            return crops_around_boxes(faces.boxes_xyxy, camera, INPUT_PX, box_margin)
+        uv = camera.project(rotations.apply(faces.coarse.T_cam_head, self._xyz_face)).uv
+        return crops_around_heads(uv, camera)
 
     def follow(self, image: Image, uv_face: Array, camera: Camera) -> Keypoints:
         """Measure the keypoints of tracked faces.
@@ -116,7 +139,24 @@ class KeypointPredictor:
             return Keypoints.unmeasured(0, KEYPOINTS)
         crops = crops_around_heads(uv_face, camera)
         keypoints, far_off = self._converged(image, crops, camera, _MOST)
-        _reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, keypoints.presence)
+        limit = np.full(len(uv_face), _COVERED)
+        _reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, limit, keypoints.presence)
+        return keypoints
+
+    def _confirmed(
+        self, image: Image, crops: Crops, camera: Camera, limit: NDArray[np.float64]
+    ) -> Keypoints:
+        """Keypoints in crops of new faces; presence 0 where they are more uncertain than a limit.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            crops: N crops.
+            camera: The image's camera.
+            limit: (N,) of the median standard deviation of keypoints over the size of the face.
+        """
+        keypoints, far_off = self._converged(image, crops, camera, self.max_crops, self.max_crops)
+        far_off[:] = False  # the crops of a new face may end before they have converged
+        _reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, limit, keypoints.presence)
         return keypoints
 
     def _measure(self, image: Image, crops: Crops, camera: Camera) -> Keypoints:
@@ -124,23 +164,19 @@ class KeypointPredictor:
         return read_keypoints(numbers, crops, camera, self._calibration)
 
     def _converged(
-        self, image: Image, crops: Crops, camera: Camera, max_crops: int
+        self, image: Image, crops: Crops, camera: Camera, max_crops: int, least: int = 1
     ) -> tuple[Keypoints, NDArray[np.bool_]]:
-        """Keypoints after at most `max_crops` crops per face; whether the last was far off."""
+        """Keypoints after `least` to `max_crops` crops per face; whether the last was far off."""
         keypoints = self._measure(image, crops, camera)
         wanted = crops_around_heads(keypoints.uv[:, FACE], camera)
         far_off = are_far_off(crops, wanted)
-        again = np.flatnonzero(far_off)
+        again = np.flatnonzero((far_off | (least > 1)) & (keypoints.presence > _HOPELESS))
         if max_crops > 1 and len(again):
-            closer, far_off[again] = self._converged(image, wanted[again], camera, max_crops - 1)
+            closer, far_off[again] = self._converged(
+                image, wanted[again], camera, max_crops - 1, least - 1
+            )
             keypoints = keypoints.replaced(again, closer)
         return keypoints, far_off
-
-
-def crops_around_faces(faces: Faces, camera: Camera, size_px: int, margin: float) -> Crops:
-    """`crops_around_boxes` of faces; if the anchors of any are NaN, all count as upright."""
-    anchors_uv = None if np.isnan(faces.anchors_uv).any() else faces.anchors_uv
-    return crops_around_boxes(faces.boxes_xyxy, anchors_uv, camera, size_px, margin)
 
 
 def crops_around_heads(
@@ -181,14 +217,14 @@ def _compare(R_cam_crop, focal_px, R_cam_wanted, focal_wanted_px, size_px, far_o
 
 
 @compiled
-def _reject(uv, cov_uv, points, far_off, presence):
+def _reject(uv, cov_uv, points, far_off, limit, presence):
     """Set presence (N,) to 0 where the crop was far off or the face (first points) is occluded."""
     for i in range(len(presence)):
         left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
         for k in range(points):
             u, v = uv[i, k, 0], uv[i, k, 1]
             left, top, right, bottom = min(left, u), min(top, v), max(right, u), max(bottom, v)
-        variance_px2 = (_COVERED * max(right - left, bottom - top)) ** 2
+        variance_px2 = (limit[i] * max(right - left, bottom - top)) ** 2
         uncertain = 0
         for k in range(points):
             if 0.5 * (cov_uv[i, k, 0, 0] + cov_uv[i, k, 1, 1]) > variance_px2:

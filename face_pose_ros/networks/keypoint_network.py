@@ -2,12 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The keypoint network: an upright crop of a head -> its semantic keypoints, from every side.
 
-Plain convolutions and ReLU; each stage starts by halving the grid; at the end one vector of all
-cells (similar to the five-stage network of Feng et al., "Wing Loss for Robust Facial Landmark
-Localisation", CVPR 2018). Without depthwise convolutions, parametric activations and
-high-resolution grids with few channels, CPUs compute it at full speed in float32, bfloat16 and
-int8. `fused` folds batch normalisation into the layers before it, so that inference consists of
-convolutions, ReLU and two matrices.
+Plain convolutions and ReLU, the grid halved at the start of every stage, one vector of all cells
+at the end (as plain as the five-stage network of Feng et al., "Wing Loss for Robust Facial
+Landmark Localisation", CVPR 2018). Batch normalisation is folded into the layers before it by
+`fused`, so that inference knows convolutions, ReLU and two matrices only.
 
 Input and output are described in `keypoints.network_output`.
 """
@@ -21,41 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from face_pose_ros.keypoints.network_output import FURTHER, INPUT_PX, KEYPOINTS, NUMBERS
+from face_pose_ros.networks.layers import Convolution, Residual, fuse_convolutions
 from face_pose_ros.networks.packaged import with_weights
-
-
-class Convolution(nn.Module):
-    """Convolution, batch normalisation, ReLU if asked for.
-
-    3x3; 4x4 where it halves the grid, for even windows are centred on the cells of the next one.
-    """
-
-    def __init__(self, c_in: int, c_out: int, stride: int = 1, relu: bool = True) -> None:
-        super().__init__()
-        kernel = 3 if stride == 1 else 4
-        self.convolution = nn.Conv2d(c_in, c_out, kernel, stride, 1, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(c_out)
-        self.relu = relu
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, c_in, H, W) to (N, c_out, H / stride, W / stride)."""
-        x = self.norm(self.convolution(x))
-        return x.relu() if self.relu else x
-
-
-class Residual(nn.Module):
-    """Two convolutions beside a shortcut."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = Convolution(channels, channels)
-        self.second = Convolution(channels, channels, relu=False)
-        assert isinstance(self.second.norm, nn.BatchNorm2d)
-        nn.init.zeros_(self.second.norm.weight)  # begins as the shortcut alone
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, channels, H, W) to the same shape."""
-        return (x + self.second(self.first(x))).relu()
 
 
 class KeypointNetwork(nn.Module):
@@ -96,13 +61,7 @@ def fused(network: KeypointNetwork) -> KeypointNetwork:
     """A copy for inference, with batch normalisation folded into the convolutions."""
     copy = KeypointNetwork(*_sizes(network))
     copy.load_state_dict(network.state_dict())
-    for module in copy.modules():
-        if isinstance(module, Convolution):
-            assert isinstance(module.norm, nn.BatchNorm2d)
-            module.convolution = nn.utils.fuse_conv_bn_eval(
-                module.convolution.eval(), module.norm.eval()
-            )
-            module.norm = nn.Identity()
+    fuse_convolutions(copy)
     assert isinstance(copy.norm, nn.BatchNorm1d)
     copy.all_cells = nn.utils.fuse_linear_bn_eval(copy.all_cells.eval(), copy.norm.eval())
     copy.norm = nn.Identity()

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.estimator import FacePoseEstimator
-from face_pose_ros.faces.detector import MIN_IMAGE_PX
+from face_pose_ros.faces.head_detector import MIN_IMAGE_PX
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.results import FacePose
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info, size_text
@@ -94,8 +94,7 @@ class FramePipeline:
 
     def _load(self) -> FacePoseEstimator:
         device, options = self._parameters.device, self._parameters.estimator
-        single_shot = options.detector.network == 'single_shot'
-        networks = self._shared.load(device, single_shot, self._threads) if self._shared else None
+        networks = self._shared.load(device, self._threads) if self._shared else None
         estimator = FacePoseEstimator(device, options, networks, self._threads)
         estimator.tracker.id_prefix = self._id_prefix
         estimator.warm_up()

@@ -25,21 +25,17 @@ Tensors = dict[str, NDArray[Any]]
 
 # Checksums of the weights.
 SHA256 = {
-    'blazeface_full_range': 'd4077990f7da3190d69bd4a0ddca836c1bc076745806e511fea922d5f755f5e0',
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
+    'head_detector': 'e1da3ed0d4d542b829b558bccec940e8310c102036626f7aa80acf5300afc079',
     'keypoint_network': '9849eefbb144ee1f1692f05dd3fcbbdae582f21142907694dc1a7080c8825f45',
-    'region_pose': '7a163a2e644dd76ef1647d833999ec1776db4e30e201208aeea6d66aa2d3c7a5',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
-    'single_shot': '664a42bb39d6ba5ef321d9deb28cc70c1b4c70f0397db0c4a6619252bd2c6972',
 }
 
 # Checksums of the graphs, as `python -m face_pose_lab.package_networks` prints them.
 GRAPHS_SHA256 = {
-    'blazeface_full_range': '463cecc8101ea7998cc189b99fb7697331bbc54064f62706e9af95d981ecdfbe',
-    'keypoint_network': '7635ad277d812c8ec4e0b735f0bc355c84a7abcdc5688c88847596c500c1bb54',
-    'region_pose': '25cebdbf449ae1d430d1190d1b558f1b3cfa7d60f13bce4774990bdc44fd20a2',
-    'single_shot': '2de7a7d2f701d4253c545cbe40dc826b568061ad90dad1a0c7124a589020a06c',
+    'head_detector': 'd3de04bae652da7d57dd685040a79eaf267a1422aa0b3a9ff3613312d1d18760',
+    'keypoint_network': '53338779b795ace2c9a7390d00b631e7a0feafee4480fb02e42716a5a42a07b1',
 }
 
 FOLDER = Path(__file__).parent

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,18 +26,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 import torch
-from torch import nn
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from face_pose_ros.engines.telemetry import no_openvino_telemetry
-from face_pose_ros.faces.blazeface import SIZE_MULTIPLE
-from face_pose_ros.faces.region_pose import REGION_PX
+from face_pose_ros.faces.head_cells import SIZE_MULTIPLE
 from face_pose_ros.keypoints.network_output import INPUT_PX
-from face_pose_ros.networks.blazeface import BlazeFaceFullRange
+from face_pose_ros.networks.head_detector import HeadDetectorNetwork
+from face_pose_ros.networks.head_detector import fused as fused_detector
 from face_pose_ros.networks.keypoint_network import KeypointNetwork, fused
-from face_pose_ros.networks.region_pose import PACKAGED as REGION_POSE
-from face_pose_ros.networks.region_pose import MirrorAveraged, RegionPose
-from face_pose_ros.networks.single_shot import PACKAGED as SINGLE_SHOT
-from face_pose_ros.networks.single_shot import SingleShot
 from face_pose_ros.weights import FOLDER, header_of
 
 with no_openvino_telemetry():
@@ -55,14 +53,13 @@ class Packaged(NamedTuple):
     build: Callable[[], nn.Module]
     side: int  # of the pictures that it is traced with [px]
     any_size: bool = False  # of any height and width
-    precision: str = 'f32'  # in which OpenVINO computes
 
 
 PACKAGED = {
-    'blazeface_full_range': Packaged(BlazeFaceFullRange, 6 * SIZE_MULTIPLE, any_size=True),
+    'head_detector': Packaged(
+        lambda: fused_detector(HeadDetectorNetwork().eval()), 6 * SIZE_MULTIPLE, any_size=True
+    ),
     'keypoint_network': Packaged(lambda: fused(KeypointNetwork().eval()), INPUT_PX),
-    'region_pose': Packaged(lambda: MirrorAveraged(RegionPose(REGION_POSE)), REGION_PX),
-    'single_shot': Packaged(lambda: SingleShot(SINGLE_SHOT), 6 * SIZE_MULTIPLE, any_size=True),
 }
 
 
@@ -79,7 +76,7 @@ def graph_of(name: str) -> bytes:
     manager.register_pass(ConstantFolding())
     manager.run_passes(model)
     _refer_to(tensors, entries, model)
-    return _serialised(model, entries, how.precision)
+    return _serialised(model, entries)
 
 
 def _filled_with_distinct_numbers(network: nn.Module, entries: dict[str, Any]) -> dict[bytes, str]:
@@ -125,7 +122,7 @@ def _refer_to(tensors: dict[bytes, str], entries: dict[str, Any], model: ov.Mode
         raise RuntimeError(f'no constants of the graph: {", ".join(sorted(unused))}')
 
 
-def _serialised(model: ov.Model, entries: dict[str, Any], precision: str) -> bytes:
+def _serialised(model: ov.Model, entries: dict[str, Any]) -> bytes:
     """The graph, in which constants lie where the weights file and the last line have them."""
     with tempfile.TemporaryDirectory() as folder:
         xml, binary = Path(folder, 'graph.xml'), Path(folder, 'graph.bin')
@@ -152,12 +149,43 @@ def _serialised(model: ov.Model, entries: dict[str, Any], precision: str) -> byt
         layer.set('name', f'{layer.get("type")}_{layer.get("id")}')
     for rt_info in net.findall('rt_info'):
         net.remove(rt_info)
-    ElementTree.SubElement(ElementTree.SubElement(net, 'rt_info'), 'precision', value=precision)
     for element in net.iter():  # one line for each layer and edge
         element.text = (element.text or '').strip()
         element.tail = '\n' if element.tag in ('layer', 'edge') else None
     text = ElementTree.tostring(net, 'unicode')
     return f'{text}\n<!--{base64.b64encode(further).decode()}-->\n'.encode()
+
+
+def package(name: str, tensors: dict[str, Tensor]) -> None:
+    """Write the weights and the graph of a network, and their sums into the pins and the card."""
+    weights = save(tensors)
+    (FOLDER / f'{name}.safetensors').write_bytes(weights)
+    graph = graph_of(name)
+    (FOLDER / f'{name}.xml').write_bytes(graph)
+    pins = FOLDER / '__init__.py'
+    first, second = pins.read_text().split('GRAPHS_SHA256 =')
+    pins.write_text(
+        f'{_pinned(first, name, weights)}GRAPHS_SHA256 ={_pinned(second, name, graph)}'
+    )
+    card = FOLDER / f'{name}.md'
+    digest = hashlib.sha256(weights).hexdigest()
+    card.write_text(re.sub('sha256 [0-9a-f]*', f'sha256 {digest}', card.read_text()))
+
+
+def _pinned(text: str, name: str, content: bytes) -> str:
+    """The pins with the sum of a network's file."""
+    line = rf"\g<1>'{hashlib.sha256(content).hexdigest()}'"
+    text, count = re.subn(rf"('{name}': )'[0-9a-f]*'", line, text)
+    assert count == 1
+    return text
+
+
+def packaged_weights(network: nn.Module) -> dict[str, Tensor]:
+    """A network's tensors as they are packaged: matrices in float16, vectors in float32."""
+    return {
+        f'network.{name}': (value.half() if value.ndim > 1 else value.float()).contiguous()
+        for name, value in network.state_dict().items()
+    }
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -32,10 +32,10 @@ from torch import Tensor, nn
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / 'lab')]
 
+from face_pose_lab.blazeface.network import BlazeFaceFullRange  # noqa: E402
 from face_pose_lab.face_mesh.network import FaceMeshV2  # noqa: E402
 from face_pose_lab.weights import FOLDER as TEACHERS  # noqa: E402
 
-from face_pose_ros.networks.blazeface import BlazeFaceFullRange  # noqa: E402
 from face_pose_ros.weights import FOLDER as PACKAGED  # noqa: E402
 
 TASK_SHA256 = '64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff'
@@ -200,7 +200,7 @@ def main() -> None:
         args.out.mkdir(parents=True, exist_ok=True)
     for name, tensors in files.items():
         content = safetensors.numpy.save(tensors)
-        folder = args.out or (TEACHERS if name == 'face_mesh_v2' else PACKAGED)
+        folder = args.out or (PACKAGED if name == 'canonical_face' else TEACHERS)
         (folder / f'{name}.safetensors').write_bytes(content)
         print(f"'{name}': '{hashlib.sha256(content).hexdigest()}',  # {len(content)} bytes")
 

@@ -21,30 +21,23 @@ def crops():
         crop = load_portraits()[name][top : top + side, left : left + side]
         pictures.append(cv2.resize(crop, (INPUT_PX, INPUT_PX)))
     pictures.append(pictures[0][:, ::-1])
-    return planes(np.stack(pictures), 1 / 255)
+    return planes(np.stack(pictures))
 
 
 @pytest.fixture(scope='session')
 def scene():
-    """(1, 3, 224, 416) float32 RGB in [-1, 1]: a portrait beside grey."""
+    """(1, 3, 224, 416) float32 RGB in [0, 1]: a portrait beside grey."""
     portrait = load_portraits()['astronaut']
     picture = np.full((224, 416, 3), 96, np.uint8)
     picture[:, 100:324] = cv2.resize(portrait, (224, 224), interpolation=cv2.INTER_AREA)
-    return planes(picture[None], 2 / 255) - np.float32(1)
+    return planes(picture[None])
 
 
-def planes(pictures, scale):
-    """(N, 3, H, W) float32 of (N, H, W, 3) uint8."""
-    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) * np.float32(scale)
+def planes(pictures):
+    """(N, 3, H, W) float32 in [0, 1] of (N, H, W, 3) uint8."""
+    return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
 
 def places_px(output):
     """(N, 86, 2) px, where the numbers (N, 437) of the keypoint network are keypoints."""
     return 12.8 * output[:, :-7].reshape(len(output), 86, 5)[..., :2]
-
-
-def smaller(pictures, times):
-    """Pictures (N, 3, H, W) with the means of so many pixels."""
-    count, _, height, width = pictures.shape
-    parts = pictures.reshape(count, 3, height // times, times, width // times, times)
-    return parts.mean((3, 5))

@@ -11,14 +11,12 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from engines.conftest import places_px, smaller
+from engines.conftest import places_px
 
 from face_pose_ros.engines import networks
-from face_pose_ros.engines.networks import core_count, load_networks, load_single_shot
-from face_pose_ros.networks.blazeface import blazeface_full_range
+from face_pose_ros.engines.networks import core_count, load_networks
+from face_pose_ros.networks.head_detector import packaged_head_detector
 from face_pose_ros.networks.keypoint_network import packaged_keypoint_network
-from face_pose_ros.networks.region_pose import packaged_region_pose
-from face_pose_ros.networks.single_shot import packaged_single_shot
 
 HAS_OPENVINO = importlib.util.find_spec('openvino') is not None
 SURE = 5.0  # logit of presence
@@ -91,30 +89,25 @@ def test_keypoints(engine, crops):
 
 
 @pytest.mark.parametrize('engine', ENGINES)
-def test_proposals_in_pictures_of_any_size(engine, scene):
+def test_heads_in_images_of_any_size(engine, scene):
     network = loaded(engine).detector
-    assert (defined(blazeface_full_range, scene)[0] > 1).any()
-    for picture in (scene, scene[..., :96, 128:256], scene):
-        expected = defined(blazeface_full_range, np.ascontiguousarray(picture))
-        assert_same(network(picture), expected)
+    wide = np.ascontiguousarray(scene.repeat(2, 3)[:, :, 96:160])
+    for image in (scene, np.ascontiguousarray(scene[..., :96, 128:256]), wide, scene):
+        assert_same(network(image), defined(packaged_head_detector, image))
 
 
 @pytest.mark.parametrize('engine', ENGINES)
-def test_both_stages_of_the_single_shot_detector(engine, scene, crops):
-    cells, regions = load_single_shot('cpu', engine, threads=2 if engine == 'openvino' else 1)
-    for picture in (0.5 * scene + 0.5, 0.5 * scene.repeat(2, 0)[..., :96, 128:256] + 0.5):
-        assert_same(cells(picture), defined(packaged_single_shot, picture))
-    small = smaller(crops, 2)
-    expected = defined(packaged_region_pose, small)
-    assert (expected[0][:, 0] > 0).all()  # heads
-    for rows in ([0, 1, 2], [1]):
-        assert_same(regions(small[rows]), expected, rows)
+def test_several_images_have_the_outputs_of_each(engine, scene):
+    images = np.concatenate([scene, scene[..., ::-1], scene[..., ::-1, :]])[..., :64, :96]
+    images = np.ascontiguousarray(images)
+    assert_same(loaded(engine).detector(images), defined(packaged_head_detector, images))
 
 
 @pytest.mark.parametrize('engine', ENGINES)
-def test_one_thread_gives_the_same_as_two(engine, crops):
-    one = load_networks('cpu', engine, threads=1, precision='f32').keypoints(crops)
-    assert_same(one, loaded(engine).keypoints(crops))
+def test_one_thread_gives_the_same_as_two(engine, crops, scene):
+    one, two = load_networks('cpu', engine, threads=1, precision='f32'), loaded(engine)
+    assert_same(one.keypoints(crops), two.keypoints(crops))
+    assert_same(one.detector(scene), two.detector(scene))
 
 
 @pytest.mark.parametrize('engine', ENGINES)
@@ -132,10 +125,8 @@ def test_outputs_are_the_callers_own(engine, crops):
 def test_on_a_cpu_no_network_needs_torch():
     program = (
         'import sys, numpy as np\n'
-        'from face_pose_ros.engines.networks import load_networks, load_single_shot\n'
-        'networks = load_networks("cpu")\n'
-        'every = zip((*networks[1:3], *load_single_shot("cpu")), (64, 128, 64, 64))\n'
-        'for network, side in every:\n'
+        'from face_pose_ros.engines.networks import load_networks\n'
+        'for network, side in zip(load_networks("cpu")[1:], (64, 128), strict=True):\n'
         '    network(np.zeros((1, 3, side, side), np.float32))\n'
         'print("torch" in sys.modules)\n'
     )
@@ -189,13 +180,13 @@ def test_a_gpu_is_used_where_torch_can(two_gpus, monkeypatch):
     ],
 )
 def test_what_is_not_there_is_named(device, engine, message, no_gpu):
-    for load in (load_networks, load_single_shot):
-        with pytest.raises(ValueError, match=message):
-            load(device, engine)
+    with pytest.raises(ValueError, match=message):
+        load_networks(device, engine)
 
 
 def test_unknown_names_of_weights_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"weights of 'hourglass', expected .*keypoint_net"):
+    expected = r"weights of 'hourglass', expected head_detector, keypoint_network"
+    with pytest.raises(ValueError, match=expected):
         load_networks('cpu', weights={'hourglass': tmp_path})
 
 
@@ -222,7 +213,7 @@ def test_without_openvino_everything_works_with_one_warning(monkeypatch, caplog,
     networks._openvino_if_installed.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert (load_networks('cpu').keypoints(crops)[0][:, -7] > SURE).all()
-        load_single_shot('cpu')
+        load_networks('cpu')
     networks._openvino_if_installed.cache_clear()
     assert [record.message.split(':')[0] for record in caplog.records] == [
         'OpenVINO is not installed'
@@ -237,6 +228,14 @@ def test_keypoints_on_a_gpu_are_those_of_the_cpu(count, crops):
     expected = load_networks('cpu', 'torch').keypoints(crops[:count])
     found = load_networks('cuda').keypoints(crops[:count])
     np.testing.assert_allclose(places_px(found[0]), places_px(expected[0]), rtol=0, atol=0.1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_heads_on_a_gpu_are_those_of_the_cpu(scene):
+    expected = load_networks('cpu', 'torch').detector(scene)
+    found = load_networks('cuda').detector(scene)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=0.05)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason='needs two GPUs')

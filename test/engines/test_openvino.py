@@ -14,6 +14,7 @@ pytest.importorskip('openvino', reason='OpenVINO is not installed')
 import openvino as ov
 from face_pose_lab import package_networks
 
+from face_pose_ros.engines import openvino as engine
 from face_pose_ros.engines.openvino import OpenVinoNetwork
 from face_pose_ros.networks.keypoint_network import packaged_keypoint_network
 from face_pose_ros.weights import FOLDER, WeightsError, read_graph
@@ -27,42 +28,50 @@ def cache(monkeypatch, tmp_path):
     return tmp_path / 'face_pose_ros' / 'openvino'
 
 
-def logits(threads=1):
-    network = OpenVinoNetwork('blazeface_full_range', threads)
+def outputs(threads=1):
+    network = OpenVinoNetwork('head_detector', threads)
     return network(np.full((1, 3, 64, 96), 0.25, np.float32))[0]
 
 
 def test_a_second_start_reads_the_cache(cache):
-    first = logits()
+    first = outputs()
     (blob,) = cache.iterdir()
     written = blob.stat().st_mtime_ns
-    np.testing.assert_array_equal(logits(), first)
+    np.testing.assert_array_equal(outputs(), first)
     assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [written]
 
 
 @pytest.mark.parametrize('size', [0, 1000])
 def test_a_damaged_cache_is_no_problem(cache, size):
-    expected = logits()
+    expected = outputs()
     (blob,) = cache.iterdir()
     content = blob.read_bytes()[:size]
     blob.unlink()
     blob.write_bytes(content)
-    np.testing.assert_array_equal(logits(), expected)
+    np.testing.assert_array_equal(outputs(), expected)
 
 
 def test_a_cache_that_cannot_be_written_is_no_problem(cache, tmp_path, monkeypatch):
-    expected = logits()
+    expected = outputs()
     (tmp_path / 'file').touch()
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'file'))
-    np.testing.assert_array_equal(logits(), expected)
+    np.testing.assert_array_equal(outputs(), expected)
 
 
-def test_graphs_compute_in_float32_whatever_the_cpu_prefers():
+@pytest.mark.parametrize('name', list(package_networks.PACKAGED))
+def test_a_graph_takes_one_image_of_its_size(name):
+    model = ov.Core().read_model(*read_graph(name))
+    shape = {'head_detector': '[1,3,?,?]', 'keypoint_network': '[1,3,128,128]'}[name]
+    assert str(model.input().partial_shape) == shape
+
+
+@pytest.mark.parametrize(('has_bf16', 'precision'), [(True, 'bf16'), (False, 'f32')])
+def test_a_network_runs_in_bfloat16_where_the_cpu_has_it(has_bf16, precision, monkeypatch):
+    monkeypatch.setattr(engine, '_has_bf16', lambda: has_bf16)
     for name in package_networks.PACKAGED:
-        model = ov.Core().read_model(*read_graph(name))
-        assert model.get_rt_info('precision').astype(str) == 'f32'
-        assert model.input().partial_shape[0].get_length() == 1
+        assert OpenVinoNetwork(name, 1)._precision == precision
+        assert OpenVinoNetwork(name, 1, precision='f32')._precision == 'f32'
 
 
 @pytest.mark.parametrize('name', list(package_networks.PACKAGED))

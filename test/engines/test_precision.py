@@ -11,33 +11,45 @@ from golden.frames import LENSES, frames
 
 from face_pose_ros import EstimatorOptions, FacePoseEstimator
 from face_pose_ros.engines.cuda import HalfPrecision
-from face_pose_ros.engines.networks import load_networks
+from face_pose_ros.engines.networks import NETWORKS, load_networks
 from face_pose_ros.engines.torch_engine import TorchNetwork
+from face_pose_ros.faces.head_detector import HeadDetector
+from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
+from face_pose_ros.faces.nms import box_overlaps
 from face_pose_ros.geometry import rotations
+from face_pose_ros.networks.head_detector import packaged_head_detector
 from face_pose_ros.networks.keypoint_network import packaged_keypoint_network
 from face_pose_ros.options import KeypointOptions
+from face_pose_ros.pose.face_model import deformable_face
 
 MEAN_DEG, WORST_DEG = 0.1, 0.5
+SURE = 0.7  # score: near the threshold rounding decides
 
 
-def half():
-    return TorchNetwork(HalfPrecision(packaged_keypoint_network()), 'cpu')
+PACKAGED = {
+    'head_detector': packaged_head_detector,
+    'keypoint_network': packaged_keypoint_network,
+}
 
 
-def bfloat16():
+def half(name):
+    return TorchNetwork(HalfPrecision(PACKAGED[name]()), 'cpu')
+
+
+def bfloat16(name):
     """On a CPU that has it."""
     if importlib.util.find_spec('openvino') is None:
         pytest.skip('OpenVINO is missing')
     from face_pose_ros.engines.openvino import OpenVinoNetwork
 
-    return OpenVinoNetwork('keypoint_network', 1, precision='bf16')
+    return OpenVinoNetwork(name, 1, precision='bf16')
 
 
 ENGINES = [
     bfloat16,
     half,
     pytest.param(
-        lambda: load_networks('cuda').keypoints,
+        lambda name: load_networks('cuda')[1 + NETWORKS.index(name)],
         marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU'),
         id='cuda',
     ),
@@ -81,10 +93,42 @@ def exact(pictures):
 @pytest.mark.parametrize('engine', ENGINES)
 def test_poses_hardly_depend_on_the_precision(engine, exact, pictures):
     networks, expected = exact
-    found = poses(networks._replace(keypoints=engine()), pictures)
+    found = poses(networks._replace(keypoints=engine('keypoint_network')), pictures)
     delta = rotations.difference(expected, found)
     angle_deg = np.rad2deg(np.linalg.norm(delta[:, 3:], axis=1))
     assert 0 < angle_deg.mean() < MEAN_DEG
     assert angle_deg.max() < WORST_DEG
     distance = np.linalg.norm(expected[:, :3, 3], axis=1)
     assert (np.linalg.norm(delta[:, :3], axis=1) < 5e-3 * distance.clip(0.1)).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('engine', ENGINES)
+def test_boxes_and_coarse_poses_hardly_depend_on_the_precision(engine, pictures):
+    xyz_face, uncertainty = deformable_face().xyz_head, packaged_uncertainty()
+    detectors = [
+        HeadDetector(network, xyz_face, uncertainty)
+        for network in (load_networks('cpu', precision='f32').detector, engine('head_detector'))
+    ]
+    off, angle_deg, share, score = [], [], [], []
+    some = pictures[::5]  # float16 is slow on a CPU
+    for frame in some:
+        camera = LENSES[frame.lens].camera()
+        expected, found = (detector.detect(frame.image, camera) for detector in detectors)
+        expected = expected[expected.scores > SURE]
+        iou, _ = box_overlaps(np.concatenate([expected.boxes_xyxy, found.boxes_xyxy]))
+        for i in range(len(expected)):
+            j = int(iou[i, len(expected) :].argmax())
+            side = np.ptp(expected.boxes_xyxy[i, ::2])
+            off.append(abs(found.boxes_xyxy[j] - expected.boxes_xyxy[i]).max() / side)
+            T, T_expected = (f.coarse.T_cam_head[k] for f, k in ((found, j), (expected, i)))
+            delta = rotations.difference(T_expected[None], T[None])[0]
+            angle_deg.append(np.rad2deg(np.linalg.norm(delta[3:])))
+            share.append(np.linalg.norm(delta[:3]) / np.linalg.norm(T_expected[:3, 3]))
+            score.append(abs(found.scores[j] - expected.scores[i]))
+    assert len(off) > 0.5 * len(some)
+    assert 0 < max(off) < 0.01  # of the side
+    assert np.mean(angle_deg) < 0.2
+    assert max(angle_deg) < 1
+    assert max(share) < 0.015  # of the distance
+    assert max(score) < 0.02

@@ -12,7 +12,7 @@ from helpers.portraits import portrait_view
 from face_pose_ros import FacePoseEstimator
 from face_pose_ros.engines import shared as shared_module
 from face_pose_ros.engines.network import Network
-from face_pose_ros.engines.networks import Networks, SingleShotNetworks
+from face_pose_ros.engines.networks import Networks
 from face_pose_ros.engines.shared import SharedNetworks
 
 
@@ -57,16 +57,14 @@ def network(monkeypatch):
     return Counting(monkeypatch)
 
 
-def test_both_stages_of_the_single_shot_detector_are_shared_on_request(network, monkeypatch):
-    both = SingleShotNetworks(Function(lambda x: (x, x + 1)), Function(lambda x: (7 * x,)))
-    monkeypatch.setattr(shared_module, 'load_single_shot', lambda device, threads: both)
+def test_both_networks_are_shared_with_the_threads_of_the_first_camera(network):
     shared = SharedNetworks()
-    assert shared.load('cpu', threads=3).single_shot is None
-    assert network.threads == 3
-    cells, regions = shared.load('cpu', single_shot=True).single_shot
-    pictures = np.ones((2, 3))
-    assert [x.tolist() for x in cells(pictures)] == [[[1.0] * 3] * 2, [[2.0] * 3] * 2]
-    assert regions(pictures)[0].tolist() == [[7.0] * 3] * 2
+    networks = shared.load('cpu', threads=3)
+    shared.load('cpu', threads=1)
+    assert (network.loads, network.threads, networks.device) == (1, 3, 'cpu')
+    pictures = np.full((2, 3), 4.0)
+    assert [x.tolist() for x in networks.detector(pictures)] == [[[5.0] * 3] * 2, [[3.0] * 3] * 2]
+    assert networks.keypoints(pictures)[0].tolist() == [[20.0] * 3] * 2
 
 
 def in_threads(*works):

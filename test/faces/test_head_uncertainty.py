@@ -7,8 +7,8 @@ import pytest
 from helpers.cameras import make_camera
 from helpers.heads import random_poses
 
+from face_pose_ros.faces.head_cells import HEAD_CENTRE, cells_of_poses, poses_of_cells
 from face_pose_ros.faces.head_uncertainty import HeadUncertainty
-from face_pose_ros.faces.single_shot import HEAD_CENTRE, middles_of_poses, poses_in_camera
 from face_pose_ros.geometry import rotations
 
 
@@ -32,12 +32,12 @@ def test_stated_covariances_are_those_of_the_errors(rng):
     sigma = np.array([[0.5, 0.5, 0.7, 1.2, 1.2, 1.2]])
     stated = uncertainty.of_poses(T, sigma, camera)[0]
     # Truths by cells: place and size in the picture, and a turn about the head's middle.
-    cells = middles_of_poses(T, camera)
+    cells, _ = cells_of_poses(T, camera)
     normalised = uncertainty.normalised(cells.log_size)[0]
     e = sigma * (rng.standard_normal((20000, 6)) @ np.linalg.cholesky(normalised).T)
     errors = []
     for sign in (1, -1):
-        moved, _ = poses_in_camera(
+        moved, _ = poses_of_cells(
             cells._replace(
                 uv=cells.uv + np.exp(cells.log_size) * sign * e[:, :2],
                 log_size=cells.log_size - sign * e[:, 2],

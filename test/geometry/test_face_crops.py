@@ -26,13 +26,19 @@ BOX = np.array([[430.0, 250.0, 570.0, 400.0]])
 UPRIGHT = Upright(*(np.array(index) for index in ([0, 1], [2, 3], [4, 5], [6, 7])))
 
 
-def anchors(box, roll_deg):
-    """Eyes, nose, mouth and ears of a frontal face in a box, turned in the picture."""
+def face_points(box, roll_deg):
+    """(1, 8, 2) px: points of a frontal face that fills a box, ordered as UPRIGHT says, rolled."""
     centre, side = 0.5 * (box[:, :2] + box[:, 2:]), (box[:, 2:] - box[:, :2]).max()
-    layout = [[-0.2, -0.2], [0.2, -0.2], [0, 0], [0, 0.25], [-0.45, -0.1], [0.45, -0.1]]
+    eyes = [[-0.3, -0.2], [-0.1, -0.2], [0.1, -0.2], [0.3, -0.2]]
+    midline = [[0, -0.5], [0, -0.4], [0, 0.4], [0, 0.5]]
     a = np.deg2rad(roll_deg)
     turn = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-    return (centre + side * np.array(layout) @ turn.T)[None]
+    return (centre + side * np.array(eyes + midline) @ turn.T)[None]
+
+
+def rolled_crop(box, roll_deg, camera):
+    """The crop around a face that is rolled in the image."""
+    return crops_around_keypoints(face_points(box, roll_deg), UPRIGHT, camera, SIZE, 1.5)
 
 
 def keypoints(camera, rng, side_px):
@@ -73,7 +79,7 @@ def test_pictures_are_opencvs(name, side_px, scale, rng):
     image = cv2.normalize(image, None, 0, 255, cv2.NORM_MINMAX)
     u, v = camera.project([[0.02, -0.03, 1.0]]).uv[0]
     half = 0.5 * side_px
-    crops = crops_around_boxes([[u - half, v - half, u + half, v + half]], None, camera, SIZE, 1.5)
+    crops = crops_around_boxes([[u - half, v - half, u + half, v + half]], camera, SIZE, 1.5)
     found = render_crops(image, crops, camera)
     expected = exact_pictures(image, crops, camera, scale)
     # OpenCV places samples to 1/32 px; a lens bends a little between nodes; means are rounded.
@@ -84,7 +90,7 @@ def test_pictures_are_opencvs(name, side_px, scale, rng):
 def test_a_pinholes_crop_is_a_homography(rng):
     camera = make_camera()
     image = cv2.GaussianBlur(noise(camera, rng), (0, 0), 3)
-    crops = crops_around_boxes(BOX, anchors(BOX, 25), camera, SIZE, 1.5)
+    crops = rolled_crop(BOX, 25, camera)
     f, middle = crops.focal_px[0], 0.5 * (SIZE - 1)
     K_crop = np.array([[f, 0, middle], [0, f, middle], [0, 0, 1]])
     H = camera.K @ crops.R_cam_crop[0] @ np.linalg.inv(K_crop)
@@ -119,7 +125,7 @@ def test_any_strides_and_read_only_images_are_taken(side_px, rng):
 @pytest.mark.parametrize('name', DISTORTIONS)
 def test_every_crop_pixel_has_its_exact_ray(name, rng):
     camera = make_camera(name)
-    crops = crops_around_boxes(BOX, anchors(BOX, 25), camera, SIZE, 1.5)
+    crops = rolled_crop(BOX, 25, camera)
     uv_crop = SIZE * rng.random((1, 50, 2))
     uv, valid = crops.to_image(uv_crop, camera)
     assert valid.all()
@@ -135,7 +141,7 @@ def test_the_rendered_pixel_is_the_mapped_pixel(name):
     v, u = np.mgrid[: camera.height, : camera.width]
     # One grey level per pixel around the box's middle: linear, so interpolation is exact.
     picture = np.stack([u - 400, v - 230, 0 * u], -1).clip(0, 255).astype(np.uint8)
-    crops = crops_around_boxes(BOX, anchors(BOX, 25), camera, SIZE, 1.5)
+    crops = rolled_crop(BOX, 25, camera)
     crop = 255 * render_crops(picture, crops, camera)[0]
     pixels = np.array([[80, 90], [170, 100], [128, 127], [90, 160]])
     uv = crops.to_image(pixels[None], camera)[0][0]
@@ -144,22 +150,35 @@ def test_the_rendered_pixel_is_the_mapped_pixel(name):
     np.testing.assert_allclose(found, uv, atol=0.1)
 
 
-@pytest.mark.parametrize('roll_deg', [0, 30, -75, 150])
+@pytest.mark.parametrize('roll_deg', [0, 30, -75, 150, 180])
 def test_crops_stand_upright(roll_deg):
     camera = make_camera('plumb_bob_5')
-    points = anchors(BOX, roll_deg)
-    crops = crops_around_boxes(BOX, points, camera, SIZE, 1.5)
+    points = face_points(BOX, roll_deg)
+    crops = rolled_crop(BOX, roll_deg, camera)
     xyz_crop = camera.unproject(points).rays @ crops.R_cam_crop
-    eye_right, eye_left, _, mouth = xyz_crop[0, :4, :2] / xyz_crop[0, :4, 2:]
-    across = eye_left - eye_right
+    xy_crop = xyz_crop[0, :, :2] / xyz_crop[0, :, 2:]
+    across, down = xy_crop[3] - xy_crop[0], xy_crop[7] - xy_crop[4]
     assert across[0] > 0
     assert abs(across[1] / across[0]) < 0.03
-    assert mouth[1] > eye_right[1]
+    assert down[1] > 0
+    assert abs(down[0] / down[1]) < 0.03
+
+
+@pytest.mark.parametrize('name', ['none', 'plumb_bob_5', 'equidistant'])
+def test_a_crop_around_a_box_is_upright_as_the_image(name):
+    camera = make_camera(name)
+    crops = crops_around_boxes(BOX, camera, SIZE, 1.5)
+    uv, valid = crops.to_image([[[127.5, 127.5], [127.5, 40.0]]], camera)
+    assert valid.all()
+    np.testing.assert_allclose(uv[0, 0], [500, 325], atol=1)
+    up = uv[0, 1] - uv[0, 0]
+    assert up[1] < 0
+    assert abs(up[0] / up[1]) < 0.03
 
 
 def test_the_box_fills_two_thirds_of_the_crop():
     camera = make_camera()
-    crops = crops_around_boxes(BOX, None, camera, SIZE, 1.5)
+    crops = crops_around_boxes(BOX, camera, SIZE, 1.5)
     xyz = camera.unproject([[500.0, 250.0], [500.0, 400.0]]).rays @ crops.R_cam_crop[0]
     v = crops.focal_px[0] * xyz[:, 1] / xyz[:, 2]
     assert v[1] - v[0] == pytest.approx(SIZE / 1.5, rel=0.02)
@@ -168,9 +187,8 @@ def test_the_box_fills_two_thirds_of_the_crop():
 @pytest.mark.parametrize('roll_deg', [-40, 25])
 def test_a_rolled_face_has_a_crop_of_the_same_scale(roll_deg):
     camera = make_camera('plumb_bob_5')
-    level = crops_around_boxes(BOX, anchors(BOX, 0), camera, SIZE, 1.5)
-    rolled = crops_around_boxes(BOX, anchors(BOX, roll_deg), camera, SIZE, 1.5)
-    np.testing.assert_allclose(rolled.focal_px, level.focal_px)
+    level, rolled = rolled_crop(BOX, 0, camera), rolled_crop(BOX, roll_deg, camera)
+    np.testing.assert_allclose(rolled.focal_px, level.focal_px, rtol=0.05)
 
 
 @pytest.mark.parametrize('name', ['plumb_bob_5', 'equidistant'])
@@ -188,22 +206,20 @@ def test_crops_around_keypoints_centre_them(name, rng):
 def test_a_crop_that_needs_rays_beyond_the_lens_is_not_valid():
     camera = replace(make_camera('plumb_bob_5'), range_max=0.3)
     boxes = np.concatenate([BOX, BOX + 350])
-    assert crops_around_boxes(boxes, None, camera, SIZE, 1.5).valid.tolist() == [True, False]
+    assert crops_around_boxes(boxes, camera, SIZE, 1.5).valid.tolist() == [True, False]
     uv = np.stack([np.tile(box[:2], (8, 1)) for box in boxes]) + 30 * np.eye(8)[:, :2]
     assert crops_around_keypoints(uv, UPRIGHT, camera, SIZE, 1.5).valid.tolist() == [True, False]
 
 
 def test_a_turned_camera_shows_the_network_the_same_picture():
     photo, photo_cam = portrait_view()
-    points = anchors(np.array([[172.0, 131.0, 355.0, 334.0]]), 0)
-    rays = photo_cam.unproject(points).rays[0]
+    rays = photo_cam.unproject(face_points(np.array([[172.0, 131.0, 355.0, 334.0]]), 0)).rays[0]
     aim = look_at(rays.mean(0))
-    upright = Upright(np.array([0]), np.array([1]), np.array([0, 1]), np.array([3]))
     pictures = []
     for R, name in ((aim, 'none'), (aim @ exp([0.2, -0.25, 0.5]), 'plumb_bob_5')):
         view = View(R, make_camera(name))
         uv = view.camera.project(rays @ R).uv
-        crops = crops_around_keypoints(uv[None], upright, view.camera, SIZE, margin=2.0)
+        crops = crops_around_keypoints(uv[None], UPRIGHT, view.camera, SIZE, margin=1.5)
         image = render_view(photo, photo_cam, view)
         pictures.append(render_crops(image, crops, view.camera)[0])
     difference = np.abs(pictures[0] - pictures[1]).mean()
@@ -214,7 +230,7 @@ def test_a_turned_camera_shows_the_network_the_same_picture():
 def test_a_mirrored_crop_shows_the_mirrored_picture_and_maps_back():
     photo, camera = portrait_view()
     box = np.array([[172.0, 131.0, 355.0, 334.0]])
-    plain = crops_around_boxes(box, None, camera, SIZE, 1.5)
+    plain = crops_around_boxes(box, camera, SIZE, 1.5)
     flipped = replace(plain, R_cam_crop=plain.R_cam_crop * MIRROR)
     np.testing.assert_allclose(
         render_crops(photo, flipped, camera), render_crops(photo, plain, camera)[..., ::-1],
@@ -229,7 +245,7 @@ def test_a_mirrored_crop_shows_the_mirrored_picture_and_maps_back():
 
 def test_no_faces_no_crops():
     camera = make_camera()
-    crops = crops_around_boxes(np.zeros((0, 4)), np.zeros((0, 6, 2)), camera, SIZE, 1.5)
+    crops = crops_around_boxes(np.zeros((0, 4)), camera, SIZE, 1.5)
     image = np.zeros((camera.height, camera.width, 3), dtype=np.uint8)
     assert render_crops(image, crops, camera).shape == (0, 3, SIZE, SIZE)
     assert crops.jacobian(camera).shape == (0, 2, 2)
@@ -238,7 +254,7 @@ def test_no_faces_no_crops():
 def test_a_crop_that_leaves_the_picture_repeats_its_border():
     camera = make_camera()
     image = np.full((camera.height, camera.width, 3), 200, dtype=np.uint8)
-    crops = crops_around_boxes([[-60.0, -60.0, 40.0, 40.0]], None, camera, SIZE, 1.5)
+    crops = crops_around_boxes([[-60.0, -60.0, 40.0, 40.0]], camera, SIZE, 1.5)
     np.testing.assert_allclose(render_crops(image, crops, camera), 200 / 255, rtol=1e-5)
 
 
@@ -246,7 +262,7 @@ def test_a_close_face_is_not_aliased(rng):
     camera = make_camera()
     stripes = np.zeros((camera.height, camera.width, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
-    crops = crops_around_boxes([[130.0, 10.0, 830.0, 710.0]], None, camera, 64, 1.0)
+    crops = crops_around_boxes([[130.0, 10.0, 830.0, 710.0]], camera, 64, 1.0)
     picture = render_crops(stripes, crops, camera)
     assert picture.std() < 0.1
     assert picture.mean() == pytest.approx(0.5, abs=0.02)

@@ -23,7 +23,7 @@ CALIBRATION = Calibration(1.7, 0.3, 2.0, 4.0)
 @pytest.mark.parametrize('name', DISTORTIONS)
 def test_keypoints_are_carried_to_the_image_exactly(name, rng):
     camera = make_camera(name)
-    crops = crops_around_boxes(BOXES, None, camera, INPUT_PX, 1.5)
+    crops = crops_around_boxes(BOXES, camera, INPUT_PX, 1.5)
     numbers = rng.normal(size=(2, 5 * KEYPOINTS + 7)).astype(np.float32)
     points = numbers[:, :-7].reshape(2, KEYPOINTS, 5).astype(float)
     points[..., 2:4] = points[..., 2:4].clip(-3, 3)
@@ -49,7 +49,7 @@ def test_keypoints_are_carried_to_the_image_exactly(name, rng):
 
 def test_no_certainty_is_without_bounds():
     camera = make_camera()
-    crops = crops_around_boxes(BOXES, None, camera, INPUT_PX, 1.5)
+    crops = crops_around_boxes(BOXES, camera, INPUT_PX, 1.5)
     numbers = np.zeros((2, 5 * KEYPOINTS + 7), np.float32)
     numbers[0, 2:-7:5] = numbers[0, 3:-7:5] = -50
     numbers[1, 2:-7:5] = numbers[1, 3:-7:5] = 50
@@ -61,7 +61,7 @@ def test_no_certainty_is_without_bounds():
 
 def test_a_crop_without_rays_shows_no_face():
     camera = make_camera()
-    crops = crops_around_boxes(BOXES, None, camera, INPUT_PX, 1.5)
+    crops = crops_around_boxes(BOXES, camera, INPUT_PX, 1.5)
     crops = replace(crops, valid=np.array([True, False]))
     numbers = np.full((2, 5 * KEYPOINTS + 7), 9.0, np.float32)
     found = read_keypoints(numbers, crops, camera, Calibration())

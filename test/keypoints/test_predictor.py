@@ -2,13 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many crops a face gets, and which faces are lost."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from helpers.heads import R_CAM_FRONTAL, frontal
+from helpers.photographs import PORTRAIT_FACES
+from helpers.portraits import portrait_view
 
 from face_pose_ros.engines.network import Network
+from face_pose_ros.engines.networks import load_networks
+from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import crops_around_boxes
-from face_pose_ros.keypoints.network_output import INPUT_PX, KEYPOINTS, Calibration
+from face_pose_ros.keypoints.network_output import (
+    INPUT_PX,
+    KEYPOINTS,
+    Calibration,
+    packaged_calibration,
+)
 from face_pose_ros.keypoints.predictor import (
     FACE_MESH_INDEX,
     KeypointPredictor,
@@ -17,7 +29,7 @@ from face_pose_ros.keypoints.predictor import (
 )
 from face_pose_ros.keypoints.semantic import IS_FACE
 from face_pose_ros.pose.face_model import semantic_head
-from face_pose_ros.results import Faces
+from face_pose_ros.results import CoarsePoses, Faces
 
 CAMERA = Camera.from_K([5000, 0, 399.5, 0, 4900, 299.5, 0, 0, 1], 800, 600)
 IMAGE = np.full((600, 800, 3), 128, np.uint8)
@@ -61,16 +73,96 @@ def boxes(*middles, side_px=100.0):
     return Faces.of_boxes([[u - half, v - half, u + half, v + half] for u, v in middles])
 
 
-@pytest.mark.parametrize('max_crops', [1, 3])
-def test_a_new_face_gets_its_crops_each_after_the_keypoints_of_the_one_before(max_crops):
+def detected(*middles, roll_deg=0.0, size=1.0):
+    """Detections whose poses put the faces at these pixels, with a roll and a relative size."""
+    xyz = semantic_head().xyz_head[IS_FACE]
+    distance = 4950 * np.ptp(xyz[:, 2]) / (100 * size)
+    R = rotations.exp([0, 0, np.deg2rad(roll_deg)]) @ R_CAM_FRONTAL
+    rays = CAMERA.unproject(np.array(middles, float)).rays
+    t = distance * rays / rays[:, 2:] - R @ (0.5 * (xyz.min(0) + xyz.max(0)))
+    coarse = CoarsePoses(rotations.from_rt(R, t), np.tile(np.eye(6), (len(t), 1, 1)))
+    return replace(boxes(*middles), coarse=coarse)
+
+
+@pytest.mark.parametrize(('max_crops', 'side_px'), [(1, 1.6 * 120), (3, 150)])
+def test_a_given_box_is_cropped_again_where_the_keypoints_are(max_crops, side_px):
     network = Sees((400, 300))
     predictor = KeypointPredictor(network, Calibration(), max_crops)
     found = predictor.predict(IMAGE, boxes((425, 300), side_px=120), CAMERA)
     assert network.batches == max_crops * [1]
     np.testing.assert_allclose(found.uv[0], face_at(400, 300), atol=1e-3)
     assert found.presence[0] > 0.99
-    side = network.sides[-1]
-    assert side == pytest.approx(1.6 * 120 if max_crops == 1 else 150, rel=0.03)
+    assert network.sides[-1] == pytest.approx(side_px, rel=0.03)
+
+
+@pytest.mark.parametrize('roll_deg', [0, 8, -170])
+def test_the_first_crop_is_upright_around_the_detected_pose(roll_deg):
+    predictor = KeypointPredictor(Sees((400, 300)), Calibration(), max_crops=1)
+    crops = predictor.first_crops(detected((400, 300), roll_deg=roll_deg), CAMERA)
+    (uv,), _ = crops.to_image([[[63.5, 63.5], [63.5, 20.0]]], CAMERA)
+    np.testing.assert_allclose(uv[0], [400, 300], atol=2)
+    up = uv[1] - uv[0]
+    assert np.rad2deg(np.arctan2(up[0], -up[1])) == pytest.approx(roll_deg, abs=2)
+    assert INPUT_PX * 4950 / crops.focal_px[0] == pytest.approx(150, rel=0.03)
+
+
+def test_a_detection_gets_all_its_crops_each_around_the_last_ones_keypoints():
+    network = Sees((200, 300), (600, 250))
+    predictor = KeypointPredictor(network, Calibration(), max_crops=3)
+    found = predictor.predict(IMAGE, detected((202, 300), (600, 251), size=1.04), CAMERA)
+    assert network.batches == [2, 2, 2]
+    np.testing.assert_allclose(found.uv, [face_at(200, 300), face_at(600, 250)], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    'wrong', [{'roll_deg': 180}, {'roll_deg': 15}, {'size': 1.3}, {'size': 0.7}]
+)
+def test_the_second_crop_of_a_wrong_detection_is_right(wrong):
+    network = Sees((200, 300), (600, 250))
+    predictor = KeypointPredictor(network, Calibration(), max_crops=3)
+    faces = detected((200, 300), **wrong).join(detected((600, 250)))
+    found = predictor.predict(IMAGE, faces, CAMERA)
+    assert network.batches == [2, 2, 2]
+    assert network.sides[-1] == pytest.approx(150, rel=0.03)
+    np.testing.assert_allclose(found.uv, [face_at(200, 300), face_at(600, 250)], atol=1e-3)
+
+
+def test_one_crop_is_all_that_one_crop_allows():
+    network = Sees((200, 300))
+    predictor = KeypointPredictor(network, Calibration(), max_crops=1)
+    predictor.predict(IMAGE, detected((230, 300), roll_deg=180, size=1.3), CAMERA)
+    assert network.batches == [1]
+
+
+@pytest.fixture(scope='module')
+def packaged():
+    calibration = packaged_calibration()
+    return KeypointPredictor(load_networks('cpu').keypoints, calibration, max_crops=4)
+
+
+def detected_portrait(name, roll_deg, size):
+    """A portrait's camera, its face as a given box, and as detected with a wrong roll and size."""
+    _, camera = portrait_view(name)
+    (x, y), height = PORTRAIT_FACES[name]
+    half = 0.5 * height
+    given = Faces.of_boxes([[x - half, y - half, x + half, y + half]])
+    T = frontal(camera.unproject([x, y - 0.15 * height]).rays, (0, 0, np.deg2rad(roll_deg)))
+    T[:3, 3] *= camera.K[0, 0] * 0.18 / (size * height)
+    return camera, given, replace(given, coarse=CoarsePoses(T[None], np.eye(6)[None]))
+
+
+@pytest.mark.parametrize('name', PORTRAIT_FACES)
+@pytest.mark.parametrize(
+    ('roll_deg', 'size'),
+    [(0, 1.0), (0, 1.3), (0, 0.7), (-60, 1.2), (60, 1.0), (90, 1.0), (180, 1.2), (-100, 1.0)],
+)
+def test_crops_of_a_wrong_detection_converge_to_those_of_a_box(packaged, name, roll_deg, size):
+    image, _ = portrait_view(name)
+    camera, given, wrong = detected_portrait(name, roll_deg, size)
+    expected, found = (packaged.predict(image, faces, camera) for faces in (given, wrong))
+    assert found.presence[0] > 0.9
+    off_px = np.linalg.norm(found.uv - expected.uv, axis=-1)
+    assert np.median(off_px) < 0.02 * PORTRAIT_FACES[name][1]
 
 
 def test_a_followed_face_gets_one_crop_and_only_the_one_that_moved_another():
@@ -92,7 +184,7 @@ def test_a_face_that_no_crop_catches_up_with_is_lost():
 
 
 @pytest.mark.parametrize(('sigma_px', 'presence'), [(3.0, 1.0), (8.0, 0.0)])
-def test_a_tracked_face_whose_keypoints_are_uncertain_is_occluded(sigma_px, presence):
+def test_a_face_whose_keypoints_are_uncertain_is_occluded_or_none(sigma_px, presence):
     crop_px = sigma_px * INPUT_PX / 150
     predictor = KeypointPredictor(
         Sees((400, 300), log_sigma=np.log(crop_px / 2)), Calibration(), max_crops=2
@@ -100,7 +192,7 @@ def test_a_tracked_face_whose_keypoints_are_uncertain_is_occluded(sigma_px, pres
     found = predictor.follow(IMAGE, face_at(400, 300)[None, IS_FACE], CAMERA)
     assert found.presence[0] == pytest.approx(presence, abs=1e-3)
     new = predictor.predict(IMAGE, boxes((400, 300)), CAMERA)
-    assert new.presence[0] > 0.99  # it may be a head seen from behind
+    assert new.presence[0] == pytest.approx(presence, abs=1e-3)
 
 
 def test_with_nothing_to_measure_no_network_runs():
@@ -125,9 +217,7 @@ def test_far_off_is_a_matter_of_place_and_scale(shift_px, side_px, far_off):
     box = [[350.0, 250, 450, 350]]
     half = 0.5 * side_px
     other = [[400 + shift_px - half, 300 - half, 400 + shift_px + half, 300 + half]]
-    crops, wanted = (
-        crops_around_boxes(each, None, CAMERA, INPUT_PX, 1.5) for each in (box, other)
-    )
+    crops, wanted = (crops_around_boxes(each, CAMERA, INPUT_PX, 1.5) for each in (box, other))
     assert are_far_off(crops, wanted).tolist() == [far_off]
 
 

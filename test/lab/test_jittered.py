@@ -16,7 +16,7 @@ BOX = np.array([[430.0, 250.0, 570.0, 400.0]])
 
 
 def test_jitters_stay_within_their_bounds_and_prefer_no_side():
-    plain = crops_around_boxes(BOX, None, make_camera('plumb_bob_5'), SIZE, 1.5)
+    plain = crops_around_boxes(BOX, make_camera('plumb_bob_5'), SIZE, 1.5)
     crops, mirrored = jittered(plain, 64)
     assert len(crops) == 64
     assert mirrored.tolist() == 32 * [False, True]
@@ -38,13 +38,13 @@ def test_jitters_stay_within_their_bounds_and_prefer_no_side():
 def test_every_crop_is_jittered_alike_and_each_time_the_same(jitters):
     camera = make_camera()
     boxes = np.repeat(BOX, 2, 0)
-    crops, mirrored = jittered(crops_around_boxes(boxes, None, camera, SIZE, 1.5), jitters)
+    crops, mirrored = jittered(crops_around_boxes(boxes, camera, SIZE, 1.5), jitters)
     assert (len(crops), len(mirrored)) == (2 * jitters, jitters)
     np.testing.assert_allclose(crops.R_cam_crop[:jitters], crops.R_cam_crop[jitters:])
-    again, _ = jittered(crops_around_boxes(BOX, None, camera, SIZE, 1.5), jitters)
+    again, _ = jittered(crops_around_boxes(BOX, camera, SIZE, 1.5), jitters)
     np.testing.assert_array_equal(again.focal_px, crops.focal_px[:jitters])
 
 
 def test_no_crops_no_jitters():
-    crops = crops_around_boxes(np.zeros((0, 4)), None, make_camera(), SIZE, 1.5)
+    crops = crops_around_boxes(np.zeros((0, 4)), make_camera(), SIZE, 1.5)
     assert len(jittered(crops, 3)[0]) == 0

@@ -259,5 +259,5 @@ def test_a_rigid_face_has_nothing_to_remember():
 
 def test_time_does_not_go_back():
     remembered = memory(stamp_s=2.0)
-    with pytest.raises(ValueError, match=r'shape memory of 2\.0 s asked for 1\.0 s'):
+    with pytest.raises(ValueError, match=r'the stamp 1\.0 s lies before the last one, 2\.0 s'):
         remembered.advance(1.0)

@@ -76,9 +76,9 @@ def test_a_missing_file_is_named_with_its_remedy(folder):
 @pytest.mark.parametrize('damage', ['truncated', 'altered'])
 @pytest.mark.parametrize('ending', ['safetensors', 'xml'])
 def test_a_damaged_file_is_refused_with_both_sums(folder, damage, ending):
-    for path in FOLDER.glob('region_pose.*'):
+    for path in FOLDER.glob('head_detector.*'):
         shutil.copy(path, folder)
-    damaged = folder / f'region_pose.{ending}'
+    damaged = folder / f'head_detector.{ending}'
     content = bytearray(damaged.read_bytes())
     if damage == 'truncated':
         del content[-100:]
@@ -86,15 +86,16 @@ def test_a_damaged_file_is_refused_with_both_sums(folder, damage, ending):
         content[-1] ^= 1
     damaged.write_bytes(content)
     with pytest.raises(WeightsError, match=r'[0-9a-f]{64} found, [0-9a-f]{64} expected') as error:
-        read_graph('region_pose')
+        read_graph('head_detector')
     assert str(damaged) in str(error.value)
 
 
 def test_the_constants_of_a_graph_are_the_data_of_the_weights():
-    graph, constants = read_graph('single_shot')
-    weight = load_weights('single_shot')['network.head.weight']
-    assert constants[:40] == load_weights('single_shot')['network.head.bias'].tobytes()
-    assert weight.tobytes() in constants
+    graph, constants = read_graph('head_detector')
+    tensors = load_weights('head_detector')
+    assert tensors['network.last.bias'].shape == (16,)
+    for name in ('network.last.bias', 'network.last.weight', 'network.tower.0.convolution.weight'):
+        assert tensors[name].tobytes() in constants
     assert graph.startswith(b'<net')
 
 
@@ -213,7 +214,7 @@ def test_conversion_makes_exactly_the_packaged_files(tmp_path):
     command = [sys.executable, CONVERTER, '--out', tmp_path, '--task', task]
     subprocess.run([*command, '--full-range', full_range], check=True)
     folders = {
-        'blazeface_full_range': FOLDER,
+        'blazeface_full_range': TEACHERS,
         'canonical_face': FOLDER,
         'face_mesh_v2': TEACHERS,
     }

@@ -35,7 +35,7 @@ from face_pose_lab.evaluation.pose_errors import (
 from face_pose_lab.evaluation.rendered_heads import RenderedHeads
 from face_pose_lab.training.shards import ShardError, open_shards
 from face_pose_ros.estimator import FacePoseEstimator
-from face_pose_ros.faces.single_shot import boxes_of_poses
+from face_pose_ros.faces.head_detector import face_boxes
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.samples import load_image
@@ -161,7 +161,7 @@ def usable(every: Iterator[Head]) -> tuple[list[Head], NDArray[np.float64]]:
     """The heads that are large enough and not seen from behind, and their boxes (N, 4) px."""
     face, heads, boxes = deformable_face().xyz_head, [], []
     for head in every:
-        (box,) = boxes_of_poses(head.T_cam_head[None], face, head.camera)
+        (box,) = face_boxes(head.T_cam_head[None], face, head.camera)
         side = float((box[2:] - box[:2]).max())
         turn = float(turn_deg(head.T_cam_head[None])[0])
         if _SIZES_PX[0][0] <= side < _SIZES_PX[-1][1] and turn < _TURNS_DEG[-1][1]:

@@ -6,7 +6,7 @@
     python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --score heads.npz
 
 Heads of ICT-FaceKit (see synthetic/ict_facekit.py for the file) are drawn through random lenses.
-The keypoint network is given the box and the anchors of the projected face, and so is Face Mesh,
+The keypoint network is given the box of the projected face, and so is Face Mesh,
 by whose points the face model and its uncertainty are fitted (lab/tools). Keypoints and truth go
 into one file, from which poses are fitted and scored again in seconds.
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -56,8 +56,6 @@ from face_pose_ros.weights import load_weights
 MIN_PRESENCE = 0.5  # below it a head counts as not found
 _LOOKS, _JITTERS = 2, 4
 _YAW_BINS_DEG = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 75), (75, 90), (0, 60), (0, 90))
-# Of the 68 landmarks: both eyes, tip of the nose, mouth, jaw at the ears; the detector's anchors.
-_ANCHORS = (range(36, 42), range(42, 48), [30], range(48, 60), [0], [16])
 
 
 @dataclass(frozen=True)
@@ -157,14 +155,9 @@ def _mean_landmarks(facekit: IctFaceKit) -> NDArray[np.float32]:
 def _true_face(facekit: IctFaceKit, head: Head) -> Faces:
     """What a perfect detector would say."""
     xyz_head = facekit.vertices(head.identity[None], head.expression[None])[0]
-    landmarks = xyz_head[facekit.landmark68_vertices]
-    anchors = np.stack([landmarks[list(group)].mean(axis=0) for group in _ANCHORS])
-    T = head.T_cam_head
-    anchors_uv = head.camera.runtime().project(anchors @ T[:3, :3].T + T[:3, 3]).uv
     bounds = face_bounds(xyz_head[:FACE_VERTICES], head)
     assert bounds is not None  # the sampler keeps faces that the lens sees in full
-    faces = Faces.of_boxes(bounds)
-    return replace(faces, anchors_uv=anchors_uv[None].astype(np.float32))
+    return Faces.of_boxes(bounds)
 
 
 def _row(

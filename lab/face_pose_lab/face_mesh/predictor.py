@@ -13,9 +13,13 @@ from face_pose_lab.face_mesh.points import CROP_SIZE_PX, mirror_partners
 from face_pose_lab.face_mesh.uncertainty import keypoint_uncertainty
 from face_pose_lab.jittered import jittered
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.crops import Crops, Upright, crops_around_keypoints
+from face_pose_ros.geometry.crops import (
+    Crops,
+    Upright,
+    crops_around_boxes,
+    crops_around_keypoints,
+)
 from face_pose_ros.keypoints.face_mesh import EYELIDS, POINTS, SURFACE_POINTS
-from face_pose_ros.keypoints.predictor import crops_around_faces
 from face_pose_ros.options import PoseOptions
 from face_pose_ros.results import Faces, Keypoints
 
@@ -64,7 +68,7 @@ class FaceMeshPredictor:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            faces: N faces; if any lacks its anchors (NaN), all are taken as upright.
+            faces: N upright faces.
             camera: The image's camera.
 
         Returns:
@@ -72,7 +76,7 @@ class FaceMeshPredictor:
         """
         if len(faces) == 0:
             return Keypoints.unmeasured(0, POINTS)
-        crops = crops_around_faces(faces, camera, CROP_SIZE_PX, _MARGIN)
+        crops = crops_around_boxes(faces.boxes_xyxy, camera, CROP_SIZE_PX, _MARGIN)
         keypoints, _ = self._measure(image, crops, camera)
         if self.max_crops > 1:
             keypoints = self._follow(image, keypoints.uv, camera, self.max_crops - 1)

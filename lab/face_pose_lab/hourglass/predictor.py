@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from face_pose_lab.hourglass.numbers import INPUT_PX, CropKeypoints, KeypointCalibration
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.crops import Crops
+from face_pose_ros.geometry.crops import Crops, crops_around_boxes
 from face_pose_ros.keypoints import semantic
-from face_pose_ros.keypoints.predictor import crops_around_faces, crops_around_heads
+from face_pose_ros.keypoints.predictor import crops_around_heads
 from face_pose_ros.results import Faces, Keypoints
 
 # A network, whichever engine runs it: the keypoints of crops of an image.
@@ -57,7 +57,7 @@ class SemanticPredictor:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            faces: N faces; if any lacks its anchors (NaN), all are taken as upright.
+            faces: N upright faces.
             camera: The image's camera.
             margin: Side of the first crop over that of the box.
 
@@ -66,7 +66,7 @@ class SemanticPredictor:
         """
         if len(faces) == 0:
             return Keypoints.unmeasured(0, POINTS)
-        crops = crops_around_faces(faces, camera, self._size_px, margin)
+        crops = crops_around_boxes(faces.boxes_xyxy, camera, self._size_px, margin)
         keypoints = self._measure(image, crops, camera)
         for _ in range(self.max_crops - 1):
             keypoints = self.follow(image, keypoints.uv[:, semantic.IS_FACE], camera)

@@ -19,20 +19,19 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from face_pose_lab.keypoint_net.decode import decode
 from face_pose_lab.keypoint_net.examples import Examples, rendered
 from face_pose_lab.keypoint_net.predict import load_network
 from face_pose_lab.keypoint_net.train import as_input, plain_batches
-from face_pose_lab.package_networks import graph_of
+from face_pose_lab.package_networks import package, packaged_weights
 from face_pose_ros import options as runtime_options
 from face_pose_ros.engines.openvino import OpenVinoNetwork
 from face_pose_ros.weights import FOLDER
@@ -43,44 +42,20 @@ NAME = 'keypoint_network'
 def tensors_of(state: Path, calibration: NDArray[np.floating]) -> dict[str, Tensor]:
     """The packaged tensors: rounded weights and calibration."""
     if state.suffix == '.safetensors':
-        found = load_file(state)
-        tensors = {k.removeprefix('network.'): v for k, v in found.items() if k != 'calibration'}
+        tensors = {k: v for k, v in load_file(state).items() if k != 'calibration'}
     else:
-        tensors = load_network(state).state_dict()
-    packaged = {
-        f'network.{name}': (value.half() if value.ndim > 1 else value.float()).contiguous()
-        for name, value in tensors.items()
-    }
-    return packaged | {'calibration': torch.from_numpy(calibration).float()}
+        tensors = packaged_weights(load_network(state))
+    return tensors | {'calibration': torch.from_numpy(calibration).float()}
 
 
-def package(tensors: dict[str, Tensor]) -> None:
-    """Write weights and graph, and update the files that depend on them."""
-    weights = save(tensors)
-    (FOLDER / f'{NAME}.safetensors').write_bytes(weights)
-    graph = graph_of(NAME)
-    (FOLDER / f'{NAME}.xml').write_bytes(graph)
-    pins = FOLDER / '__init__.py'
-    first, second = pins.read_text().split('GRAPHS_SHA256 =')
-    pins.write_text(f'{_pinned(first, weights)}GRAPHS_SHA256 ={_pinned(second, graph)}')
-    card = FOLDER / f'{NAME}.md'
-    text = re.sub('sha256 [0-9a-f]*', f'sha256 {sha256(weights).hexdigest()}', card.read_text())
-    card.write_text(text)
+def set_independent_keypoints(count: float) -> None:
+    """Write the default of `PoseOptions.independent_keypoints`, which belongs to the weights."""
     source = Path(runtime_options.__file__)
-    independent = float(tensors['calibration'][-1])
-    text, count = re.subn(
-        r'(independent_keypoints: float = )[\d.]+', rf'\g<1>{independent:.2f}', source.read_text()
+    text, found = re.subn(
+        r'(independent_keypoints: float = )[\d.]+', rf'\g<1>{count:.2f}', source.read_text()
     )
-    assert count == 1
+    assert found == 1
     source.write_text(text)
-
-
-def _pinned(text: str, content: bytes) -> str:
-    """The source text with the checksum of the network's file replaced."""
-    line = rf"\g<1>'{sha256(content).hexdigest()}'"
-    text, count = re.subn(rf"('{NAME}': )'[0-9a-f]*'", line, text)
-    assert count == 1
-    return text
 
 
 def crops_of(examples: Examples) -> NDArray[np.float32]:
@@ -107,7 +82,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--calibration', type=Path, required=True, help='.npz of `calibrate`')
     parser.add_argument('--judge', type=Path, nargs='*', default=(), help='rendered crops')
     options = parser.parse_args(args)
-    package(tensors_of(options.state, np.load(options.calibration)['calibration']))
+    tensors = tensors_of(options.state, np.load(options.calibration)['calibration'])
+    package(NAME, tensors)
+    set_independent_keypoints(float(tensors['calibration'][-1]))
     for folder in options.judge:
         off = moved_px(crops_of(rendered([folder])))
         print(

@@ -40,15 +40,15 @@ from face_pose_lab.face_mesh.network import face_mesh_v2
 from face_pose_lab.face_mesh.points import CROP_SIZE_PX, mirror_partners
 from face_pose_lab.face_mesh.predictor import FIT, crops_around_face
 from face_pose_lab.face_mesh.uncertainty import keypoint_uncertainty
+from face_pose_lab.head_detector.load import packaged_detector
 from face_pose_lab.hourglass.network import packaged_hourglass
 from face_pose_lab.hourglass.numbers import INPUT_PX, read_keypoints
 from face_pose_lab.jittered import jittered
 from face_pose_lab.keypoint_net.predict import to_crop
 from face_pose_lab.keypoint_net.sources import SOURCES, Photograph, read_photographs
 from face_pose_lab.training.shards import Shard, shard_folder, write_manifest, write_shard
-from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.engines.torch_engine import TorchNetwork
-from face_pose_ros.faces.detector import FaceDetector
+from face_pose_ros.faces.head_detector import HeadDetector
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import Crops, crops_around_boxes, render_crops
 from face_pose_ros.keypoints import semantic
@@ -108,7 +108,7 @@ def placed_chips(photographs: Iterable[Photograph]) -> Iterator[Placed]:
 
 
 def placed_by_detector(
-    photographs: Iterable[Photograph], detector: FaceDetector
+    photographs: Iterable[Photograph], detector: HeadDetector
 ) -> Iterator[Placed]:
     """Portraits, with the largest detected face; those without a face are skipped."""
     for photograph in photographs:
@@ -116,11 +116,12 @@ def placed_by_detector(
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
         resized = cv2.resize(photograph.rgb, None, fx=factor, fy=factor, interpolation=how)
         rgb = _padded(resized, 64)
-        faces = detector.detect(rgb)
+        camera = guessed_camera(rgb.shape[1], rgb.shape[0])
+        faces = detector.detect(rgb, camera)
         if not len(faces):
             continue
         box = max(faces.boxes_xyxy.astype(np.float64), key=lambda b: float(b[2] - b[0]))
-        yield Placed(photograph.name, rgb, guessed_camera(rgb.shape[1], rgb.shape[0]), box)
+        yield Placed(photograph.name, rgb, camera, box)
 
 
 def placed_at_box(name: str, rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float64]) -> Placed:
@@ -148,7 +149,7 @@ class Teachers:
     def __init__(self) -> None:
         self._mesh = TorchNetwork(face_mesh_v2(), 'cpu')
         self._head = TorchNetwork(packaged_hourglass(), 'cpu')
-        self.detector = FaceDetector(load_networks('cpu', threads=1).detector)
+        self.detector = packaged_detector()
         self._uncertainty = keypoint_uncertainty()
         self._face, self._skull = deformable_face(), semantic_head()
         self._partners = mirror_partners()
@@ -210,7 +211,7 @@ class Teachers:
 
     def _by_mesh(self, placed: Placed) -> Measurement:
         box = placed.box_xyxy[None]
-        crops = crops_around_boxes(box, None, placed.camera, CROP_SIZE_PX, _MESH_MARGIN)
+        crops = crops_around_boxes(box, placed.camera, CROP_SIZE_PX, _MESH_MARGIN)
         uv_crop, _, presence = self._mesh.on_crops(placed.image, crops, placed.camera)
         uv, _ = crops.to_image(uv_crop, placed.camera)
         if presence[0] < 0.1:
@@ -240,7 +241,7 @@ class Teachers:
             uv[:, semantic.IS_FACE] = mesh.uv[FACE_MESH_INDEX]
         else:
             box = placed.box_xyxy[None]
-            uv, _ = measured(crops_around_boxes(box, None, camera, INPUT_PX, _HEAD_MARGIN))
+            uv, _ = measured(crops_around_boxes(box, camera, INPUT_PX, _HEAD_MARGIN))
         base = crops_around_heads(uv[:, semantic.IS_FACE], camera, INPUT_PX, _HEAD_MARGIN)
         crops, mirrored = jittered(base, 2)
         uv, cov_crop = measured(crops)
@@ -284,7 +285,7 @@ def label_source(
     repository: Path,
     out: Path,
     label: Callable[[Placed], tuple[NDArray[np.uint8], dict[str, NDArray]] | None],
-    detector: FaceDetector,
+    detector: HeadDetector,
     first: int = 0,
 ) -> None:
     """Write the missing shards of a source.

@@ -57,6 +57,11 @@ def closest(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray, ND
     return np.concatenate(correlation), np.concatenate(different)
 
 
+def is_close(correlation: NDArray, different: NDArray) -> NDArray[np.bool_]:
+    """Whether these results of `closest` may be of the same picture."""
+    return (correlation > _CLOSE_CORRELATION) | (different <= _CLOSE_BITS)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Write the names, and print how many there are."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -88,7 +93,7 @@ def main(args: Sequence[str] | None = None) -> None:
         ]
     )
     correlation, different = closest(ours, theirs)
-    match = (correlation > _CLOSE_CORRELATION) | (different <= _CLOSE_BITS)
+    match = is_close(correlation, different)
     options.out.write_text('\n'.join(source.names[match]) + '\n')
     print(f'{match.sum()} of {len(ours)} photographs are close to one of {len(evaluated)}')
     if options.sheet:

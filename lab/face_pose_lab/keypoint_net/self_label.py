@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from face_pose_lab.head_detector.load import packaged_detector
 from face_pose_lab.jittered import jittered
 from face_pose_lab.keypoint_net.label_photographs import (
     MARGIN as PICTURE_MARGIN,
@@ -43,8 +44,6 @@ from face_pose_lab.keypoint_net.predict import (
 )
 from face_pose_lab.keypoint_net.sources import SOURCES
 from face_pose_lab.training.shards import write_manifest
-from face_pose_ros.engines.networks import load_networks
-from face_pose_ros.faces.detector import FaceDetector
 from face_pose_ros.geometry.crops import render_crops
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.network_output import (
@@ -60,7 +59,6 @@ from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.results import Faces, Keypoints
 
 _CROPS = 6
-_FIRST_MARGIN = 1.6  # of the box of the whole face
 _SEEN = 0.5
 
 
@@ -77,7 +75,7 @@ class Student:
         """The picture and its labels, or None if no face is measured."""
         camera = placed.camera
         faces = Faces.of_boxes(placed.box_xyxy)
-        first = self._predictor.predict(placed.image, faces, camera, _FIRST_MARGIN)
+        first = self._predictor.predict(placed.image, faces, camera)
         if first.presence[0] < _SEEN:
             return None
         around = crops_around_heads(first.uv[:, semantic.IS_FACE], camera)
@@ -129,7 +127,7 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     torch.set_num_threads(1)
     student = Student(load_network(options.state), load_calibration(options.calibration))
-    detector = FaceDetector(load_networks('cpu').detector)
+    detector = packaged_detector()
     write_manifest(options.out, {'source': options.source, 'state': options.state.name})
     label_source(
         options.source, options.repository, options.out, student.label, detector, options.first

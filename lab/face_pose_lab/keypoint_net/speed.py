@@ -12,28 +12,15 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from face_pose_lab.face_mesh.network import face_mesh_v2
 from face_pose_lab.face_mesh.points import CROP_SIZE_PX as FACE_MESH_PX
+from face_pose_lab.openvino_reference import converted
 from face_pose_ros.engines.telemetry import no_openvino_telemetry
 from face_pose_ros.weights import read_graph
 
 with no_openvino_telemetry():
     import openvino as ov
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-
-def face_mesh() -> ov.Model:
-    """The network with the packaged weights."""
-    example = torch.zeros(1, 3, FACE_MESH_PX, FACE_MESH_PX)
-    traced = torch.jit.trace(face_mesh_v2(), example, check_trace=False)
-    frontend = FrontEndManager().load_by_framework('pytorch')
-    decoder = TorchScriptPythonDecoder(traced)
-    model = frontend.convert(frontend.load(decoder))
-    model.reshape(list(example.shape))
-    return model
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -45,7 +32,7 @@ def main(args: Sequence[str] | None = None) -> None:
     core = ov.Core()
 
     own = core.read_model(*read_graph('keypoint_network'))
-    mesh = face_mesh()
+    mesh = converted(face_mesh_v2(), [1, 3, FACE_MESH_PX, FACE_MESH_PX])
     requests = {}
     for name, model, precision in (
         ('Face Mesh V2, f32', mesh, 'f32'),

@@ -9,16 +9,13 @@ it decreases to zero over so many steps, after which the weights are ready for u
 branches off from any state. The batch of a step depends only on the seed, the step and the data.
 SIGTERM and SIGINT end the training after the current step and write a state.
 
-Several processes can train together, each with its own batches, if RANK, WORLD_SIZE, MASTER_ADDR
-and MASTER_PORT are set, as torchrun does; the first one writes.
+Of several processes (`optimisation`) the first one writes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +25,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from face_pose_lab.keypoint_net.begin import begin_with_region_pose
 from face_pose_lab.keypoint_net.decode import decode
 from face_pose_lab.keypoint_net.examples import Examples, photographs, rendered
 from face_pose_lab.keypoint_net.losses import Batch, LossOptions, distances, losses
@@ -43,6 +38,16 @@ from face_pose_lab.keypoint_net.views import (
     moved,
     random_move,
     without_face,
+)
+from face_pose_lab.optimisation import (
+    Optimiser,
+    ignore_stop_requests,
+    join_processes,
+    rank_and_processes,
+    save,
+    shared_gradients,
+    stop_requests,
+    update_average,
 )
 from face_pose_lab.torch_geometry import so3
 from face_pose_ros.keypoints.network_output import INPUT_PX, KEYPOINTS
@@ -68,61 +73,9 @@ class Options:
     stop_at: int = 1 << 40
 
 
-def rank_and_processes() -> tuple[int, int]:
-    """Rank of this process, and number of processes."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
-def shared_gradients(weights: Sequence[Tensor], stop: bool) -> bool:
-    """Replace gradients by their mean over all processes; True if any process has to stop."""
-    _, processes = rank_and_processes()
-    if processes == 1:
-        return stop
-    gradients = [weight.grad for weight in weights if weight.grad is not None]
-    flat = torch.cat([*(g.flatten() for g in gradients), torch.tensor([float(stop)])])
-    dist.all_reduce(flat)
-    means = (flat[:-1] / processes).split([g.numel() for g in gradients])
-    for gradient, mean in zip(gradients, means, strict=True):
-        gradient.copy_(mean.view_as(gradient))
-    return bool(flat[-1] > 0)
-
-
-class Matrices:
-    """Muon for the weights of hidden convolutions and of the matrix after them.
-
-    Muon (Jordan et al. 2024, torch.optim.Muon) orthogonalises the update of a matrix, so that all
-    directions are updated equally fast. A convolution is a matrix (outputs, inputs of a window);
-    its view shares memory with the network's weight.
-    """
-
-    def __init__(self, network: KeypointNetwork, options: Options) -> None:
-        self.weights = [w for name, w in network.named_parameters() if is_hidden_matrix(name, w)]
-        self._views = [nn.Parameter(_as_matrix(weight.detach())) for weight in self.weights]
-        self.optimiser = torch.optim.Muon(
-            self._views,
-            options.lr,
-            weight_decay=options.weight_decay,
-            adjust_lr_fn='match_rms_adamw',  # so that one learning rate serves both optimisers
-        )
-
-    def step(self) -> None:
-        """Update the weights with the network's gradients."""
-        for view, weight in zip(self._views, self.weights, strict=True):
-            assert weight.grad is not None
-            view.grad = _as_matrix(weight.grad)
-        self.optimiser.step()
-
-
-def is_hidden_matrix(name: str, weight: Tensor) -> bool:
-    """Whether a parameter maps features to features, unlike the first and the last layer."""
-    return weight.ndim > 1 and not name.startswith(('stages.0.', 'last.'))
-
-
-def _as_matrix(weight: Tensor) -> Tensor:
-    if weight.ndim == 2:
-        return weight
-    # A view, not a copy, because the weights are stored channels last.
-    return weight.permute(0, 2, 3, 1).flatten(1)
+def is_hidden(name: str) -> bool:
+    """Whether a parameter maps features to features."""
+    return not name.startswith(('stages.0.', 'last.'))
 
 
 class Source(NamedTuple):
@@ -155,9 +108,8 @@ class Batches(torch.utils.data.IterableDataset):
         cv2.setNumThreads(1)
         torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
-        if worker:  # the main process handles signals and ends its workers
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if worker:
+            ignore_stop_requests()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
         step = self.first + number
         while True:
@@ -263,13 +215,6 @@ def learning_rate(step: int, options: Options) -> float:
     return rate
 
 
-def save(state: dict[str, Any], path: Path) -> None:
-    """Write a state atomically."""
-    part = path.with_suffix('.part')
-    torch.save(state, part)
-    os.replace(part, path)
-
-
 def train(
     out: Path,
     sources: Sequence[Source],
@@ -281,28 +226,18 @@ def train(
     """Train until the decay has ended, or until a signal."""
     torch.manual_seed(options.seed)
     network, average = KeypointNetwork(), KeypointNetwork()
-    if state is None:
-        begin_with_region_pose(network)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(network.state_dict())
-    matrices = Matrices(network, options)
-    others = [w for name, w in network.named_parameters() if not is_hidden_matrix(name, w)]
-    others_optimiser = torch.optim.AdamW(
-        others, options.lr, weight_decay=options.weight_decay, fused=True
-    )
-    optimisers = matrices.optimiser, others_optimiser
+    optimiser = Optimiser(network, is_hidden, options.lr, options.weight_decay)
     step, pictures = 0, 0
     if state is not None:
         network.load_state_dict(state['network'])
         average.load_state_dict(state['average'])
-        for optimiser, saved in zip(optimisers, state.get('optimisers', ()), strict=False):
-            optimiser.load_state_dict(saved)
+        optimiser.load(state.get('optimisers', ()))
         step = state['step']
         pictures = state.get('pictures', step * options.batch)
     average.requires_grad_(False)
-    stop: list[int] = []
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, lambda number, _: stop.append(number))
+    stop = stop_requests()
     loader = iter(
         torch.utils.data.DataLoader(
             Batches(sources, options, step),
@@ -322,7 +257,7 @@ def train(
         return {
             'network': network.state_dict(),
             'average': average.state_dict(),
-            'optimisers': [optimiser.state_dict() for optimiser in optimisers],
+            'optimisers': optimiser.state(),
             'step': step,
             'pictures': pictures + (step - first) * options.batch * processes,
             'options': vars(options),
@@ -333,9 +268,6 @@ def train(
     while step < end and not over:
         network.train()
         batch = next(loader)
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group['lr'] = learning_rate(step, options)
         with torch.autocast('cpu', torch.bfloat16):
             numbers = network(as_input(batch.pictures))
         terms = losses(numbers.float(), batch, weights)
@@ -344,21 +276,12 @@ def train(
         loss.backward()
         over = shared_gradients(list(network.parameters()), bool(stop))
         torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        matrices.step()
-        others_optimiser.step()
+        optimiser.step(learning_rate(step, options))
         step += 1
         summed += 1
         for name, value in terms.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
-        keep = min(1 - 1 / _EMA_STEPS, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for mean, value in zip(
-                average.state_dict().values(), network.state_dict().values(), strict=True
-            ):
-                if mean.dtype.is_floating_point:
-                    mean.lerp_(value, 1 - keep)
-                else:
-                    mean.copy_(value)
+        update_average(average, network, step, _EMA_STEPS)
         if rank:
             continue
         if step % 200 == 0:
@@ -409,8 +332,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--workers', type=int, default=1)
     chosen = parser.parse_args(args)
     torch.set_num_threads(chosen.threads)
-    if 'WORLD_SIZE' in os.environ:
-        dist.init_process_group('gloo')
+    join_processes()
     chosen.out.mkdir(parents=True, exist_ok=True)
     last = chosen.out / 'last.pt'
     path = last if last.is_file() else chosen.resume

@@ -154,15 +154,19 @@ def as_chip(crop: Picture, uv: NDArray, rng: Rng) -> Picture:
     )
 
 
-def augmented(crop: Picture, other: Picture, rng: Rng) -> Picture:
-    """Change the appearance of a crop: light, colours, blur, resolution, noise, occlusion.
+def augmented(
+    crop: Picture, other: Picture, rng: Rng, hide: float = 0.4, coarsest: float = 0.17
+) -> Picture:
+    """The crop as another camera in another light might have taken it.
 
     Args:
-        crop: (128, 128, 3).
-        other: Another crop; parts of it are used as occluders.
-        rng: Source of random numbers.
+        crop: (S, S, 3).
+        other: Likewise; parts of it hide parts of the crop.
+        rng: Of this view.
+        hide: Share of crops of which parts are hidden.
+        coarsest: Least scale to which a crop is reduced, before it is enlarged again.
     """
-    if rng.random() < 0.4:
+    if rng.random() < hide:
         crop = _hidden(crop, other, rng)
     if rng.random() < 0.25:
         crop = _shaded(crop, rng)
@@ -176,10 +180,11 @@ def augmented(crop: Picture, other: Picture, rng: Rng) -> Picture:
     if rng.random() < 0.2:
         crop = _blurred(crop, rng)
     if rng.random() < 0.25:
-        side = int(np.exp(rng.uniform(np.log(22), np.log(110))))
+        whole = crop.shape[0]
+        side = int(whole * np.exp(rng.uniform(np.log(coarsest), np.log(0.86))))
         small = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
         how = cv2.INTER_LINEAR if rng.random() < 0.7 else cv2.INTER_CUBIC
-        crop = cv2.resize(small, (INPUT_PX, INPUT_PX), interpolation=how)
+        crop = cv2.resize(small, (whole, whole), interpolation=how)
     if rng.random() < 0.4:
         first = rng.integers(len(_NOISE) - crop.size)
         grain = _NOISE[first : first + crop.size].reshape(crop.shape)
@@ -207,7 +212,7 @@ def _toned(crop: Picture, rng: Rng) -> Picture:
 def _shaded(crop: Picture, rng: Rng) -> Picture:
     """A brightness gradient across the picture."""
     angle, slope = rng.uniform(0, 2 * math.pi), rng.normal(0, 0.6)
-    line = np.linspace(-1, 1, INPUT_PX, dtype=np.float32)
+    line = np.linspace(-1, 1, crop.shape[0], dtype=np.float32)
     along = line * math.cos(angle) + line[:, None] * math.sin(angle)
     if rng.random() < 0.3:
         along = np.tanh(along * rng.uniform(2, 12))

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,28 +18,10 @@ from torch import Tensor
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.training.shards import Shard, open_shards
 
-_Batch = TypeVar('_Batch', bound='Batch')
-
-
-class Batch:
-    """Tensors that are moved to a device together."""
-
-    def to(self: _Batch, device: torch.device | str) -> _Batch:
-        """The same on a device."""
-        moved = {
-            f.name: getattr(self, f.name).to(device, non_blocking=True)
-            for f in fields(self)  # type: ignore[arg-type]
-        }
-        return replace(self, **moved)  # type: ignore[type-var]
-
-    def with_pictures(self: _Batch, pictures: Tensor) -> _Batch:
-        """The same labels with other images."""
-        return replace(self, pictures=pictures)  # type: ignore[type-var]
-
 
 @dataclass(frozen=True)
-class CropBatch(Batch):
-    """B crops of one head each, or of proposals that may be none; K keypoints."""
+class CropBatch:
+    """B crops of one head each; K keypoints."""
 
     pictures: Tensor  # (B, 3, S, S) uint8 RGB
     uv: Tensor  # (B, K, 2) float32, px of the crop; may lie outside of it; NaN: not known
@@ -47,8 +29,14 @@ class CropBatch(Batch):
     xyz_head: Tensor  # (B, K, 3) float64, m, of this person; NaN: not known
     f: Tensor  # (B,) float64, focal length of the crop's camera [px]
     c: Tensor  # (B, 2) float64, its principal point [px]
-    T_crop_head: Tensor  # (B, 4, 4) float64; NaN: no head
-    head_size_px: Tensor  # (B,) float32, of a head of 0.24 m; NaN: not known
+    T_crop_head: Tensor  # (B, 4, 4) float64
+    head_size_px: Tensor  # (B,) float32, of a head of 0.24 m
+
+    def to(self, device: torch.device | str) -> CropBatch:
+        """The same on a device."""
+        return CropBatch(
+            **{name: value.to(device, non_blocking=True) for name, value in vars(self).items()}
+        )
 
     @classmethod
     def from_labels(
@@ -80,28 +68,6 @@ class Crops(Protocol):
 _CROP_LABELS = ('K_crop', 'T_crop_head', 'uv', 'xyz_head', 'visible', 'head_size_px')
 
 
-def complete_shards(folders: Sequence[str], limit: int | None) -> Iterator[tuple[Shard, int]]:
-    """Shards, and the number of images to use of each.
-
-    Args:
-        folders: Of shards.
-        limit: Take only the first so many pictures of each folder.
-
-    Raises:
-        DataError: No complete shard in a folder.
-    """
-    for folder in folders:
-        shards = open_shards(Path(folder))
-        if not shards:
-            raise DataError(f'{folder}: no complete shard of pictures')
-        left = limit
-        for shard in shards:
-            count = len(shard.pictures) if left is None else min(len(shard.pictures), left)
-            left = None if left is None else left - count
-            if count:
-                yield shard, count
-
-
 class CropSource:
     """The crops of all complete shards of some folders."""
 
@@ -116,10 +82,15 @@ class CropSource:
             DataError: No complete shard in a folder.
         """
         self._shards: list[Shard] = []
-        counts = []
-        for shard, count in complete_shards(folders, limit):
-            self._shards.append(shard)
-            counts.append(count)
+        counts: list[int] = []
+        for folder in folders:
+            shards = open_shards(Path(folder))
+            if not shards:
+                raise DataError(f'{folder}: no complete shard of pictures')
+            ends = np.cumsum([len(shard.pictures) for shard in shards])
+            self._shards += shards
+            ends = ends if limit is None else ends.clip(max=limit)
+            counts += np.diff(ends, prepend=0).tolist()
         self._first = np.concatenate([[0], np.cumsum(counts)])
 
     def __len__(self) -> int:

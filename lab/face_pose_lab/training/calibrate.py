@@ -232,8 +232,6 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     try:
         task, config, _ = load_trained(options.checkpoint, DataOptions((), ()))
-        if not isinstance(task.network, StackedHourglass):
-            parser.error(f'{options.checkpoint}: not a training of an hourglass')
         calibration, figures = calibrate(task.network, options.crops, options.scenes, config.amp)
     except (CheckpointError, DataError, ShardError) as error:
         parser.error(str(error))

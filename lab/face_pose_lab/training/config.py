@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration of a training run: YAML plus `key=value`, checked, into frozen dataclasses."""
+"""Configuration of a training: YAML plus `key=value`, checked, into frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
@@ -16,15 +15,8 @@ import yaml
 from face_pose_lab.hourglass.network import HourglassOptions
 from face_pose_lab.training.augment import AugmentOptions
 from face_pose_lab.training.losses import HourglassLossOptions
-from face_pose_lab.training.region_losses import RegionLossOptions
-from face_pose_lab.training.single_shot_losses import SingleShotLossOptions
-from face_pose_lab.training.windows import WindowOptions
-from face_pose_ros.networks.region_pose import RegionPoseOptions
-from face_pose_ros.networks.single_shot import SingleShotOptions
 
 _Options = TypeVar('_Options')
-
-NETWORKS = ('hourglass', 'single_shot', 'region_pose')  # keys of `TrainConfig`
 
 
 class ConfigError(ValueError):
@@ -38,8 +30,7 @@ class DataOptions:
     train: Sequence[str] = ()  # folders of shards
     validation: Sequence[str] = ()
     validation_pictures: int = 1000  # of each folder, the first ones
-    # Folder of AFLW2000-3D as evaluation.aflw2000 wants it: real pictures for an hourglass.
-    photographs: str = ''
+    photographs: str = ''  # folder of AFLW2000-3D as evaluation.aflw2000 wants it, to validate on
     workers: int = 0  # processes that read ahead
 
 
@@ -61,15 +52,10 @@ class TrainConfig:
     out: str  # folder of checkpoints, log and exports
     steps: int
     batch: int  # pictures per micro-batch: per process and per gradient accumulation
-    hourglass: HourglassOptions | None = None  # one of the three networks
-    single_shot: SingleShotOptions | None = None
-    region_pose: RegionPoseOptions | None = None
+    hourglass: HourglassOptions
     hourglass_loss: HourglassLossOptions = field(default_factory=HourglassLossOptions)
-    single_shot_loss: SingleShotLossOptions = field(default_factory=SingleShotLossOptions)
-    region_pose_loss: RegionLossOptions = field(default_factory=RegionLossOptions)
     data: DataOptions = field(default_factory=DataOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
-    windows: WindowOptions = field(default_factory=WindowOptions)  # of scenes
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
     accumulate: int = 1  # micro-batches per step
     # Checkpoint or exported .safetensors to begin with: its weights, where layers are the same.
@@ -84,8 +70,6 @@ class TrainConfig:
     keep_checkpoints: int = 2  # the newest; those of validations stay
 
     def __post_init__(self) -> None:
-        if sum(getattr(self, name) is not None for name in NETWORKS) != 1:
-            raise ValueError(f'exactly one of {", ".join(NETWORKS)} must be given')
         for name in ('steps', 'batch', 'accumulate', 'log_every', 'validate_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, got {getattr(self, name)}')
@@ -117,8 +101,7 @@ def config_from_dict(tree: Mapping[str, Any], where: str) -> TrainConfig:
 
 def config_to_dict(config: TrainConfig) -> dict[str, Any]:
     """A tree of plain values, of which `config_from_dict` makes the same configuration."""
-    tree = dataclasses.asdict(config, dict_factory=_plain)
-    return {key: value for key, value in tree.items() if value is not None}
+    return dataclasses.asdict(config, dict_factory=_plain)
 
 
 def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -146,6 +129,9 @@ def _build(cls: type[_Options], tree: Any, where: str) -> _Options:
             f'{where}: unknown {", ".join(sorted(map(str, unknown)))}; '
             f'expected some of {", ".join(hints)}'
         )
+    required = [f.name for f in dataclasses.fields(cls) if _has_no_default(f)]  # type: ignore[arg-type]
+    if missing := [name for name in required if name not in tree]:
+        raise ConfigError(f'{where}: {", ".join(missing)} must be given')
     try:
         return cls(**{key: _value(hints[key], v, f'{where}: {key}') for key, v in tree.items()})
     except ConfigError:
@@ -154,10 +140,12 @@ def _build(cls: type[_Options], tree: Any, where: str) -> _Options:
         raise ConfigError(f'{where}: {error}') from error
 
 
+def _has_no_default(field: dataclasses.Field) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
 def _value(hint: Any, value: Any, where: str) -> Any:
     """The value in the hinted type: an option group, a tuple, or a number of the right kind."""
-    if isinstance(hint, UnionType):
-        hint = next(a for a in get_args(hint) if a is not type(None))
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _build(hint, value, where)
     if args := get_args(hint):

@@ -1,11 +1,10 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of a trained network.
+"""Tables of a trained hourglass.
 
     python -m face_pose_lab.training.evaluate CHECKPOINT --data FOLDER ... --aflw2000 FOLDER
 
-CHECKPOINT is a file, or a folder whose newest one counts; or the word packaged: both looks of the
-packaged single-shot detector, on scenes. FOLDERs of --data hold rendered shards.
+CHECKPOINT is a file, or a folder whose newest one counts. FOLDERs of --data hold rendered crops.
 """
 
 from __future__ import annotations
@@ -22,21 +21,17 @@ import torch
 from face_pose_lab.evaluation import metrics
 from face_pose_lab.evaluation.aflw2000_samples import load_samples
 from face_pose_lab.evaluation.data_error import DataError
-from face_pose_lab.hourglass.network import StackedHourglass
 from face_pose_lab.training.checkpoints import CheckpointError, as_exported, load_checkpoint
 from face_pose_lab.training.config import ConfigError, DataOptions, TrainConfig, config_from_dict
 from face_pose_lab.training.evaluate_photos import score_aflw2000
-from face_pose_lab.training.evaluate_scenes import at_first_look, at_second_look, evaluate_scenes
-from face_pose_lab.training.head_shape import face_points, head_model
-from face_pose_lab.training.scenes import SceneSource
+from face_pose_lab.training.head_shape import head_model
+from face_pose_lab.training.hourglass_task import HourglassTask, make_task
 from face_pose_lab.training.shards import ShardError
-from face_pose_lab.training.single_shot_losses import SingleShotLossOptions
-from face_pose_lab.training.tasks import Task, make_task
-from face_pose_ros.networks.region_pose import packaged_region_pose
-from face_pose_ros.networks.single_shot import packaged_single_shot
 
 
-def load_trained(path: Path, data: DataOptions) -> tuple[Task, TrainConfig, dict[str, Any]]:
+def load_trained(
+    path: Path, data: DataOptions
+) -> tuple[HourglassTask, TrainConfig, dict[str, Any]]:
     """The averaged network of a checkpoint in its task, with other data, rounded as if exported.
 
     Raises:
@@ -54,42 +49,21 @@ def load_trained(path: Path, data: DataOptions) -> tuple[Task, TrainConfig, dict
 
 
 def evaluate_checkpoint(path: Path, data: DataOptions, aflw2000: Path | None) -> dict[str, Any]:
-    """Step of a checkpoint, tables by data set, and of an hourglass the rows of AFLW2000-3D.
+    """Step of a checkpoint, tables by data set, and rows of AFLW2000-3D.
 
     Raises:
         CheckpointError: See `load_trained`.
-        DataError: There are no photographs, or the network is none for them.
+        DataError: There are no photographs.
     """
     task, config, state = load_trained(path, data)
     network = task.network
     figures: dict[str, Any] = {'step': state['step']}
     if aflw2000 is not None:
-        if not isinstance(network, StackedHourglass):
-            raise DataError(f'{path}: --aflw2000 needs that of an hourglass')
         shape = {k.removeprefix('shape.'): v for k, v in state['extra'].items()}
         samples = load_samples(aflw2000)
         bins = score_aflw2000(network, head_model(shape), samples, config.amp)
         figures['aflw2000'] = [asdict(row) for row in bins]
     return figures | {'data': task.validate(network)}
-
-
-def evaluate_packaged(data: DataOptions) -> dict[str, dict[str, dict[str, float]]]:
-    """Tables of the packaged single-shot detector, with and without its second look."""
-    first, face = packaged_single_shot(), face_points()
-    looks = {
-        'first look': at_first_look(first, face, amp=False),
-        'both looks': at_second_look(first, packaged_region_pose(), face),
-    }
-    return {
-        f'{folder}, {name}': evaluate_scenes(
-            detect,
-            SceneSource([folder], data.validation_pictures).in_order(8),
-            SingleShotLossOptions(),
-            'cpu',
-        )
-        for folder in data.validation
-        for name, detect in looks.items()
-    }
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
@@ -106,8 +80,8 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 def main(args: Sequence[str] | None = None) -> None:
     """Print, and write if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('checkpoint', type=Path, help='file, folder, or the word packaged')
-    parser.add_argument('--data', nargs='*', default=[], help='folders of rendered shards')
+    parser.add_argument('checkpoint', type=Path, help='file, or folder of which the newest counts')
+    parser.add_argument('--data', nargs='*', default=[], help='folders of rendered crops')
     parser.add_argument('--pictures', type=int, default=4000, help='of each folder, at most')
     parser.add_argument('--aflw2000', type=Path, help='folder as evaluation.aflw2000 wants it')
     parser.add_argument('--threads', type=int, help='CPU threads')
@@ -117,15 +91,10 @@ def main(args: Sequence[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     try:
         data = DataOptions(validation=tuple(options.data), validation_pictures=options.pictures)
-        if str(options.checkpoint) == 'packaged':
-            if options.aflw2000 is not None:
-                raise DataError('--aflw2000 needs the checkpoint of an hourglass, not packaged')
-            figures: dict[str, Any] = {'data': evaluate_packaged(data)}
-        else:
-            figures = evaluate_checkpoint(options.checkpoint, data, options.aflw2000)
-            print(f'step {figures["step"]}')
+        figures = evaluate_checkpoint(options.checkpoint, data, options.aflw2000)
     except (CheckpointError, DataError, ShardError) as error:
         parser.error(str(error))
+    print(f'step {figures["step"]}')
     for name, rows in figures['data'].items():
         print(f'\n{name}\n{table(rows)}')
     if 'aflw2000' in figures:

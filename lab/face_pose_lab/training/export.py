@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from face_pose_lab.training.checkpoints import CheckpointError, as_exported, load_checkpoint
-from face_pose_lab.training.config import NETWORKS
 from face_pose_lab.training.shards import ShardError, open_shards, read_manifest
 
 
@@ -38,19 +37,12 @@ def tensors_of(state: dict[str, Any]) -> dict[str, Tensor]:
     return tensors | {name: value.float().contiguous() for name, value in state['extra'].items()}
 
 
-def network_options(state: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Kind and sizes of the network."""
-    kind = next(name for name in NETWORKS if name in state['config'])
-    return kind, state['config'][kind]
-
-
 def card(name: str, state: dict[str, Any], content: bytes, figures: dict[str, Any] | None) -> str:
     """The Markdown card of the exported weights.
 
     Raises:
         ShardError: The folder of a training set has no manifest any more.
     """
-    kind, sizes = network_options(state)
     config = state['config']
     count = sum(value.numel() for key, value in tensors_of(state).items() if 'network.' in key)
     lines = [
@@ -58,7 +50,7 @@ def card(name: str, state: dict[str, Any], content: bytes, figures: dict[str, An
         '',
         '| | |',
         '|---|---|',
-        f'| what | {kind.replace("_", "-")} network, {count / 1e6:.2f} M numbers, float16 '
+        f'| what | stacked hourglass, {count / 1e6:.2f} M numbers, float16 '
         '(vectors float32), exponential moving average of the training |',
         '| publisher | this project |',
         '| licence | Apache-2.0, as the project |',
@@ -67,25 +59,18 @@ def card(name: str, state: dict[str, Any], content: bytes, figures: dict[str, An
         '',
         '**Sizes**',
         '',
-        *[f'    {key}: {value}' for key, value in sizes.items()],
+        *[f'    {key}: {value}' for key, value in config['hourglass'].items()],
         '',
         '**Training**',
         '',
     ]
-    groups = [f'{kind}_loss', 'optimiser', 'augment']
-    for group in groups + ['windows'] * (kind == 'single_shot'):
+    for group in ('hourglass_loss', 'optimiser', 'augment'):
         values = ', '.join(f'{key} {value}' for key, value in config[group].items())
         lines.append(f'- {group}: {values}')
     if figures is not None:
         lines += ['', f'**Figures** (`training.evaluate`, step {state["step"]})']
         for data, rows in figures['data'].items():
             lines += ['', f'{Path(data).name}', '', *_table(rows)]
-        if 'calibration' in figures:
-            lines += [
-                '',
-                'Errors over stated covariances (`training.calibrate_scenes`), 6 is right',
-            ]
-            lines += ['', *_table(figures['calibration'])]
         if 'aflw2000' in figures:
             rows = {row.pop('name'): row for row in map(dict, figures['aflw2000'])}
             lines += ['', 'AFLW2000-3D by |yaw| [deg], never trained on', '', *_table(rows)]
@@ -176,8 +161,8 @@ def main(args: Sequence[str] | None = None) -> None:
         if options.calibration:
             with np.load(options.calibration) as arrays:
                 state['extra'] |= {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        kind, sizes = network_options(state)
-        metadata = {'network': kind, 'options': json.dumps(sizes), 'step': str(state['step'])}
+        options_text = json.dumps(state['config']['hourglass'])
+        metadata = {'network': 'hourglass', 'options': options_text, 'step': str(state['step'])}
         content = safetensors.torch.save(tensors_of(state), metadata)
         figures = json.loads(options.figures.read_text()) if options.figures else None
         if figures is not None and (step := figures.get('step')) != state['step']:

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from face_pose_ros.keypoints import semantic
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 
 
@@ -37,11 +35,6 @@ def fit_head_shape(xyz_head: Tensor, modes: int) -> dict[str, Tensor]:
         'modes': components.view(-1, *mean.shape),
         'size_sigma': torch.as_tensor(deformable_face().size_sigma, dtype=mean.dtype),
     }
-
-
-def face_points() -> NDArray[np.float64]:
-    """(56, 3) m, points of the mean face whose bounds are its box."""
-    return deformable_face().xyz_head[semantic.FACE_MESH_INDEX[semantic.IS_FACE]]
 
 
 def head_model(shape: dict[str, Tensor]) -> FaceModel:

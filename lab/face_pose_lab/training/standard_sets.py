@@ -177,7 +177,7 @@ def crop_labels(face: Points68) -> tuple[NDArray[np.uint8], dict[str, Any]] | No
     low, high = face.uv.min(0), face.uv.max(0)
     low = np.array([low[0], low[1] - 0.25 * (high[1] - low[1])])  # the 68 end at the brows
     box = np.concatenate([low, high])[None]
-    crops = crops_around_boxes(box, None, camera, CROP_PX, _MARGIN)
+    crops = crops_around_boxes(box, camera, CROP_PX, _MARGIN)
     picture = render_crops(image, crops, camera)[0]
     f, middle = float(crops.focal_px[0]), 0.5 * (CROP_PX - 1)
     R = crops.R_cam_crop[0].T

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Train a network.
+"""Train the stacked hourglass.
 
     python -m face_pose_lab.training.train lab/config/hourglass.yaml key=value group.key=value
     torchrun --nproc-per-node 2 -m face_pose_lab.training.train lab/config/hourglass.yaml ...
@@ -40,7 +40,6 @@ from face_pose_lab.training.checkpoints import (
     save_checkpoint,
 )
 from face_pose_lab.training.config import (
-    NETWORKS,
     ConfigError,
     OptimiserOptions,
     TrainConfig,
@@ -49,9 +48,9 @@ from face_pose_lab.training.config import (
 )
 from face_pose_lab.training.ema import AveragedNetwork
 from face_pose_lab.training.export import commit_of_code
+from face_pose_lab.training.hourglass_task import HourglassTask, make_task
 from face_pose_lab.training.journal import Journal
 from face_pose_lab.training.shards import ShardError
-from face_pose_lab.training.tasks import Task, make_task
 
 # Keys that may differ between a checkpoint's configuration and a resumed training's.
 _MAY_CHANGE = {
@@ -63,7 +62,7 @@ _MAY_CHANGE = {
 class Training:
     """State and steps of a training."""
 
-    def __init__(self, config: TrainConfig, task: Task) -> None:
+    def __init__(self, config: TrainConfig, task: HourglassTask) -> None:
         """Start from random weights.
 
         Args:
@@ -187,7 +186,7 @@ class Training:
             key for key in sorted((set(now) | set(before)) - _MAY_CHANGE)
             if now.get(key) != before.get(key)
         ]  # fmt: skip
-        if changed and not (branch and not set(NETWORKS) & set(changed)):
+        if changed and not (branch and 'hourglass' not in changed):
             raise CheckpointError(
                 f'the checkpoint is of a training with another {", ".join(changed)}; give that, '
                 'or another folder to start anew'
@@ -203,7 +202,7 @@ class Training:
 class _NumberedBatches(Dataset):
     """The micro-batches of a task and their numbers."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: HourglassTask) -> None:
         self._task = task
 
     def __getitem__(self, number: int) -> tuple[int, Any]:
@@ -290,7 +289,7 @@ def _noted_signals() -> Iterator[list[int]]:
 def main(args: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', type=Path, help='YAML file, see config/train/')
+    parser.add_argument('config', type=Path, help='YAML file, see lab/config')
     parser.add_argument('override', nargs='*', help='key=value or group.key=value')
     parser.add_argument('--resume', type=Path, help='checkpoint to go on from')
     parser.add_argument('--threads', type=int, help='CPU threads; as many as torch likes')

@@ -22,13 +22,13 @@ def test_cost_of_a_guess():
 
     middle = list(islice(pictures(estimator, camera, 0.0), 1))
     change, sight_deg, turned_deg = cost(estimator, middle, camera, guess)
-    assert change == pytest.approx(100 * (f_ratio - 1), abs=1.0)
+    assert change == pytest.approx(100 * (f_ratio - 1), abs=1.5)
     assert sight_deg < 0.1
-    assert turned_deg < 1.0
+    assert turned_deg < 2.0
 
     aside = list(islice(pictures(estimator, camera, 11.0), 1))
     change, sight_deg, turned_deg = cost(estimator, aside, camera, guess)
     expected_deg = np.rad2deg(np.arctan(tan_deg(11) / f_ratio)) - 11
     assert sight_deg == pytest.approx(expected_deg, abs=0.15)
-    assert turned_deg == pytest.approx(expected_deg, abs=1.0)
+    assert turned_deg == pytest.approx(expected_deg, abs=1.5)
     assert 100 * (f_ratio - 1) - 0.5 < change < 0

@@ -8,6 +8,7 @@ import pytest
 from face_pose_lab.evaluation import rendered_heads as module
 from face_pose_lab.evaluation import rendered_sheet
 from face_pose_lab.evaluation.rendered_heads import RenderedHeads
+from face_pose_lab.synthetic.ict_facekit import FACE_VERTICES
 from face_pose_lab.synthetic.sampling import HeadRange
 from face_pose_lab.synthetic.scene import Head, HeadRenderer
 from face_pose_lab.torch_geometry.camera import torch_camera
@@ -21,14 +22,15 @@ from face_pose_ros.results import Faces, Keypoints
 
 
 class Stub:
-    """A predictor that gives back what it was told, or else asked with."""
+    """A predictor that returns given keypoints, or else points of the box."""
 
     def __init__(self, uv=None):
-        self.uv, self.asked = uv, []
+        self.uv, self.calls = uv, []
 
     def predict(self, image, faces, camera):
-        self.asked.append((image, faces))
-        uv = (faces.anchors_uv if self.uv is None else self.uv).astype(np.float64)
+        self.calls.append((image, faces))
+        corners = faces.boxes_xyxy.reshape(1, 2, 2).astype(np.float64)
+        uv = corners if self.uv is None else self.uv
         return Keypoints(uv, np.tile(np.eye(2), (1, uv.shape[1], 1, 1)), np.ones(1))
 
     def average(self, image, keypoints, camera, jitters):
@@ -46,9 +48,9 @@ def made_up(rng) -> RenderedHeads:
         uv = camera.project(rotations.apply(T, model.xyz_head)).uv[None]
         head = Head(np.zeros(100), np.zeros(57), T, torch_camera(camera))
         image = np.zeros((camera.height, camera.width, 3), np.uint8)
-        faces = Faces(np.zeros((1, 4)), np.ones(1), uv)
+        faces = Faces(np.zeros((1, 4), np.float32), np.ones(1, np.float32))
         semantic_uv = camera.project(rotations.apply(T, semantic_head().xyz_head)).uv[None]
-        rows.append(module._row(head, faces, image, Stub(semantic_uv), Stub()))
+        rows.append(module._row(head, faces, image, Stub(semantic_uv), Stub(uv)))
     columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     return RenderedHeads(**columns, mean_landmarks=np.zeros((68, 3), np.float32))
 
@@ -107,17 +109,18 @@ def exported():
     return module.export(renderer, stub, Stub(), limits, 2, seed=4), stub
 
 
-def test_export_asks_with_the_face_s_box_and_anchors(exported):
+def test_keypoints_are_measured_in_the_box_of_the_face(exported):
     heads, stub = exported
     assert len(heads) == 2
     assert not np.array_equal(heads.T_cam_head[0], heads.T_cam_head[1])
-    for image, faces in stub.asked:
+    facekit = load_facekit()
+    for i, (image, faces) in enumerate(stub.calls):
         assert image.shape == (240, 320, 3)
-        low, high = faces.boxes_xyxy[0, :2], faces.boxes_xyxy[0, 2:]
-        eye_right, eye_left, nose, mouth, ear_right, ear_left = faces.anchors_uv[0]
-        assert all(((p > low) & (p < high)).all() for p in (eye_right, eye_left, nose, mouth))
-        assert ear_right[0] < eye_right[0] < nose[0] < eye_left[0] < ear_left[0]
-        assert eye_right[1] < nose[1] < mouth[1]
+        head = heads.head(i)
+        xyz = facekit.vertices(head.identity[None], head.expression[None])[0, :FACE_VERTICES]
+        uv = head.camera.runtime().project(rotations.apply(head.T_cam_head, xyz)).uv
+        bounds = [*uv.min(0), *uv.max(0)]
+        np.testing.assert_allclose(faces.boxes_xyxy[0], bounds, atol=0.5)
 
 
 def test_true_keypoints_are_where_the_mesh_is(exported, monkeypatch):
@@ -129,9 +132,11 @@ def test_true_keypoints_are_where_the_mesh_is(exported, monkeypatch):
         'ict_barycentric': np.tile([0.25, 0.0, 0.75], (68, 1)),
     }
     monkeypatch.setattr(module, 'load_weights', lambda name: weights)
-    uv = module.true_keypoints(heads, facekit, 1)
-    # The anchors of the export are landmarks too: tip of the nose, jaw at both ears.
-    np.testing.assert_allclose(uv[[30, 0, 16]], heads.uv[1, [2, 4, 5]], atol=1e-3)
+    found = module.true_keypoints(heads, facekit, 1)
+    head = heads.head(1)
+    xyz = facekit.vertices(head.identity[None], head.expression[None])[0]
+    uv = head.camera.runtime().project(rotations.apply(head.T_cam_head, xyz[corners])).uv
+    np.testing.assert_allclose(found, uv, atol=1e-3)
 
 
 def test_the_noise_is_that_of_the_stated_covariance(exported, monkeypatch):

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from face_pose_lab.keypoint_net.begin import begin_with_region_pose
 from face_pose_lab.keypoint_net.decode import NetworkOutput, decode, unmirrored
 from face_pose_lab.keypoint_net.losses import (
     Batch,
@@ -19,14 +18,12 @@ from face_pose_lab.keypoint_net.losses import (
     negative_log_likelihood,
     rotation_distance,
 )
-from face_pose_lab.torch_faces.region_pose import read_keypoints
 from face_pose_lab.torch_geometry import so3
 from torch import Tensor, nn
 
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.network_output import INPUT_PX, KEYPOINTS
 from face_pose_ros.networks.keypoint_network import KeypointNetwork, fused
-from face_pose_ros.networks.region_pose import packaged_region_pose
 
 MIRROR = torch.from_numpy(semantic.MIRROR)
 
@@ -206,22 +203,3 @@ def test_gradients_reach_every_weight() -> None:
     for name, weight in network.named_parameters():
         assert weight.grad is not None, name
         assert weight.grad.abs().sum() > 0, name
-
-
-def test_begins_with_what_the_region_network_knows() -> None:
-    """The first stage sees half the resolution, and the numbers of both mean the same."""
-    torch.manual_seed(0)
-    network = KeypointNetwork()
-    begin_with_region_pose(network)
-    network.eval()
-    grey = torch.full((1, 3, INPUT_PX, INPUT_PX), 0.5)
-    halved = torch.nn.functional.avg_pool2d(grey, 2)
-    region = packaged_region_pose().network.eval()
-    with torch.no_grad():
-        stem = network.stages[0](torch.rand(2, 3, INPUT_PX, INPUT_PX))
-        places = read_keypoints(region(halved)).std(1)
-        output = decode(network(grey))
-    assert (stem[:, :3] > 0).float().mean() > 0.99
-    # Of a grey picture both say some mean head: as large in both, in pixels of 128 and of 64.
-    ratio = output.uv.std(1) / places
-    assert ((ratio > 1.4) & (ratio < 2.8)).all()

@@ -27,6 +27,7 @@ from face_pose_ros.keypoints.predictor import crops_around_heads
 from face_pose_ros.pose.face_model import semantic_head
 from face_pose_ros.results import Keypoints
 from face_pose_ros.samples import load_portraits
+from face_pose_ros.virtual_camera import photo_camera
 
 CAMERA = Camera.from_K([610, 0, 322, 0, 605, 236, 0, 0, 1], 640, 480, [-0.25, 0.02, 1e-3, -2e-3])
 # A head 0.8 m away, turned by 20 deg, to the left of the camera's axis.
@@ -117,7 +118,7 @@ def labelled() -> dict[str, np.ndarray]:
     """What the teachers say of a sample picture."""
     image = load_portraits()['astronaut']
     teachers = Teachers()
-    (box,) = teachers.detector.detect(image).boxes_xyxy.astype(np.float64)
+    box = teachers.detector.detect(image, photo_camera(512, 512)).boxes_xyxy[0].astype(np.float64)
     label = teachers.label(placed_at_box('astronaut', image, box))
     assert label is not None
     assert label[0].shape == (160, 160, 3)

@@ -5,9 +5,7 @@
 import numpy as np
 import torch
 from face_pose_lab.torch_geometry import se3, so3
-from face_pose_lab.torch_geometry.camera import Camera
 from face_pose_lab.training.batches import CropBatch
-from face_pose_lab.training.scenes import SceneBatch
 from helpers.scene import R_CAM_FRONTAL
 
 # Head frame [m]; pairs of mirror partners have one colour.
@@ -87,47 +85,3 @@ def draw_blobs(uv: torch.Tensor, height: int, width: int) -> torch.Tensor:
     blobs = v[..., :, None] * u[..., None, :]
     picture = 0.2 + torch.einsum('bkhw,kc->bchw', blobs, COLOURS - 0.2)
     return (255 * picture.clamp(0, 1)).round().to(torch.uint8)
-
-
-class BlobScenes:
-    """Pictures of two blob heads each, through a lens that distorts."""
-
-    def __init__(self, count: int, width: int = 160, height: int = 96) -> None:
-        self.count = count
-        self.size = width, height
-
-    def __len__(self) -> int:
-        return self.count
-
-    def shuffled(self, number: int, count: int, seed: int) -> SceneBatch:
-        return self._batch([(number * count + i) % self.count for i in range(count)])
-
-    def in_order(self, count: int) -> list[SceneBatch]:
-        seeds = list(range(self.count))
-        return [self._batch(seeds[i : i + count]) for i in range(0, self.count, count)]
-
-    def _batch(self, seeds: list[int]) -> SceneBatch:
-        width, height = self.size
-        camera = Camera.from_K(
-            [150, 0, 76.2, 0, 155, 50.1, 0, 0, 1], width, height, (-0.1, 0.02, 0.001, -0.002)
-        )
-        pictures, poses, index = [], [], []
-        for i, seed in enumerate(seeds):
-            heads = blob_heads([2 * seed, 2 * seed + 1], 32).T_crop_head
-            heads[:, :3, 3] = torch.tensor([[-0.25, 0.02, 0.9], [0.22, -0.03, 0.7]])
-            heads[:, :3, 3] += 0.05 * heads[:, :3, 1]
-            uv = camera.project(se3.apply(heads, POINTS)).uv
-            pictures.append(draw_blobs(uv.float(), height, width).amax(0))
-            poses.append(heads)
-            index += [i, i]
-        count = len(seeds)
-        return SceneBatch(
-            pictures=torch.stack(pictures),
-            f=camera.f.repeat(count, 1),
-            c=camera.c.repeat(count, 1),
-            dist=camera.dist.repeat(count, 1),
-            range_max=camera.range_max.repeat(count),
-            image_index=torch.tensor(index),
-            T_cam_head=torch.cat(poses),
-            visible_fraction=torch.ones(2 * count),
-        )

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Augmentation moves pictures and labels together, exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,7 @@ from face_pose_lab.training.augment import (
     resized_crops,
 )
 from face_pose_lab.training.batches import CropBatch
-from face_pose_lab.training.scenes import SceneBatch, moved_scenes
-from lab.training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
+from lab.training.blobs import MIRROR, BlobHeads
 
 GEOMETRY = AugmentOptions(
     roll_deg=20, colour=0, grey=0, gradient=0, blur=0, coarse=0, noise=0, jpeg=0, occlusion=0,
@@ -59,7 +60,7 @@ def test_the_labels_stay_those_of_one_camera_and_one_head(flip, generator):
 
 def test_images_move_with_their_labels(generator):
     batch = BlobHeads(60, size_px=96).batch(np.arange(60))
-    batch = batch.with_pictures(of_coordinates(96, 96, 60))
+    batch = replace(batch, pictures=of_coordinates(96, 96, 60))
     moved = move_crops(batch, torch.from_numpy(MIRROR), GEOMETRY, 128, generator)
     old = torch.stack([batch.uv, batch.uv[:, MIRROR]])
     seen, inside = shown_at(moved.pictures / 255, moved.uv)
@@ -116,30 +117,3 @@ def test_every_photometric_change_stays_in_range(name, generator):
     assert (on - x).abs().flatten(1).amax(-1).median() > 0.02
     assert on.min() >= 0
     assert on.max() <= 1
-
-
-def reprojected_heads(batch: SceneBatch) -> torch.Tensor:
-    points = se3.apply(batch.T_cam_head, POINTS)
-    return batch.cameras_of_heads().project(points).uv
-
-
-@pytest.mark.parametrize('sign', [1, -1])
-def test_scenes_move_with_their_cameras(sign):
-    batch = BlobScenes(2).in_order(2)[0]
-    flip = torch.tensor([sign < 0, sign < 0])
-    scale, shift = torch.tensor([1.3, 0.8]), torch.tensor([[0.05, -0.02], [0.0, 0.1]])
-    moved = moved_scenes(batch, flip, scale, shift)
-    old, new = reprojected_heads(batch), reprojected_heads(moved)
-    if sign < 0:
-        old = old[:, MIRROR]  # of the mirrored head's points
-    middle = torch.tensor([79.5, 47.5], dtype=torch.float64)
-    i = batch.image_index
-    zoom = scale[i, None, None].double() * torch.tensor([sign, 1.0], dtype=torch.float64)
-    expected = zoom * (old - middle) + middle + (shift * torch.tensor([160.0, 96]))[i, None]
-    assert (new - expected).abs().max() < 1e-4
-    assert moved.pictures.shape == (2, 3, 96, 160)
-    # And the picture shows there what it showed.
-    ramps = batch.with_pictures(of_coordinates(96, 160, 2))
-    seen, inside = shown_at(moved_scenes(ramps, flip, scale, shift).pictures[i], new)
-    assert inside.float().mean() > 0.8
-    assert torch.where(inside, (seen - old).norm(dim=-1), 0).max() < 0.02

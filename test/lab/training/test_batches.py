@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.training.batches import CropSource, epoch_indices
-from face_pose_lab.training.scenes import SceneSource
 from face_pose_lab.training.shards import write_manifest, write_shard
 
 
@@ -69,34 +68,3 @@ def test_every_epoch_shows_every_image_once():
     # Any part of the sequence is the same part of it, and another seed another sequence.
     assert list(epoch_indices(7, 9, 10, seed=3)) == list(order[7:16])
     assert list(epoch_indices(0, 10, 10, seed=4)) != list(order[:10])
-
-
-def test_a_batch_of_scenes_has_the_heads_of_its_images(tmp_path):
-    write_manifest(tmp_path, {'kind': 'scenes'})
-    T = np.tile(np.eye(4), (5, 1, 1))
-    T[:, 2, 3] = np.arange(5)
-    labels = {
-        'K': np.tile(np.array([[50.0, 0, 20], [0, 50, 15], [0, 0, 1]]), (4, 1, 1)),
-        'dist': np.zeros((4, 5)),
-        'image_index': np.array([0, 1, 1, 3, 3]),
-        'T_cam_head': T,
-        'visible_fraction': np.ones(5, np.float32),
-    }
-    pictures = (
-        np.zeros((4, 32, 64, 3), np.uint8) + np.arange(4, dtype=np.uint8)[:, None, None, None]
-    )
-    write_shard(tmp_path / '00000', pictures, labels)
-    source = SceneSource([str(tmp_path)])
-    seen = []
-    for number in range(2):
-        batch = source.shuffled(number, 2, seed=0)
-        rows = batch.pictures[:, 0, 0, 0]
-        seen += rows.tolist()
-        expected = {0: [0], 1: [1, 2], 2: [], 3: [3, 4]}
-        for i, row in enumerate(rows.tolist()):
-            mine = batch.T_cam_head[batch.image_index == i, 2, 3]
-            assert mine.tolist() == expected[row]
-    assert sorted(seen) == [0, 1, 2, 3]
-    assert len(list(source.in_order(3))) == 2
-    with pytest.raises(DataError, match='no shard has the 9 pictures'):
-        source.shuffled(0, 9, seed=0)

@@ -55,8 +55,8 @@ def test_what_cannot_be_is_refused(override, message):
     assert message in str(error.value)
 
 
-def test_exactly_one_network_is_trained():
-    with pytest.raises(ConfigError, match='one of hourglass, single_shot, region_pose must'):
+def test_what_has_no_default_must_be_given():
+    with pytest.raises(ConfigError, match=r'file\.yaml: hourglass must be given'):
         config_from_dict({'out': 'x', 'steps': 1, 'batch': 1}, 'file.yaml')
 
 

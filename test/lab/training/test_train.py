@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from face_pose_lab.evaluation.data_error import DataError
-from face_pose_lab.training.augment import AugmentOptions
 from face_pose_lab.training.checkpoints import (
     CheckpointError,
     checkpoints,
@@ -22,10 +21,10 @@ from face_pose_lab.training.checkpoints import (
     save_checkpoint,
 )
 from face_pose_lab.training.config import OptimiserOptions, config_from_dict
+from face_pose_lab.training.hourglass_task import HourglassTask
 from face_pose_lab.training.journal import Journal
-from face_pose_lab.training.tasks import HourglassTask, SingleShotTask
 from face_pose_lab.training.train import Training, learning_rate, train
-from lab.training.blobs import MIRROR, POINTS, BlobHeads, BlobScenes
+from lab.training.blobs import MIRROR, BlobHeads
 
 from face_pose_ros.pose.face_model import semantic_head
 
@@ -201,37 +200,6 @@ def test_the_learning_rate_climbs_and_falls():
     assert rates[0] == pytest.approx(0.1, rel=0.01)
     assert max(rates) == rates[9] > 0.97
     assert rates[99] == pytest.approx(0.01, abs=0.001)
-
-
-def test_the_single_shot_detector_overfits_one_scene(tmp_path):
-    tree = {
-        'out': str(tmp_path),
-        'steps': 150,
-        'batch': 2,
-        'overfit_one_batch': True,
-        'single_shot': {
-            'channels': [8, 16, 32, 32, 32],
-            'blocks': 1,
-            'neck_channels': 32,
-            'head_blocks': 1,
-        },
-        'augment': dict.fromkeys(vars(AugmentOptions()), 0.0),
-        'optimiser': {'learning_rate': 3e-3, 'warmup_steps': 10, 'clip_norm': 50.0},
-    }
-    config = config_from_dict(tree, 'test')
-    torch.manual_seed(0)
-    scenes = BlobScenes(2)
-    task = SingleShotTask(config, scenes, {'blobs': scenes}, POINTS.numpy())
-    training = Training(config, task)
-    for _ in range(150):
-        losses = training.run_step()
-    assert losses['score'] < 0.1
-    assert losses['points'] < 0.1
-    # Batch statistics of so few pictures are not those of training: judge with the batch's own.
-    figures = task.validate(training.network.train())['blobs']['all']
-    assert figures['recall'] == 1
-    assert figures['rotation_deg'] < 3
-    assert figures['depth_percent'] < 3
 
 
 class FakeBoard:

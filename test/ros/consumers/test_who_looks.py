@@ -184,5 +184,6 @@ def test_another_target_than_the_camera(ros):
 def test_a_bad_parameter_is_named(ros):
     with pytest.raises(ParameterError, match='cone_deg'):
         Scene(ros, cone_deg=200.0)
-    with pytest.raises(ValueError, match=r'target_point \(point .* \[m\]\).*expected 3 val'):
+    message = r'target_point \(target point .* \[m\]\).*expected 3 val'
+    with pytest.raises(ValueError, match=message):
         Scene(ros, target_point=[0.0, 0.0])
