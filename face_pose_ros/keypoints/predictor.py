@@ -40,7 +40,7 @@ _BOX_MARGIN = 1.6  # side of the first crop over the side of a given box
 # keypoints found in it. Training crops vary by about as much; beyond it keypoints are biased
 # towards the crop.
 _FAR_SCALE, _FAR_SHIFT, _FAR_ROLL = math.log(1.1), 0.05, math.radians(10)
-_HOPELESS = 0.02  # presence up to which a crop far off is not followed by another one
+_HOPELESS = 0.02  # presence in a first crop below which no further one follows it
 _MOST = 4  # crops of a tracked face; cheaper than a new detection
 # A tracked face counts as occluded if the median standard deviation of its keypoints exceeds this
 # share of its size. Unoccluded faces of 300 photographs had at most 0.03.
@@ -49,7 +49,7 @@ _COVERED = 0.05
 # have low scores and shares of 0.04 and more.
 _UNLIKELY, _UNLIKELY_OF_SURE = 0.01, 0.06
 _LEAST_SCORE, _SURE_SCORE = 0.5, 0.9
-_ROLLED_FROM = 0.6  # score of a detection from which other rolls are tried
+_ROLLED_FROM = 0.65  # score of a detection from which other rolls are tried
 
 
 def _indices(*names: str) -> NDArray[np.int64]:
@@ -102,18 +102,23 @@ class KeypointPredictor:
         """
         if len(faces) == 0:
             return Keypoints.unmeasured(0, KEYPOINTS)
-        crops = self.first_crops(faces, camera, box_margin)
         certain = (faces.scores - _LEAST_SCORE) / (_SURE_SCORE - _LEAST_SCORE)
         limit = _UNLIKELY + (_UNLIKELY_OF_SURE - _UNLIKELY) * certain.clip(0, 1).astype(np.float64)
-        keypoints = self._confirmed(image, crops, camera, limit)
-        if faces.coarse is not None:
-            # The detector finds small rolled heads, but may be wrong about their roll.
-            lost = np.flatnonzero((keypoints.presence == 0) & (faces.scores > _ROLLED_FROM))
-            for quarters in (1, 2, 3) if len(lost) else ():
-                rolled = crops[lost].rolled(0.5 * math.pi * quarters)
-                found = self._confirmed(image, rolled, camera, limit[lost])
-                better = np.flatnonzero(found.presence > keypoints.presence[lost])
-                keypoints = keypoints.replaced(lost[better], found[better])
+        crops = self.first_crops(faces, camera, box_margin)
+        keypoints = self._refined(image, self._measure(image, crops, camera), camera, limit)
+        if faces.coarse is None:
+            return keypoints
+        # The detector finds small rolled heads, but may be wrong about their roll.
+        lost = np.flatnonzero((keypoints.presence == 0) & (faces.scores > _ROLLED_FROM))
+        if len(lost):
+            best, *others = (
+                self._measure(image, crops[lost].rolled(0.5 * math.pi * quarters), camera)
+                for quarters in (1, 2, 3)
+            )
+            for other in others:
+                better = np.flatnonzero(other.presence > best.presence)
+                best = best.replaced(better, other[better])
+            keypoints = keypoints.replaced(lost, self._refined(image, best, camera, limit[lost]))
         return keypoints
 
     def first_crops(self, faces: Faces, camera: Camera, box_margin: float = _BOX_MARGIN) -> Crops:
@@ -143,19 +148,24 @@ class KeypointPredictor:
         _reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, limit, keypoints.presence)
         return keypoints
 
-    def _confirmed(
-        self, image: Image, crops: Crops, camera: Camera, limit: NDArray[np.float64]
+    def _refined(
+        self, image: Image, keypoints: Keypoints, camera: Camera, limit: NDArray[np.float64]
     ) -> Keypoints:
-        """Keypoints in crops of new faces; presence 0 where they are more uncertain than a limit.
+        """Keypoints of new faces in all further crops; presence 0 where they are too uncertain.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            crops: N crops.
+            keypoints: Of N faces in their first crops.
             camera: The image's camera.
             limit: (N,) of the median standard deviation of keypoints over the size of the face.
         """
-        keypoints, far_off = self._converged(image, crops, camera, self.max_crops, self.max_crops)
-        far_off[:] = False  # the crops of a new face may end before they have converged
+        for _ in range(self.max_crops - 1):
+            hopeful = np.flatnonzero(keypoints.presence >= _HOPELESS)
+            if len(hopeful):
+                crops = crops_around_heads(keypoints.uv[hopeful, FACE], camera)
+                keypoints = keypoints.replaced(hopeful, self._measure(image, crops, camera))
+        # The crops of a new face may end before they have converged.
+        far_off = np.zeros(len(keypoints), np.bool_)
         _reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, limit, keypoints.presence)
         return keypoints
 
@@ -164,17 +174,15 @@ class KeypointPredictor:
         return read_keypoints(numbers, crops, camera, self._calibration)
 
     def _converged(
-        self, image: Image, crops: Crops, camera: Camera, max_crops: int, least: int = 1
+        self, image: Image, crops: Crops, camera: Camera, max_crops: int
     ) -> tuple[Keypoints, NDArray[np.bool_]]:
-        """Keypoints after `least` to `max_crops` crops per face; whether the last was far off."""
+        """Keypoints after at most `max_crops` crops per face; whether the last was far off."""
         keypoints = self._measure(image, crops, camera)
         wanted = crops_around_heads(keypoints.uv[:, FACE], camera)
         far_off = are_far_off(crops, wanted)
-        again = np.flatnonzero((far_off | (least > 1)) & (keypoints.presence > _HOPELESS))
+        again = np.flatnonzero(far_off)
         if max_crops > 1 and len(again):
-            closer, far_off[again] = self._converged(
-                image, wanted[again], camera, max_crops - 1, least - 1
-            )
+            closer, far_off[again] = self._converged(image, wanted[again], camera, max_crops - 1)
             keypoints = keypoints.replaced(again, closer)
         return keypoints, far_off
 

@@ -117,13 +117,13 @@ def test_faces_from_near_to_far_are_found(find, name, face_height):
 
 
 @pytest.mark.parametrize('name', PORTRAIT_FACES)
-def test_of_the_smallest_faces_at_most_one_is_missed(find, name):
+def test_of_the_smallest_faces_at_most_two_of_twelve_are_missed(find, name):
     found = [
         is_found(find(paste_portrait(photograph, name, 40, place)), place, 40)
         for photograph in (fill(load_sample(n), 1280, 720) for n in ('coffee.png', 'rocket.jpg'))
         for place in PLACES
     ]
-    assert sum(found) >= len(found) - 1
+    assert sum(found) >= len(found) - 2
 
 
 @pytest.mark.parametrize('quarters', [0, 1, 2, 3])
