@@ -40,15 +40,14 @@ _BOX_MARGIN = 1.6  # side of the first crop over the side of a given box
 # keypoints found in it. Training crops vary by about as much; beyond it keypoints are biased
 # towards the crop.
 _FAR_SCALE, _FAR_SHIFT, _FAR_ROLL = math.log(1.1), 0.05, math.radians(10)
-_HOPELESS = 0.02  # presence in a first crop below which no further one follows it
+_HOPELESS = 0.02  # presence in a crop of a new face below which no further one follows it
 _MOST = 4  # crops of a tracked face; cheaper than a new detection
 # A tracked face counts as occluded if the median standard deviation of its keypoints exceeds this
 # share of its size. Unoccluded faces of 300 photographs had at most 0.03.
 _COVERED = 0.05
-# A new face counts as none from a share that grows with the detector's score: false detections
+# The same limit of a new face grows linearly between two scores of the detector: false detections
 # have low scores and shares of 0.04 and more.
-_UNLIKELY, _UNLIKELY_OF_SURE = 0.01, 0.06
-_LEAST_SCORE, _SURE_SCORE = 0.5, 0.9
+_LIMIT_SCORES, _LIMITS = (0.5, 0.9), (0.01, 0.06)
 _ROLLED_FROM = 0.65  # score of a detection from which other rolls are tried
 
 
@@ -98,12 +97,12 @@ class KeypointPredictor:
             box_margin: Side of the first crop over the side of a given box.
 
         Returns:
-            Semantic keypoints of the N faces; presence 0 where the lens has no ray for a crop.
+            Semantic keypoints of the N faces; presence 0 where the lens has no ray for a crop, and
+            where the keypoints are too uncertain for a face.
         """
         if len(faces) == 0:
             return Keypoints.unmeasured(0, KEYPOINTS)
-        certain = (faces.scores - _LEAST_SCORE) / (_SURE_SCORE - _LEAST_SCORE)
-        limit = _UNLIKELY + (_UNLIKELY_OF_SURE - _UNLIKELY) * certain.clip(0, 1).astype(np.float64)
+        limit = np.interp(faces.scores, _LIMIT_SCORES, _LIMITS)
         crops = self.first_crops(faces, camera, box_margin)
         keypoints = self._refined(image, self._measure(image, crops, camera), camera, limit)
         if faces.coarse is None:

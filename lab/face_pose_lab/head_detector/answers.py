@@ -38,12 +38,6 @@ class Answers:
     false_scores: Array  # of answers about no head
     pictures: int
 
-    def threshold(self, false_per_picture: float) -> float:
-        """The least score above which so many answers per picture are about no head."""
-        scores = np.sort(self.false_scores)[::-1]
-        allowed = int(false_per_picture * self.pictures)
-        return float(scores[allowed]) if allowed < len(scores) else 0.0
-
 
 def answers_on_scenes(detector: HeadDetector, scenes: Scenes) -> Answers:
     """Compare the answers with all heads that are to be found."""
