@@ -120,10 +120,11 @@ def stages(device: str, runs: int) -> dict[str, dict[str, float]]:
     faces = estimator.detector.deferred(image, camera)()
     predictor = estimator.keypoints
     keypoints = predictor.predict(image, faces, camera)
+    keypoints = keypoints[keypoints.presence > 0]  # the others are no faces
     of_face, model = keypoints.uv[:, IS_FACE], semantic_head()
     calls: dict[str, Callable[[], object]] = {
         'detect': lambda: estimator.detector.deferred(image, camera)(),
-        'keypoints, one look': lambda: predictor.follow(image, of_face, camera),
+        'keypoints, one crop': lambda: predictor.follow(image, of_face, camera),
         'pose': lambda: fit_pose(keypoints, model, camera),
         'estimate (no memory)': lambda: estimator.estimate(image, camera),
     }
