@@ -26,7 +26,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from latency import HEIGHT, PERIOD_S, WIDTH, percentiles, plot
+from latency import HEIGHT, PERIOD_S, WIDTH, named, percentiles, plot
 from machine import machine
 from scenes import camera_of, drifting, faces_in
 
@@ -117,7 +117,10 @@ def compare(faces: int, runs: int, threads: int) -> dict[str, dict[str, float]]:
             times_s[name].append(time.perf_counter() - start_s)
             found[name].append(len(answer))
     return {
-        f'{name}, {faces}': {**percentiles(times_s[name][10:]), 'faces': np.mean(found[name][10:])}
+        f'{name}, {named(faces)}': {
+            **percentiles(times_s[name][10:]),
+            'faces': np.mean(found[name][10:]),
+        }
         for name in names
     }
 
@@ -143,10 +146,10 @@ def main(args: Sequence[str] | None = None) -> None:
         'mediapipe': importlib.metadata.version('mediapipe'),
     }
     print(', '.join(f'{key} {value}' for key, value in info.items()))
-    print(f'{"method, faces":<34}{"found":>6}{"p5":>7}{"p50":>7}{"p95 [ms]":>10}')
+    print(f'{"method":<42}{"found":>6}{"p5":>7}{"p50":>7}{"p95 [ms]":>10}')
     for name, r in results.items():
         print(
-            f'{name:<34}{r["faces"]:>6.2f}{r["p5_ms"]:>7.1f}{r["p50_ms"]:>7.1f}{r["p95_ms"]:>10.1f}'
+            f'{name:<42}{r["faces"]:>6.2f}{r["p5_ms"]:>7.1f}{r["p50_ms"]:>7.1f}{r["p95_ms"]:>10.1f}'
         )
     if options.json:
         options.json.write_text(json.dumps({**info, 'results': results}, indent=1) + '\n')

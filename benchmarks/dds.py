@@ -1,14 +1,13 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measures how many images are answered over DDS, and the latency, by a node in its own process.
+"""Measures latency and throughput of a node in its own process, over DDS.
 
     python benchmarks/dds.py                        # latency at 10, 30 and 60 Hz, then throughput
     python benchmarks/dds.py --rates 30 --node -p threads:=1     # one thread
 
 1280 x 720 bgr8 from one process, poses from another, with the Fast DDS profile of config/. The
-throughput is the highest rate of the camera at which less than 5 % of the images stay unanswered,
-found by bisection, as in ros2_benchmark. A node that cannot keep up processes the newest image:
-its answer is late by one processing time, the image before, and the wait.
+throughput is the highest rate of the camera at which less than 5 % of the images are skipped,
+found by bisection, as in ros2_benchmark. A node slower than the camera processes the newest image.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ PROFILE = Path(__file__).resolve().parents[1] / 'config' / 'fastdds_large_images
 
 
 class Robot(Node):
-    """A camera, and a consumer that records the arrival of each answer."""
+    """A camera, and a consumer that records when poses arrive."""
 
     def __init__(self) -> None:
         """Advertise and subscribe."""
@@ -50,7 +49,7 @@ class Robot(Node):
         self.image_pub = self.create_publisher(Image, 'image', qos_profile_sensor_data)
         self.info_pub = self.create_publisher(CameraInfo, 'camera_info', qos_profile_sensor_data)
         self.create_subscription(PoseArray, 'face_pose/poses', self._on_poses, 100)
-        self.answered: list[tuple[int, int]] = []  # stamp of the image, arrival [ns]
+        self.poses: list[tuple[int, int]] = []  # stamp of the image, arrival [ns]
         data = array.array('B')
         data.frombytes(make_image()[..., ::-1].tobytes())
         self._image = Image(height=HEIGHT, width=WIDTH, encoding='bgr8', step=3 * WIDTH, data=data)
@@ -60,7 +59,7 @@ class Robot(Node):
     def _on_poses(self, msg: PoseArray) -> None:
         stamp = msg.header.stamp
         now_ns = self.get_clock().now().nanoseconds
-        self.answered.append((stamp.sec * 10**9 + stamp.nanosec, now_ns))
+        self.poses.append((stamp.sec * 10**9 + stamp.nanosec, now_ns))
 
     def publish(self) -> int:
         """One image, stamped now; returns the stamp [ns]."""
@@ -119,41 +118,41 @@ def measure(robot: Robot, node: PoseProcess, rate_hz: float, seconds: float) -> 
     """Stream at a rate; returns the figures."""
     stream(robot, rate_hz, 1)
     memory_mb, cpu_s = node.resident_mb(), node.cpu_s()
-    robot.answered.clear()
+    robot.poses.clear()
     stamps = stream(robot, rate_hz, seconds)
     cpu_s = node.cpu_s() - cpu_s
     end_s = time.monotonic() + 1
     while time.monotonic() < end_s:
         rclpy.spin_once(robot, timeout_sec=0.05)
     sent = set(stamps)
-    answers = np.array([a for a in robot.answered if a[0] in sent])
+    answers = np.array([a for a in robot.poses if a[0] in sent])
     latency_ms = 1e-6 * (answers[:, 1] - answers[:, 0])
     between_ms = 1e-6 * np.diff(answers[:, 1])
-    # The camera must reach the rate, or the figure says nothing about the node.
+    # The result is valid only if the camera reaches the rate.
     sent_hz = 1e9 * (len(stamps) - 1) / (stamps[-1] - stamps[0])
     return {
         'images per second, sent': sent_hz,
-        'answered [%]': 100 * len(answers) / len(stamps),
+        'processed [%]': 100 * len(answers) / len(stamps),
         'latency p50 [ms]': float(np.median(latency_ms)),
         'latency p95 [ms]': float(np.percentile(latency_ms, 95)),
-        'time between answers, p50 [ms]': float(np.median(between_ms)),
-        'its jitter, standard deviation [ms]': float(between_ms.std()),
-        'late by more than one answer and one image [%]': 100
+        'time between poses, p50 [ms]': float(np.median(between_ms)),
+        'jitter, standard deviation [ms]': float(between_ms.std()),
+        'latency above 1.1 intervals and one period [%]': 100
         * float((latency_ms > 1.1 * np.median(between_ms) + 1e3 / rate_hz).mean()),
-        'answers out of order': float((np.diff(answers[:, 0]) < 0).sum()),
+        'poses out of order': float((np.diff(answers[:, 0]) < 0).sum()),
         'CPU of the node [% of one core]': 100 * cpu_s / seconds,
         'resident memory [MB]': node.resident_mb(),
-        'its growth [%]': 100 * (node.resident_mb() / memory_mb - 1),
+        'memory growth [%]': 100 * (node.resident_mb() / memory_mb - 1),
     }
 
 
 def throughput_hz(robot: Robot, node: PoseProcess, seconds: float) -> float:
-    """Highest rate, to 5 %, at which at most 5 % of the images stay unanswered."""
+    """Highest rate, to 5 %, at which at most 5 % of the images are skipped."""
     low_hz, high_hz = 1.0, 240.0
     while high_hz / low_hz > 1.05:
         rate_hz = (low_hz * high_hz) ** 0.5
         figures = measure(robot, node, rate_hz, seconds)
-        keeps_up = figures['answered [%]'] >= 95
+        keeps_up = figures['processed [%]'] >= 95
         keeps_up &= figures['images per second, sent'] > 0.97 * rate_hz
         low_hz, high_hz = (rate_hz, high_hz) if keeps_up else (low_hz, rate_hz)
     return low_hz
@@ -178,7 +177,7 @@ def main() -> None:
         results = {}
         with PoseProcess(options.node) as node:
             robot = Robot()
-            while not (robot.answered and robot.count_publishers('face_pose/poses')):
+            while not (robot.poses and robot.count_publishers('face_pose/poses')):
                 stream(robot, 10, 0.5)
                 node.check()
             for rate_hz in options.rates or (10.0, 30.0, 60.0):

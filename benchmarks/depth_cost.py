@@ -1,11 +1,11 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What does a depth image add to the fit of one face?
+"""Measures the time that a depth image adds to the fit of one face.
 
     python benchmarks/depth_cost.py
 
-The mean face and its own depth at 30 poses, aligned and from a camera beside the picture's; fits
-with and without it take turns, so that a busy machine slows both.
+30 poses of the mean face, with depth images that are aligned to the colour image and from a second
+camera. Fits with and without depth alternate, so that load of the machine slows both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.results import Keypoints
 
 _R_FACING = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
-_SIZE = 0.87  # of the face: not what anybody expects
+_SIZE = 0.87  # of the face, over that of the mean face
 _SIGMA_PX = 1.5
 
 
@@ -41,7 +41,7 @@ def scene(rng: np.random.Generator, camera: Camera) -> tuple[Keypoints, np.ndarr
     uv = uv + _SIGMA_PX * rng.standard_normal(uv.shape)
     z = np.full((camera.height, camera.width), 3.0)
     rows, columns = np.indices(z.shape)
-    # The nearest of the face's points tells the depth of a pixel: coarse, and as costly as any.
+    # A pixel has the depth of the nearest face point: coarse, but the fit takes as long.
     left, top = np.floor(uv.min(0)).astype(int).clip(0)
     right, bottom = np.ceil(uv.max(0)).astype(int)
     part = np.s_[top:bottom, left:right]
@@ -53,7 +53,7 @@ def scene(rng: np.random.Generator, camera: Camera) -> tuple[Keypoints, np.ndarr
 
 
 def cost_ms(rounds: int) -> dict[str, float]:
-    """Medians of `fit_pose` [ms]: without depth, with it aligned, and from beside."""
+    """Medians of `fit_pose` [ms]: without depth, with aligned depth, with a second camera's."""
     rng, face = np.random.default_rng(3), deformable_face()
     camera = Camera.from_fov(640, 480, 60)
     T_cam_depth = np.eye(4)

@@ -87,7 +87,7 @@ def work() -> dict[str, Work]:
 
 
 def event_ms(call: Callable[[], object], runs: int) -> dict[str, float]:
-    """Percentiles of the time between two CUDA events around a call, after ten to warm up."""
+    """Percentiles of the time between two CUDA events around a call, after ten warm-up calls."""
     times_ms = []
     for _ in range(runs + 10):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -156,5 +156,5 @@ def table(
         )
         print(f'{name:<28}', *cells, sep='')
     if times is None:
-        print('No GPU is at hand: its times were not taken.')
+        print('No GPU was measured: add --device cuda:0.')
     return results

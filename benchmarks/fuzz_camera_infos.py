@@ -204,8 +204,8 @@ def run(messages: int, seed: int, progress: bool = False) -> Counter[str]:
     """Read messages.
 
     Returns:
-        Counts of results: 'answered', 'refused: <fault>', and errors:
-        'crashed', 'wrong', 'not a sentence', 'sound but refused', 'broken but answered'.
+        Counts of results: 'accepted', 'refused: <fault>', and errors:
+        'crashed', 'wrong', 'not a sentence', 'sound but refused', 'broken but accepted'.
     """
     fuzz, ends = Fuzz(seed), Counter[str]()
     for _ in tqdm(range(messages), disable=not progress):
@@ -217,7 +217,7 @@ def run(messages: int, seed: int, progress: bool = False) -> Counter[str]:
     return ends
 
 
-BAD = ('crashed', 'wrong', 'not a sentence', 'sound but refused', 'broken but answered')
+BAD = ('crashed', 'wrong', 'not a sentence', 'sound but refused', 'broken but accepted')
 
 
 def _end_of(case: Case) -> str:
@@ -225,8 +225,8 @@ def _end_of(case: Case) -> str:
         camera = camera_from_info(case.info, case.rectified)
         findings(case.info, camera, case.rectified, '/image', 'camera')
         if case.fault:
-            return 'broken but answered'
-        return 'answered' if error_of(case, camera) <= 1 else 'wrong'
+            return 'broken but accepted'
+        return 'accepted' if error_of(case, camera) <= 1 else 'wrong'
     except CameraInfoError as error:
         text = str(error)
         if not case.fault:

@@ -127,7 +127,7 @@ def run(messages: int, seed: int, progress: bool = False) -> Counter[str]:
     """Feed pairs to a pipeline.
 
     Returns:
-        How often frames ended in what: 'answered', the reason of a FrameError, or what must not
+        How often frames ended in what: 'processed', the reason of a FrameError, or what must not
         be: 'crashed', 'hung', 'not finite'.
     """
     parameters = Parameters()
@@ -138,7 +138,7 @@ def run(messages: int, seed: int, progress: bool = False) -> Counter[str]:
         start_s = time.process_time()  # CPU time: other processes do not count
         try:
             faces = pipeline.answer(image, info, parameters).faces
-            ends['answered'] += 1
+            ends['processed'] += 1
             ends['faces'] += len(faces)
             ends['not finite'] += not all(
                 np.isfinite(face.T_cam_head).all() and np.isfinite(face.covariance).all()

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy, robustness, covariance and time of the pose solver, beside other solvers.
+"""Accuracy, robustness, covariance and time of pose solvers.
 
     python benchmarks/pose_solvers.py [--only exact outliers calibration others time]
 
@@ -38,7 +38,7 @@ from face_pose_ros.results import Keypoints
 
 Array = NDArray[np.float64]
 
-_INDEPENDENT = 1e9  # the noise here is independent: every keypoint counts in full
+_INDEPENDENT = 1e9  # the noise here is independent
 
 
 def rotation_deg(T: Array, truth: Array) -> Array:
@@ -69,7 +69,7 @@ def exact(count: int, rng: np.random.Generator) -> dict[str, object]:
 
 
 def outliers(count: int, rng: np.random.Generator) -> dict[str, object]:
-    """1 px noise, and one keypoint in five anywhere within some 80 px."""
+    """1 px noise; every fifth keypoint has an error of 80 px."""
     face = deformable_face().keep('none')
     camera = make_camera('plumb_bob_5')
     T = random_poses(count, camera, rng, distance_m=(0.5, 2), yaw_deg=60)
@@ -104,7 +104,7 @@ def calibration(count: int, rng: np.random.Generator) -> dict[str, object]:
     error = rotations.difference(T, poses.T_cam_head)
     nees = (error * np.linalg.solve(poses.covariance, error[..., None])[..., 0]).sum(-1)
     return {
-        'NEES, mean (6 is right)': float(nees.mean()),
+        'NEES, mean (calibrated: 6)': float(nees.mean()),
         'within the 68 % ellipsoid [%]': percent(nees < 7.0380),
         'within the 95 % ellipsoid [%]': percent(nees < 12.5916),
         'failed': int(poses.failed.sum()),
@@ -120,7 +120,7 @@ def others(count: int, rng: np.random.Generator) -> dict[str, object]:
     keypoints = observe(face.xyz_head, T, camera, noise_px=1, rng=rng)
     options = PoseOptions(independent_keypoints=_INDEPENDENT, visibility=False)
     plain = replace(options, kernel='none')
-    few = min(count, 20)  # the seed method takes a second a face
+    few = min(count, 20)  # Adam takes a second per face
     solvers: dict[str, tuple[Callable[[Keypoints], Array], int]] = {
         'ours': (lambda k: fit_pose(k, face, camera, options).poses.T_cam_head, count),
         'ours, least squares': (
@@ -133,7 +133,7 @@ def others(count: int, rng: np.random.Generator) -> dict[str, object]:
             lambda k: pavlakos(k, face, camera),
             min(count, 200),
         ),
-        'seed method: Adam from a random start': (
+        'Adam from a random start': (
             lambda k: adam(k, face, camera, rng),
             few,
         ),
@@ -187,7 +187,7 @@ def opencv(keypoints: Keypoints, face: FaceModel, camera: Camera, method: int) -
 
 
 def pavlakos(keypoints: Keypoints, face: FaceModel, camera: Camera) -> Array:
-    """(1, 4, 4) T_cam_head of the formulation of 2017."""
+    """(1, 4, 4) T_cam_head of the method of Pavlakos et al. 2017."""
     columns = (keypoints.uv, keypoints.cov_uv, keypoints.presence)
     tensors = TorchKeypoints(*(torch.from_numpy(column) for column in columns))
     return fit_pavlakos(tensors, face, torch_camera(camera)).T_cam_head.numpy()
@@ -196,7 +196,8 @@ def pavlakos(keypoints: Keypoints, face: FaceModel, camera: Camera) -> Array:
 def adam(keypoints: Keypoints, face: FaceModel, camera: Camera, rng: np.random.Generator) -> Array:
     """(1, 4, 4) T_cam_head by gradient descent on axis-angle and translation.
 
-    The start is random, in front of the camera; it ends when a hundred steps gain less than 1e-6.
+    It starts at a random pose in front of the camera, and ends when a hundred steps gain less
+    than 1e-6.
     """
     lens, xyz, uv = (
         torch_camera(camera),
@@ -255,7 +256,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if options.against:
         compare(__file__, options.against)
         return
-    torch.set_num_threads(1)  # the seed method's
+    torch.set_num_threads(1)  # for Adam
     info = machine()
     print(', '.join(f'{key} {value}' for key, value in info.items()))
     figures = {}

@@ -66,7 +66,7 @@ def picture(faces: int) -> np.ndarray:
 def track_ms(faces: int, runs: int) -> dict[str, float]:
     """Median and 95th percentile of `track`, and without inference, after 20 images."""
     networks = load_networks('cpu')
-    # Builds before one network measured every head have two.
+    # Older builds have two keypoint networks.
     names = [name for name in ('keypoints', 'hourglass') if name in networks._fields]
     timed = [Timed(getattr(networks, name)) for name in names]
     networks = networks._replace(**dict(zip(names, timed, strict=True)))

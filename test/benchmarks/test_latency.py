@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the benchmark counts, and that it runs to its end where there is no GPU."""
+"""benchmarks/latency.py without a GPU: counted work and timed calls."""
 
 import json
 
@@ -68,7 +68,7 @@ def test_events_are_taken_around_each_call(monkeypatch):
 
 def test_without_a_gpu_work_is_printed_and_that_there_is_none(capsys, tmp_path):
     latency.main(['--gpu', '1000', '100', '--json', str(tmp_path / 'gpu.json')])
-    assert capsys.readouterr().out.endswith('No GPU is at hand: its times were not taken.\n')
+    assert capsys.readouterr().out.endswith('No GPU was measured: add --device cuda:0.\n')
     row = json.loads((tmp_path / 'gpu.json').read_text())['results']['keypoints, 64']
     assert row['least_ms'] == pytest.approx(row['gflop'] / 100)  # arithmetic is the slower one
     assert row['gflop'] > 5

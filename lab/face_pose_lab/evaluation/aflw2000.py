@@ -42,7 +42,7 @@ from face_pose_ros.virtual_camera import photo_camera
 # The 68 points end at the brows: the face reaches further up by this share of the box, and the
 # first crop is larger than around a box of the whole face.
 _BROWS_RISE, MARGIN = 0.12, 1.9
-MIN_PRESENCE = 0.5  # below it a face counts as not answered
+MIN_PRESENCE = 0.5  # below it a face counts as not found
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def identity_head() -> FaceModel:
 
 CONFIGURATIONS = {
     'default': Configuration(),
-    'one look': Configuration(first),
+    'one crop': Configuration(first),
     'without expressions': Configuration(model=identity_head),
     'rigid': Configuration(model=rigid_head),
     'no robust kernel': Configuration(options=PoseOptions(kernel='none')),
@@ -175,7 +175,7 @@ class Estimates(NamedTuple):
 
     R_cam_head: NDArray[np.float64]  # (N, 3, 3)
     covariance: NDArray[np.float64]  # (N, 3, 3) of the rotation about the camera's axes [rad^2]
-    answered: NDArray[np.bool_]  # (N,)
+    found: NDArray[np.bool_]  # (N,)
 
 
 def estimates(data: Export, configuration: Configuration) -> Estimates:
@@ -183,8 +183,8 @@ def estimates(data: Export, configuration: Configuration) -> Estimates:
     camera = photo_camera(*(int(side) for side in data.image_size))
     keypoints = configuration.keypoints(data)
     poses = fit_pose(keypoints, configuration.model(), camera, configuration.options).poses
-    answered = (keypoints.presence >= MIN_PRESENCE) & ~poses.failed
-    return Estimates(poses.T_cam_head[:, :3, :3], poses.covariance[:, 3:, 3:], answered)
+    found = (keypoints.presence >= MIN_PRESENCE) & ~poses.failed
+    return Estimates(poses.T_cam_head[:, :3, :3], poses.covariance[:, 3:, 3:], found)
 
 
 def score(data: Export, configuration: Configuration) -> list[metrics.Row]:
@@ -192,8 +192,6 @@ def score(data: Export, configuration: Configuration) -> list[metrics.Row]:
     return metrics.score(*estimates(data, configuration), data.pitch_yaw_roll_deg)
 
 
-# Configurations beside each other in the plot.
-_PLOTTED = ('default', 'one look', 'rigid')
 _PLOT_BINS_DEG = np.arange(0, 100, 10)
 
 
@@ -201,21 +199,21 @@ def plot(data: Export, path: Path) -> None:
     """Draw the error of every face over its |yaw|, and the means of bins of 10 deg."""
     yaw = np.abs(data.pitch_yaw_roll_deg[:, 1])
     of_bin = np.digitize(yaw, _PLOT_BINS_DEG)
-    figure = Figure(figsize=(12, 4), layout='constrained')
-    axes = figure.subplots(1, len(_PLOTTED), sharey=True)
-    for axis, name in zip(axes, _PLOTTED, strict=True):
-        found = estimates(data, CONFIGURATIONS[name])
-        error = metrics.aligned_errors_deg(
-            found.R_cam_head, found.answered, data.pitch_yaw_roll_deg
-        )
-        axis.plot(yaw, error, '.', alpha=0.4)
-        bins = [b for b in np.unique(of_bin) if found.answered[of_bin == b].any()]
-        means = [np.nanmean(error[of_bin == b]) for b in bins]
-        axis.plot(_PLOT_BINS_DEG[np.array(bins) - 1] + 5, means, 'k-o')
-        axis.set_title(f'{name}: {found.answered.mean():.0%} answered')
-        axis.set_xlabel('|yaw| of the label [deg]')
-    axes[0].set_ylabel('geodesic error, aligned [deg]')
-    axes[0].set_ylim(0, 60)
+    estimate = estimates(data, CONFIGURATIONS['default'])
+    error = metrics.aligned_errors_deg(
+        estimate.R_cam_head, estimate.found, data.pitch_yaw_roll_deg
+    )
+    figure = Figure(figsize=(8, 3.5), layout='constrained')
+    axis = figure.subplots()
+    axis.plot(yaw, error, '.', alpha=0.4, label='a face')
+    bins = [b for b in np.unique(of_bin) if estimate.found[of_bin == b].any()]
+    means = [np.nanmean(error[of_bin == b]) for b in bins]
+    axis.plot(_PLOT_BINS_DEG[np.array(bins) - 1] + 5, means, 'k-o', label='mean of 10 deg')
+    axis.set_xlabel('|yaw| of the label [deg]')
+    axis.set_ylabel('aligned rotation error [deg]')
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    axis.legend()
     figure.savefig(path, dpi=110)
 
 

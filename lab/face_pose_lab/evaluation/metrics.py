@@ -27,14 +27,14 @@ _SIGNS = np.array([-1.0, 1.0, 1.0])  # of pitch, yaw, roll about x, y, z
 
 @dataclass(frozen=True)
 class Row:
-    """Errors of the faces of one bin; the means are over the answered ones, NaN if there are none.
+    """Errors of the faces of one bin; means over the found ones, NaN if there are none.
 
     `*_aligned` are the same after one constant rotation of the head frame is removed.
     """
 
     name: str
     faces: int
-    answered: float  # share, in [0, 1]
+    found: float  # share, in [0, 1]
     pitch_deg: float  # mean absolute errors, see `label_errors_deg`
     yaw_deg: float
     roll_deg: float
@@ -119,53 +119,53 @@ def yaw_bins(yaw_deg: Array) -> dict[str, NDArray[np.bool_]]:
 
 
 def score(
-    R_cam_head: Array, covariance: Array, answered: NDArray[np.bool_], pitch_yaw_roll_deg: Array
+    R_cam_head: Array, covariance: Array, found: NDArray[np.bool_], pitch_yaw_roll_deg: Array
 ) -> list[Row]:
     """Errors by bin of |yaw|, raw and after the rotation that fits the first bin is removed.
 
     Args:
         R_cam_head: (N, 3, 3) estimates in our head frame.
         covariance: (N, 3, 3) of their rotation about the camera's axes [rad^2].
-        answered: (N,) the faces that have an estimate.
+        found: (N,) the faces that have an estimate.
         pitch_yaw_roll_deg: (N, 3) labels [deg].
     """
     R = R_cam_head @ R_HEAD_LABEL
     R_true = rotation_from_label(pitch_yaw_roll_deg)
     bins = yaw_bins(pitch_yaw_roll_deg[:, 1])
-    C = _alignment(R, R_true, answered, pitch_yaw_roll_deg[:, 1])
+    C = _alignment(R, R_true, found, pitch_yaw_roll_deg[:, 1])
     return [
-        _row(name, mask, answered, R, R @ C, covariance, pitch_yaw_roll_deg)
+        _row(name, mask, found, R, R @ C, covariance, pitch_yaw_roll_deg)
         for name, mask in bins.items()
     ]
 
 
 def aligned_errors_deg(
-    R_cam_head: Array, answered: NDArray[np.bool_], pitch_yaw_roll_deg: Array
+    R_cam_head: Array, found: NDArray[np.bool_], pitch_yaw_roll_deg: Array
 ) -> Array:
-    """(N,) [deg] geodesic errors of faces, NaN where there is no answer; arguments as in `score`.
+    """(N,) [deg] geodesic errors, NaN for faces that are not found; arguments as in `score`.
 
     The rotation that fits the first bin best is removed.
     """
     R, R_true = R_cam_head @ R_HEAD_LABEL, rotation_from_label(pitch_yaw_roll_deg)
-    C = _alignment(R, R_true, answered, pitch_yaw_roll_deg[:, 1])
-    return np.where(answered, geodesic_deg(R @ C, R_true), np.nan)
+    C = _alignment(R, R_true, found, pitch_yaw_roll_deg[:, 1])
+    return np.where(found, geodesic_deg(R @ C, R_true), np.nan)
 
 
-def _alignment(R: Array, R_true: Array, answered: NDArray[np.bool_], yaw_deg: Array) -> Array:
-    frontal = answered & next(iter(yaw_bins(yaw_deg).values()))
+def _alignment(R: Array, R_true: Array, found: NDArray[np.bool_], yaw_deg: Array) -> Array:
+    frontal = found & next(iter(yaw_bins(yaw_deg).values()))
     return constant_rotation(R[frontal], R_true[frontal]) if frontal.any() else np.eye(3)
 
 
 def _row(
     name: str,
     mask: NDArray[np.bool_],
-    answered: NDArray[np.bool_],
+    found: NDArray[np.bool_],
     R: Array,
     R_aligned: Array,
     covariance: Array,
     label_deg: Array,
 ) -> Row:
-    used = mask & answered
+    used = mask & found
     count = int(used.sum())
     if count == 0:
         return Row(name, int(mask.sum()), 0.0 if mask.any() else np.nan, *[np.nan] * 9)
@@ -179,7 +179,7 @@ def _row(
     return Row(
         name,
         faces=int(mask.sum()),
-        answered=count / int(mask.sum()),
+        found=count / int(mask.sum()),
         pitch_deg=float(pitch),
         yaw_deg=float(yaw),
         roll_deg=float(roll),
@@ -196,7 +196,7 @@ def _row(
 _COLUMNS = (
     ('|yaw| [deg]', 12, 'name', ''),
     ('faces', 6, 'faces', ''),
-    ('answered', 9, 'answered', '.1%'),
+    ('found', 7, 'found', '.1%'),
     ('pitch', 7, 'pitch_deg', '.2f'),
     ('yaw', 7, 'yaw_deg', '.2f'),
     ('roll', 7, 'roll_deg', '.2f'),

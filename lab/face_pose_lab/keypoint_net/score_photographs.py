@@ -55,12 +55,12 @@ def main(args: Sequence[str] | None = None) -> None:
     keypoints = reduce(Keypoints.join, faces)
     fit = PoseOptions(independent_keypoints=calibration.independent_keypoints)
     poses = fit_pose(keypoints, semantic_head(), cameras[0], fit).poses
-    answered = (keypoints.presence > _SEEN) & ~poses.failed
+    found = (keypoints.presence > _SEEN) & ~poses.failed
     labels = np.stack([s.pitch_yaw_roll_deg for s in samples])
     covariance = poses.covariance[:, 3:, 3:]
     R = poses.T_cam_head[:, :3, :3]
-    print(metrics.text({'fit': metrics.score(R, covariance, answered, labels)}))
-    errors = metrics.aligned_errors_deg(R, answered, labels)
+    print(metrics.text({'fit': metrics.score(R, covariance, found, labels)}))
+    errors = metrics.aligned_errors_deg(R, found, labels)
     for name, mask in metrics.yaw_bins(labels[:, 1]).items():
         tail = np.nanpercentile(errors[mask], 95)
         print(f'{name}: 95th percentile of the aligned error {tail:.1f} deg')

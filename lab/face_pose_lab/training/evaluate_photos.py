@@ -36,7 +36,7 @@ _UNCALIBRATED = KeypointCalibration(1.0, 0.0, 1.0, 0.0, 6.0)
 def score_aflw2000(
     network: StackedHourglass, model: FaceModel, samples: Sequence[Sample], amp: bool
 ) -> list[metrics.Row]:
-    """Errors by bins of |yaw|; every face counts as answered."""
+    """Errors by bins of |yaw|; every face counts as found."""
     predictor = predictor_of(network, amp)
     rotations, covariances = [], []
     for sample in samples:

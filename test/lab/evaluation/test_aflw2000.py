@@ -154,8 +154,8 @@ def test_known_keypoints_have_no_error(configuration):
     export = known_export(angles)
     export.presence[4] = export.first_presence[4] = 0.49
     rows = {r.name: r for r in aflw2000.score(export, configuration)}
-    assert rows['all'].answered == 0.8
-    assert rows['0-30'].answered == pytest.approx(2 / 3)
+    assert rows['all'].found == 0.8
+    assert rows['0-30'].found == pytest.approx(2 / 3)
     for row in rows.values():
         assert row.geodesic_mean_deg < 1e-2
         assert 0 < row.sigma_deg < 5
@@ -203,5 +203,5 @@ def test_a_few_pictures_go_through(data_folder, tmp_path, capsys):
     assert list(export.names) == frontal
     assert export.uv.shape == export.first_uv.shape == (2, 86, 2)
     rows = aflw2000.score(export, Configuration())
-    assert rows[0].answered == 1
+    assert rows[0].found == 1
     assert rows[0].geodesic_mean_deg < 12

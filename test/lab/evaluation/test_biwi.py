@@ -136,7 +136,7 @@ def known(T_label, wrong=None):
 def test_another_origin_of_the_head_is_no_error():
     rows, positions = biwi.score(known(labels(40, np.random.default_rng(1))))
     assert rows[-1].faces == 40
-    assert rows[-1].answered == 1
+    assert rows[-1].found == 1
     assert rows[-1].mae_deg == pytest.approx(0, abs=1e-5)
     assert positions.distance_mm == pytest.approx(0, abs=1e-6)
 
@@ -153,14 +153,14 @@ def test_errors_of_known_size_are_found():
     assert positions.x_mm < 3
 
 
-def test_frames_without_a_face_count_as_not_answered(tmp_path, capsys):
+def test_frames_without_a_face_count_as_not_found(tmp_path, capsys):
     data = known(labels(4, np.random.default_rng(3)))
     data.T_cam_head[1], data.covariance[1] = np.nan, np.nan
     rows, _ = biwi.score(data)
-    assert rows[-1].answered == 0.75
+    assert rows[-1].found == 0.75
     data.T_cam_head[:], data.covariance[:] = np.nan, np.nan
     rows, positions = biwi.score(data)
-    assert rows[-1].answered == 0
+    assert rows[-1].found == 0
     assert positions is None
     data.save(tmp_path / 'poses.npz')
     biwi.main(['score', str(tmp_path / 'poses.npz')])

@@ -137,11 +137,11 @@ def test_alignment_removes_a_constant_rotation(rng):
         assert row.mae_deg > 1
 
 
-def test_alignment_uses_answered_frontal_faces_only(rng):
+def test_alignment_uses_found_frontal_faces_only(rng):
     angles = np.array([[3.0, 10, -5], [0.0, -20, 4], [5.0, 45, 0]])
     C = Rotation.from_rotvec([0.1, 0, 0]).as_matrix()
     R = turned_labels(angles, C)
-    R[1] = np.eye(3)  # not answered: what is written there does not count
+    R[1] = np.eye(3)  # not found: what is written there does not count
     R[2] = turned_labels(angles[2], np.eye(3))
     rows = metrics.score(R, np.zeros((3, 3, 3)), np.array([True, False, True]), angles)
     assert rows[0].geodesic_mean_aligned_deg == pytest.approx(0, abs=1e-5)
@@ -149,14 +149,14 @@ def test_alignment_uses_answered_frontal_faces_only(rng):
     assert rows[1].geodesic_mean_aligned_deg == pytest.approx(np.rad2deg(0.1))
 
 
-def test_a_row_averages_the_answered_faces(rng):
+def test_a_row_averages_the_found_faces(rng):
     angles = np.array([[0.0, 0, 0], [0.0, 0, 0], [0.0, 0, 0], [0.0, 70, 0]])
     estimates = np.array([[1.0, 0, 0], [0.0, -2, 0], [50.0, 50, 50], [0.0, 70, 6]])
     R = metrics.rotation_from_label(estimates) @ metrics.R_HEAD_LABEL.T
     covariance = np.diag(np.deg2rad([2.0, 1.0, 2.0]) ** 2)[None].repeat(4, 0)
-    answered = np.array([True, True, False, True])
-    frontal, half, profile, every = metrics.score(R, covariance, answered, angles)
-    assert (frontal.faces, frontal.answered) == (3, pytest.approx(2 / 3))
+    found = np.array([True, True, False, True])
+    frontal, half, profile, every = metrics.score(R, covariance, found, angles)
+    assert (frontal.faces, frontal.found) == (3, pytest.approx(2 / 3))
     assert frontal.pitch_deg == pytest.approx(0.5)
     assert frontal.yaw_deg == pytest.approx(1)
     assert frontal.mae_deg == pytest.approx(0.5)
@@ -165,14 +165,14 @@ def test_a_row_averages_the_answered_faces(rng):
     assert profile.roll_deg == pytest.approx(6)
     assert half.faces == 0
     assert np.isnan(half.mae_deg)
-    assert np.isnan(half.answered)
-    assert (every.faces, every.answered) == (4, 0.75)
+    assert np.isnan(half.found)
+    assert (every.faces, every.found) == (4, 0.75)
     assert every.geodesic_median_deg == pytest.approx(2)
 
 
 def test_no_answer_at_all_is_a_row_without_errors():
     rows = metrics.score(np.eye(3)[None], np.zeros((1, 3, 3)), np.zeros(1, bool), np.zeros((1, 3)))
-    assert rows[0].answered == 0
+    assert rows[0].found == 0
     assert np.isnan(rows[0].geodesic_mean_deg)
 
 
