@@ -143,7 +143,7 @@ def fit_pose(
 ) -> PoseResult:
     """Pose and shape of each face that best explain its keypoints through the camera's lens.
 
-    Minimises 1/2 sum_i rho(|r_i|^2) + 1/2 |c - c0|^2 over rotation, translation and shape
+    Minimises 1/2 sum_i rho(r_i^2) + 1/2 (c - c0)^2 over rotation, translation and shape
     coefficients (see `lm`), from a closed form and without memory, in two rounds: the second one
     down-weights the keypoints that the head of the first one hides from the camera, and has the
     ranges of a depth image, with which the size is estimated too.

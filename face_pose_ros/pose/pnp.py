@@ -4,7 +4,7 @@
 
 The object-space cost of SQPnP (Terzakis and Lourakis, ECCV 2020, eq. 3-8) written for unit rays
 instead of normalised coordinates, so that a fisheye's rays beyond 90 deg count like any other:
-sum_i w_i |(I - f_i f_i^T) (R x_i + t)|^2. The optimal t is linear in R, which leaves
+sum_i w_i ((I - f_i f_i^T) (R x_i + t))^2. The optimal t is linear in R, which leaves
 r^T Omega r with r = vec(R). Omega's smallest eigenvectors, made rotations, are the starts of a
 few Gauss-Newton steps on SO(3); the best one in front of the camera wins.
 

@@ -241,7 +241,7 @@ def main(args: Sequence[str] | None = None) -> None:
     print(metrics.markdown(rows) if options.table else metrics.text(rows))
     if options.json:
         figures = {name: [asdict(row) for row in of_one] for name, of_one in rows.items()}
-        options.json.write_text(json.dumps(figures, indent=1))
+        options.json.write_text(json.dumps(figures, indent=1) + '\n')
     if options.plot:
         plot(data, options.plot)
 

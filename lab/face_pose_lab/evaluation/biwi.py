@@ -232,7 +232,7 @@ def main(args: Sequence[str] | None = None) -> None:
             'rotation': [asdict(r) for r in rows],
             'position': positions and asdict(positions),
         }
-        options.json.write_text(json.dumps(figures, indent=1))
+        options.json.write_text(json.dumps(figures, indent=1) + '\n')
 
 
 if __name__ == '__main__':
