@@ -293,8 +293,7 @@ def _install_runtime() -> None:
         capture_output=True,
         text=True,
     ).stdout.strip()
-    count = patch_cmake_files(VENV / 'share', sysconfig.get_path('include'), numpy_include)
-    print(f' {count} CMake files freed of foreign paths,', end='')
+    patch_cmake_files(VENV / 'share', sysconfig.get_path('include'), numpy_include)
 
 
 def install(tests: bool = False) -> None:
@@ -322,6 +321,8 @@ def install(tests: bool = False) -> None:
 
     with _step(1, f'virtual environment {VENV.name}'):
         if not is_fresh(VENV / 'python.stamp', python_key()):
+            if (VENV / 'python.stamp').is_file():
+                print(f' made again for Python {platform.python_version()} ...', end='')
             shutil.rmtree(VENV, ignore_errors=True)
             log = OVERLAY / 'venv.log'
             _execute([sys.executable, '-m', 'venv', VENV], log, os.environ)
