@@ -6,7 +6,7 @@
 # Seen with transforms3d 0.4.2 and scipy 1.15.3: transforms3d.quaternions.mat2quat returns a unit
 # quaternion of another rotation (diag(1, 1, -1) becomes half a turn about y). scipy's
 # Rotation.from_matrix refuses it ("Non-positive determinant").
-# Why it matters: TF is sent with a plausible, wrong orientation and nobody is told. Check the
+# Why it matters: TF is sent with a plausible, wrong orientation without a message. Check the
 # determinant before a matrix becomes a quaternion.
 set -eu
 folder=$(mktemp -d)

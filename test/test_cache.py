@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where machine code and compiled networks are kept."""
+"""Folders of machine code and compiled networks."""
 
 import os
 import tempfile

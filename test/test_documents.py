@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the documents name exists: links, files, modules, commands, options."""
+"""Links, files, modules, commands and options in documents exist."""
 
 import re
 from functools import cache
@@ -47,7 +47,7 @@ def file_names() -> set[str]:
 
 
 def module_problem(name: str) -> str | None:
-    """What is wrong with `package.module` or `package.module.name`; None: nothing."""
+    """The problem of `package.module` or `package.module.name`; None if it exists."""
     parts = name.split('.')
     for source in SOURCES:
         path, left = source / parts[0], parts[1:]
@@ -82,7 +82,7 @@ def link_problems(text: str, folder: Path) -> list[str]:
 
 
 def path_problems(text: str, folder: Path) -> list[str]:
-    """Of what starts with a folder of the repository, and of all Python files and scripts."""
+    """Problems of paths in folders of the repository, and of Python files and scripts."""
     problems = []
     for token in re.findall(r'(?<![\w./<>$~*=:-])[\w-][\w./-]*', text):
         name = token.rstrip('.')
@@ -130,7 +130,7 @@ def command_problems(text: str) -> list[str]:
 
 
 def option_problems(text: str) -> list[str]:
-    """Of `detector.`, `keypoints.`, `pose.` and `tracking.`: an option, or a module."""
+    """Problems of `detector.`, `keypoints.`, `pose.`, `tracking.`: an option, or a module."""
     known = {name for name, _, _ in named_options(EstimatorOptions())}
     pattern = r'(?<![\w./])(?:detector|keypoints|pose|tracking)\.[a-z_]+'
     return [

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What may import what: the estimator runs where there is no ROS."""
+"""Allowed imports: the estimator runs without ROS."""
 
 import os
 import subprocess

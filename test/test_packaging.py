@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a release needs: package.xml, changelog, container and public CI agree."""
+"""Release files agree: package.xml, changelog, container, public CI."""
 
 import re
 import subprocess

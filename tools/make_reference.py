@@ -102,7 +102,7 @@ def topic_rows(topics: Iterable[Topic]) -> Iterable[tuple[str, ...]]:
 
 
 def section(executable: Executable) -> str:
-    """What the reference says of an executable."""
+    """Reference section of an executable."""
     given = executable.parameters
     options = given.options() if isinstance(given, Parameters) else list(named_options(given))
     parts = [f'\n## {executable.name}\n\n{executable.text} Node `{executable.node}`.\n']

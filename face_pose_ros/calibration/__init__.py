@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calibrations read from files of many tools, or guessed. No ROS import, no torch."""
+"""Reads calibration files of many tools, or guesses a calibration. No ROS import, no torch."""
 
 from face_pose_ros.calibration.calibration import (
     Calibration,

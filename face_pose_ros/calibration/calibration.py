@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 class CalibrationError(ValueError):
-    """A calibration file that can't be used; the text names file and field."""
+    """An unusable calibration file; the text names file and field."""
 
 
 @dataclass(frozen=True)

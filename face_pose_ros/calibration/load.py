@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads calibration files: recognises the form and returns the calibration."""
+"""Reads calibration files of several formats."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _MAX_BYTES = 1_000_000  # larger files are no calibrations, for instance videos
 def load_calibration(path: Path | str) -> Calibration:
     """Read the calibration of one camera, in the size of its images.
 
-    Forms: YAML of camera_calibration and camera_info_manager, with or without the tags and the
+    Formats: YAML of camera_calibration and camera_info_manager, with or without the tags and the
     first line of OpenCV; OpenCV's FileStorage (YAML, XML, JSON); a CameraInfo message as
     `ros2 topic echo` prints it; a camera of Kalibr or of the EuRoC data set, pinhole with radtan,
     equidistant or no distortion; ost.txt and .ini of camera_calibration_parsers.
 
     Raises:
-        CalibrationError: There is no such file, its form is unknown, or a field is missing or
+        CalibrationError: There is no such file, its format is unknown, or a field is missing or
             malformed. Whether K and the coefficients make a camera is left to `Camera.from_K`.
     """
     try:

@@ -26,7 +26,7 @@ def calibration_of(document: Any) -> Calibration:
     """The calibration in a parsed document.
 
     Raises:
-        CalibrationError: The form is not known, or a field is missing or has another form.
+        CalibrationError: The format is not known, or a field is missing or malformed.
     """
     if not isinstance(document, Mapping):
         raise CalibrationError('expected a YAML file as camera_calibration writes it')
@@ -49,14 +49,14 @@ def calibration_of(document: Any) -> Calibration:
         return _of_matrices(fields)
     found = ', '.join(map(str, list(document)[:6]))
     raise CalibrationError(
-        f'no known form (found {found}), expected a YAML file as camera_calibration writes it, '
+        f'unknown format (found {found}), expected a YAML file as camera_calibration writes it, '
         'with image_width, image_height, camera_matrix and distortion_coefficients; '
-        'docs/calibration.md has the other forms'
+        'docs/calibration.md has the other formats'
     )
 
 
 def _of_matrices(fields: Mapping[str, Any]) -> Calibration:
-    """As camera_calibration and OpenCV's calibration samples write it."""
+    """Calibration in the format of camera_calibration and OpenCV's calibration sample."""
     k = _matrix(fields, 'camera_matrix', (3, 3))
     d = _matrix(fields, 'distortion_coefficients')
     return _calibration(
@@ -72,7 +72,7 @@ def _of_matrices(fields: Mapping[str, Any]) -> Calibration:
 
 
 def _of_message(fields: Mapping[str, Any]) -> Calibration:
-    """As `ros2 topic echo` prints a CameraInfo; ROS 1 has capital letters."""
+    """Calibration in a CameraInfo printed by `ros2 topic echo`; ROS 1 has capital letters."""
     k = _matrix(fields, 'k', (3, 3))
     return _calibration(
         fields,
@@ -87,7 +87,7 @@ def _of_message(fields: Mapping[str, Any]) -> Calibration:
 
 
 def _of_kalibr(fields: Mapping[str, Any]) -> Calibration:
-    """A camera of Kalibr's camchain, or sensor.yaml of the EuRoC data set."""
+    """Calibration in a camera of Kalibr's camchain, or sensor.yaml of the EuRoC data set."""
     model, distortion = fields.get('camera_model'), fields.get('distortion_model')
     if model != 'pinhole' or distortion not in _OF_KALIBR:
         raise CalibrationError(
@@ -113,7 +113,7 @@ def _of_kalibr(fields: Mapping[str, Any]) -> Calibration:
 
 
 def _of_camodocal(fields: Mapping[str, Any]) -> Calibration:
-    """A camera of camodocal, as VINS-Mono and similar projects use it."""
+    """Calibration in a file of camodocal, which VINS-Mono and similar projects use."""
     names = {
         'PINHOLE': ('plumb_bob', 'fx fy cx cy', 'distortion_parameters', 'k1 k2 p1 p2'),
         'KANNALA_BRANDT': (
@@ -168,7 +168,7 @@ def _calibration(
     r: tuple[float, ...],
     p: tuple[float, ...],
 ) -> Calibration:
-    """The calibration, if the images show the whole sensor."""
+    """The calibration; binning and regions of interest are refused."""
     bins = [_whole(fields.get(name) or 0) for name in ('binning_x', 'binning_y')]
     roi = fields.get('roi')
     roi = roi if isinstance(roi, Mapping) else {}
@@ -176,7 +176,7 @@ def _calibration(
     if any(number not in (0, 1) for number in bins) or parts not in ([0, 0], [width, height]):
         raise CalibrationError(
             f'binning {bins[0]} x {bins[1]} and a region of interest of {parts[0]} x {parts[1]} '
-            f'px of {width} x {height} px, expected neither: K and size of the images themselves'
+            f'px of {width} x {height} px, expected K and size of the images themselves'
         )
     return Calibration(width, height, model, d, k, r, p)
 

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calibrations in the form of Videre's cameras: ost.txt and .ini of camera_calibration_parsers."""
+"""Reads ost.txt and .ini of camera_calibration_parsers, the format of Videre's cameras."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def calibration_of_lines(lines: Sequence[str]) -> Calibration:
     """The calibration in the lines of a file: names, and the numbers below each.
 
     Raises:
-        CalibrationError: A field is missing or has another form, or there are several cameras.
+        CalibrationError: A field is missing or malformed, or there are several cameras.
     """
     blocks, cameras = _blocks(lines)
     if len(cameras) > 1:
@@ -32,7 +32,7 @@ def calibration_of_lines(lines: Sequence[str]) -> Calibration:
     k, r, p = (_block(blocks, name, (rows, cols)) for name, (rows, cols) in _SHAPES.items())
     d = _block(blocks, 'distortion', None)
     if len(d) not in (4, 5, 8):  # camera_calibration_parsers takes 5 or 8
-        raise CalibrationError(f'distortion has {len(d)} numbers, expected 5 or 8')
+        raise CalibrationError(f'distortion has {len(d)} numbers, expected 4, 5 or 8')
     return Calibration(
         _size(blocks, 'width'), _size(blocks, 'height'), model_of(len(d)), d, k, r, p
     )
@@ -61,7 +61,7 @@ def _block(
     blocks: dict[str, list[list[float]]], name: str, shape: tuple[int, int] | None
 ) -> tuple[float, ...]:
     rows = blocks.get(name)
-    size = 'x'.join(map(str, shape)) if shape else '5 or 8'
+    size = 'x'.join(map(str, shape)) if shape else '4, 5 or 8'
     if rows is None:
         raise CalibrationError(
             f'an ost.txt or .ini file without {name}, expected it with {size} numbers below, as '

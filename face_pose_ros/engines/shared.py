@@ -105,7 +105,7 @@ class _Batched(Network):
     def render(
         self, image: NDArray[np.uint8], crops: Crops, camera: Camera, shrink: int = 1
     ) -> Pictures:
-        """As `Network.render`."""
+        """Render crops, see `Network.render`."""
         return self._network().render(image, crops, camera, shrink)
 
     def __call__(self, pictures: Pictures) -> Outputs:
@@ -147,7 +147,7 @@ class _Batched(Network):
         return self._network_of(self._shared._networks)
 
     def _all_have_called(self) -> bool:
-        """Whether all threads whose frames began with this thread's frame are within a call."""
+        """Whether all threads whose frames began with this thread's frame wait in a call."""
         shared = self._shared
         mine_s = shared._begun_s.get(threading.get_ident(), -math.inf)
         return all(

@@ -55,7 +55,7 @@ class TorchNetwork(Network):
     def render(
         self, image: NDArray[np.uint8], crops: Crops, camera: Camera, shrink: int = 1
     ) -> Pictures:
-        """As `Network.render`; a GPU gets only the part of the image that the crops show."""
+        """Render crops, see `Network.render`; a GPU gets only the part of the image in them."""
         if self._device.type == 'cpu':
             return super().render(image, crops, camera, shrink)
         with self._on_stream():

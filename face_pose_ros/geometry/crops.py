@@ -431,7 +431,7 @@ def _split(upper, lower, part, last, places, across):
 
 @inner
 def _split_rows(upper, lower, part, last, width, places, down):
-    """As `_split` for rows; adds them to the columns, which become pixel indices."""
+    """`_split` for rows, which are added to the columns and make them pixel indices."""
     for k in range(len(places)):
         y = _clamped(upper[k] + part * (lower[k] - upper[k]), last)
         top = np.int32(y)

@@ -46,7 +46,7 @@ def compiled(function: Function) -> Function:
 
 
 def inner(function: Function) -> Function:
-    """As `compiled`, but callable only from compiled code.
+    """Like `compiled`, but callable only from compiled code.
 
     This saves the wrapper for Python calls, which often takes longer to compile than the function.
     """

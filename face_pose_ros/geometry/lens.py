@@ -131,7 +131,7 @@ def project_points(lens, xyz, uv, valid):
 
 @compiled
 def project_points_with_jacobians(lens, xyz, uv, valid, J):
-    """As `project_points`, and into J (P, 6) the derivatives of `project_with_jacobian`."""
+    """`project_points`, with the derivatives of `project_with_jacobian` in J (P, 6)."""
     for k in range(len(xyz)):
         u, v, seen, row = project_with_jacobian(lens, xyz[k, 0], xyz[k, 1], xyz[k, 2])
         uv[k, 0], uv[k, 1], valid[k] = u, v, seen

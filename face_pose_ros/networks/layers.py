@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Convolution(nn.Module):
-    """Convolution, batch normalisation, ReLU if asked for.
+    """Convolution, batch normalisation, optionally ReLU.
 
     By default 3x3, or 4x4 where it halves the grid: even windows are centred on the cells of the
     next grid.

@@ -217,7 +217,7 @@ class DepthInput:
 
 
 def _same(a: CameraInfo, b: CameraInfo) -> bool:
-    """Whether two messages are of one calibration."""
+    """Whether two messages have the same calibration."""
     return all(
         np.array_equal(getattr(a, name), getattr(b, name))
         for name in ('width', 'height', 'k', 'd', 'p', 'distortion_model')

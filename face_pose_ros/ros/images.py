@@ -226,7 +226,7 @@ def _decoded(data: NDArray[np.uint8], what: str) -> NDArray[np.uint8]:
 
 
 def _decoded_jpeg(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """As `_decoded`; None for OpenCV to decode: CMYK, rare subsampling, too little data."""
+    """Like `_decoded`; None where OpenCV has to decode: CMYK, rare subsampling, truncated data."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:

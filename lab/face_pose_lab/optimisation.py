@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the trainings share: two optimisers, an average of the weights, several processes, states.
+"""Shared by the trainings: two optimisers, average of the weights, several processes, states.
 
 Several processes train together, each with batches of its own, where RANK, WORLD_SIZE, MASTER_ADDR
 and MASTER_PORT say so, as torchrun sets them.
@@ -26,7 +26,7 @@ def join_processes() -> None:
 
 
 def rank_and_processes() -> tuple[int, int]:
-    """Of this process among those that train together."""
+    """Rank of this process, and their number."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 

@@ -48,7 +48,7 @@ _ANY = -1
 
 
 class Packaged(NamedTuple):
-    """How a network is packaged."""
+    """How a network is traced for its package."""
 
     build: Callable[[], nn.Module]
     side: int  # of the pictures that it is traced with [px]

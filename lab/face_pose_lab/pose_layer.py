@@ -30,7 +30,7 @@ from face_pose_ros.pose.fit import default_shape_prior, fit_pose
 
 
 class FittedPoses(NamedTuple):
-    """Of N faces, float64 on the CPU; R, t and the shape follow the keypoints."""
+    """Poses of N faces, float64 on the CPU; R, t and the shape are differentiable."""
 
     R_cam_head: Tensor  # (N, 3, 3)
     t_cam_head: Tensor  # (N, 3) m

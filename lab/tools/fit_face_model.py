@@ -63,7 +63,7 @@ SAME_POINT = {
     8: 152,  # chin
 }
 # Standard deviation of each expression, as a part of the full one. Chosen, not measured: about
-# what faces show while people talk and look at things. The full expressions are ICT-FaceKit's,
+# what faces show in conversation. The full expressions are ICT-FaceKit's,
 # left and right together.
 EXPRESSIONS = {
     'brows_down': (0.4, ('browDown_L', 'browDown_R')),
@@ -164,7 +164,7 @@ def expression_modes(facekit: IctFaceKit, points: SkinPoints, partner: Ids) -> d
 
 
 def correspondences(facekit: IctFaceKit, keypoints: Path | None) -> SkinPoints:
-    """Where the keypoints lie on the skin: steps 1 and 2; prints their figures."""
+    """Locate the keypoints on the skin: steps 1 and 2; prints their figures."""
     face, triangles = canonical()
     partner = mirror_partners(face)
     skin = Skin(facekit)

@@ -6,7 +6,7 @@
     python lab/tools/fit_keypoint_uncertainty.py --facekit ict_facekit.npz --heads heads.npz
 
 The file holds the network's keypoints on rendered heads, whose true ones are known. In pixels of
-the crop, the error of keypoint k is modelled as N(0, f S_k). In one look, f = exp(g s^2) for a
+the crop, the error of keypoint k is modelled as N(0, f S_k). For one crop, f = exp(g s^2) for a
 face with s = sin |yaw|; for the mean of jittered crops, f = a d^p with their spread d. S_k comes
 from the errors of the visible keypoints, mirror partners together, moved half-way to the mean of
 all keypoints; g, a and p from maximum likelihood over the heads.
@@ -52,7 +52,7 @@ EYELIDS = [33, 133, 159, 145, 263, 362, 386, 374]
 
 
 def errors(heads: RenderedHeads, facekit: IctFaceKit, index: int) -> tuple[Array, Array, float]:
-    """Of one head: errors (468, 2) px of the crop in one look and of the mean, and its turn."""
+    """Errors of one head, (468, 2) px of the crop, for one crop and the mean; and its turn."""
     keypoints, camera = heads.keypoints(index), heads.head(index).camera.runtime()
     crop = crops_around_face(keypoints.uv, camera)
     J = crop.jacobian(camera)[0]
@@ -140,9 +140,9 @@ def main() -> None:
         (visible[..., None] * error**2).sum((1, 2)) / (2 * count)
         for error in (of_look, of_average)
     ]
-    print(f'{len(index)} heads; rms error in one look {per_head[0].mean() ** 0.5:.2f} px of the')
+    print(f'{len(index)} heads; rms error of one crop {per_head[0].mean() ** 0.5:.2f} px of the')
     print(f'crop, of the mean of jittered crops {per_head[1].mean() ** 0.5:.2f} px')
-    print(f'S: {rms(S):.2f} px; one look: exp({gain:.2f} sin^2 yaw), rank correlation with the')
+    print(f'S: {rms(S):.2f} px; one crop: exp({gain:.2f} sin^2 yaw), rank correlation with the')
     print(f'  squared error {spearmanr(turn, per_head[0])[0]:.2f}')
     print(f'mean: {np.exp(log_a):.2f} spread^{power:.2f}, {spearmanr(spread, per_head[1])[0]:.2f}')
 

@@ -58,7 +58,7 @@ _QUALITY = 72  # of WebP
 
 @dataclass(frozen=True)
 class Actor:
-    """Who stands where, and how the head moves.
+    """A person: place and head motion.
 
     Attributes:
         identity: Of the studio's people.

@@ -95,7 +95,7 @@ def test_another_model_and_a_column_of_coefficients(tmp_path):
         (changed(binning_x=2), 'binning 2 x 0 and a region of interest of 0 x 0 px of 1280 x 720'),
         (
             changed(roi={'width': 640, 'height': 480}),
-            'region of interest of 640 x 480 px of 1280 x 720 px, expected neither',
+            'region of interest of 640 x 480 px of 1280 x 720 px, expected K and size',
         ),
         ('!!python/object/apply:os.getcwd []', 'expected a YAML file as camera_calibration'),
         (

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is made for GPUs, on the CPU: graphs' bookkeeping, half precision, rendered crops."""
+"""GPU code on the CPU: bookkeeping of graphs, half precision, rendered crops."""
 
 import numpy as np
 import pytest

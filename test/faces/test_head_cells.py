@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the numbers of the head detector's cells mean."""
+"""Decoding of the head detector's cells."""
 
 import numpy as np
 import pytest

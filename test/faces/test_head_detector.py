@@ -35,7 +35,7 @@ UNCERTAINTY = HeadUncertainty(
 )
 # Width, height, smallest face [px]: scaled by a half and less, unevenly, and padded.
 SIZES = [(640, 480, 40), (501, 333, 40), (333, 501, 20), (130, 97, 16), (140, 75, 30)]
-# A tilted head, one that lies, one upside down, and one that looks away.
+# A tilted, a lying, an upside-down and an averted head.
 ROTATIONS = [(0.0, 0.0, 0.0), (0.2, -0.7, 0.5), (0, 0, 1.6), (0, 0, 3.1), (0.1, 2.8, 0)]
 
 

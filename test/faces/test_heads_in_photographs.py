@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which heads of photographs are found and confirmed by keypoints, and where there are none."""
+"""Heads in photographs that keypoints confirm, and photographs without heads."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What makes a depth image, and what does not."""
+"""Valid and refused depth images."""
 
 import numpy as np
 import pytest

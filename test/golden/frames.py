@@ -220,7 +220,7 @@ def _paste(
 def _view(
     canvas: NDArray[np.uint8], lens: str, pan: float = 0.0, tilt: float = 0.0, roll: float = 0.0
 ) -> NDArray[np.uint8]:
-    """What a camera in front of the canvas sees, turned by the sines of three angles."""
+    """View of a camera in front of the canvas, turned by the sines of three angles."""
     x, y, z = _directions(lens)
     distance = LENSES[lens].distance
     x, y = _turned(x, y, roll)

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the network's numbers mean, and how they are carried to the image."""
+"""Decoding of the network's output, and its transformation to the image."""
 
 from dataclasses import replace
 

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How many crops a face gets, and which faces are lost."""
+"""Number of crops per face, and faces that are lost."""
 
 from dataclasses import replace
 

@@ -83,7 +83,7 @@ def test_a_hopeless_face_has_no_gradient_and_spoils_no_other(rng):
 
 
 def test_learning_through_the_solver_lowers_the_error(rng):
-    """What training does: keypoints move until the pose is right."""
+    """As in training: keypoints move until the pose is right."""
     camera, model = make_camera(), face(4, 'identity')
     found, T = seen(model, 3, camera, rng, noise_px=3)
     keypoints = tensors(found)

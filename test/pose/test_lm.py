@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is minimised: zero at the truth, whitened, and with the derivatives it claims."""
+"""The residuals: zero at the truth, whitened, with correct derivatives."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What test_hri.py runs in a process that has hri_msgs."""
+"""Cases that test_hri.py runs in a process with hri_msgs."""
 
 import dataclasses
 

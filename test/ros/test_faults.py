@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What robots do to a node: each fault is survived, and named on /diagnostics."""
+"""Faults that robots have: the node survives each and names it on /diagnostics."""
 
 import signal
 import subprocess

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Malformed messages: refused with a reason or answered, never a crash, a hang or a NaN."""
+"""Malformed messages: processed or refused with a reason, never a crash, a hang or a NaN."""
 
 import pytest
 

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""REP-155's topics: with hri_msgs they are there, without it nothing is missed."""
+"""REP-155's topics: there with hri_msgs, absent without it."""
 
 import importlib.util
 import subprocess

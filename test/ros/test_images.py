@@ -78,7 +78,7 @@ SMOOTH = cv2.resize(RGB, (64, 48), interpolation=cv2.INTER_CUBIC)
 
 
 def mosaic(rgb: np.ndarray, pattern: str) -> np.ndarray:
-    """What a sensor with this pattern ('rggb': first row r g, second g b) sees of a picture."""
+    """Image of a sensor with this pattern ('rggb': first row r g, second g b)."""
     seen = np.empty(rgb.shape[:2], rgb.dtype)
     for i, colour in enumerate(pattern):
         seen[i // 2 :: 2, i % 2 :: 2] = rgb[i // 2 :: 2, i % 2 :: 2, 'rgb'.index(colour)]

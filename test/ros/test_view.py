@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What face_pose_view logs: where it is, when it is, and that it goes away."""
+"""Entities of face_pose_view: places, times, removal."""
 
 import subprocess
 import sys

@@ -95,7 +95,7 @@ class DemoChecker(Node):
 
     @property
     def began(self) -> bool:
-        """Whether anything has arrived."""
+        """Whether a message has arrived."""
         return math.isfinite(self._latest_s)
 
     @property

@@ -54,7 +54,7 @@ class DemoRecorder(Node):
 
     @property
     def began(self) -> bool:
-        """Whether anything has arrived."""
+        """Whether a message has arrived."""
         return self._images > 0
 
     def _on_info(self, _: CameraInfo) -> None:

@@ -1,13 +1,13 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The AFLW2000-3D protocol: keypoints once, then poses of any configuration from the same ones.
+"""The AFLW2000-3D protocol: measure keypoints once, then fit poses with several configurations.
 
     python -m face_pose_lab.evaluation.aflw2000 export --data DIR --out keypoints.npz
     python -m face_pose_lab.evaluation.aflw2000 score keypoints.npz
 
-Box: the bounds of the 68 labelled points, without a margin of its own. Camera: f = width + height,
+Box: the bounds of the 68 labelled points. Camera: f = width + height,
 principal point at the centre, no distortion. Pictures with an angle beyond 99 deg are left out.
-DIR is as `aflw2000_samples` says. The pictures are for research only and no part of this package.
+DIR is as `aflw2000_samples` says. The images are for research only and not part of this package.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Predictor(Protocol):
     def predict(
         self, image: NDArray[np.uint8], faces: Faces, camera: Camera, margin: float
     ) -> Keypoints:
-        """Of N faces."""
+        """Keypoints of N faces."""
 
 
 def measured(
@@ -144,7 +144,7 @@ def _keypoints(*arrays: NDArray[np.float32]) -> Keypoints:
 
 @dataclass(frozen=True)
 class Configuration:
-    """How a row of the ablation gets from keypoints to poses."""
+    """Keypoints, model and options of one row of the ablation."""
 
     keypoints: Callable[[Export], Keypoints] = followed
     model: Callable[[], FaceModel] = semantic_head
@@ -171,7 +171,7 @@ CONFIGURATIONS = {
 
 
 class Estimates(NamedTuple):
-    """What a configuration says of the N faces."""
+    """Rotations of N faces, estimated by one configuration."""
 
     R_cam_head: NDArray[np.float64]  # (N, 3, 3)
     covariance: NDArray[np.float64]  # (N, 3, 3) of the rotation about the camera's axes [rad^2]

@@ -10,9 +10,9 @@ Analysis", IJCV 2013) has 24 sequences NN of frame_*_rgb.png with frame_*_pose.t
 of frame_*_depth.bin with depth.cal, which `export --depth` takes too. It is for research only and
 no part of this package.
 
-All frames, our own detector, its surest face, the calibrated colour camera. Labels are moved from
-the depth camera to the colour camera, as far as that turns them (about a degree; published figures
-mostly leave it out). The angles are those of Ruiz et al., "Fine-Grained Head Pose Estimation
+All frames, our own detector, its face of highest score, the calibrated colour camera. Labels are
+transformed from the depth camera to the colour camera (about a degree; most published figures omit
+it). The angles are those of Ruiz et al., "Fine-Grained Head Pose Estimation
 Without Keypoints" (2018): the rotation's in `metrics`. BIWI's head has its origin inside the head:
 positions are compared after one constant offset in the head's frame.
 """

@@ -65,11 +65,11 @@ def measure(
         ValueError: No face is found in the photograph itself.
     """
     photo_cam = photo_camera(photo.shape[1], photo.shape[0])
-    sitter = largest(estimator.estimate(photo, photo_cam))
-    if sitter is None:
+    reference = largest(estimator.estimate(photo, photo_cam))
+    if reference is None:
         raise ValueError(f'{name}: no face found')
     xyz_head = estimator.model.xyz_head
-    xyz_photo = xyz_head @ sitter.T_cam_head[:3, :3].T + sitter.T_cam_head[:3, 3]
+    xyz_photo = xyz_head @ reference.T_cam_head[:3, :3].T + reference.T_cam_head[:3, 3]
     T_photo_head = []
     rng = np.random.default_rng(seed)
     bar = tqdm(

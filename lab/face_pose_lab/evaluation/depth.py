@@ -92,9 +92,9 @@ def render(
     for person in tqdm(range(people), desc='people', disable=None):
         rng = np.random.default_rng([seed, person, 1])
         for step, head in enumerate(_moving_head(facekit, limits, rng)):
-            looks = np.random.default_rng([seed, person, 2])  # the same in all of a person's
+            appearance = np.random.default_rng([seed, person, 2])  # the same in all of a person's
             name = f'p{person:03d}_{step:02d}'
-            scenes.append(_write(name, person, head, renderer, looks, folder))
+            scenes.append(_write(name, person, head, renderer, appearance, folder))
     (folder / _TRUTH).write_text(json.dumps([asdict(scene) for scene in scenes]))
 
 
@@ -167,7 +167,7 @@ def read_scenes(folder: Path) -> list[Scene]:
 
 @dataclass(frozen=True)
 class Estimates:
-    """Of N heads; NaN where no face was found."""
+    """Estimates for N heads; NaN where no face was found."""
 
     T_true: Array  # (N, 4, 4) m
     T_cam_head: Array  # (N, 4, 4) m
@@ -175,7 +175,7 @@ class Estimates:
 
     @classmethod
     def of(cls, found: Sequence[tuple[Array, FacePose | None]]) -> Estimates:
-        """Of true poses and what was found of each."""
+        """From pairs of a true pose and the face that was found, or None."""
         nothing = np.full((4, 4), np.nan), np.full((6, 6), np.nan)
         answers = [(f.T_cam_head, f.covariance) if f else nothing for _, f in found]
         T, covariance = (np.array(values) for values in zip(*answers, strict=True))
@@ -187,7 +187,7 @@ class Estimates:
         return ~np.isnan(self.T_cam_head).any((1, 2))
 
     def errors(self, mask: NDArray[np.bool_] | None = None) -> PoseErrors:
-        """Of the heads that were found, or those of them in a mask (N,)."""
+        """Errors of the found heads, or of those in a mask (N,)."""
         rows = self.found if mask is None else self.found & mask
         return pose_errors(self.T_cam_head[rows], self.covariance[rows], self.T_true[rows])
 
@@ -198,12 +198,12 @@ class Estimates:
 
 
 def as_measured(scene: Scene, z: NDArray[np.float32], rng: np.random.Generator) -> NDArray:
-    """What an active stereo camera gives."""
+    """Depth image of an active stereo camera."""
     return ActiveStereo().measure(z, rng)
 
 
 def as_covered(scene: Scene, z: NDArray[np.float32], rng: np.random.Generator) -> NDArray:
-    """The same, where a share of the face's pixels belongs to something else."""
+    """The same, with a share of the face's pixels covered by an object."""
     left, top, right, bottom = np.round(scene.box_xyxy).astype(int)
     skin = np.zeros(z.shape, bool)
     skin[max(top, 0) : bottom, max(left, 0) : right] = True
@@ -287,7 +287,7 @@ def draw(results: dict[str, Estimates], path: Path) -> None:
 
 
 def figures(estimates: Estimates) -> dict[str, float]:
-    """What the table has of one row, for a file."""
+    """One row of the table, for a file."""
     e = estimates.errors()
     return {
         'heads': len(estimates.T_true),
@@ -319,7 +319,7 @@ def main(args: Sequence[str] | None = None) -> None:
     step.add_argument('--hdri', type=Path, help='folder of .hdr maps for light and background')
     step.add_argument('--out', type=Path, required=True, help='folder to write')
     step.add_argument('--heads', type=int, default=100, help='single ones')
-    step.add_argument('--people', type=int, default=12, help='who move')
+    step.add_argument('--people', type=int, default=12, help='number of moving people')
     step.add_argument('--seed', type=int, default=0)
     step.add_argument('--size', type=int, nargs=2, default=(640, 480), help='of pictures [px]')
     step = steps.add_parser('score', help='print the errors')
@@ -367,7 +367,7 @@ def score(folder: Path, scenes: Sequence[Scene]) -> dict[str, Estimates]:
     def nothing(*_: object) -> None:
         return None
 
-    # Who moves is seen every two seconds.
+    # Moving people have an image every two seconds.
     tracking = replace(EstimatorOptions().tracking, lost_after_s=3.0)
     estimator = FacePoseEstimator('cpu', EstimatorOptions(tracking=tracking))
     results = {

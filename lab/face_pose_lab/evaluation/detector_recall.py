@@ -7,8 +7,7 @@
 DIR is that of `evaluation.aflw2000`; so is the camera. A labelled face counts as found where a
 box has an intersection over union of at least 0.3 with the bounds of its 68 points, and their
 middle lies within the box. Boxes reach up to the hairline, so even a perfect one has about 0.55.
-Faces beside the labelled one are not labelled: other boxes are counted, but not all of them are
-false.
+Only one face per image is labelled, so boxes elsewhere are counted but not all of them are false.
 
 Three detectors: BlazeFace; the proposals of the head detector; and what the estimator reports,
 proposals that keypoints confirm. The rows: the photographs as they are and turned by quarters;
@@ -122,7 +121,7 @@ def scaled(view: View, face_px: float) -> View:
 
 
 def filling(view: View) -> View:
-    """Cut and scaled until the labelled face fills most of the image's height."""
+    """Cut and scaled until the labelled face fills most of the height of the image."""
     scale = _FILLED * _SIDE_PX / (_FACE_OVER_BOUNDS * (view.box_xyxy[3] - view.box_xyxy[1]))
     centre = 0.5 * (view.box_xyxy[:2] + view.box_xyxy[2:])
     forehead = 0.5 * (_FACE_OVER_BOUNDS - 1) * (view.box_xyxy[3] - view.box_xyxy[1])
@@ -148,7 +147,7 @@ def _placed(view: View, scale: float, middle: NDArray, at: NDArray) -> View:
 
 
 def rows_of() -> dict[str, tuple[Callable[[View], View], float]]:
-    """Name of each row: what is done with a photograph, and the least face to look for [px]."""
+    """For each row its change of a photograph, and the smallest face to detect [px]."""
     usual = DetectorOptions().min_face_px
     rows: dict[str, tuple[Callable[[View], View], float]] = {'as it is': (lambda v: v, usual)}
     for quarters in (1, 2, 3):

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Random heads with known poses, and what a camera sees of them."""
+"""Random head poses, and keypoints of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from face_pose_ros.results import Keypoints
 
 Array = NDArray[np.float64]
 
-# R_cam_head of a head that looks straight into the camera.
+# R_cam_head of a frontal head.
 R_CAM_FRONTAL = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])
 
 

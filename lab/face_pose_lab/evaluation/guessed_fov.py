@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors caused by a guessed horizontal field of view, on the portraits.
 
-A webcam of known calibration shows each portrait on the axis, half way out and far out. The pose
-is estimated with the true calibration and with guessed ones, in the same images.
+A virtual webcam of known calibration shows each portrait on the axis and off it. The pose is
+estimated with the true and with guessed calibrations, in the same images.
 
     python -m face_pose_lab.evaluation.guessed_fov
 """
@@ -46,11 +46,11 @@ def pictures(
     """Images of each portrait, with the camera turned to both sides of the face."""
     for photo in load_portraits().values():
         photo_cam = photo_camera(photo.shape[1], photo.shape[0])
-        sitter = largest(estimator.estimate(photo, photo_cam))
-        assert sitter is not None
+        reference = largest(estimator.estimate(photo, photo_cam))
+        assert reference is not None
         for pan in {-pan_deg, pan_deg}:
             turn = Rotation.from_euler('Y', pan, degrees=True).as_matrix()
-            view = View(look_at(sitter.T_cam_head[:3, 3]) @ turn, camera)
+            view = View(look_at(reference.T_cam_head[:3, 3]) @ turn, camera)
             yield render_view(photo, photo_cam, view)
 
 

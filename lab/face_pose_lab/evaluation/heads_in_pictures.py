@@ -1,15 +1,15 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Poses of rendered heads in whole pictures, by the turn of the head and the size of its face.
+"""Pose errors of rendered heads in whole images, by turn of the head and size of the face.
 
     python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --hdri FOLDER \
         --heads 300 --seed 303 --yaw 100 --pictures PICTURES --export heads.npz
     python -m face_pose_lab.evaluation.heads_in_pictures --heads heads.npz --pictures PICTURES
     python -m face_pose_lab.evaluation.heads_in_pictures --scenes FOLDER
 
-The first heads are of another renderer than those that the network was trained on. The scenes are
-its own renderer's, of people, looks and rooms that no network was trained on. Boxes are the true
-ones: detection is another question.
+`--heads`: another renderer than that of the training data. `--scenes`: the same renderer, with
+people, assets and places that are not in the training data. Boxes are the true ones, so detection
+is not measured. The turn is the angle between the face's x axis and the direction to the camera.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Head(NamedTuple):
 
 
 def heads_of_scenes(folder: str) -> Iterator[Head]:
-    """Those of which at least 70 % is visible.
+    """Heads of which at least 70 % is visible.
 
     Raises:
         DataError: There is no complete shard.
@@ -79,7 +79,7 @@ def heads_of_scenes(folder: str) -> Iterator[Head]:
 
 
 def heads_of_export(file: Path, pictures: Path) -> Iterator[Head]:
-    """Those that evaluation.rendered_heads wrote.
+    """Heads that evaluation.rendered_heads wrote.
 
     Raises:
         FileNotFoundError: The file or a picture is missing.
@@ -92,7 +92,7 @@ def heads_of_export(file: Path, pictures: Path) -> Iterator[Head]:
 
 
 class Answers(NamedTuple):
-    """What the estimator says of N heads."""
+    """Estimates for N heads."""
 
     errors: PoseErrors  # of the M found
     found: NDArray[np.bool_]  # (N,)
@@ -144,7 +144,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def figures_of(heads: int, errors: PoseErrors) -> dict[str, float]:
-    """Of one bin; without means where nothing was found."""
+    """Figures of one bin; without means if no head was found."""
     found = len(errors.nees)
     if not found:
         return {'heads': heads, 'found': 0}

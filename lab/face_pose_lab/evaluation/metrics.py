@@ -3,8 +3,8 @@
 """Head rotations against labels: Euler angles, geodesic distance, bins of yaw, alignment.
 
 The labels of 300W-LP and AFLW2000-3D are Euler angles of R = Rx(-pitch) Ry(yaw) Rz(roll) in the
-camera's optical frame. Their head axes point to the picture's right, down and into the head when
-the face looks into the camera (Zhu et al., "Face Alignment Across Large Poses", CVPR 2016).
+camera's optical frame. Their head axes point to the picture's right, down and into the head for
+a frontal face (Zhu et al., "Face Alignment Across Large Poses", CVPR 2016).
 """
 
 from __future__ import annotations

@@ -19,18 +19,18 @@ _COVERAGE = (0.68, 0.95)
 
 @dataclass(frozen=True)
 class PoseErrors:
-    """Errors of M poses and, as `*_sigma`, what their covariances say."""
+    """Errors of M poses and, as `*_sigma`, their stated standard deviations."""
 
     rotation_deg: NDArray[np.float64]  # (M,) angle of the rotation between estimate and truth
     rotation_sigma_deg: NDArray[np.float64]  # (M,) root of the trace of its covariance
     lateral_mm_per_m: NDArray[np.float64]  # (M,) across the ray to the head, of its distance
     lateral_sigma_mm_per_m: NDArray[np.float64]  # (M,) root of the trace, likewise
-    depth_percent: NDArray[np.float64]  # (M,) along the ray, signed, positive: seen too near
+    depth_percent: NDArray[np.float64]  # (M,) along the ray, signed, positive: estimate too near
     depth_sigma_percent: NDArray[np.float64]  # (M,)
     nees: NDArray[np.float64]  # (M,) squared error over the stated covariance; chi-square, 6 dof
 
     def __getitem__(self, mask: NDArray[np.bool_]) -> PoseErrors:
-        """Those of a mask (M,)."""
+        """Errors of a mask (M,)."""
         return PoseErrors(**{name: values[mask] for name, values in vars(self).items()})
 
 
@@ -69,7 +69,7 @@ def _trace(M: Array) -> Array:
 
 
 def turn_deg(T_cam_head: Array) -> Array:
-    """(N,) [deg] between where the heads (N, 4, 4) point and the directions to the camera."""
+    """(N,) [deg] angles between the x axes of heads (N, 4, 4) and the directions to the camera."""
     x, to_camera = T_cam_head[:, :3, 0], -T_cam_head[:, :3, 3]
     across = np.linalg.norm(np.cross(x, to_camera), axis=-1)
     return np.rad2deg(np.arctan2(across, (x * to_camera).sum(-1)))

@@ -6,13 +6,13 @@
     python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --score heads.npz
 
 Heads of ICT-FaceKit (see synthetic/ict_facekit.py for the file) are drawn through random lenses.
-The keypoint network is given the box of the projected face, and so is Face Mesh,
-by whose points the face model and its uncertainty are fitted (lab/tools). Keypoints and truth go
-into one file, from which poses are fitted and scored again in seconds.
+The keypoint network and Face Mesh get the box of the projected face; the face model and the
+uncertainty of Face Mesh's points are fitted to these (lab/tools). Keypoints and truth go into one
+file, from which `--score` fits and scores poses in seconds.
 
-Five tables: with the keypoint network; with Face Mesh, in one look and as the mean of jittered
-crops; with the true points of the same heads plus independent normal noise of the covariance that
-is stated for Face Mesh's; and with these where the distance of the person's pupils is known.
+Five tables: keypoint network; Face Mesh, one crop; Face Mesh, mean of jittered crops; true points
+with independent normal noise of Face Mesh's stated covariance; the same with known interpupillary
+distance.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from face_pose_ros.results import Faces, Keypoints
 from face_pose_ros.weights import load_weights
 
 MIN_PRESENCE = 0.5  # below it a head counts as not found
-_LOOKS, _JITTERS = 2, 4
+_CROPS, _JITTERS = 2, 4
 _YAW_BINS_DEG = ((0, 15), (15, 30), (30, 45), (45, 60), (60, 75), (75, 90), (0, 60), (0, 90))
 
 
@@ -73,14 +73,14 @@ class RenderedHeads(ExportFile):
     head_uv: NDArray[np.float64]  # (N, 86, 2) px, of the keypoint network
     head_cov_uv: NDArray[np.float32]  # (N, 86, 2, 2) px^2
     head_presence: NDArray[np.float32]  # (N,)
-    uv: NDArray[np.float64]  # (N, 478, 2) px, of Face Mesh in one look
+    uv: NDArray[np.float64]  # (N, 478, 2) px, of Face Mesh, one crop
     cov_uv: NDArray[np.float32]  # (N, 478, 2, 2) px^2
     presence: NDArray[np.float32]  # (N,)
     average_uv: NDArray[np.float64]  # the same of jittered crops
     average_cov_uv: NDArray[np.float32]
     average_presence: NDArray[np.float32]
     spread: NDArray[np.float64]  # (N,) px^2, see `FaceMeshPredictor.average`
-    # (68, 3) m, landmarks of the mean head: tells a file made with another head frame
+    # (68, 3) m, landmarks of the mean head: reveals files made with another head frame
     mean_landmarks: NDArray[np.float32]
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class RenderedHeads(ExportFile):
         )
 
     def keypoints(self, index: int) -> Keypoints:
-        """Face Mesh's points of one head, in one look."""
+        """Face Mesh's points of one head, from one crop."""
         return _keypoints(index, self.uv, self.cov_uv, self.presence)
 
     def head_keypoints(self, index: int) -> Keypoints:
@@ -108,7 +108,7 @@ class RenderedHeads(ExportFile):
         return _keypoints(index, self.head_uv, self.head_cov_uv, self.head_presence)
 
     def averaged_keypoints(self, index: int) -> Keypoints:
-        """The same of jittered crops."""
+        """Face Mesh's points, mean of jittered crops."""
         return _keypoints(index, self.average_uv, self.average_cov_uv, self.average_presence)
 
     def check_frame(self, facekit: IctFaceKit) -> None:
@@ -153,7 +153,7 @@ def _mean_landmarks(facekit: IctFaceKit) -> NDArray[np.float32]:
 
 
 def _true_face(facekit: IctFaceKit, head: Head) -> Faces:
-    """What a perfect detector would say."""
+    """Detection of a perfect detector."""
     xyz_head = facekit.vertices(head.identity[None], head.expression[None])[0]
     bounds = face_bounds(xyz_head[:FACE_VERTICES], head)
     assert bounds is not None  # the sampler keeps faces that the lens sees in full
@@ -299,7 +299,7 @@ def main(args: Sequence[str] | None = None) -> None:
         limits = HeadRange(tuple(options.distance), options.yaw)
         network = load_networks('cpu').keypoints
         predictor = KeypointPredictor(network, packaged_calibration(), KeypointOptions().max_crops)
-        mesh = FaceMeshPredictor(TorchNetwork(face_mesh_v2(), 'cpu').on_crops, _LOOKS)
+        mesh = FaceMeshPredictor(TorchNetwork(face_mesh_v2(), 'cpu').on_crops, _CROPS)
         heads = export(
             HeadRenderer(facekit, options.hdri),
             predictor,

@@ -1,12 +1,12 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-r"""A sheet of rendered heads, and below each the face at the pose that was found: to look at.
+r"""A sheet of rendered heads, each with the mean face at its estimated pose below.
 
     python -m face_pose_lab.evaluation.rendered_heads --facekit ict_facekit.npz --heads 12 \
         --pictures PICTURES --export heads.npz
     python -m face_pose_lab.evaluation.rendered_sheet heads.npz --pictures PICTURES --out sheet.jpg
 
-Shown are the first heads of the set, found or not.
+It shows the first heads of the set, whether found or not.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def draw_sheet(heads: RenderedHeads, pictures: Path, model: FaceModel, path: Pat
     """Draw the first heads of a set, whether they were found or not.
 
     Args:
-        heads: With the network's keypoints, in one look.
+        heads: With the network's keypoints.
         pictures: Folder of their pictures, as `rendered_heads.export` writes them.
         model: Its mean face is drawn.
         path: File to write.
@@ -59,7 +59,7 @@ def draw_sheet(heads: RenderedHeads, pictures: Path, model: FaceModel, path: Pat
 def _cells(
     heads: RenderedHeads, index: int, pictures: Path, model: FaceModel
 ) -> list[NDArray[np.uint8]]:
-    """One head as it was drawn, and with the pose that was found, if any."""
+    """One head as rendered, and with its estimated pose, if any."""
     path = pictures / f'{index:05d}.png'
     loaded = cv2.imread(str(path))
     if loaded is None:

@@ -21,7 +21,7 @@ from face_pose_ros.networks.packaged import with_tensors
 
 
 class FaceMeshPoints(NamedTuple):
-    """What the network sees in N crops."""
+    """Output of the network for N crops."""
 
     uv: Tensor  # (N, 478, 2) px in the crop, pixel (0, 0) is the centre of the top-left pixel
     z: Tensor  # (N, 478) px, relative depth in the scale of uv; smaller is closer to the camera

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which of Face Mesh's points is which in a mirror, and how large its crop is."""
+"""Mirror partners of Face Mesh's points, and the size of its crop."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How uncertain Face Mesh's keypoints are: the network itself does not say."""
+"""Covariances of Face Mesh's keypoints, which the network does not predict."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class KeypointUncertainty:
     spread_power: float
 
     def factor_of_crop(self, uv_crop: NDArray[np.floating]) -> Array:
-        """What `cov_crop` grows by (N,) for keypoints (N, 478, 2) px in a crop."""
+        """Factors (N,) of `cov_crop` for keypoints (N, 478, 2) px in a crop."""
         return np.exp(self.turn_gain * apparent_turn(uv_crop).astype(np.float64) ** 2)
 
     def of_average(self, spread: Array) -> Array:

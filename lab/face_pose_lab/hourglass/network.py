@@ -120,7 +120,7 @@ class Hourglass(nn.Module):
 
 
 class HourglassOutput(NamedTuple):
-    """What the network says of N crops."""
+    """Output of the network for N crops."""
 
     # (N, stacks, keypoints, heatmap_px, heatmap_px), the last stack's being the best: see
     # `positive_heatmaps`.

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the hourglass's numbers mean: keypoints with covariances, and the presence of a head.
+"""Decoding of the hourglass: keypoints with covariances, and the presence of a head.
 
 The network itself is in `hourglass.network`.
 """
@@ -35,7 +35,7 @@ class CropKeypoints(NamedTuple):
 
 @dataclass(frozen=True)
 class KeypointCalibration:
-    """What is measured of a trained network, on heads of a validation set."""
+    """Calibration of a trained network, measured on a validation set."""
 
     cov_gain: float  # covariance = cov_gain * the network's + cov_floor_px2 * identity
     cov_floor_px2: float  # of the crop
@@ -54,12 +54,12 @@ class KeypointCalibration:
 
 
 def packaged_calibration() -> KeypointCalibration:
-    """Of the trained weights."""
+    """Calibration of the packaged weights."""
     return KeypointCalibration(*load_weights('hourglass')['calibration'].tolist())
 
 
 def read_keypoints(numbers: NDArray[np.floating], size_px: int = INPUT_PX) -> CropKeypoints:
-    """What the numbers (N, 5 K + 6) of the network say of the keypoints in crops of size_px."""
+    """Keypoints in crops of size_px, from the output (N, 5 K + 6) of the network."""
     points = numbers[:, :-6].reshape(len(numbers), -1, _NUMBERS).astype(np.float64)
     uv = 0.5 * (size_px - 1) + 0.5 * size_px * points[..., :2]
     a, d = np.moveaxis(np.exp(points[..., 2:4].clip(-_MAX_LOG, _MAX_LOG)), -1, 0)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-_SQUEEZED = 40  # channels per cell that the regressor looks at
+_SQUEEZED = 40  # channels per cell in the regressor's input
 _NUMBERS = 5  # per keypoint: u, v, and three of the covariance
 
 
@@ -96,7 +96,7 @@ def mirror_averaged(network: Callable[[Tensor], Tensor], crop: Tensor, mirror: T
 
 
 def of_mirrored(numbers: Tensor, mirror: Tensor) -> Tensor:
-    """What the numbers (N, 5 K + 6) of mirrored crops say of the crops."""
+    """Output (N, 5 K + 6) for crops, from that for their mirror images."""
     points = numbers[:, :-6].unflatten(1, (-1, _NUMBERS))[:, mirror]
     # Not by constants: a CUDA graph can't take them from the CPU.
     points = torch.cat([-points[..., :1], points[..., 1:4], -points[..., 4:]], -1)

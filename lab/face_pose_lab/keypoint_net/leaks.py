@@ -58,7 +58,7 @@ def closest(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[NDArray, ND
 
 
 def is_close(correlation: NDArray, different: NDArray) -> NDArray[np.bool_]:
-    """Whether these results of `closest` may be of the same picture."""
+    """Whether these results of `closest` may be the same photograph."""
     return (correlation > _CLOSE_CORRELATION) | (different <= _CLOSE_BITS)
 
 
@@ -68,7 +68,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('folders', type=Path, nargs='+', help='labelled photographs')
     parser.add_argument('--data', type=Path, required=True, help='folder of AFLW2000-3D')
     parser.add_argument('--out', type=Path, required=True, help='file of the names')
-    parser.add_argument('--sheet', type=Path, help='picture of the pairs to look at')
+    parser.add_argument('--sheet', type=Path, help='image of the closest pairs to write')
     options = parser.parse_args(args)
 
     evaluated = []

@@ -149,7 +149,7 @@ class WeakPerspectiveProblem(NamedTuple):
         )
 
     def alternate(self, tolerance: float, max_iterations: int) -> Alternation:
-        """From the relaxation, rounds of (T, R2, s) and (T, c) until the cost settles.
+        """From the relaxation, rounds of (T, R2, s) and (T, c) until the cost converges.
 
         Args:
             tolerance: A face stops when a round changes its cost relatively less.
@@ -175,7 +175,7 @@ class WeakPerspectiveProblem(NamedTuple):
         return self.W.mT @ DS, S.mT @ DS
 
     def _update_rotation(self, state: Alternation) -> tuple[Tensor, Tensor]:
-        """R (N, 3, 3) and s (N,) for the shape at hand, eq. (7) and (8)."""
+        """R (N, 3, 3) and s (N,) for the current shape, eq. (7) and (8)."""
         WDS, SDS = self._moments(state.c)
         R2 = state.R[:, :2]
         scale = _best_scale(R2, WDS, SDS)

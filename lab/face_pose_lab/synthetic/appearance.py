@@ -178,7 +178,7 @@ class People:
 
 
 def _flush(xyz: Tensor) -> Tensor:
-    """Where blood shows: cheeks, tip of the nose, ears, chin."""
+    """Redness in [0, 1]: cheeks, tip of the nose, ears, chin."""
     place = torch.stack([xyz[:, 0], xyz[:, 1].abs(), xyz[:, 2]], -1)
     spots = (
         ((-0.015, 0.042, -0.038), 0.018, 1.0),
@@ -202,7 +202,7 @@ def _hair(appearance: Appearance, xyz: Tensor) -> Tensor:
 
 
 def _collar(appearance: Appearance, xyz: Tensor) -> Tensor:
-    """How far below the neckline, which rises towards the back [m]."""
+    """Depth below the neckline, which rises towards the back [m]."""
     return appearance.collar_m + 0.45 * (AXIS_X - xyz[:, 0]) - xyz[:, 2]
 
 

@@ -36,7 +36,7 @@ _CURTAIN = (24, 49)  # rows and columns of long hair
 
 
 class Material(enum.IntEnum):
-    """How a triangle is coloured."""
+    """Colouring of a triangle."""
 
     SKIN = 0
     MOUTH = 1
@@ -153,7 +153,7 @@ def _scalp(skin: Tensor, above: Tensor, style: HairStyle) -> Tensor:
 
 
 def hairline(xyz: Tensor) -> Tensor:
-    """How far above the hairline points (..., 3) of the reference lie, (...,) [m]."""
+    """Height (...,) [m] of points (..., 3) of the reference above the hairline."""
     angle = torch.atan2(xyz[..., 1].abs(), xyz[..., 0] - AXIS_X).rad2deg()
     height = np.interp(angle.numpy(), _HAIRLINE_DEG, _HAIRLINE_M)
     return xyz[..., 2] - torch.from_numpy(height).to(xyz)

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an active stereo camera makes of true depth: noise, steps, holes, flying pixels.
+"""Depth image of an active stereo camera: noise, steps, holes, flying pixels.
 
 Matching finds the disparity d = f B / z with an error that neighbours share, in steps; so the
 error of z grows with its square. What only one of the two imagers sees, left of a nearer surface,
@@ -65,7 +65,7 @@ class ActiveStereo:
         return np.asarray(cv2.dilate(z, kernel) - cv2.erode(z, kernel) > 0.05 * z)
 
     def _shadow(self, z: Depth) -> NDArray[np.bool_]:
-        """What the left imager alone sees: where a nearer surface to the right covers it."""
+        """Pixels that only the left imager sees, next to nearer surfaces."""
         columns = np.arange(z.shape[1]) - self.focal_baseline_px_m / z  # in the right imager
         nearest = np.minimum.accumulate(columns[:, ::-1], axis=1)[:, ::-1]
         return np.asarray(columns > nearest + 0.5)

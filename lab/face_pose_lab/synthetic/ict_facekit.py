@@ -44,7 +44,7 @@ ARRAYS: dict[str, tuple[int | None, ...]] = {
 
 
 class Part(enum.IntEnum):
-    """What a triangle belongs to."""
+    """Part of the body that a triangle belongs to."""
 
     FACE = 0
     HEAD_NECK = 1

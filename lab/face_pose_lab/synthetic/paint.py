@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is drawn onto a face: brows, lips, beard and marks, as layers over its unrolled front.
+"""Paint of a face: brows, lips, beard and marks, as layers over its unrolled front.
 
 The front of the reference head (see body.py) is unrolled round the head's vertical axis. Shapes
 and amounts are by eye.

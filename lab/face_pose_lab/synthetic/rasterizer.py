@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which triangle each pixel sees: a z-buffer in torch, through any lens.
+"""The triangle seen by each pixel: a z-buffer in torch, for any lens.
 
 Vertices are projected through the real camera model, so they are exact through every lens. Edges
 are straight in the image: of a triangle of a few millimetres a lens bends them by less than a
@@ -26,7 +26,7 @@ _MIN_AREA_PX = 1e-6  # twice the area below which a triangle covers no pixel
 
 
 class Fragments(NamedTuple):
-    """What the P pixels that see a surface see there, in ascending order of `pixel`."""
+    """Surface points of the P pixels that see one, in ascending order of `pixel`."""
 
     pixel: Tensor  # (P,) int64, index into the flattened images: (n * height + v) * width + u
     triangle: Tensor  # (P,) int64

@@ -33,7 +33,7 @@ _TRIES = 200
 
 @dataclass(frozen=True)
 class HeadRange:
-    """What random heads may be like: uniform within the limits, distances in their logarithm."""
+    """Limits of random heads; uniform within them, distances in their logarithm."""
 
     distance_m: tuple[float, float] = (0.5, 3.0)
     yaw_deg: float = 60.0  # largest, to either side, seen along the ray to the head

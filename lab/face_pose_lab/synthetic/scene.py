@@ -241,7 +241,7 @@ def _window(xyz_cam: Tensor, camera: Camera) -> tuple[int, int, int, int] | None
 
 
 def _develop(linear: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """What a camera makes of linear light: soft focus, a shoulder, sRGB, noise."""
+    """Camera response to linear light: blur, tone curve, sRGB, noise."""
     blurred = cv2.GaussianBlur(linear, (0, 0), rng.uniform(0.3, 0.9))
     shouldered = 1 - np.exp(-1.2 * np.maximum(blurred, 0))
     encoded = to_srgb(torch.from_numpy(shouldered)).numpy()

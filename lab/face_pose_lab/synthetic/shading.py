@@ -32,7 +32,7 @@ _BAND_GAIN = (1.0, 2 / 3, 1 / 4)
 
 @dataclass(frozen=True)
 class Light:
-    """What lights one picture."""
+    """Light of one picture."""
 
     environment: Tensor  # (9, 3) coefficients of the radiance, linear RGB
     direction: Tensor  # (3,) unit, towards the directional light

@@ -26,7 +26,7 @@ class Projection(NamedTuple):
 
     uv: Tensor  # (..., P, 2) px, finite also where invalid
     valid: Tensor  # (..., P) bool: within the model's range; for a pinhole, in front of it
-    J_uv_xyz: Tensor | None  # (..., P, 2, 3) px per metre, if asked for
+    J_uv_xyz: Tensor | None  # (..., P, 2, 3) px per metre, if requested
 
 
 class Rays(NamedTuple):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 TARGET_SIGMA = 1.0  # cells (Pavlakos et al. 2017)
 
-RADIUS = 2  # cells around the highest one that the fit looks at
+RADIUS = 2  # cells around the highest one that are fitted
 MIN_HEIGHT = 1e-4  # a lower cell, or a negative one, is as good as empty
 MIN_SIGMA = 0.1  # cells: no keypoint is claimed to be better known than that
 UNKNOWN_SIGMA = 3.0  # cells: of a heatmap that has no peak

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What trained hourglasses say, as differentiable tensors."""
+"""Output of trained hourglasses, as differentiable tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from face_pose_lab.torch_keypoints.heatmaps import TARGET_SIGMA
 
 
 def positive_heatmaps(maps: Tensor, options: HourglassOptions) -> Tensor:
-    """What the network gave as heatmaps in which a keypoint that is sure has a peak of 1.
+    """Output of the network as heatmaps, in which a certain keypoint has a peak of 1.
 
     Args:
         maps: (..., H, W).

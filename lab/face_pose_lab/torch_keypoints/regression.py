@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a regressor says (`face_pose_lab.hourglass.regressor`), as differentiable tensors."""
+"""Output of a regressor (`face_pose_lab.hourglass.regressor`), as differentiable tensors."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _NUMBERS = 5  # per keypoint: u, v, and three of the covariance
 _UNIT = 1 / 32  # of the crop's side: standard deviation of a keypoint where the network says 0
 _BLUR = 1 / 16  # of the crop's side: width of the targets in heatmaps of 16 cells
 _MAX_LOG = 3.0  # of a standard deviation over the unit, up or down
-# First two columns of the rotation of a head that looks straight into the crop's camera.
+# First two columns of the rotation of a frontal head.
 _FRONTAL = (0.0, 0.0, -1.0, 1.0, 0.0, 0.0)
 
 
 class RegressedHead(NamedTuple):
-    """What the regressor says of N crops."""
+    """Output of the regressor for N crops."""
 
     keypoints: CropKeypoints  # (N, K), also outside of the crop
     R_crop_head: Tensor  # (N, 3, 3), of the crop's camera
 
 
 def read_regression(numbers: Tensor, size_px: int) -> RegressedHead:
-    """What the numbers (N, 5 K + 6) say of crops of size_px."""
+    """Decode the output (N, 5 K + 6) for crops of size_px."""
     points = numbers[:, :-6].unflatten(1, (-1, _NUMBERS))
     middle = 0.5 * (size_px - 1)
     uv = middle + 0.5 * size_px * points[..., :2]

@@ -42,7 +42,7 @@ class CropBatch:
     def from_labels(
         cls, pictures: NDArray[np.uint8], labels: dict[str, NDArray[Any]]
     ) -> CropBatch:
-        """Of pictures (B, S, S, 3) and the labels that a shard of crops has."""
+        """A batch from pictures (B, S, S, 3) and the labels of a shard of crops."""
         K = torch.from_numpy(labels['K_crop']).double()
         return cls(
             pictures=torch.from_numpy(pictures).permute(0, 3, 1, 2),

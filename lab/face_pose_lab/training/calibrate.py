@@ -1,18 +1,16 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a trained hourglass says of its errors, measured on heads that it has never seen.
+"""Calibration of a trained hourglass: stated against measured errors on validation heads.
 
     python -m face_pose_lab.training.calibrate CHECKPOINT --crops FOLDER --scenes FOLDER \
         --out calibration.npz
 
-FOLDERs hold rendered shards of the test split; of the crops only the first half is looked at, so
-that the other half can judge. Three things are fitted, on heads seen from within 100 deg of the
-front, and printed with what they are worth:
+FOLDERs hold rendered shards of the test split. Three things are fitted to the first half of the
+crops, for heads turned by less than 100 deg, and evaluated on the other half:
 
-- The covariance of a keypoint is gain * (the network's) + floor: by maximum likelihood of the
-  errors, of which one in a hundred, the largest, is left out; then all of it is scaled so that the
-  mean NEES is 1.
-- How many independent keypoints all of them are worth to a pose, so that its mean NEES is 6.
+- The covariance of a keypoint, gain * (the network's) + floor: by maximum likelihood of the errors
+  without the largest hundredth, then scaled so that the mean NEES is 1.
+- The effective number of independent keypoints, so that the mean NEES of the poses is 6.
 - Presence, by logistic regression of the mean confidence, against crops of the scenes' background.
 """
 

@@ -60,7 +60,7 @@ class Beginning(NamedTuple):
 
 
 def load_beginning(path: Path) -> Beginning:
-    """Of a checkpoint, or of the .safetensors file that `training.export` made of one.
+    """Weights of a checkpoint, or of the .safetensors file that `training.export` made of one.
 
     Raises:
         CheckpointError: There is none, or it is damaged.

@@ -25,7 +25,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where the pictures come from."""
+    """Data sets."""
 
     train: Sequence[str] = ()  # folders of shards
     validation: Sequence[str] = ()

@@ -78,7 +78,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Print, and write if asked."""
+    """Print the figures; write them to `--json`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('checkpoint', type=Path, help='file, or folder of which the newest counts')
     parser.add_argument('--data', nargs='*', default=[], help='folders of rendered crops')

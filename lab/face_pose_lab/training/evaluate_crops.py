@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well an hourglass measures rendered heads, by the yaw under which it sees them."""
+"""Errors of an hourglass on rendered heads, by yaw relative to the line of sight."""
 
 from __future__ import annotations
 

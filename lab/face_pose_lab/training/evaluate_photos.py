@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well an hourglass in training reads real photographs: the AFLW2000-3D protocol.
+"""Errors of an hourglass on photographs during training: the AFLW2000-3D protocol.
 
 The pictures are for research only; no network is trained on them and nothing is chosen by them.
 """

@@ -23,12 +23,12 @@ from face_pose_lab.training.head_shape import fit_head_shape, head_model
 from face_pose_lab.training.losses import hourglass_losses
 from face_pose_ros.keypoints import semantic
 
-_MOVES = 1 << 39  # apart from the seeds of how pictures look
+_MOVES = 1 << 39  # separates them from the seeds of the pictures' colours
 _SHAPE_PICTURES, _SHAPE_MODES = 4000, 24
 
 
 class HourglassTask:
-    """What `train` needs besides the optimiser."""
+    """Data, network and losses for `train`."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the networks are trained for."""
+"""Losses of the hourglass."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def regression_losses(
 
 
 def mean_distance(said: Tensor, uv: Tensor, size_px: int) -> Tensor:
-    """Of keypoints (B, K, 2) from where they are, over half the side; NaN: not known."""
+    """Distances of keypoints (B, K, 2) from their labels, over half the side; NaN: no label."""
     known = uv.isfinite().all(-1)
     away = (said - torch.where(known[..., None], uv, said.detach())) / (0.5 * size_px)
     # Not differentiable where it is 0, hence the small number.

@@ -45,7 +45,7 @@ SHARD_SIZES = {'crops': 512, 'scenes': 64}
 
 @dataclass(frozen=True)
 class Job:
-    """What to render."""
+    """Options of a rendered folder."""
 
     kind: str  # crops, scenes
     seed: int
@@ -166,7 +166,7 @@ def main(args: Sequence[str] | None = None) -> None:
         nargs='*',
         choices=tuple(HELD_OUT),
         default=list(HELD_OUT),
-        help='kinds of looks and places that only a test shows, with --split test; all of them',
+        help='kinds of assets and places of the test split only, with --split test; default: all',
     )
     parser.add_argument('--families', nargs='+', choices=FAMILIES, default=list(FAMILIES))
     parser.add_argument('--size', type=int, default=128, help='side of a crop [px]')

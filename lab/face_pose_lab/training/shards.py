@@ -50,7 +50,7 @@ class Shard:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it was written completely."""
+        """Whether the shard was written completely."""
         return (self.folder / 'labels.npz').is_file()
 
 

@@ -158,7 +158,7 @@ class Training:
         return self.task.losses(self._parallel, batch, generator, self.step)
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on but the configuration's data."""
+        """All that the next step depends on, except the configuration's data."""
         return {
             'network': self.network.state_dict(),
             'average': self.average.network.state_dict(),

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The AFLW2000-3D protocol: labels, looks, figures of known keypoints."""
+"""The AFLW2000-3D protocol: labels, crops, figures of known keypoints."""
 
 import json
 import math

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as found, and where the labelled face lies in changed photographs."""
+"""Criterion for found faces, and position of the labelled face in changed photographs."""
 
 import cv2
 import numpy as np

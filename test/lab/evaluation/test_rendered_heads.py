@@ -56,7 +56,7 @@ def made_up(rng) -> RenderedHeads:
 
 
 class Landmarks:
-    """What a file is checked with: the landmarks of a mean head."""
+    """The landmarks of a mean head, which reveal a wrong file."""
 
     landmark68_vertices = np.arange(68)
 

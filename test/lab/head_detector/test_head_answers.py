@@ -38,7 +38,7 @@ class Told:
 
 @pytest.fixture
 def answers(tmp_path) -> Answers:
-    """Two heads are found, one is missed, a hidden one is answered, and one is invented."""
+    """Two heads are found, one is not, a hidden one is found, and there is one false head."""
     T = poses(np.stack([turned(30), turned(-50), turned(0), turned(10)]), 1.2)
     T[:, 0, 3] = [-0.4, 0.0, 0.4, 0.0]
     true = T.copy()

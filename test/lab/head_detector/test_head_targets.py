@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which cell of which grid has to answer for a head."""
+"""Cell and grid to which a head is assigned."""
 
 from dataclasses import replace
 

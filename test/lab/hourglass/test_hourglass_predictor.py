@@ -20,7 +20,7 @@ CALIBRATION = KeypointCalibration(2.0, 3.0, 20.0, 0.4, 6.0)
 
 
 def numbers_for(uv_crop, sigma_px=SIGMA):
-    """What the network answers (436,) for keypoints (86, 2) px of equal standard deviation."""
+    """Network output (436,) for keypoints (86, 2) px of equal standard deviation."""
     points = np.zeros((POINTS, 5))
     points[:, :2] = (uv_crop - 0.5 * (SIDE - 1)) / (0.5 * SIDE)
     points[:, 2:4] = np.log(sigma_px / (SIDE / 32))

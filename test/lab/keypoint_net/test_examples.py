@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which photograph has a label, and whose it is; batches in which the seed and the step decide."""
+"""Photographs with labels, their teachers; batches that follow from seed and step."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the network says of crops, carried to the image and back."""
+"""Network output for crops, transformed to the image and back."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def heads_keypoints() -> np.ndarray:
 
 
 def crops_of(uv: np.ndarray) -> Crops:
-    """What a follower of keypoints (N, K, 2) px shows."""
+    """Crops around keypoints (N, K, 2) px."""
     return crops_around_heads(uv[:, semantic.IS_FACE], CAMERA)
 
 
@@ -115,7 +115,7 @@ def test_poses_of_exact_crops_are_the_truth() -> None:
 
 @pytest.fixture(scope='module')
 def labelled() -> dict[str, np.ndarray]:
-    """What the teachers say of a sample picture."""
+    """The teachers' labels of a sample image."""
     image = load_portraits()['astronaut']
     teachers = Teachers()
     box = teachers.detector.detect(image, photo_camera(512, 512)).boxes_xyxy[0].astype(np.float64)

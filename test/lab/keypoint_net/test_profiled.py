@@ -26,7 +26,7 @@ def turner() -> Turner:
 
 
 def head() -> tuple[NDArray, NDArray, NDArray]:
-    """Pose, shape and keypoints (86, 2) px of somebody."""
+    """Pose, shape and keypoints (86, 2) px of a person."""
     model = semantic_head()
     shape = np.zeros(len(model.shape_names))
     shape[1:4] = (0.8, -0.6, 0.5)
@@ -67,7 +67,7 @@ def test_skin_and_label_are_at_the_same_pixels(turner: Turner, name: str, yaw_de
     grey = cv2.GaussianBlur(picture[..., 0].astype(np.float32), (0, 0), 1.0)
     row, column = np.unravel_index(np.argmax(grey), grey.shape)
     assert np.linalg.norm(expected - (column, row)) < 2.0
-    # Turned as asked, and the labels are those of the turned model.
+    # Turned by the given angle; the labels are those of the turned model.
     T, _, _ = head()
     applied = Rotation.from_matrix(T_new[:3, :3] @ T[:3, :3].T)
     assert np.degrees((applied * turn.inv()).magnitude()) < 0.6

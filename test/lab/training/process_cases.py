@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What test_train.py runs in a process of its own."""
+"""Cases that test_train.py runs in a process of their own."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What heatmaps mean, found from errors whose law is known."""
+"""Calibration of heatmaps, recovered from errors of known distribution."""
 
 import numpy as np
 import pytest

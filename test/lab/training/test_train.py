@@ -203,7 +203,7 @@ def test_the_learning_rate_climbs_and_falls():
 
 
 class FakeBoard:
-    """What TensorBoard would be told."""
+    """A recorder in place of TensorBoard's writer."""
 
     def __init__(self, folder, purge_step):
         FakeBoard.scalars = {'folder': folder, 'purge_step': purge_step}

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Looks up frames in TF."""
+"""Transforms looked up in TF."""
 
 import numpy as np
 import pytest

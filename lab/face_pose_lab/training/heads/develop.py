@@ -81,7 +81,7 @@ def jpeg(picture: Picture, quality: int) -> Picture:
 
 
 def replicated_border(picture: Picture, rng: Rng) -> Picture:
-    """As where a crop reaches beyond the image: its last rows or columns are repeated."""
+    """Repeat the last rows or columns, as where a crop reaches beyond the image."""
     height, width = picture.shape[:2]
     left, right, top, bottom = (
         int(rng.uniform(0, 0.3) * side) if rng.uniform() < 0.4 else 0

@@ -31,7 +31,7 @@ _V_PER_M = 2.0
 
 @dataclass(frozen=True)
 class Style:
-    """How locks grow."""
+    """Shape of locks."""
 
     locks: int
     length: float  # m

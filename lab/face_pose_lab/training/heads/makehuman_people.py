@@ -20,12 +20,12 @@ FAMILY = 0
 _SHAPED = 0.16  # share of the targets that a person has
 _SHAPED_SIGMA, _SHAPED_LIMIT = 0.38, 0.9
 _SYMMETRIC = 0.92  # share of these that both sides have alike
-_UNLIKELY = ('pointed', 'wing')  # ears that nobody has
+_UNLIKELY = ('pointed', 'wing')  # ears that people do not have
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What looks have to agree with."""
+    """Traits that determine suitable appearance."""
 
     male: float  # in [0, 1]
     african: float  # share of the origin
@@ -49,7 +49,7 @@ class MakeHumanPeople:
         ]
 
     def person(self, identity: int, rng: Rng) -> Person:
-        """A person with an expression, looks and things worn."""
+        """A person with an expression, appearance and clothes."""
         model, wardrobe = self._model, self._wardrobe
         weights, traits = self.neutral(rng)
         frame = model.frame(model.shape(weights))
@@ -88,7 +88,7 @@ class MakeHumanPeople:
         )
 
     def neutral(self, rng: Rng) -> tuple[Floats, Traits]:
-        """Weights (T,) of a neutral head, and what its looks have to agree with."""
+        """Weights (T,) of a neutral head, and its traits."""
         model, weights = self._model, np.zeros(len(self._model.names), np.float32)
         male = rng.choice(
             [rng.uniform(0, 0.25), rng.uniform(0.75, 1), rng.uniform()], p=[0.4, 0.4, 0.2]

@@ -35,7 +35,7 @@ def unit(x: NDArray[np.floating]) -> NDArray:
 
 
 class Layer(enum.IntEnum):
-    """What a part means for the visibility of keypoints."""
+    """Effect of a part on the visibility of keypoints."""
 
     BODY = 0  # skin and clothes: keypoints lie on it, and it hides those behind
     COVER = 1  # hair and headwear: keypoints below are covered but not hidden

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where hair grows on a skin: shares in [0, 1] as functions of the place on the mean head."""
+"""Hair density on the skin, in [0, 1], as a function of the place on the mean head."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the keypoints lie on MakeHuman's skin: makes heads/makehuman_points.npz.
+"""Locates the keypoints on MakeHuman's skin: makes heads/makehuman_points.npz.
 
     python -m face_pose_lab.training.heads.register --assets ASSETS
 

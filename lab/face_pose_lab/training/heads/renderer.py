@@ -172,7 +172,7 @@ class Renderer:
         return np.frombuffer(data, np.float32).reshape(lens.height, lens.width)
 
     def _target(self, lens: Lens, oversampling: float | None) -> moderngl.Framebuffer:
-        """Where pictures are drawn, or, without oversampling, depths."""
+        """Framebuffer of pictures or, without oversampling, of depths."""
         factor = oversampling or 1.0
         size = round(factor * lens.width), round(factor * lens.height)
         key = (*size, oversampling is None)

@@ -70,7 +70,7 @@ class Studio:
         return np.random.default_rng((self._seed, self._stream, *numbers))
 
     def person(self, identity: int) -> Person:
-        """Person number `identity`, always with the same expression, looks and things."""
+        """Person number `identity`, always with the same expression, appearance and clothes."""
         rng = self.rng(0, identity)
         family = self._families[int(rng.integers(len(self._families)))]
         return self.of_family(family).person(identity, rng)

@@ -47,7 +47,7 @@ def at_vertices(vertices: Ids) -> SurfacePoints:
 
 
 def ray_distances(origin: Floats, direction: Floats, corners: Floats) -> tuple[Floats, Floats]:
-    """Where rays meet triangles (Möller and Trumbore 1997).
+    """Intersections of rays with triangles (Möller and Trumbore 1997).
 
     Args:
         origin: (..., 3), broadcast against the triangles.
@@ -76,7 +76,7 @@ def ray_distances(origin: Floats, direction: Floats, corners: Floats) -> tuple[F
 def leaving_points(
     origin: Floats, directions: Floats, xyz: Floats, triangles: Ids
 ) -> SurfacePoints:
-    """Where rays from inside a mesh leave it for good.
+    """Outermost intersections of rays from inside a mesh.
 
     Args:
         origin: (3,) start of the rays.

@@ -40,7 +40,7 @@ _KINDS = ('skins', 'eyes', 'teeth', 'hair', 'clothes', 'eyebrows', 'eyelashes')
 
 
 class Wardrobe:
-    """What a split's people can wear.
+    """Clothes and assets of a split.
 
     Attributes:
         model: MakeHuman's meshes.
@@ -146,7 +146,7 @@ class Wardrobe:
         return parts
 
     def clothes(self, to_head: ToHead, body: Floats, rng: Rng) -> Part:
-        """What covers the torso."""
+        """Clothes of the torso."""
         name = self.pick('clothes', rng)
         wearable = self.model.wearables['clothes'][name.split('/')[1]]
         tint = np.exp(rng.normal(0, 0.3)) * np.ones(3)

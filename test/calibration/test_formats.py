@@ -123,7 +123,7 @@ def test_matrices_as_lists(load):
 
 
 def echo_text(names='dkrp', flow=False) -> str:
-    """What `ros2 topic echo --once camera_info` prints; ROS 1 has capital letters."""
+    """Output of `ros2 topic echo --once camera_info`; ROS 1 has capital letters."""
     text = (
         f'header:\n  stamp:\n    sec: 1\n    nanosec: 2\n  frame_id: optical\nheight: {HEIGHT}\n'
     )
@@ -240,13 +240,13 @@ def ost_text(distortion=D, camera='[narrow_stereo]') -> str:
 
 
 @pytest.mark.parametrize('name', ['ost.txt', 'camera.ini'])
-def test_the_form_of_videre(load, name):
+def test_the_format_of_videre(load, name):
     assert load(ost_text(), name) == WHOLE
     externals = '[externals]\n\ntranslation\n0 0 0\n\nrotation\n0 0 0\n\n'
     assert load(ost_text().replace('[image]', externals + '[image]'), name) == WHOLE
 
 
-def test_eight_coefficients_in_the_form_of_videre(load):
+def test_eight_coefficients_in_the_format_of_videre(load):
     d = (0.5, -2.6, 0.0008, -0.0004, 1.5, 0.4, -2.4, 1.4)
     calibration = load(ost_text(d), 'camera.ini')
     assert (calibration.distortion_model, calibration.d) == ('rational_polynomial', d)
@@ -256,7 +256,7 @@ def test_eight_coefficients_in_the_form_of_videre(load):
     ('text', 'message'),
     [
         (ost_text().split('projection')[0], 'an ost.txt or .ini file without projection'),
-        (ost_text(D[:3]), 'distortion has 3 numbers, expected 5 or 8'),
+        (ost_text(D[:3]), 'distortion has 3 numbers, expected 4, 5 or 8'),
         (ost_text().replace('0.0 0.0 1.0 \n', '0.0 0.0\n'), 'camera matrix has 8 numbers'),
         (ost_text().replace('640', '640.5'), 'width is 640.5, expected a positive whole number'),
         (
@@ -274,7 +274,7 @@ def test_an_error_for_a_file_of_videre_names_what_is_missing(load, text, message
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('Camera.fx: 611.2\nCamera.fy: 612.8\n', 'no known form .found Camera.fx, Camera.fy'),
+        ('Camera.fx: 611.2\nCamera.fy: 612.8\n', 'unknown format .found Camera.fx, Camera.fy'),
         ('<html><body></body></html>', "expected XML as OpenCV's FileStorage writes it"),
         ('<?xml version="1.0"?>\n<opencv_storage>\n<camera_matrix', "XML as OpenCV's FileStorage"),
         (b'\x89PNG\r\n\x1a\n\0\0', 'expected a text file'),
