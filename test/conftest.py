@@ -2,10 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures shared by all tests."""
 
+import os
 import zlib
 
 import numpy as np
 import pytest
+
+# Else the messages' classes take an int where a float is declared, and 5e-324 is sent.
+os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 
 
 @pytest.fixture

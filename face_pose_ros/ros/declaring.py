@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -20,6 +21,14 @@ _FOREIGN_PREFIXES = ('qos_overrides.', 'use_sim_time', 'start_type_description_s
 
 class ParameterError(ValueError):
     """A parameter does not exist or its value is invalid; the text names it."""
+
+
+class UnknownParameterError(ParameterError, ParameterNotDeclaredException):
+    """There is no parameter of this name; the text suggests one, also in rclpy's services."""
+
+    def __init__(self, text: str) -> None:
+        """Without the text of rclpy, which does not name the parameter."""
+        Exception.__init__(self, text)
 
 
 def declare_options(node: Node, options: Options) -> Options:
@@ -81,33 +90,38 @@ def declare(node: Node, name: str, default: Any, known: Option) -> Any:
 def close(node: Node) -> None:
     """Check the parameter names that the node was started with, after the last declaration.
 
-    From then on integers are accepted for doubles at run time too (ROS 2 Iron and later).
+    From then on also those that are set at run time, and integers are accepted for doubles (ROS 2
+    Iron and later).
 
     Raises:
-        ParameterError: A name is unknown; ROS itself would ignore it.
+        UnknownParameterError: A name is unknown; ROS itself would ignore it.
     """
-    check_names(node._parameter_overrides, node.get_parameters_by_prefix('').keys())
+    known = node.get_parameters_by_prefix('').keys()
+    check_names(node._parameter_overrides, known)
+
+    def prepared(changes: list[Parameter]) -> list[Parameter]:
+        check_names([change.name for change in changes], known)
+        return [
+            _number_for_integer(change, node.get_parameter_or(change.name).type_)
+            for change in changes
+        ]
+
     if hasattr(node, 'add_pre_set_parameters_callback'):
-        node.add_pre_set_parameters_callback(
-            lambda changes: [
-                _number_for_integer(change, node.get_parameter_or(change.name).type_)
-                for change in changes
-            ]
-        )
+        node.add_pre_set_parameters_callback(prepared)
 
 
 def check_names(given: Iterable[str], known: Collection[str]) -> None:
     """Compare names from a parameter file or command line with the declared ones.
 
     Raises:
-        ParameterError: A name is unknown; the text suggests the nearest known one.
+        UnknownParameterError: A name is unknown; the text suggests the nearest known one.
     """
     own = [name for name in known if not name.startswith(_FOREIGN_PREFIXES)]
     for name in given:
         if name in own or name.startswith(_FOREIGN_PREFIXES):
             continue
         nearest = difflib.get_close_matches(name, own, n=1, cutoff=0)[0]
-        raise ParameterError(f'parameter {name} does not exist; did you mean {nearest}?')
+        raise UnknownParameterError(f'parameter {name} does not exist; did you mean {nearest}?')
 
 
 def _number_for_integer(parameter: Parameter, declared: Parameter.Type) -> Parameter:

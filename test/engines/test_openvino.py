@@ -93,6 +93,14 @@ def test_own_weights_run_too_and_are_those_of_torch(tmp_path, rng):
     assert abs(found - packaged).max() > 1e-3
 
 
+def test_a_cache_of_other_weights_is_not_used(tmp_path, rng):
+    crop = rng.random((1, 3, 128, 128), dtype=np.float32)
+    (packaged,) = OpenVinoNetwork('keypoint_network', 1, precision='f32')(crop)
+    own = own_network(tmp_path, lambda key, x: x * (1.01 if x.ndim > 1 else 1))
+    (found,) = OpenVinoNetwork('keypoint_network', 1, own, 'f32')(crop)
+    assert abs(found - packaged).max() > 1e-3
+
+
 def test_own_weights_of_another_network_are_refused(tmp_path):
     own = own_network(
         tmp_path, lambda key, x: x[:3] if key == 'network.stages.0.convolution.weight' else x

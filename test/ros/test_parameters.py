@@ -9,6 +9,7 @@ import yaml
 
 pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
 
+from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -116,3 +117,19 @@ def test_an_integer_is_taken_for_a_number_at_run_time(ros):
     assert node.get_parameter('detector.min_face_px').value == 50.0
     (result,) = node.set_parameters([Parameter('keypoints.max_crops', value=2.0)])
     assert not result.successful
+
+
+def test_an_unknown_name_is_refused_at_run_time_with_the_nearest_one(ros):
+    node = ros.add(Node('changing', context=ros.context, use_global_arguments=False))
+    if not hasattr(node, 'add_pre_set_parameters_callback'):
+        pytest.skip('this ROS 2 has no callback before parameters are set')
+    declare_parameters(node)
+    request = SetParameters.Request(
+        parameters=[Parameter('keypoints.max_crop', value=2).to_parameter_msg()]
+    )
+    client = node.create_client(SetParameters, '~/set_parameters')
+    call = client.call_async(request)
+    ros.wait_for(call.done)
+    (result,) = call.result().results
+    assert not result.successful
+    assert 'keypoints.max_crop does not exist; did you mean keypoints.max_crops?' in result.reason
