@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -36,10 +37,19 @@ def init(args: list[str] | None) -> None:
 
     KeyboardInterrupt could be raised anywhere; launch and the terminal send a second one, which
     would be raised during the shutdown.
+
+    Raises:
+        SystemExit: An argument of ROS is malformed, or the parameter file cannot be read; its text
+            says which, in one line.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, lambda *_: None)  # rclpy's handler acts first, then calls it
-    rclpy.init(args=args)
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # rclpy's own have no public type
+        text = ' '.join(str(error).split())
+        text = re.sub(r', at /\S+:\d+', '', text)  # places in rcl's sources
+        sys.exit(f'cannot use the arguments of ROS: {text}')
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spinning: an interruption ends it in silence; what other threads destroy does not end it."""
 
+import signal
 import threading
 
 import pytest
@@ -14,7 +15,7 @@ from rclpy.node import Node
 from rclpy.waitable import NumberOfEntities, Waitable
 from std_msgs.msg import String
 
-from face_pose_ros.ros.spinning import Executor, until_interrupted
+from face_pose_ros.ros.spinning import Executor, init, until_interrupted
 
 
 class _Meanwhile(Waitable):
@@ -83,3 +84,25 @@ def test_an_error_of_a_callback_is_one():
             raise RuntimeError('broken')
     finally:
         rclpy.shutdown()
+
+
+@pytest.mark.parametrize(
+    ('argument', 'named'),
+    [
+        (['--params-file', '/nowhere/pose.yaml'], '/nowhere/pose.yaml'),
+        (['-r', 'image:=front camera'], 'image:=front camera'),
+        (['-r', '__ns:=robot'], '__ns:=robot'),
+        (['-p', 'autostart'], 'autostart'),
+        (['--log-level', 'chatty'], 'chatty'),
+        (['--parameters', 'pose.yaml'], '--parameters'),
+    ],
+)
+def test_a_malformed_argument_of_ros_ends_the_start_with_one_line(argument, named, monkeypatch):
+    monkeypatch.setattr(signal, 'signal', lambda *_: None)
+    with pytest.raises(SystemExit, match='arguments of ROS') as stopped:
+        init(['--ros-args', *argument])
+    text = str(stopped.value)
+    assert named in text
+    assert '\n' not in text
+    assert '/rcl/' not in text
+    assert not rclpy.ok()
