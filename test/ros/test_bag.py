@@ -353,6 +353,20 @@ def test_topics_can_be_chosen(tmp_path, capfd):
     assert len(read_bag(out)['/face_pose/poses']) == 2
 
 
+def test_a_latched_camera_info_is_that_of_all_images(tmp_path, capfd):
+    rgb, camera = view(0)
+    info = conversions.camera_info_msg(camera, header(99))
+    images = [('/camera/image', recorded_ns(i), image_msg(i, rgb)) for i in range(3)]
+    bag = write_bag(tmp_path / 'bag', [('/camera/info', recorded_ns(0) - 1, info), *images])
+    assert 'if it is latched, set camera_info_is_latched' in run_badly(capfd, tmp_path, bag)
+    config, out = tmp_path / 'latched.yaml', tmp_path / 'out.mcap'
+    config.write_text('/**: {ros__parameters: {camera_info_is_latched: true}}')
+    assert main([str(bag), str(out), '--config', str(config)]) == 0
+    answers = [msg for _, msg in read_bag(out)['/face_pose/poses']]
+    assert [len(msg.poses) for msg in answers] == [1, 1, 1]
+    assert [msg.header for msg in answers] == [header(i) for i in range(3)]
+
+
 def test_one_bad_image_is_skipped_and_reported(tmp_path, capfd):
     messages = list(camera_messages(frames=3))
     messages[2][2].encoding = 'nonsense'
@@ -417,6 +431,16 @@ def test_the_plot_shows_distance_yaw_and_pitch(tmp_path):
 
 def test_the_config_file_gives_the_defaults():
     assert load_parameters(ROOT / 'config/pose.yaml') == load_parameters(None)
+
+
+def test_a_config_of_the_node_is_read_as_ros_reads_it(tmp_path):
+    path = tmp_path / 'pose.yaml'
+    path.write_text(
+        '/**:\n  ros__parameters:\n    use_sim_time: true\n'
+        '    qos_overrides: {/image: {subscription: {depth: 3}}}\n'
+        '    depth: {noise_per_m: 7e-3}\n'  # a text to YAML 1.1, which wants 7.0e-3
+    )
+    assert load_parameters(path).estimator.depth.noise_per_m == 0.007
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +32,16 @@ def load_parameters(path: Path | None) -> Parameters:
     try:
         options = Parameters().options()
         check_names(given, [name for name, *_ in options])
+        values = {name: _number(given.get(name, default), default) for name, default, _ in options}
         for name, default, known in options:
-            value = given.get(name, default)
+            value = values[name]
             # Integers are accepted for floats, bools are not.
             if type(value) is not type(default) and (type(value), type(default)) != (int, float):
                 raise ParameterError(
                     f'parameter {name} ({known.text}) is {value!r}, '
                     f'expected a {type(default).__name__}'
                 )
-        return parameters_of(given)
+        return parameters_of(values)
     except ParameterError as error:
         raise ParameterError(f'{path}: {error}') from error
 
@@ -59,6 +61,14 @@ def _read(path: Path) -> dict[str, Any]:
     if not sections or not all(isinstance(section, dict) for section in sections):
         raise ParameterError(expected)
     return {name: value for section in sections for name, value in _flat(section).items()}
+
+
+def _number(value: Any, default: Any) -> Any:
+    """The value, as float where PyYAML took a number for a text: 3e-3 is a number to ROS."""
+    if isinstance(default, float) and isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:

@@ -119,7 +119,8 @@ def _work(
     advance: Callable[[int], object],
 ) -> None:
     advance(progress.pairs)
-    for time_ns, image, info in islice(recording.pairs(), progress.pairs, None):
+    pairs = recording.pairs(parameters.camera_info_is_latched)
+    for time_ns, image, info in islice(pairs, progress.pairs, None):
         progress.pairs += 1
         try:
             faces = pipeline.answer(image, info, parameters).faces
@@ -145,7 +146,7 @@ def _nothing_usable(recording: Recording, progress: Progress) -> str:
         return progress.why
     return (
         f'no image on {recording.image_topic} has a CameraInfo of the same stamp on '
-        f'{recording.info_topic}'
+        f'{recording.info_topic}; if it is latched, set camera_info_is_latched in --config'
     )
 
 

@@ -67,15 +67,20 @@ class Recording:
         """Number of images, paired or not."""
         return sum(int(c.msgcount) for c in self._images)
 
-    def pairs(self) -> Iterator[tuple[int, Image | CompressedImage, CameraInfo]]:
+    def pairs(
+        self, latched: bool = False
+    ) -> Iterator[tuple[int, Image | CompressedImage, CameraInfo]]:
         """Images and CameraInfos of equal stamp, and the later recording time of both [ns].
+
+        Args:
+            latched: Whether the newest CameraInfo is that of every image, whatever its stamp.
 
         Raises:
             BagError: The recording is damaged.
         """
         ready: list[tuple[Image | CompressedImage, CameraInfo]] = []
         sync: CameraSync[Image | CompressedImage] = CameraSync(
-            lambda image, info: ready.append((image, info)), lambda *_: None
+            lambda image, info: ready.append((image, info)), lambda *_: None, latched=latched
         )
         for connection, time_ns, data in self._storage.messages([*self._images, *self._infos]):
             kind = connection.msgtype
