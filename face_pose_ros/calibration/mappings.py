@@ -183,7 +183,8 @@ def _calibration(
 
 def _whole(value: Any) -> int | None:
     try:
-        return int(value) if float(value) == int(float(value)) else None
+        number = float(value)
+        return int(number) if number == int(number) else None
     except (TypeError, ValueError, OverflowError):
         return None
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration files as other tools write them; numbers are those of no real camera."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -58,6 +60,7 @@ def ros_text(first_line='', tag='', dt='', indent='  ', comment='') -> str:
         ros_text(comment='# \u201ckitchen\u201d\n').encode('cp1252'),
         ros_text().encode('utf-16'),  # what PowerShell's > makes of any text
         ros_text() + 'calibration_date: 2024-13-45\n',
+        re.sub(r'(image_\w+: \d+)', r'\1.', ros_text()),
     ],
     ids=[
         'first line of OpenCV 4',
@@ -72,6 +75,7 @@ def ros_text(first_line='', tag='', dt='', indent='  ', comment='') -> str:
         'Windows-1252',
         'UTF-16',
         'no date',
+        'size as OpenCV writes a float',
     ],
 )
 def test_dialects_of_the_yaml_of_ros(load, text):
