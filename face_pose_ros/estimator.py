@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -211,10 +212,12 @@ class FacePoseEstimator:
             depth: As in `estimate`. The measured size of each person is kept in the track.
 
         Raises:
-            ValueError: As in `estimate`.
+            ValueError: As in `estimate`, or stamp_s is infinite or NaN.
         """
         image = _checked_image(image, camera)
         depth = _checked_depth(depth, camera)
+        if not math.isfinite(stamp_s):
+            raise ValueError(f'stamp_s must be a finite number of seconds, got {stamp_s}')
         if self.tracker.set_camera(camera):
             self.drop_pending_detection()  # its boxes are pixels of the previous camera
         self.tracker.advance(stamp_s)

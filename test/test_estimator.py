@@ -204,6 +204,16 @@ def test_an_id_stays_and_returns(estimator):
     assert estimator.track(rgb, camera, 1.0)[0].id == 'f00003'  # time went back
 
 
+@pytest.mark.parametrize('stamp_s', [np.nan, np.inf, -np.inf])
+def test_a_stamp_that_is_no_time_is_refused_and_the_track_goes_on(stamp_s):
+    rgb, camera = portrait_view()
+    estimator = FacePoseEstimator()
+    (before,) = estimator.track(rgb, camera, 0.0)
+    with pytest.raises(ValueError, match='stamp_s must be a finite number of seconds'):
+        estimator.track(rgb, camera, stamp_s)
+    assert estimator.track(rgb, camera, 0.03)[0].id == before.id
+
+
 def shots_of(name, *cameras):
     """Images of a portrait by cameras with the same centre and direction."""
     photo, photo_cam = portrait_view(name)
