@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from face_pose_ros.keypoints import semantic
+from face_pose_ros.options import PoseOptions, named_options
 from face_pose_ros.pose.face_model import canonical_face, deformable_face, semantic_head
 
 
@@ -33,6 +34,13 @@ def test_normals_point_out_of_the_head(build):
     assert face.normals[4, 0] > 0.9  # nose tip
     assert face.normals[234, 1] < -0.9  # right cheek before the ear
     assert face.normals[454, 1] > 0.9
+
+
+def test_the_parameter_says_how_distances_follow_the_pupils():
+    (text,) = (
+        o.text for name, _, o in named_options(PoseOptions()) if name.endswith('pupillary_mm')
+    )
+    assert f'each mm adds {0.1 * deformable_face().size_per_m:.2g} % to distances' in text
 
 
 def test_coefficients():
