@@ -223,11 +223,11 @@ def test_a_known_interpupillary_distance_is_the_scale(wavy, rng):
     # Of people with 70 mm between their pupils, 1 + 0.007 m size_per_m is the mean size.
     size = 1 + 0.007 * wavy.size_per_m
     keypoints = observe(size * wavy.xyz_head, T, camera)
-    anybody = PoseOptions(independent_keypoints=6)
-    known = replace(anybody, interpupillary_mm=70, interpupillary_sigma_mm=0.1)
+    default = PoseOptions(independent_keypoints=6)
+    known = replace(default, interpupillary_mm=70, interpupillary_sigma_mm=0.1)
     poses = fit_pose(keypoints, wavy, camera, known).poses
     np.testing.assert_allclose(poses.T_cam_head[:, :3, 3], T[:, :3, 3], rtol=0.01)
-    unknown = fit_pose(keypoints, wavy, camera, anybody).poses
+    unknown = fit_pose(keypoints, wavy, camera, default).poses
     distance = np.linalg.norm(T[:, :3, 3], axis=-1)
     assert (np.linalg.norm(unknown.T_cam_head[:, :3, 3], axis=-1) < 0.97 * distance).all()
     ray = (T[:, :3, 3] / distance[:, None])[..., None]

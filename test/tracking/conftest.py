@@ -21,5 +21,5 @@ def tracker():
 
 
 @pytest.fixture
-def look(rng):
+def sensor(rng):
     return camera(rng)

@@ -14,7 +14,7 @@ from face_pose_ros.tracking.tracker import Tracker
 
 FACING = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])  # R_cam_head of a head that looks at us
 EXPRESSIONS = np.array([False, False, True])  # size, one identity mode, jaw
-ANYBODY = Shape(np.zeros(3), np.eye(3))
+UNKNOWN = Shape(np.zeros(3), np.eye(3))
 NOISE = np.diag(np.r_[0.002, 0.003, 0.008, np.deg2rad([1.2, 1, 0.7])]) ** 2  # at one metre
 
 
@@ -47,7 +47,7 @@ class Camera:
         return np.linalg.cholesky(covariance) @ self.rng.standard_normal(len(covariance))
 
     def see(
-        self, T, shape=(0, 0, 0), prior=ANYBODY, prior_of='', pose_error=None, shape_error=None
+        self, T, shape=(0, 0, 0), prior=UNKNOWN, prior_of='', pose_error=None, shape_error=None
     ):
         """The fit of a face with that pose and shape.
 
@@ -85,15 +85,15 @@ def camera(rng, noise=NOISE, information=(0.2, 1.0, 30.0)):
 
 
 def new_tracker(options=None):
-    return Tracker(options or TrackingOptions(), ANYBODY, EXPRESSIONS)
+    return Tracker(options or TrackingOptions(), UNKNOWN, EXPRESSIONS)
 
 
-def watch(tracker, look, stamps, people, seen=lambda name, stamp_s: True, follow_s=0.15):
+def watch(tracker, sensor, stamps, people, seen=lambda name, stamp_s: True, follow_s=0.15):
     """Show people to a tracker as the estimator does.
 
     Args:
         tracker: The tracker.
-        look: The camera.
+        sensor: The camera.
         stamps: [s] of the images.
         people: name -> (function of the stamp -> pose, shape).
         seen: Whether a person is found in an image.
@@ -114,8 +114,8 @@ def watch(tracker, look, stamps, people, seen=lambda name, stamp_s: True, follow
             if prior_of not in known.ids:
                 prior_of = ''
             names.append(name)
-            faces.append(look.see(motion(stamp_s), shape, tracker.shape_of(prior_of), prior_of))
-        order = look.rng.permutation(len(faces))
+            faces.append(sensor.see(motion(stamp_s), shape, tracker.shape_of(prior_of), prior_of))
+        order = sensor.rng.permutation(len(faces))
         found = tracker.update([faces[i] for i in order], stamp_s)
         found = {names[i]: face for i, face in zip(order, found, strict=True)}
         known_as |= {name: face.id for name, face in found.items()}

@@ -83,12 +83,12 @@ def test_nees(rng):
         stamps = np.cumsum(rng.choice([0.03, 0.04, 0.1, 0.3], size=20))
         moving = 0.5 * rng.standard_normal(6) * np.repeat([1, 3], 3)
         poses = jerky(WHITE, PoseState(pose(0.2), moving, np.eye(12), 0.0), stamps, rng)
-        look = camera(rng)
+        sensor = camera(rng)
         head = PoseFilter(
-            rotations.moved(poses[0][0], look.normal(NOISE)), NOISE, stamps[0], WHITE
+            rotations.moved(poses[0][0], sensor.normal(NOISE)), NOISE, stamps[0], WHITE
         )
         for stamp_s, (T, velocity) in zip(stamps[1:], poses[1:], strict=True):
-            head.update(rotations.moved(T, look.normal(NOISE)), NOISE, stamp_s)
+            head.update(rotations.moved(T, sensor.normal(NOISE)), NOISE, stamp_s)
             state = head.state
             error = np.r_[rotations.difference(state.T_cam_head, T), velocity - state.velocity]
             pose_nees.append(chi_sq(error[:6], state.covariance[:6, :6]))
@@ -102,9 +102,9 @@ def test_the_correlated_noise_is_not_averaged_away(rng):
     calm = FilterOptions(acceleration_noise=0.1, angular_acceleration_noise=0.3)
     nees = {0.5: [], 0: []}
     for _ in range(40):
-        look, T = camera(rng), pose(0.2)
-        bias = look.bias(0.5)
-        seen = [rotations.moved(T, bias + look.bias(0.5)) for _ in range(20)]
+        sensor, T = camera(rng), pose(0.2)
+        bias = sensor.bias(0.5)
+        seen = [rotations.moved(T, bias + sensor.bias(0.5)) for _ in range(20)]
         for share, values in nees.items():
             head = PoseFilter(seen[0], NOISE, 0.0, replace(calm, correlated_noise_share=share))
             for i, measured in enumerate(seen[1:], 1):
@@ -121,11 +121,11 @@ JITTER = 0.03
 
 def nod(rng, frequency_hz, amplitude, fps, options=None):
     """Measured against filtered pitch and depth of a head that nods: rms each, lag [s]."""
-    look = camera(rng, JITTER * CLAIMED)
+    sensor = camera(rng, JITTER * CLAIMED)
     stamps = np.arange(0, 12, 1 / fps)
     angle = amplitude * np.sin(2 * np.pi * frequency_hz * stamps)
     truth = [pose(0.2, turn=(a, 0, 0)) for a in angle]
-    measured = [rotations.moved(T, look.normal(look.noise)) for T in truth]
+    measured = [rotations.moved(T, sensor.normal(sensor.noise)) for T in truth]
     head = PoseFilter(measured[0], CLAIMED, 0.0, options or FilterOptions())
     filtered = [measured[0]] + [
         head.update(T, CLAIMED, s)[0] for T, s in zip(measured[1:], stamps[1:], strict=True)

@@ -1,25 +1,25 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is remembered of a shape: never more than the images say."""
+"""Shape memory: consistent with its measurements, never over-confident."""
 
 import numpy as np
 import pytest
-from tracking.people import ANYBODY, EXPRESSIONS, camera, chi_sq, pose
+from tracking.people import EXPRESSIONS, UNKNOWN, camera, chi_sq, pose
 
 from face_pose_ros.options import ShapeMemoryOptions
 from face_pose_ros.tracking.shape_memory import Kinds, Shape, ShapeMemory
 
 IDENTITY = ~EXPRESSIONS
 INDEPENDENT = ShapeMemoryOptions(shared_variance=0)
-SOMEBODY = Shape(np.array([0.7, -0.4, 0]), np.diag([0.5, 0.3, 1]))
+KNOWN = Shape(np.array([0.7, -0.4, 0]), np.diag([0.5, 0.3, 1]))
 
 
-def memory(options=INDEPENDENT, prior=ANYBODY, stamp_s=0.0):
+def memory(options=INDEPENDENT, prior=UNKNOWN, stamp_s=0.0):
     return ShapeMemory(prior, Kinds.of(EXPRESSIONS), stamp_s, options)
 
 
-def fit(look, shape, prior=ANYBODY, error=None):
-    face = look.see(pose(0), shape, prior, shape_error=error)
+def fit(sensor, shape, prior=UNKNOWN, error=None):
+    face = sensor.see(pose(0), shape, prior, shape_error=error)
     return Shape(face.shape, face.shape_covariance)
 
 
@@ -28,14 +28,14 @@ def identity(shape):
 
 
 def test_images_far_apart_add_up_to_the_batch_solution(rng):
-    look, remembered = camera(rng), memory()
-    S, shape = look.shape_information, np.array([1.2, -0.5, 0.8])
+    sensor, remembered = camera(rng), memory()
+    S, shape = sensor.shape_information, np.array([1.2, -0.5, 0.8])
     information, vector = np.eye(2), np.zeros(2)
     for i in range(5):
-        error = look.normal(np.linalg.inv(S))
+        error = sensor.normal(np.linalg.inv(S))
         remembered.advance(100.0 * i)  # the expression of last time has faded
         prior = remembered.shape
-        remembered.update(fit(look, shape, prior, error), prior)
+        remembered.update(fit(sensor, shape, prior, error), prior)
         # Of the normal equations S c = S (shape + error), the expression N(0, 1) eliminated.
         follow = S[:2, 2] / (S[2, 2] + 1)
         information += S[:2, :2] - np.outer(follow, S[2, :2])
@@ -48,12 +48,12 @@ def test_images_far_apart_add_up_to_the_batch_solution(rng):
 
 def test_the_prior_of_a_fit_does_not_count_twice(rng):
     """Two fits of one image, with different priors, teach the same."""
-    look = camera(rng)
+    sensor = camera(rng)
     error = np.array([0.3, -0.2, 0.1])
     taught = []
-    for prior in (ANYBODY, SOMEBODY):
-        remembered = memory(prior=ANYBODY)
-        remembered.update(fit(look, [1, 0.5, -0.3], prior, error), prior)
+    for prior in (UNKNOWN, KNOWN):
+        remembered = memory(prior=UNKNOWN)
+        remembered.update(fit(sensor, [1, 0.5, -0.3], prior, error), prior)
         taught.append(identity(remembered.shape))
     np.testing.assert_allclose(taught[0].mean, taught[1].mean, rtol=1e-9)
     np.testing.assert_allclose(taught[0].covariance, taught[1].covariance, rtol=1e-9)
@@ -61,7 +61,7 @@ def test_the_prior_of_a_fit_does_not_count_twice(rng):
 
 def test_the_first_image_teaches_what_its_fit_says(rng):
     remembered, seen = memory(), fit(camera(rng), [0.5, -0.2, 0.4])
-    remembered.update(seen, ANYBODY)
+    remembered.update(seen, UNKNOWN)
     np.testing.assert_allclose(identity(remembered.shape).mean, seen.mean[:2], atol=1e-12)
     np.testing.assert_allclose(
         identity(remembered.shape).covariance, seen.covariance[:2, :2], rtol=1e-9
@@ -69,10 +69,10 @@ def test_the_first_image_teaches_what_its_fit_says(rng):
 
 
 def test_the_same_stamp_teaches_nothing_new(rng):
-    look, remembered = camera(rng), memory()
-    remembered.update(fit(look, [1, 0, 0]), ANYBODY)
+    sensor, remembered = camera(rng), memory()
+    remembered.update(fit(sensor, [1, 0, 0]), UNKNOWN)
     before = remembered.shape
-    remembered.update(fit(look, [3, 2, 1]), ANYBODY)
+    remembered.update(fit(sensor, [3, 2, 1]), UNKNOWN)
     np.testing.assert_allclose(remembered.shape.mean, before.mean, atol=1e-9)
     np.testing.assert_allclose(remembered.shape.covariance, before.covariance, atol=1e-9)
 
@@ -82,15 +82,15 @@ def people_over_time(rng, options, seconds=5.0, fps=5, correlation_time_s=1.0):
     keep = np.exp(-1 / (fps * correlation_time_s))
     nees = []
     for _ in range(80):
-        look, remembered = camera(rng), memory(options)
+        sensor, remembered = camera(rng), memory(options)
         shape = rng.standard_normal(3)
-        noise = np.linalg.inv(look.shape_information)
-        error = look.normal(noise)
+        noise = np.linalg.inv(sensor.shape_information)
+        error = sensor.normal(noise)
         for i in range(int(seconds * fps)):
-            error = keep * error + np.sqrt(1 - keep**2) * look.normal(noise)
+            error = keep * error + np.sqrt(1 - keep**2) * sensor.normal(noise)
             remembered.advance(i / fps)
             prior = remembered.shape
-            remembered.update(fit(look, shape, prior, error), prior)
+            remembered.update(fit(sensor, shape, prior, error), prior)
         known = identity(remembered.shape)
         nees.append(chi_sq(known.mean - shape[:2], known.covariance))
     return np.mean(nees), known.covariance
@@ -111,15 +111,15 @@ def test_a_large_face_settles_only_where_the_images_show_its_size(rng):
     large = np.array([0.08 / 0.055, 0, 0])
     sizes = {}
     for name, information in {'near': (2.0, 1.0, 30.0), 'far': (0.0, 1.0, 30.0)}.items():
-        look = camera(rng, information=information)
+        sensor = camera(rng, information=information)
         if name == 'far':
-            look.shape_information[0, 1:] = look.shape_information[1:, 0] = 0
-            look.shape_information[0, 0] = 1e-9
+            sensor.shape_information[0, 1:] = sensor.shape_information[1:, 0] = 0
+            sensor.shape_information[0, 0] = 1e-9
         remembered = memory(ShapeMemoryOptions())
         sigma = []
         for i in range(200):
             remembered.advance(i / 7)
-            remembered.update(fit(look, large, remembered.shape), remembered.shape)
+            remembered.update(fit(sensor, large, remembered.shape), remembered.shape)
             sigma.append(np.sqrt(remembered.shape.covariance[0, 0]))
         sizes[name] = remembered.shape.mean[0], sigma
     size, sigma = sizes['near']
@@ -139,26 +139,26 @@ def test_what_all_images_have_wrong_is_not_averaged_away(rng, share):
     options = ShapeMemoryOptions(shared_variance=share)
     nees = []
     for _ in range(80):
-        look, remembered = camera(rng), memory(options)
+        sensor, remembered = camera(rng), memory(options)
         shape = rng.standard_normal(3)
-        noise = np.linalg.inv(look.shape_information)
-        bias = look.normal(share * noise)
+        noise = np.linalg.inv(sensor.shape_information)
+        bias = sensor.normal(share * noise)
         for i in range(15):
-            error = bias + (look.normal((1 - share) * noise) if share < 1 else 0)
+            error = bias + (sensor.normal((1 - share) * noise) if share < 1 else 0)
             remembered.advance(60.0 * i)
             prior = remembered.shape
-            remembered.update(fit(look, shape, prior, error), prior)
+            remembered.update(fit(sensor, shape, prior, error), prior)
             known = identity(remembered.shape)
             nees.append(chi_sq(known.mean - shape[:2], known.covariance))
     assert np.mean(nees) == pytest.approx(2, rel=0.25)
 
 
 def test_images_that_say_nothing_take_nothing_away(rng):
-    """A minute in profile after one look from the front."""
-    look, blind = camera(rng), camera(rng)
+    """A minute in profile after one measurement from the front."""
+    sensor, blind = camera(rng), camera(rng)
     blind.shape_information = 1e-6 * np.eye(3)
     remembered = memory(ShapeMemoryOptions())
-    remembered.update(fit(look, [1, 1, 0]), ANYBODY)
+    remembered.update(fit(sensor, [1, 1, 0]), UNKNOWN)
     before = identity(remembered.shape)
     for i in range(1, 600):
         remembered.advance(0.1 * i)
@@ -169,10 +169,10 @@ def test_images_that_say_nothing_take_nothing_away(rng):
 
 
 def test_a_better_image_counts_though_it_comes_late(rng):
-    remembered, look = memory(ShapeMemoryOptions()), camera(rng, information=(0.1, 0.1, 1))
+    remembered, sensor = memory(ShapeMemoryOptions()), camera(rng, information=(0.1, 0.1, 1))
     for i in range(100):
         remembered.advance(0.1 * i)
-        remembered.update(fit(look, [1, 1, 0], remembered.shape), remembered.shape)
+        remembered.update(fit(sensor, [1, 1, 0], remembered.shape), remembered.shape)
     good = camera(rng, information=(50, 50, 50))
     remembered.advance(20.0)
     remembered.update(fit(good, [1, 1, 0], remembered.shape), remembered.shape)
@@ -183,7 +183,7 @@ def test_a_better_image_counts_though_it_comes_late(rng):
 
 def test_a_better_image_at_once_counts_no_more_than_its_share(rng):
     remembered, good = memory(ShapeMemoryOptions()), camera(rng, information=(50, 50, 50))
-    remembered.update(fit(camera(rng, information=(0.1, 0.1, 1)), [0, 0, 0]), ANYBODY)
+    remembered.update(fit(camera(rng, information=(0.1, 0.1, 1)), [0, 0, 0]), UNKNOWN)
     before = identity(remembered.shape)
     remembered.advance(0.03)
     prior = remembered.shape
@@ -196,16 +196,16 @@ def test_a_better_image_at_once_counts_no_more_than_its_share(rng):
 
 
 def test_a_measured_size_outlasts_any_number_of_images_that_do_not_show_it(rng):
-    look = camera(rng)
-    look.shape_information[0, 1:] = look.shape_information[1:, 0] = 0
-    look.shape_information[0, 0] = 1e-12
+    sensor = camera(rng)
+    sensor.shape_information[0, 1:] = sensor.shape_information[1:, 0] = 0
+    sensor.shape_information[0, 0] = 1e-12
     remembered = memory(ShapeMemoryOptions())
     for i in range(200):
         remembered.advance(0.5 * i)
         prior = remembered.shape
         if 4 <= i < 8:
             remembered.measure_size(-3.0)
-        remembered.update(fit(look, [0, 0.5, -0.2], prior, np.zeros(3)), prior)
+        remembered.update(fit(sensor, [0, 0.5, -0.2], prior, np.zeros(3)), prior)
         if i == 8:
             early = remembered.identity
     late = remembered.identity
@@ -233,7 +233,7 @@ def test_expressions_fade_and_identity_stays():
 
 def test_a_fit_less_certain_than_its_prior_teaches_nothing():
     remembered = memory()
-    remembered.update(Shape(np.array([2.0, 1, 1]), 1.2 * np.eye(3)), ANYBODY)
+    remembered.update(Shape(np.array([2.0, 1, 1]), 1.2 * np.eye(3)), UNKNOWN)
     np.testing.assert_allclose(remembered.shape.mean, 0, atol=1e-12)
     np.testing.assert_allclose(remembered.shape.covariance, np.eye(3), atol=1e-12)
 
@@ -243,7 +243,7 @@ def test_an_absurd_fit_pulls_no_harder_than_three_sigma():
     taught = []
     for shape in seen:
         remembered = memory()
-        remembered.update(shape, ANYBODY)
+        remembered.update(shape, UNKNOWN)
         taught.append(remembered.shape.mean)
     np.testing.assert_allclose(taught[0], taught[1])
     np.testing.assert_allclose(taught[0], [3 * np.sqrt(0.5), 0, 0])

@@ -31,17 +31,17 @@ LENSES = [
 
 def frames(rng):
     """Two people, one unseen for a while, a jump, a lost one, depth, and changes of the lens."""
-    look = camera(rng)
+    sensor = camera(rng)
     stamps = np.r_[0:1:0.1, 1.4, 1.5, 3.2, 3.3, 3.4]
     for i, stamp_s in enumerate(stamps):
         near, far = pose(0.4 * stamp_s, z=1.2), pose(-0.8, z=2.0, turn=(0, 0.3 * stamp_s, 0))
         if i in (6, 7):
             near[0, 3] += 0.2
-        seen = [look.see(near, [1.0, 0.5, 0])]
+        seen = [sensor.see(near, [1.0, 0.5, 0])]
         if i in (2, 8):
             seen[0] = replace(seen[0], depth=DepthEvidence(60, 50, 45, 1.03, 0.8))
         if i not in (4, 5):
-            seen.append(look.see(far, [-0.8, 0.2, 0.1]))
+            seen.append(sensor.see(far, [-0.8, 0.2, 0.1]))
         yield float(stamp_s), LENSES[(i // 5) % 3], seen
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tracking.people import ANYBODY, camera, ids_seen, new_tracker, pose, watch
+from tracking.people import UNKNOWN, camera, ids_seen, new_tracker, pose, watch
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.options import TrackingOptions
@@ -35,20 +35,20 @@ def test_what_is_done_to_a_face_changes_nothing_of_the_next(rng):
                     getattr(found, name)[...] *= 1000
 
 
-def test_faces_are_numbered_as_their_ids_say(look):
+def test_faces_are_numbered_as_their_ids_say(sensor):
     tracker = new_tracker()
     tracker.id_prefix = 'front_'
     for number in (1, 2):
-        (face,) = tracker.update([look.see(pose(0))], 10.0 * number)
+        (face,) = tracker.update([sensor.see(pose(0))], 10.0 * number)
         assert (face.id, face.number) == (f'front_f0000{number}', number)
 
 
 @pytest.mark.parametrize('fps', [10, 30])
 def test_two_people_who_cross_keep_their_ids(rng, fps):
-    """One passes before the other, who is hidden for half a second, and one look in five fails."""
+    """One hides the other for half a second, and one measurement in five fails."""
     swapped, lost = 0, 0
     for _ in range(150 // fps):
-        look = camera(rng)
+        sensor = camera(rng)
         speed, depth = rng.uniform(0.4, 1.0), rng.uniform(0.35, 0.8)
         people = {
             'near': (lambda t, v=speed: pose(v * (t - 1.5), z=1.2), [1.0, 0.5, 0]),
@@ -62,38 +62,38 @@ def test_two_people_who_cross_keep_their_ids(rng, fps):
             hidden = name == 'far' and abs(stamp_s - 1.5) < 0.25
             return not hidden and rng.random() > 0.2
 
-        had = ids_seen(watch(new_tracker(), look, np.arange(0, 3, 1 / fps), people, seen))
+        had = ids_seen(watch(new_tracker(), sensor, np.arange(0, 3, 1 / fps), people, seen))
         swapped += bool(had['near'] & had['far'])
         lost += len(had['near'] | had['far']) > 2
     assert swapped == 0
     assert lost == 0
 
 
-def test_two_people_side_by_side_walk_together(look):
+def test_two_people_side_by_side_walk_together(sensor):
     """What is where one was a moment ago is the other one: only the prediction tells."""
     people = {
         name: (lambda t, x0=x0: pose(x0 + 2.0 * t, z=2.5), [0, 0, 0])
         for name, x0 in {'left': -1.0, 'right': -0.75}.items()
     }
     # First slowly enough to be understood.
-    had = ids_seen(watch(new_tracker(), look, np.r_[0:0.3:0.033, 0.4:1:0.125], people))
+    had = ids_seen(watch(new_tracker(), sensor, np.r_[0:0.3:0.033, 0.4:1:0.125], people))
     assert all(len(h) == 1 for h in had.values())
     assert had['left'] != had['right']
 
 
-def test_an_occlusion_is_survived_in_motion_and_nothing_is_reported(look, tracker):
+def test_an_occlusion_is_survived_in_motion_and_nothing_is_reported(sensor, tracker):
     people = {'a': (lambda t: pose(-0.5 + 0.6 * t), [0, 0, 0])}
 
     def hidden(stamp_s):
         return 1.0 < stamp_s < 1.7
 
-    run = list(watch(tracker, look, np.arange(0, 3, 0.1), people, lambda _, s: not hidden(s)))
+    run = list(watch(tracker, sensor, np.arange(0, 3, 0.1), people, lambda _, s: not hidden(s)))
     assert all(found == {} for stamp_s, found in run if hidden(stamp_s))
     assert ids_seen(run) == {'a': {'f00001'}}
 
 
-def test_a_lost_face_is_forgotten_in_time_and_its_id_never_used_again(look, tracker):
-    face = look.see(pose(0))
+def test_a_lost_face_is_forgotten_in_time_and_its_id_never_used_again(sensor, tracker):
+    face = sensor.see(pose(0))
     assert ids(tracker.update([face], 0.0)) == ['f00001']
     assert tracker.update([], 0.9) == []
     assert tracker.ids == ['f00001']
@@ -104,45 +104,45 @@ def test_a_lost_face_is_forgotten_in_time_and_its_id_never_used_again(look, trac
     assert ids(tracker.update([face], 1.02)) == ['f00002']
 
 
-def test_a_stated_time_of_loss_is_kept(look):
+def test_a_stated_time_of_loss_is_kept(sensor):
     tracker = new_tracker(TrackingOptions(lost_after_s=5.0))
-    face = look.see(pose(0))
+    face = sensor.see(pose(0))
     tracker.update([face], 0.0)
     assert ids(tracker.update([face], 4.9)) == ['f00001']
     tracker.advance(9.91)
     assert tracker.ids == []
 
 
-def test_time_going_back_forgets_everybody_but_not_the_ids(look, tracker):
-    face = look.see(pose(0))
+def test_time_going_back_deletes_all_tracks_but_continues_the_ids(sensor, tracker):
+    face = sensor.see(pose(0))
     tracker.update([face], 5.0)
     assert ids(tracker.update([face], 4.0)) == ['f00002']
     assert ids(tracker.update([face], 4.1)) == ['f00002']
 
 
-def test_the_same_stamp_again_is_the_same_people(look, tracker):
-    faces = [look.see(pose(0)), look.see(pose(0.5))]
+def test_the_same_stamp_again_is_the_same_people(sensor, tracker):
+    faces = [sensor.see(pose(0)), sensor.see(pose(0.5))]
     first = tracker.update(faces, 1.0)
     again = tracker.update(faces[::-1], 1.0)
     assert ids(again) == ids(first)[::-1]
     assert all(np.isfinite(face.covariance).all() for face in again)
 
 
-def test_two_faces_in_one_place_are_two(look, tracker):
-    faces = [look.see(pose(0)), look.see(pose(0.01))]
+def test_two_faces_in_one_place_are_two(sensor, tracker):
+    faces = [sensor.see(pose(0)), sensor.see(pose(0.01))]
     assert sorted(ids(tracker.update(faces, 0.0))) == ['f00001', 'f00002']
     assert sorted(ids(tracker.update(faces, 0.1))) == ['f00001', 'f00002']
 
 
-def test_a_jump_is_a_new_face(look, tracker):
-    tracker.update([look.see(pose(0))], 0.0)
-    assert ids(tracker.update([look.see(pose(0.6))], 0.03)) == ['f00002']
+def test_a_jump_is_a_new_face(sensor, tracker):
+    tracker.update([sensor.see(pose(0))], 0.0)
+    assert ids(tracker.update([sensor.see(pose(0.6))], 0.03)) == ['f00002']
 
 
-def test_known_faces_are_those_seen_a_moment_ago(look, tracker):
+def test_known_faces_are_those_seen_a_moment_ago(sensor, tracker):
     assert tracker.known_faces(0.1).keypoints_uv.shape[0] == 0
-    tracker.update([look.see(pose(0)), look.see(pose(0.5))], 0.0)
-    tracker.update([look.see(pose(0.02))], 0.08)
+    tracker.update([sensor.see(pose(0)), sensor.see(pose(0.5))], 0.0)
+    tracker.update([sensor.see(pose(0.02))], 0.08)
     tracker.advance(0.16)
     known = tracker.known_faces(0.1)
     assert known.ids == ('f00001',)
@@ -151,12 +151,12 @@ def test_known_faces_are_those_seen_a_moment_ago(look, tracker):
     assert tracker.known_faces(0.2).ids == ('f00001', 'f00002')
 
 
-def test_another_size_of_the_same_person_is_not_another_person(look, tracker):
-    """Known to be large, and fitted anew as anybody: 0.4 m nearer, and yet the same person."""
+def test_another_size_of_the_same_person_is_not_another_person(sensor, tracker):
+    """A large person fitted with the prior again: 0.4 m nearer, but the same person."""
     large = [2.5, 0, 0]
-    sharp = camera(look.rng, information=(20.0, 1.0, 30.0))
+    sharp = camera(sensor.rng, information=(20.0, 1.0, 30.0))
     list(watch(tracker, sharp, np.arange(0, 3, 0.03), {'a': (lambda t: pose(0.2, z=3), large)}))
-    blind = camera(look.rng, information=(0.2, 0.2, 0.2))
+    blind = camera(sensor.rng, information=(0.2, 0.2, 0.2))
     face = blind.see(pose(0.2, z=3), large, shape_error=[-2.5, 0, 0])
     assert face.T_cam_head[2, 3] < 2.65
     (again,) = tracker.update([face], 3.0)
@@ -164,17 +164,17 @@ def test_another_size_of_the_same_person_is_not_another_person(look, tracker):
     assert again.T_cam_head[2, 3] == pytest.approx(3, abs=0.1)
 
 
-def test_faces_keep_everything_else(look, tracker):
-    face = look.see(pose(0))
+def test_faces_keep_everything_else(sensor, tracker):
+    face = sensor.see(pose(0))
     (tracked,) = tracker.update([face], 0.0)
     for name in ('keypoints_uv', 'keypoints_sigma_px', 'box_xyxy', 'score'):
         assert getattr(tracked, name) is getattr(face, name)
 
 
-def test_a_rigid_face_without_shape_is_tracked(look):
+def test_a_rigid_face_without_shape_is_tracked(sensor):
     nothing = Shape(np.zeros(0), np.zeros((0, 0)))
     tracker = Tracker(TrackingOptions(), nothing, [])
-    seen = look.see(pose(0))
+    seen = sensor.see(pose(0))
     face = replace(
         seen,
         shape=np.zeros(0),
@@ -186,10 +186,10 @@ def test_a_rigid_face_without_shape_is_tracked(look):
     assert tracker.shape_of('f00001').mean.shape == (0,)
 
 
-def test_nobody_has_an_id_that_was_lost(look, tracker):
-    tracker.update([look.see(pose(0))], 0.0)
+def test_an_id_of_a_lost_face_is_not_used_again(sensor, tracker):
+    tracker.update([sensor.see(pose(0))], 0.0)
     assert tracker.shape_of('f00001').covariance[2, 2] < 1
-    assert tracker.shape_of('') is ANYBODY
+    assert tracker.shape_of('') is UNKNOWN
     tracker.advance(2.0)
     with pytest.raises(KeyError, match='f00001'):
         tracker.shape_of('f00001')
@@ -199,14 +199,14 @@ SMALL = Camera.from_K([300, 0, 160, 0, 300, 120, 0, 0, 1], 320, 240)
 LARGE = Camera.from_K([600, 0, 320.5, 0, 600, 240.5, 0, 0, 1], 640, 480)
 
 
-def seen_at(look, uv):
-    return replace(look.see(pose(0)), keypoints_uv=np.tile(uv, (478, 1)))
+def seen_at(sensor, uv):
+    return replace(sensor.see(pose(0)), keypoints_uv=np.tile(uv, (478, 1)))
 
 
-def test_keypoints_and_their_speed_are_carried_into_the_next_cameras_picture(look, tracker):
+def test_keypoints_and_their_speed_are_carried_into_the_next_cameras_picture(sensor, tracker):
     assert not tracker.set_camera(SMALL)
-    tracker.update([seen_at(look, (100.0, 80.0))], 0.0)
-    tracker.update([seen_at(look, (102.0, 80.0))], 0.1)
+    tracker.update([seen_at(sensor, (100.0, 80.0))], 0.0)
+    tracker.update([seen_at(sensor, (102.0, 80.0))], 0.1)
     assert not tracker.set_camera(replace(SMALL, K=SMALL.K.copy()))
     assert tracker.set_camera(LARGE)
     tracker.advance(0.15)
@@ -215,17 +215,17 @@ def test_keypoints_and_their_speed_are_carried_into_the_next_cameras_picture(loo
     np.testing.assert_allclose(tracker.known_faces(1.0).keypoints_uv[0, 0], expected, atol=1e-6)
 
 
-def test_who_lies_outside_of_the_next_cameras_picture_is_not_looked_for(look, tracker):
+def test_a_face_outside_the_next_cameras_image_has_no_crop(sensor, tracker):
     wide = Camera.from_K(
         [100, 0, 320, 0, 100, 240, 0, 0, 1], 640, 480, (0, 0, 0, 0), 'equidistant'
     )
     tracker.set_camera(wide)
-    tracker.update([seen_at(look, (500.0, 240.0))], 0.0)  # 103 deg beside the axis
+    tracker.update([seen_at(sensor, (500.0, 240.0))], 0.0)  # 103 deg beside the axis
     assert tracker.set_camera(LARGE)
     assert tracker.known_faces(1.0).ids == ()
     assert tracker.ids == ['f00001']
     # Found again by the detector, it is the same person, and it has not raced there.
-    (face,) = tracker.update([seen_at(look, (300.0, 200.0))], 0.1)
+    (face,) = tracker.update([seen_at(sensor, (300.0, 200.0))], 0.1)
     assert face.id == 'f00001'
     tracker.advance(0.2)
     assert tracker.known_faces(1.0).keypoints_uv[0, 0].tolist() == [300, 200]

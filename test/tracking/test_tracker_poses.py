@@ -1,10 +1,10 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the tracker says of poses and shapes: they settle, they are honest, parts switch off."""
+"""Poses and shapes of the tracker: convergence, calibration, disabled parts."""
 
 import numpy as np
 import pytest
-from tracking.people import ANYBODY, NOISE, camera, chi_sq, new_tracker, pose, watch
+from tracking.people import NOISE, UNKNOWN, camera, chi_sq, new_tracker, pose, watch
 
 from face_pose_ros.geometry import rotations
 from face_pose_ros.options import FilterOptions, ShapeMemoryOptions, TrackingOptions
@@ -17,14 +17,14 @@ def test_a_memory_given_to_a_fit_of_somebody_else_does_no_harm(rng):
     """Followed from a, but it is b: what b is taught depends on the image alone."""
     means = []
     for prior_of in ('', 'f00001'):
-        look = camera(np.random.default_rng(7))
+        sensor = camera(np.random.default_rng(7))
         tracker = new_tracker()
-        a, b = look.see(pose(0), [1, 1, 0]), look.see(pose(0.5), [-1, 0, 0])
+        a, b = sensor.see(pose(0), [1, 1, 0]), sensor.see(pose(0.5), [-1, 0, 0])
         tracker.update([a, b], 0.0)
         tracker.advance(0.5)
         prior = tracker.shape_of(prior_of)
         error = np.array([0.2, -0.3, 0.1])
-        face = look.see(pose(0.5), [-1, 0, 0], prior, prior_of, np.zeros(6), error)
+        face = sensor.see(pose(0.5), [-1, 0, 0], prior, prior_of, np.zeros(6), error)
         (again,) = tracker.update([face], 0.5)
         assert again.id == 'f00002'
         means.append(tracker.shape_of('f00002').mean[:2])
@@ -39,9 +39,11 @@ def test_metres_settle(rng):
         correlated_noise_share=0, shape=ShapeMemoryOptions(shared_variance=0)
     )
     for _ in range(8):
-        look = camera(rng, information=(1.0, 1.0, 30.0))
+        sensor = camera(rng, information=(1.0, 1.0, 30.0))
         people = {'a': (lambda t: pose(0.2, z=1.5), [8 / 5.5, 0, 0])}
-        run = [f['a'] for _, f in watch(new_tracker(options), look, np.arange(0, 30, 0.4), people)]
+        run = [
+            f['a'] for _, f in watch(new_tracker(options), sensor, np.arange(0, 30, 0.4), people)
+        ]
         depth = [face.T_cam_head[2, 3] - 1.5 for face in run]
         start.append(depth[0])
         end.append(depth[-1])
@@ -60,39 +62,39 @@ def test_published_poses_are_honest(rng):
     """NEES over people of all shapes, whose fits have a bias that lasts, while they move."""
     nees = []
     for _ in range(30):
-        look = camera(rng)
-        shape, bias = rng.standard_normal(3) * [1, 1, 0], look.bias(CORRELATED)
+        sensor = camera(rng)
+        shape, bias = rng.standard_normal(3) * [1, 1, 0], sensor.bias(CORRELATED)
         sway = rng.uniform(0.3, 1.0)
         tracker = new_tracker()
-        shape_bias = look.normal(np.linalg.inv(look.shape_information))
+        shape_bias = sensor.normal(np.linalg.inv(sensor.shape_information))
         prior_of = ''
         for stamp_s in np.arange(0, 1, 1 / 15):
             tracker.advance(stamp_s)
             prior = tracker.shape_of(prior_of)
             x = 0.05 * np.sin(2 * np.pi * sway * stamp_s)
             T = pose(x, turn=(0, 3 * x, 0))
-            pose_error = bias + look.bias(1 - CORRELATED)
-            seen = look.see(T, shape, prior, prior_of, pose_error, shape_bias)
+            pose_error = bias + sensor.bias(1 - CORRELATED)
+            seen = sensor.see(T, shape, prior, prior_of, pose_error, shape_bias)
             (face,) = tracker.update([seen], stamp_s)
             prior_of = face.id
             nees.append(chi_sq(rotations.difference(face.T_cam_head, T), face.covariance))
     assert np.mean(nees) == pytest.approx(6, rel=0.15)
 
 
-def test_a_settling_size_is_no_motion(look, tracker):
+def test_a_converging_size_is_no_motion(sensor, tracker):
     """When memory corrects the size, the filter moves along instead of seeing a speed."""
     people = {'a': (lambda t: pose(0.2, z=1.5), [2.5, 0, 0])}
-    sharp = camera(look.rng, noise=1e-2 * NOISE, information=(2.0, 1.0, 30.0))
+    sharp = camera(sensor.rng, noise=1e-2 * NOISE, information=(2.0, 1.0, 30.0))
     for _ in watch(tracker, sharp, np.arange(0, 6, 0.25), people):
         for person in tracker._people:
             assert np.abs(person.filter.state.velocity[:3]).max() < 0.02
 
 
-def test_filter_off_gives_poses_as_measured(look):
+def test_filter_off_gives_poses_as_measured(sensor):
     options = TrackingOptions(filter_poses=False)
     tracker, memoryless = new_tracker(options), new_tracker(RAW)
     for i in range(5):
-        face = look.see(pose(0.1 * i))
+        face = sensor.see(pose(0.1 * i))
         (raw,) = memoryless.update([face], 0.1 * i)
         np.testing.assert_allclose(raw.T_cam_head, face.T_cam_head, atol=1e-12)
         np.testing.assert_allclose(raw.covariance, face.covariance, rtol=1e-9, atol=1e-12)
@@ -108,17 +110,17 @@ def test_filter_off_gives_poses_as_measured(look):
     assert given.covariance[2, 2] < raw.covariance[2, 2]
 
 
-def test_memory_off_gives_shapes_as_measured_and_filters(look):
+def test_memory_off_gives_shapes_as_measured_and_filters(sensor):
     tracker = new_tracker(TrackingOptions(remember_shape=False))
     error, filtered_error = [], []
     for i in range(60):
-        face = look.see(pose(0))
+        face = sensor.see(pose(0))
         (filtered,) = tracker.update([face], i / 30)
         np.testing.assert_allclose(filtered.shape, face.shape, atol=1e-12)
         error.append(rotations.difference(pose(0), face.T_cam_head))
         filtered_error.append(rotations.difference(pose(0), filtered.T_cam_head))
-    np.testing.assert_array_equal(tracker.shape_of('f00001').mean, ANYBODY.mean)
-    np.testing.assert_array_equal(tracker.shape_of('f00001').covariance, ANYBODY.covariance)
+    np.testing.assert_array_equal(tracker.shape_of('f00001').mean, UNKNOWN.mean)
+    np.testing.assert_array_equal(tracker.shape_of('f00001').covariance, UNKNOWN.covariance)
     ratio = np.std(filtered_error[10:], 0) / np.std(error[10:], 0)
     assert (ratio < 1).all()
     assert ratio[2] < 0.9
