@@ -82,7 +82,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
         'respawn_delay': 2.0,
     }
     if IfCondition(LaunchConfiguration('one_process')).evaluate(context):
-        # A namespace or name of the process would apply to all its nodes.
+        # A name of the process would apply to all its nodes.
         nodes = [Node(executable='multi_camera', arguments=namespaces, **common)]
     else:
         nodes = [

@@ -95,11 +95,23 @@ def test_two_cameras_of_one_process_answer_apart(ros, process_env):
     }
 
 
+def test_the_namespace_of_the_process_is_in_front_of_the_cameras_own(ros, process_env):
+    robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
+    arguments = ['front', '/left', '--ros-args', '-r', '__ns:=/kitchen', '-p', 'autostart:=false']
+    process = subprocess.Popen([*COMMAND, *arguments], env=process_env)
+    expected = {('face_pose', '/kitchen/front'), ('face_pose', '/left')}
+    try:
+        ros.wait_for(lambda: expected <= set(robot.get_node_names_and_namespaces()), timeout_s=60)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+
+
 @pytest.mark.parametrize(
     ('namespaces', 'message'),
     [
         ([], 'the following arguments are required: namespace'),
-        (['left', 'left'], 'each namespace once, got left more than once'),
+        (['left', '/left'], 'each namespace once, got /left more than once'),
         (['left', 'not a name'], 'Invalid namespace'),
     ],
 )
