@@ -3,11 +3,12 @@
 """Sphinx's settings for rosdoc2; project, version and authors come from package.xml."""
 
 import sys
+from importlib.machinery import ModuleSpec
 from unittest.mock import MagicMock
 
-# Optional packages: their users are documented where they are not installed, too.
+# Optional packages: modules that use them are documented where they are not installed, too.
 for name in ('hri_msgs', 'hri_msgs.msg', 'rerun', 'rerun.blueprint'):
-    sys.modules.setdefault(name, MagicMock())
+    sys.modules.setdefault(name, MagicMock(__spec__=ModuleSpec(name, None)))
 
 extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon']
 source_suffix = {'.md': 'markdown', '.rst': 'restructuredtext'}
