@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib as mpl
@@ -130,7 +131,8 @@ def stages(device: str, runs: int) -> dict[str, dict[str, float]]:
     }
     results = {name: time_ms(call, runs) for name, call in calls.items()}
     frames = drifting(image)
-    engines = ('openvino', 'torch') if estimator.device == 'cpu' else ('auto', 'torch')
+    engines = [] if find_spec('torch') is None else ['torch']
+    engines.insert(0, 'openvino' if estimator.device == 'cpu' else 'auto')
     for engine in engines:
         networks = load_networks(device, engine)
         stream = FacePoseEstimator(networks=networks)
