@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -84,6 +85,7 @@ class FacePoseEstimator:
             WeightsError: A weights file is missing, truncated or altered.
         """
         first_start.begin()
+        self._process = 0  # that of the first image; 0: none yet
         self.options = options or EstimatorOptions()
         if networks is None:
             networks = load_networks(device, threads=threads, weights=weights)
@@ -180,7 +182,9 @@ class FacePoseEstimator:
 
         Raises:
             ValueError: Shape or type of the image or depth is wrong, or differs from its camera.
+            RuntimeError: The estimator was used in another process, before a fork.
         """
+        self._check_process()
         image = _checked_image(image, camera)
         depth = _checked_depth(depth, camera)
         given = None if boxes_xyxy is None else Faces.of_boxes(boxes_xyxy)
@@ -213,7 +217,9 @@ class FacePoseEstimator:
 
         Raises:
             ValueError: As in `estimate`, or stamp_s is infinite or NaN.
+            RuntimeError: As in `estimate`.
         """
+        self._check_process()
         image = _checked_image(image, camera)
         depth = _checked_depth(depth, camera)
         if not math.isfinite(stamp_s):
@@ -237,6 +243,15 @@ class FacePoseEstimator:
         faces = self.tracker.update(solved + coarse, stamp_s)
         self._begin_detection(image, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
         return faces
+
+    def _check_process(self) -> None:
+        """Raise where the inference would wait for ever: its threads do not survive a fork."""
+        self._process = self._process or os.getpid()
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f'this estimator was used in process {self._process}, before the fork of this '
+                "one: make it here, or start processes with multiprocessing's 'spawn'"
+            )
 
     def _detector(self) -> HeadDetector:
         uncertainty = packaged_uncertainty(self._weights.get('head_detector'))

@@ -3,6 +3,8 @@
 """The whole estimator on real photographs."""
 
 import ctypes
+import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -212,6 +214,33 @@ def test_a_stamp_that_is_no_time_is_refused_and_the_track_goes_on(stamp_s):
     with pytest.raises(ValueError, match='stamp_s must be a finite number of seconds'):
         estimator.track(rgb, camera, stamp_s)
     assert estimator.track(rgb, camera, 0.03)[0].id == before.id
+
+
+def test_an_estimator_from_before_a_fork_is_an_error_and_does_not_wait_for_ever():
+    rgb, camera = portrait_view()
+    estimator = FacePoseEstimator()
+    estimator.track(rgb, camera, 0.0)
+    context = multiprocessing.get_context('fork')
+    answers = context.SimpleQueue()
+
+    def answer():
+        for call in (
+            lambda: estimator.estimate(rgb, camera),
+            lambda: estimator.track(rgb, camera, 0),
+        ):
+            with pytest.raises(
+                RuntimeError, match=f'used in process {os.getppid()}, before the fork'
+            ):
+                call()
+        answers.put(len(FacePoseEstimator().estimate(rgb, camera)))
+
+    child = context.Process(target=answer)
+    child.start()
+    child.join(60)
+    child.kill()
+    child.join()
+    assert child.exitcode == 0
+    assert answers.get() == 1
 
 
 def shots_of(name, *cameras):
