@@ -250,7 +250,7 @@ class FacePoseEstimator:
         if os.getpid() != self._process:
             raise RuntimeError(
                 f'this estimator was used in process {self._process}, before the fork of this '
-                "one: make it here, or start processes with multiprocessing's 'spawn'"
+                "one: start processes with multiprocessing's 'spawn'"
             )
 
     def _detector(self) -> HeadDetector:

