@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterNotDeclaredException
+from rclpy.exceptions import ParameterException, ParameterNotDeclaredException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -29,6 +29,10 @@ class UnknownParameterError(ParameterError, ParameterNotDeclaredException):
     def __init__(self, text: str) -> None:
         """Without the text of rclpy, which does not name the parameter."""
         Exception.__init__(self, text)
+
+
+# Of a bad start; rclpy itself declares use_sim_time when a node is created.
+PARAMETER_ERRORS = ParameterError, ParameterException
 
 
 def declare_options(node: Node, options: Options) -> Options:

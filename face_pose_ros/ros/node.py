@@ -31,7 +31,7 @@ from face_pose_ros.geometry.jit import without_blas
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.consumers.frames import Frames
-from face_pose_ros.ros.declaring import ParameterError
+from face_pose_ros.ros.declaring import PARAMETER_ERRORS, ParameterError
 from face_pose_ros.ros.depth import DepthInput
 from face_pose_ros.ros.diagnostics import Monitor
 from face_pose_ros.ros.frame_worker import FrameWorker
@@ -432,7 +432,7 @@ def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) ->
     with until_interrupted():
         try:
             nodes = make_nodes()
-        except ParameterError as error:
+        except PARAMETER_ERRORS as error:
             rclpy.logging.get_logger('face_pose').fatal(str(error))
             leave(1)
         executor = Executor()

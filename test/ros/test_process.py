@@ -78,6 +78,7 @@ def test_images_to_poses_between_two_processes(ros, process_env):
         ('device:=cuda:99', "device 'cuda:99' is not one of auto, cpu"),
         ('detector.min_face_px:=1.5', 'detector.min_face_px'),
         ('detector.min_face:=50.0', 'did you mean detector.min_face_px?'),
+        ('use_sim_time:=maybe', "'use_sim_time' to 'maybe' of type 'STRING'"),
     ],
 )
 def test_a_bad_start_is_one_clear_line(process_env, argument, message):

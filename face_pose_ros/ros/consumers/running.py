@@ -10,7 +10,7 @@ import rclpy
 from rclpy.node import Node
 from rclpy.time import Time
 
-from face_pose_ros.ros.declaring import ParameterError
+from face_pose_ros.ros.declaring import PARAMETER_ERRORS
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
 
 
@@ -28,7 +28,7 @@ def run(make_node: Callable[[], Node], args: list[str] | None = None) -> None:
     with until_interrupted():
         try:
             node = make_node()
-        except ParameterError as error:
+        except PARAMETER_ERRORS as error:
             rclpy.logging.get_logger('face_pose_ros').fatal(str(error))
             leave(1)
         rclpy.spin(node)

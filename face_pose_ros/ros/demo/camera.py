@@ -35,7 +35,7 @@ from face_pose_ros.options import Checked, start_option
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.conversions import camera_info_msg, transform_msg
-from face_pose_ros.ros.declaring import ParameterError, declare_options
+from face_pose_ros.ros.declaring import PARAMETER_ERRORS, declare_options
 from face_pose_ros.ros.demo.scenes import RATE_HZ, Scene, make_scenes
 from face_pose_ros.ros.demo.source import Picture, SourceError, open_source
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
@@ -328,7 +328,7 @@ def main(args: list[str] | None = None) -> None:
             node = DemoCamera()
             while rclpy.ok() and not node.finished:
                 rclpy.spin_once(node, timeout_sec=0.5)
-        except (SourceError, CalibrationError, ParameterError) as error:
+        except (SourceError, CalibrationError, *PARAMETER_ERRORS) as error:
             rclpy.logging.get_logger('demo_camera').fatal(str(error))
             leave(1)
         time.sleep(_LAST_MESSAGE_S)

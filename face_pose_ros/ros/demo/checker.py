@@ -27,7 +27,7 @@ from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.ros.camera_info import camera_from_info
-from face_pose_ros.ros.declaring import ParameterError, declare_options
+from face_pose_ros.ros.declaring import PARAMETER_ERRORS, declare_options
 from face_pose_ros.ros.demo.camera import PORTRAIT_FRAME, RATE_HZ
 from face_pose_ros.ros.demo.output import SHEET, VIDEO, OutputParameters, make_empty
 from face_pose_ros.ros.draw import draw_head, draw_text
@@ -253,7 +253,7 @@ def main(args: list[str] | None = None) -> None:
     with until_interrupted():
         try:
             node = DemoChecker()
-        except ParameterError as error:
+        except PARAMETER_ERRORS as error:
             rclpy.logging.get_logger('demo_checker').fatal(str(error))
             leave(1)
         while rclpy.ok() and not node.silent:

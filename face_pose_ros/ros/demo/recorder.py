@@ -17,7 +17,7 @@ from rclpy.qos import QoSProfile
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
-from face_pose_ros.ros.declaring import ParameterError, declare_options
+from face_pose_ros.ros.declaring import PARAMETER_ERRORS, declare_options
 from face_pose_ros.ros.demo.output import VIDEO, OutputParameters, make_empty
 from face_pose_ros.ros.images import image_to_rgb
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
@@ -123,7 +123,7 @@ def main(args: list[str] | None = None) -> None:
     with until_interrupted():
         try:
             node = DemoRecorder()
-        except ParameterError as error:
+        except PARAMETER_ERRORS as error:
             rclpy.logging.get_logger('demo_recorder').fatal(str(error))
             leave(1)
         rclpy.spin(node)

@@ -23,7 +23,7 @@ from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.camera_sync import CameraSync
-from face_pose_ros.ros.declaring import ParameterError, declare_options
+from face_pose_ros.ros.declaring import PARAMETER_ERRORS, declare_options
 from face_pose_ros.ros.images import ImageError, compressed_image_to_rgb, image_to_rgb
 from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
 from face_pose_ros.ros.spinning import init, leave, until_interrupted
@@ -141,7 +141,7 @@ def main(args: list[str] | None = None) -> None:
     with until_interrupted():
         try:
             node = ViewNode()
-        except (ParameterError, ViewError) as error:
+        except (*PARAMETER_ERRORS, ViewError) as error:
             rclpy.logging.get_logger('face_pose_view').fatal(str(error))
             leave(1)
         rclpy.spin(node)
