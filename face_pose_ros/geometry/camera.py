@@ -86,7 +86,7 @@ class Camera:
         K: ArrayLike,
         width: int,
         height: int,
-        dist: ArrayLike = (),
+        dist: ArrayLike | None = (),
         distortion_model: str = 'plumb_bob',
     ) -> Camera:
         """Camera of a calibration as OpenCV and ROS write it.
@@ -95,7 +95,7 @@ class Camera:
             K: (3, 3) or 9 numbers, row-major: [[fx, skew, cx], [0, fy, cy], [0, 0, 1]] [px].
             width: Image width [px].
             height: Image height [px].
-            dist: Coefficients in OpenCV's order; empty means none.
+            dist: Coefficients in OpenCV's order; empty or None, as in OpenCV: no distortion.
             distortion_model: A name of OpenCV's polynomial ('plumb_bob', 'rational_polynomial',
                 'radtan', ...; any of them with 0, 4, 5, 8, 12 or 14 coefficients), or of its
                 fisheye model ('equidistant', 'fisheye', 'kannala_brandt', ...; 4 coefficients).
@@ -111,7 +111,7 @@ class Camera:
         matrix = _checked_K(K, width, height)
         is_fisheye = _is_fisheye(distortion_model)
         counts = _EQUIDISTANT_COUNTS if is_fisheye else _POLYNOMIAL_COUNTS
-        coefficients = np.asarray(dist, dtype=np.float64).reshape(-1)
+        coefficients = np.asarray(() if dist is None else dist, dtype=np.float64).reshape(-1)
         if not np.isfinite(coefficients).all():
             raise ValueError(
                 f'distortion coefficients must be finite, got {coefficients.tolist()}'

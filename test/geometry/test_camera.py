@@ -187,6 +187,14 @@ def test_bad_calibration_is_named(kwargs, message):
         Camera.from_K(**{'K': K, 'width': WIDTH, 'height': HEIGHT, **kwargs})
 
 
+@pytest.mark.parametrize('model', ['plumb_bob', 'fisheye'])
+def test_no_distortion_may_be_none_as_in_opencv(model):
+    camera = Camera.from_K(K, WIDTH, HEIGHT, None, model)
+    expected = Camera.from_K(K, WIDTH, HEIGHT, (), model)
+    uv = [[700.5, 30.25]]
+    np.testing.assert_array_equal(camera.unproject(uv)[0], expected.unproject(uv)[0])
+
+
 @pytest.mark.parametrize(
     'error', [[[0, 1e-13, 0], [0, 0, 0], [0, 0, 1e-12]], [[0, 0, 0], [1e-13, 0, 0], [1e-14, 0, 0]]]
 )
