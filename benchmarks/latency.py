@@ -118,13 +118,13 @@ def stages(device: str, runs: int) -> dict[str, dict[str, float]]:
     """Each stage with the default engine, and the stream with every engine."""
     image, camera = make_image(), camera_of(WIDTH, HEIGHT)
     estimator = FacePoseEstimator(device)
-    faces = estimator.detector.deferred(image, camera)()
+    faces = estimator.detector.detect(image, camera)
     predictor = estimator.keypoints
     keypoints = predictor.predict(image, faces, camera)
     keypoints = keypoints[keypoints.presence > 0]  # the others are no faces
     of_face, model = keypoints.uv[:, IS_FACE], semantic_head()
     calls: dict[str, Callable[[], object]] = {
-        'detect': lambda: estimator.detector.deferred(image, camera)(),
+        'detect': lambda: estimator.detector.detect(image, camera),
         'keypoints, one crop': lambda: predictor.follow(image, of_face, camera),
         'pose': lambda: fit_pose(keypoints, model, camera),
         'estimate (no memory)': lambda: estimator.estimate(image, camera),

@@ -9,7 +9,8 @@ import ctypes
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,13 +26,13 @@ from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
 from face_pose_ros.keypoints.network_output import packaged_calibration
-from face_pose_ros.keypoints.predictor import FACE_MESH_INDEX, KeypointPredictor
+from face_pose_ros.keypoints.predictor import FACE, FACE_MESH_INDEX, KeypointPredictor
 from face_pose_ros.options import EstimatorOptions
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fit import ShapePrior, default_shape_prior, fit_pose
 from face_pose_ros.results import FacePose, Faces, Fit, Keypoints
 from face_pose_ros.tracking.shape_memory import Shape
-from face_pose_ros.tracking.tracker import Tracker
+from face_pose_ros.tracking.tracker import KnownFaces, Tracker
 
 # A track without a measurement for longer than this needs a new detection: its face may be
 # anywhere. At 5 Hz and more every track is measured at its prediction.
@@ -43,6 +44,13 @@ _KEYPOINTS_FROM_PX = 40.0
 
 # A depth image; its pixels, if aligned to the image; or a function that returns it or None.
 Depth: TypeAlias = DepthImage | NDArray | Callable[[], DepthImage | None]
+
+
+class _Found(NamedTuple):
+    """Faces detected in one image."""
+
+    faces: Faces
+    keypoints: Keypoints  # of the same N faces; presence 0: not a face
 
 
 class FacePoseEstimator:
@@ -99,7 +107,7 @@ class FacePoseEstimator:
         self.faces_without_rays = 0  # dropped detections outside the valid range of the lens
         self.detector = self._detector()
         self.keypoints = self._predictor()
-        self._ahead = DetectionAhead()
+        self._ahead = DetectionAhead[_Found]()
         self.tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
 
     def __repr__(self) -> str:
@@ -111,7 +119,7 @@ class FacePoseEstimator:
         width, height = 320, 180
         camera = Camera.from_fov(width, height, 53)
         image = np.zeros((height, width, 3), np.uint8)
-        self._detect(image, camera)
+        self.detector.detect(image, camera)
         self.estimate(image, camera, [[96, 26, 224, 154]])
         uv = self._mean_face()[1].keypoints_uv[None, FACE_MESH_INDEX]
         self.keypoints.follow(image, uv, camera)
@@ -187,13 +195,14 @@ class FacePoseEstimator:
         self._check_process()
         image = _checked_image(image, camera)
         depth = _checked_depth(depth, camera)
-        given = None if boxes_xyxy is None else Faces.of_boxes(boxes_xyxy)
-        faces = self._detect(image, camera) if given is None else given
-        self._count_without_rays(faces, camera)
-        found = self.keypoints.predict(image, faces, camera)
-        keypoints, prior_of = self._each_once(found, [''] * len(found))
-        coarse = self._coarse(faces, found, camera)
-        return self._solve(keypoints, camera, prior_of, depth) + coarse
+        if boxes_xyxy is None:
+            faces = self.detector.detect(image, camera)
+        else:
+            faces = Faces.of_boxes(boxes_xyxy)
+        found = self._measured(image, camera, faces)
+        keypoints, prior_of = self._each_once(found.keypoints, [''] * len(faces))
+        solved = self._solve(keypoints, camera, prior_of, depth)
+        return solved + self._coarse(found, keypoints, camera)
 
     def track(
         self,
@@ -206,8 +215,8 @@ class FacePoseEstimator:
 
         Tracked faces are measured where they are predicted. Without tracks the detector runs on
         the image itself. With tracks it runs in another thread between two images: before every
-        `detect_every`-th image, and after an image in which a track has no measurement. Its new
-        faces appear one image later.
+        `detect_every`-th image, and after an image in which a track has no measurement. What it
+        finds is tracked from the next image on.
 
         Args:
             image: (H, W, 3) uint8 RGB; any view of an array. It may change after the call.
@@ -228,20 +237,19 @@ class FacePoseEstimator:
             self.drop_pending_detection()  # its boxes are pixels of the previous camera
         self.tracker.advance(stamp_s)
         known = self.tracker.known_faces(_FOLLOW_S)
-        keypoints = self.keypoints.follow(image, known.keypoints_uv[:, FACE_MESH_INDEX], camera)
-        keypoints, prior_of = self._each_once(keypoints, known.ids)
-        proposed = self._proposed(image, camera, stamp_s, is_urgent=len(keypoints) == 0)
-        unknown = None if proposed is None else self._unknown(proposed, keypoints)
-        coarse: list[FacePose] = []
-        if unknown is not None and len(unknown):
-            self._count_without_rays(unknown, camera)
-            found = self.keypoints.predict(image, unknown, camera)
-            priors = [*prior_of, *[''] * len(found)]
-            keypoints, prior_of = self._each_once(keypoints.join(found), priors)
-            coarse = self._coarse(unknown, found, camera)
+        found = self._ahead.result(self.tracker, stamp_s - _FOLLOW_S, stamp_s)
+        keypoints, prior_of = self._followed(image, camera, known, found)
+        if self._is_detection_due(found, is_urgent=len(keypoints) == 0):
+            found = self._find(image, camera, keypoints)
+            priors = [*prior_of, *[''] * len(found.faces)]
+            keypoints, prior_of = self._each_once(keypoints.join(found.keypoints), priors)
         solved = self._solve(keypoints, camera, prior_of, depth)
+        coarse = [] if found is None else self._coarse(found, keypoints, camera)
         faces = self.tracker.update(solved + coarse, stamp_s)
-        self._begin_detection(image, camera, stamp_s, missing=len(faces) < len(self.tracker.ids))
+        missing = len(faces) < len(self.tracker.ids)
+        if self.tracker.ids and (missing or self._is_detection_near()):
+            find = partial(self._find, image.copy(), camera, keypoints)
+            self._ahead.begin(find, self.tracker, stamp_s)
         return faces
 
     def _check_process(self) -> None:
@@ -267,31 +275,46 @@ class FacePoseEstimator:
         prior = default_shape_prior(self.model, self.options.pose)
         return Shape(prior.mean[0], prior.covariance[0])
 
-    def _detect(self, image: NDArray[np.uint8], camera: Camera) -> Faces:
-        return self.detector.deferred(image, camera)()
+    def _find(self, image: NDArray[np.uint8], camera: Camera, known: Keypoints) -> _Found:
+        """Detect faces that are not among the known ones, and measure their keypoints."""
+        faces = _elsewhere(self.detector.detect(image, camera), known)
+        return self._measured(image, camera, faces)
 
-    def _count_without_rays(self, faces: Faces, camera: Camera) -> None:
+    def _measured(self, image: NDArray[np.uint8], camera: Camera, faces: Faces) -> _Found:
         crops = self.keypoints.first_crops(faces, camera)
         self.faces_without_rays += int(np.count_nonzero(~crops.valid))
+        return _Found(faces, self.keypoints.predict(image, faces, camera))
 
-    def _proposed(
-        self, image: NDArray[np.uint8], camera: Camera, stamp_s: float, is_urgent: bool
-    ) -> Faces | None:
-        """Faces detected in the last image, or now in this one; None: no detection is due."""
+    def _followed(
+        self,
+        image: NDArray[np.uint8],
+        camera: Camera,
+        known: KnownFaces,
+        found: _Found | None,
+    ) -> tuple[Keypoints, list[str]]:
+        """Keypoints of the tracked faces, and of those found in the last image; their ids."""
+        uv, prior_of = known.keypoints_uv[:, FACE_MESH_INDEX], list(known.ids)
+        if found is not None:
+            new = found.keypoints.uv[self._is_present(found.keypoints)][:, FACE]
+            uv, prior_of = np.concatenate([uv, new]), prior_of + [''] * len(new)
+        keypoints = self.keypoints.follow(image, uv, camera)
+        return self._each_once(keypoints, prior_of)
+
+    def _is_detection_due(self, found: _Found | None, is_urgent: bool) -> bool:
+        """Whether to detect in this image; counts the images since the last detection."""
+        if found is not None:
+            self.tracker.images_since_detection = 0
+            return False
+        if is_urgent or self._is_detection_near():
+            self.tracker.images_since_detection = 0
+            return True
+        self.tracker.images_since_detection += 1
+        return False
+
+    def _is_detection_near(self) -> bool:
+        """Whether the next image needs a detection."""
         count = self.tracker.images_since_detection + 1
-        faces = self._ahead.faces(self.tracker, stamp_s - _FOLLOW_S, stamp_s)
-        if faces is None and (is_urgent or count >= self.options.tracking.detect_every):
-            faces = self._detect(image, camera)
-        self.tracker.images_since_detection = count if faces is None else 0
-        return faces
-
-    def _begin_detection(
-        self, image: NDArray[np.uint8], camera: Camera, stamp_s: float, missing: bool
-    ) -> None:
-        """Start a detection for the next image if one is due and there are tracks."""
-        due = self.tracker.images_since_detection + 1 >= self.options.tracking.detect_every
-        if self.tracker.ids and (missing or due):
-            self._ahead.begin(self.detector.deferred(image, camera), self.tracker, stamp_s)
+        return count >= self.options.tracking.detect_every
 
     def _solve(
         self,
@@ -324,38 +347,43 @@ class FacePoseEstimator:
         expected_size = None if depth is None else shape_prior.mean[:, 0]
         return face_poses(keypoints, poses, self.model, camera, prior_of, expected_size)
 
-    def _coarse(self, faces: Faces, found: Keypoints, camera: Camera) -> list[FacePose]:
+    def _coarse(self, found: _Found, known: Keypoints, camera: Camera) -> list[FacePose]:
         """Faces that are too small for keypoints, with the detector's poses."""
-        if faces.coarse is None:
+        if found.faces.coarse is None:
             return []
-        side = (faces.boxes_xyxy[:, 2:] - faces.boxes_xyxy[:, :2]).max(-1)
-        absent = found.presence < self.options.keypoints.min_presence
-        sure = faces.scores > SURE_SCORE
-        small = (side < _KEYPOINTS_FROM_PX) & absent & sure
-        return coarse_poses(faces[small], self.model, camera, self._population())
+        boxes = found.faces.boxes_xyxy
+        small = (boxes[:, 2:] - boxes[:, :2]).max(-1) < _KEYPOINTS_FROM_PX
+        sure = found.faces.scores > SURE_SCORE
+        faces = found.faces[small & sure & ~self._is_present(found.keypoints)]
+        return coarse_poses(_elsewhere(faces, known), self.model, camera, self._population())
 
-    def _unknown(self, faces: Faces, keypoints: Keypoints) -> Faces:
-        """Detected faces whose box centre is outside the bounds of all measured faces."""
-        if len(faces) == 0 or len(keypoints) == 0:
-            return faces
-        middle = 0.5 * (faces.boxes_xyxy[:, :2] + faces.boxes_xyxy[:, 2:])
-        bounds = bounds_of_faces(keypoints)
-        within = (middle[:, None] > bounds[:, :2]) & (middle[:, None] < bounds[:, 2:])
-        return faces[~within.all(-1).any(-1)]
+    def _is_present(self, keypoints: Keypoints) -> NDArray[np.bool_]:
+        return keypoints.presence >= self.options.keypoints.min_presence
 
     def _each_once(
         self, keypoints: Keypoints, prior_of: Sequence[str]
     ) -> tuple[Keypoints, list[str]]:
-        """Faces with enough presence, without duplicates, in order of presence; their ids."""
-        presence, options = keypoints.presence, self.options.keypoints
-        if len(keypoints) == 1 and presence[0] >= options.min_presence:
+        """Faces with enough presence, each once: tracked ones first, then by presence; ids."""
+        present = self._is_present(keypoints)
+        if len(keypoints) == 1 and present[0]:
             return keypoints, list(prior_of)
-        order = np.argsort(-presence, kind='stable')
-        order = order[presence[order] >= options.min_presence]
+        is_new = np.array([not person for person in prior_of], np.bool_)
+        order = np.lexsort((-keypoints.presence, is_new))
+        order = order[present[order]]
         if len(order) > 1:
             iou, _ = box_overlaps(bounds_of_faces(keypoints[order]))
-            order = order[suppress(iou > options.max_duplicate_iou)]
+            order = order[suppress(iou > self.options.keypoints.max_duplicate_iou)]
         return keypoints[order], [prior_of[i] for i in order]
+
+
+def _elsewhere(faces: Faces, known: Keypoints) -> Faces:
+    """The faces whose box centre is outside the bounds of all known faces."""
+    if len(faces) == 0 or len(known) == 0:
+        return faces
+    middle = 0.5 * (faces.boxes_xyxy[:, :2] + faces.boxes_xyxy[:, 2:])
+    bounds = bounds_of_faces(known)
+    within = (middle[:, None] > bounds[:, :2]) & (middle[:, None] < bounds[:, 2:])
+    return faces[~within.all(-1).any(-1)]
 
 
 def _checked_depth(

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -148,6 +149,7 @@ def test_own_weights_are_used_with_their_own_calibration(tmp_path):
 
 COMPILED_BY_ANOTHER_FACE = """
 import sys
+import threading
 from face_pose_ros import Camera, FacePoseEstimator
 from face_pose_ros.samples import load_portraits
 import numpy as np
@@ -267,7 +269,7 @@ def test_a_face_is_followed_through_another_lens_and_into_pictures_of_another_si
         (seen,) = estimator.track(*shots[0], i / 30)
     detections = []
     monkeypatch.setattr(
-        estimator, '_detect', lambda *_: detections.append(1) or Faces.of_boxes([])
+        estimator.detector, 'detect', lambda *_: detections.append(1) or Faces.of_boxes([])
     )
     for i, shot in enumerate(shots[1:]):
         (followed,) = estimator.track(*shot, 0.1 + i / 30)
@@ -305,6 +307,38 @@ def test_a_second_face_is_found_in_the_slack_after_an_image():
     # After a step back in time or a long gap, old positions are not measured.
     assert len(estimator.track(two, camera, 0.0)) == 2
     assert len(estimator.track(two, camera, 9.0)) == 2
+
+
+def test_a_false_detection_delays_no_image_with_a_tracked_face(monkeypatch):
+    rgb, camera = portrait_view()
+    estimator = FacePoseEstimator(
+        options=EstimatorOptions(tracking=TrackingOptions(detect_every=2))
+    )
+    detect, on_crops = estimator.detector.detect, estimator.keypoints.network.on_crops
+    false = Faces.of_boxes([[5, 5, 95, 95]])
+    crops_here, crops_elsewhere = [], []
+
+    def detect_too_much(image, camera):
+        faces = detect(image, camera)
+        return Faces(
+            np.concatenate([faces.boxes_xyxy, false.boxes_xyxy]),
+            np.concatenate([faces.scores, false.scores]),
+        )
+
+    def on_crops_in_a_thread(image, crops, camera):
+        here = threading.current_thread() is threading.main_thread()
+        (crops_here if here else crops_elsewhere).append(len(crops))
+        return on_crops(image, crops, camera)
+
+    monkeypatch.setattr(estimator.detector, 'detect', detect_too_much)
+    monkeypatch.setattr(estimator.keypoints.network, 'on_crops', on_crops_in_a_thread)
+    estimator.track(rgb, camera, 0.0)
+    crops_here.clear()
+    for i in range(1, 9):
+        assert len(estimator.track(rgb, camera, i / 30)) == 1
+    assert crops_here == [1] * 8
+    estimator.drop_pending_detection()
+    assert crops_elsewhere.count(1) >= 4  # the false one alone
 
 
 def test_tracking_gives_the_pose_of_a_single_image():

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -36,7 +37,8 @@ class GraphedNetwork:
     """A network that is captured once for each picture size and batch size.
 
     A replay is one launch instead of a hundred kernels. A batch is padded to the next of
-    BATCH_SIZES; batches above the largest are split.
+    BATCH_SIZES; batches above the largest are split. Calls from several threads run one after the
+    other, because they share the graphs' memory.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class GraphedNetwork:
         self._network = network
         self._capture = capture or capture_on_cuda
         self._graphs: dict[torch.Size, Graph] = {}
+        self._lock = threading.Lock()
 
     def __call__(self, pictures: Tensor) -> tuple[Tensor, ...]:
         """The network's outputs for pictures (N, 3, H, W) float32, N >= 1."""
-        parts = [self._replayed(part) for part in pictures.split(BATCH_SIZES[-1])]
+        with self._lock:
+            parts = [self._replayed(part) for part in pictures.split(BATCH_SIZES[-1])]
         return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
     def _replayed(self, pictures: Tensor) -> list[Tensor]:

@@ -1,26 +1,26 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the detection between two images, so that it does not delay the next one."""
+"""Finds new faces between two images, so that the next one is not delayed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-from face_pose_ros.results import Faces
+T = TypeVar('T')
 
 
 class _Pending(NamedTuple):
     stream: object
     stamp_s: float
-    faces: Future[Faces]
+    found: Future
 
 
-class DetectionAhead:
+class DetectionAhead(Generic[T]):
     """A detection that is started after an image and collected with the next one.
 
-    The result does not depend on its duration: `faces` waits for it.
+    The result does not depend on its duration: `result` waits for it.
     """
 
     def __init__(self) -> None:
@@ -28,18 +28,18 @@ class DetectionAhead:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix='detect')
         self._pending: _Pending | None = None
 
-    def begin(self, detect: Callable[[], Faces], stream: object, stamp_s: float) -> None:
+    def begin(self, detect: Callable[[], T], stream: object, stamp_s: float) -> None:
         """Run a detection in another thread.
 
         Args:
-            detect: Returns the faces; it must not read the caller's image.
+            detect: Returns what it found; it must not read the caller's image.
             stream: The image stream.
             stamp_s: Of the image [s].
         """
         self._pending = _Pending(stream, stamp_s, self._executor.submit(detect))
 
-    def faces(self, stream: object, since_s: float, until_s: float) -> Faces | None:
-        """The faces of the stream's last image, if a detection was started; returned once.
+    def result(self, stream: object, since_s: float, until_s: float) -> T | None:
+        """What was found in the stream's last image, if a detection was started; returned once.
 
         Args:
             stream: As given to `begin`.
@@ -48,12 +48,12 @@ class DetectionAhead:
         """
         pending = self.forget()
         if pending and pending.stream is stream and since_s <= pending.stamp_s <= until_s:
-            return pending.faces.result()
+            return pending.found.result()
         return None
 
     def forget(self) -> _Pending | None:
         """Drop the detection; returns the running one after it has ended."""
         pending, self._pending = self._pending, None
         if pending:
-            pending.faces.exception()
+            pending.found.exception()
         return pending

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,10 +106,6 @@ class HeadDetector:
             (0.5 * (1 + np.tanh(0.5 * (cells.score + offset)))).astype(np.float32),
             CoarsePoses(T, self._uncertainty.of_poses(T, cells.sigma, camera)),
         )
-
-    def deferred(self, image_rgb: NDArray[np.uint8], camera: Camera) -> Callable[[], Faces]:
-        """A function that detects heads later, without the caller's image."""
-        return partial(self.detect, image_rgb.copy(), camera)
 
 
 def face_boxes(

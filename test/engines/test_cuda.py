@@ -2,6 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """GPU code on the CPU: bookkeeping of graphs, half precision, rendered crops."""
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +53,27 @@ def test_batches_are_filled_up_and_cut(count, sizes, generator):
             torch.testing.assert_close(found, expected)
     torch.testing.assert_close(kept[0], 2 * first.flatten(1))  # not overwritten by the next call
     assert captured == sizes
+
+
+def test_calls_from_two_threads_do_not_share_the_memory_of_a_graph():
+    both_run = threading.Barrier(2)
+
+    def capture_slow(network, pictures):
+        graph = capture(network, pictures)
+
+        def replay():
+            graph.replay()
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both_run.wait(0.2)  # until the other thread is here too, which must not happen
+
+        return graph._replace(replay=replay)
+
+    network = GraphedNetwork(double, capture_slow)
+    pictures = [torch.full((2, 3, 4, 4), value) for value in (1.0, 5.0)]
+    with ThreadPoolExecutor(2) as threads:
+        outputs = list(threads.map(network, pictures))
+    for (first, _), expected in zip(outputs, (2.0, 10.0), strict=True):
+        torch.testing.assert_close(first, torch.full_like(first, expected))
 
 
 @pytest.mark.parametrize('shrink', [1, 2])

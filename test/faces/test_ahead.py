@@ -17,28 +17,28 @@ def slow():
     return FACES
 
 
-def test_faces_waits_for_the_detection_and_returns_it_once():
+def test_the_result_waits_for_the_detection_and_returns_it_once():
     ahead, stream = DetectionAhead(), object()
-    assert ahead.faces(stream, 0, 1) is None
+    assert ahead.result(stream, 0, 1) is None
     ahead.begin(slow, stream, 0.5)
-    assert ahead.faces(stream, 0.4, 0.6) is FACES
-    assert ahead.faces(stream, 0.4, 0.6) is None
+    assert ahead.result(stream, 0.4, 0.6) is FACES
+    assert ahead.result(stream, 0.4, 0.6) is None
 
 
 @pytest.mark.parametrize(('since_s', 'until_s'), [(0.6, 0.7), (0.3, 0.4)])
 def test_those_of_long_ago_and_of_the_future_are_not_used(since_s, until_s):
     ahead, stream = DetectionAhead(), object()
     ahead.begin(slow, stream, 0.5)
-    assert ahead.faces(stream, since_s, until_s) is None
+    assert ahead.result(stream, since_s, until_s) is None
 
 
 def test_those_of_another_stream_are_not_used():
     ahead = DetectionAhead()
     ahead.begin(slow, object(), 0.5)
-    assert ahead.faces(object(), 0, 1) is None
+    assert ahead.result(object(), 0, 1) is None
 
 
-def test_faces_raises_the_error_of_the_detection():
+def test_the_result_raises_the_error_of_the_detection():
     ahead, stream = DetectionAhead(), object()
 
     def fail():
@@ -46,7 +46,7 @@ def test_faces_raises_the_error_of_the_detection():
 
     ahead.begin(fail, stream, 0.5)
     with pytest.raises(RuntimeError, match='out of memory'):
-        ahead.faces(stream, 0, 1)
+        ahead.result(stream, 0, 1)
     ahead.begin(fail, stream, 0.5)
     ahead.forget()
-    assert ahead.faces(stream, 0, 1) is None
+    assert ahead.result(stream, 0, 1) is None

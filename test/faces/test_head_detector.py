@@ -261,17 +261,6 @@ def test_a_small_image_is_padded_to_the_largest_stride(size, padded):
     assert planes.sum() == 3 * size[0] * size[1]
 
 
-def test_a_deferred_detection_does_not_read_the_callers_image():
-    camera, T = make_camera(640, 480), make_pose()
-    image, detector = image_with_spot(T, camera), detector_of(T, camera)
-    expected = detector.detect(image, camera)
-    later = detector.deferred(image, camera)
-    image[:] = 0
-    image[:9, :9] = 255
-    np.testing.assert_array_equal(later().boxes_xyxy, expected.boxes_xyxy)
-    assert len(expected) == 1
-
-
 @pytest.mark.parametrize(
     ('shape', 'dtype', 'message'),
     [
