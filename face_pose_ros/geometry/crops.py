@@ -76,10 +76,11 @@ class Crops:
             crop_jacobian(camera.lens, self.R_cam_crop[i], self.focal_px[i], J[i])
         return J
 
-    def rolled(self, angle: float) -> Crops:
-        """The same crops turned about their axes by an angle [rad]."""
-        c, s = math.cos(angle), math.sin(angle)
-        R = self.R_cam_crop @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    def rolled(self, angles: Array) -> Crops:
+        """The same crops turned about their axes by angles (N,) [rad]."""
+        c, s = np.cos(angles)[:, None], np.sin(angles)[:, None]
+        x, y, z = np.moveaxis(self.R_cam_crop, -1, 0)
+        R = np.stack([c * x + s * y, c * y - s * x, z], -1)
         return Crops(R, self.focal_px, self.valid, self.size_px)
 
     def __getitem__(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Crops:

@@ -110,14 +110,13 @@ class KeypointPredictor:
         # The detector finds small rolled heads, but may be wrong about their roll.
         lost = np.flatnonzero((keypoints.presence == 0) & (faces.scores > _ROLLED_FROM))
         if len(lost):
-            best, *others = (
-                self._measure(image, crops[lost].rolled(0.5 * math.pi * quarters), camera)
-                for quarters in (1, 2, 3)
+            quarters = 0.5 * math.pi * np.arange(1, 4)
+            rolled = crops[np.repeat(lost, 3)].rolled(np.tile(quarters, len(lost)))
+            tried = self._measure(image, rolled, camera)
+            best = 3 * np.arange(len(lost)) + tried.presence.reshape(-1, 3).argmax(1)
+            keypoints = keypoints.replaced(
+                lost, self._refined(image, tried[best], camera, limit[lost])
             )
-            for other in others:
-                better = np.flatnonzero(other.presence > best.presence)
-                best = best.replaced(better, other[better])
-            keypoints = keypoints.replaced(lost, self._refined(image, best, camera, limit[lost]))
         return keypoints
 
     def first_crops(self, faces: Faces, camera: Camera, box_margin: float = _BOX_MARGIN) -> Crops:
