@@ -29,10 +29,10 @@ from face_pose_lab.keypoint_net.decode import decode
 from face_pose_lab.keypoint_net.examples import rendered
 from face_pose_lab.keypoint_net.predict import Network, load_network
 from face_pose_lab.keypoint_net.score_rendered import MeasuredCrops, measured_crops
-from face_pose_lab.keypoint_net.train import as_input
 from face_pose_lab.keypoint_net.views import augmented, without_face
 from face_pose_lab.training.calibrate import fit_covariance, fit_presence, nees_of
 from face_pose_lab.training.losses import inside_crop
+from face_pose_lab.training_loop import as_input
 from face_pose_ros.keypoints.network_output import INPUT_PX, Calibration
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
 

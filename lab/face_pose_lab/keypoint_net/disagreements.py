@@ -23,7 +23,8 @@ from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.keypoint_net.decode import decode, unmirrored
 from face_pose_lab.keypoint_net.examples import photographs
 from face_pose_lab.keypoint_net.predict import load_network
-from face_pose_lab.keypoint_net.train import as_input, plain_batches
+from face_pose_lab.keypoint_net.train import plain_batches
+from face_pose_lab.training_loop import as_input
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.networks.keypoint_network import KeypointNetwork
 

@@ -30,8 +30,9 @@ from torch import Tensor
 from face_pose_lab.keypoint_net.decode import decode
 from face_pose_lab.keypoint_net.examples import Examples, rendered
 from face_pose_lab.keypoint_net.predict import load_network
-from face_pose_lab.keypoint_net.train import as_input, plain_batches
+from face_pose_lab.keypoint_net.train import plain_batches
 from face_pose_lab.package_networks import package, packaged_weights
+from face_pose_lab.training_loop import as_input
 from face_pose_ros import options as runtime_options
 from face_pose_ros.engines.openvino import OpenVinoNetwork
 from face_pose_ros.weights import FOLDER

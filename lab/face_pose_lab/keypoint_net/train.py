@@ -7,26 +7,22 @@
 The same command resumes from RUN's newest state. The learning rate is constant; with --decay STEPS
 it decreases to zero over so many steps, after which the weights are ready for use. --resume FILE
 branches off from any state. The batch of a step depends only on the seed, the step and the data.
-SIGTERM and SIGINT end the training after the current step and write a state.
-
-Of several processes (`optimisation`) the first one writes.
+See `training_loop` for signals and several processes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from face_pose_lab.keypoint_net.decode import decode
 from face_pose_lab.keypoint_net.examples import Examples, photographs, rendered
@@ -39,24 +35,15 @@ from face_pose_lab.keypoint_net.views import (
     random_move,
     without_face,
 )
-from face_pose_lab.optimisation import (
-    Optimiser,
-    ignore_stop_requests,
-    join_processes,
-    rank_and_processes,
-    save,
-    shared_gradients,
-    stop_requests,
-    update_average,
-)
 from face_pose_lab.torch_geometry import so3
+from face_pose_lab.training_loop import Recipe, as_input, begin, train
 from face_pose_ros.keypoints.network_output import INPUT_PX, KEYPOINTS
 from face_pose_ros.networks.keypoint_network import KeypointNetwork
 
 _CHIPS = {False: 0.3, True: 0.1}  # share of crops cut like chips: rendered, photographs
 _TURNED_SHARE = 0.125  # share of `profiled` photographs in a batch
 _WARM_UP = 300  # steps
-_EMA_STEPS = 700  # time constant of the moving average
+_AVERAGE_STEPS = 700
 
 
 @dataclass(frozen=True)
@@ -95,26 +82,6 @@ def sources_of(drawn: Examples, real: Examples, turned: Examples | None) -> list
         Source(real, True, 0.5 - _TURNED_SHARE),
         Source(turned, True, _TURNED_SHARE),
     ]
-
-
-class Batches(torch.utils.data.IterableDataset):
-    """Batches from a step on; workers take turns."""
-
-    def __init__(self, sources: Sequence[Source], options: Options, first: int) -> None:
-        self.sources, self.options, self.first = sources, options, first
-        self.rank, self.processes = rank_and_processes()
-
-    def __iter__(self) -> Iterator[Batch]:
-        cv2.setNumThreads(1)
-        torch.set_num_threads(1)
-        worker = torch.utils.data.get_worker_info()
-        if worker:
-            ignore_stop_requests()
-        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
-        step = self.first + number
-        while True:
-            yield make_batch(self.sources, self.options, self.processes * step + self.rank)
-            step += count
 
 
 def make_batch(sources: Sequence[Source], options: Options, step: int) -> Batch:
@@ -173,13 +140,8 @@ def plain_batches(source: Examples, is_photograph: bool, size: int = 64) -> Iter
         yield collated(heads)
 
 
-def as_input(pictures: Tensor) -> Tensor:
-    """(B, 3, 128, 128) float in [0, 1], channels last."""
-    return (pictures.float() / 255).contiguous(memory_format=torch.channels_last)
-
-
 @torch.no_grad()
-def validate(network: KeypointNetwork, batches: Sequence[Batch]) -> dict[str, float]:
+def validate(network: nn.Module, batches: Sequence[Batch]) -> dict[str, float]:
     """Mean and median of keypoint distance [px] and rotation error [deg]; median NEES."""
     network.eval()
     away, angle, nees = [], [], []
@@ -215,98 +177,38 @@ def learning_rate(step: int, options: Options) -> float:
     return rate
 
 
-def train(
-    out: Path,
-    sources: Sequence[Source],
-    validation: Mapping[str, Sequence[Batch]],
-    options: Options,
-    state: dict[str, Any] | None,
-    workers: int,
-) -> None:
-    """Train until the decay has ended, or until a signal."""
-    torch.manual_seed(options.seed)
-    network, average = KeypointNetwork(), KeypointNetwork()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average.load_state_dict(network.state_dict())
-    optimiser = Optimiser(network, is_hidden, options.lr, options.weight_decay)
-    step, pictures = 0, 0
-    if state is not None:
-        network.load_state_dict(state['network'])
-        average.load_state_dict(state['average'])
-        optimiser.load(state.get('optimisers', ()))
-        step = state['step']
-        pictures = state.get('pictures', step * options.batch)
-    average.requires_grad_(False)
-    stop = stop_requests()
-    loader = iter(
-        torch.utils.data.DataLoader(
-            Batches(sources, options, step),
-            batch_size=None,
-            num_workers=workers,
-            prefetch_factor=6 if workers else None,
-        )
-    )
-    rank, processes = rank_and_processes()
-    log = (out / 'log.jsonl').open('a')
-    sums: dict[str, float] = {}
-    summed = 0
-    began, first = time.time(), step
-    weights = LossOptions()
+def recipe(
+    sources: Sequence[Source], validation: Mapping[str, Sequence[Batch]], options: Options
+) -> Recipe[Batch]:
+    """The training for `training_loop`."""
 
-    def state_now() -> dict[str, Any]:
-        return {
-            'network': network.state_dict(),
-            'average': average.state_dict(),
-            'optimisers': optimiser.state(),
-            'step': step,
-            'pictures': pictures + (step - first) * options.batch * processes,
-            'options': vars(options),
-        }
-
-    end = options.decay_from + options.decay if options.decay else options.stop_at
-    over = False
-    while step < end and not over:
-        network.train()
-        batch = next(loader)
+    def terms(network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         with torch.autocast('cpu', torch.bfloat16):
             numbers = network(as_input(batch.pictures))
-        terms = losses(numbers.float(), batch, weights)
-        loss = torch.stack(list(terms.values())).sum()
-        network.zero_grad()
-        loss.backward()
-        over = shared_gradients(list(network.parameters()), bool(stop))
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step(learning_rate(step, options))
-        step += 1
-        summed += 1
-        for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-        update_average(average, network, step, _EMA_STEPS)
-        if rank:
-            continue
-        if step % 200 == 0:
-            row: dict[str, Any] = {n: round(v / summed, 4) for n, v in sums.items()}
-            sums.clear()
-            summed = 0
-            row |= {
-                'step': step,
-                'pictures': pictures + (step - first) * options.batch * processes,
-                'per_s': round((step - first) * options.batch * processes / (time.time() - began)),
-                'lr': learning_rate(step, options),
-                'time': time.strftime('%H:%M:%S'),
-            }
-            if step % 1000 == 0 or step == end:
-                for name, batches in validation.items():
-                    row[name] = {k: round(v, 3) for k, v in validate(average, batches).items()}
-            print(json.dumps(row), flush=True)
-            log.write(json.dumps(row) + '\n')
-            log.flush()
-        if step % 500 == 0:
-            save(state_now(), out / 'last.pt')
-        if step % 5000 == 0:
-            save(state_now(), out / f'{step:07d}.pt')
-    if not rank:
-        save(state_now(), out / 'last.pt')
+        return losses(numbers.float(), batch, LossOptions())
+
+    def validated(average: nn.Module) -> dict[str, dict[str, float]]:
+        return {
+            name: {key: round(value, 3) for key, value in validate(average, batches).items()}
+            for name, batches in validation.items()
+        }
+
+    return Recipe(
+        make_network=KeypointNetwork,
+        is_hidden=is_hidden,
+        make_batch=partial(make_batch, sources, options),
+        terms=terms,
+        learning_rate=lambda step: learning_rate(step, options),
+        end=options.decay_from + options.decay if options.decay else options.stop_at,
+        pictures=options.batch,
+        weight_decay=options.weight_decay,
+        clip_norm=5.0,
+        average_steps=_AVERAGE_STEPS,
+        average_from=0,
+        seed=options.seed,
+        options=vars(options),
+        validate=validated,
+    )
 
 
 def split(source: Examples, count: int) -> tuple[Examples, Examples]:
@@ -331,14 +233,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--workers', type=int, default=1)
     chosen = parser.parse_args(args)
-    torch.set_num_threads(chosen.threads)
-    join_processes()
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    last = chosen.out / 'last.pt'
-    path = last if last.is_file() else chosen.resume
-    state = torch.load(path, weights_only=True) if path else None
+    state = begin(chosen.out, chosen.resume, chosen.threads)
     decay_from = state['step'] if state else 0
-    if state and last.is_file() and chosen.decay:
+    if state and chosen.decay and (chosen.out / 'last.pt').is_file():
         decay_from = state['options']['decay_from']
     options = Options(
         lr=chosen.lr,
@@ -358,7 +255,7 @@ def main(args: Sequence[str] | None = None) -> None:
     validation = {'photographs': list(plain_batches(held_out, True))}
     if chosen.test:
         validation['rendered'] = list(plain_batches(rendered([chosen.test]).part(0, 1024), False))
-    train(chosen.out, sources, validation, options, state, chosen.workers)
+    train(recipe(sources, validation, options), chosen.out, state, chosen.workers)
 
 
 if __name__ == '__main__':

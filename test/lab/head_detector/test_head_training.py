@@ -1,8 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The training of the head detector: the loss falls, and a stop changes nothing."""
-
-from itertools import islice
+"""The training of the head detector."""
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from face_pose_lab.head_detector import train as module
 from face_pose_lab.head_detector.load import trained_network
 from face_pose_lab.head_detector.losses import LossOptions, losses
 from face_pose_lab.head_detector.train import (
-    Batches,
     Options,
     is_hidden,
     learning_rate,
@@ -22,6 +19,7 @@ from face_pose_lab.head_detector.train import (
 )
 from face_pose_lab.head_detector.windows import Material
 from face_pose_lab.optimisation import Optimiser
+from face_pose_lab.training_loop import train
 from lab.head_detector.material import BlackBackgrounds, MarkedHeads, MarkedScenes
 
 from face_pose_ros.networks.head_detector import HeadDetectorNetwork, HeadDetectorSizes
@@ -55,51 +53,16 @@ def test_the_loss_of_a_batch_falls():
     assert totals[-1] < 0.8 * totals[0]
 
 
-class AfterSteps:
-    """A list of signals that has one after so many steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def __bool__(self) -> bool:
-        self.left -= 1
-        return self.left <= 0
-
-
-def run(folder, monkeypatch, state=None, stop_after: int = 99) -> dict:
-    """The state that a training leaves."""
-    folder.mkdir(exist_ok=True)
+def test_the_recipe_trains_on_the_images_of_its_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(module, 'HeadDetectorNetwork', lambda: HeadDetectorNetwork(SIZES))
-    monkeypatch.setattr(module, 'stop_requests', lambda: AfterSteps(stop_after))
-    module.train(folder, MATERIAL, OPTIONS, state, workers=0)
-    return torch.load(folder / 'last.pt', weights_only=True)
-
-
-def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path, monkeypatch):
-    through = run(tmp_path / 'through', monkeypatch)
-    stopped = run(tmp_path / 'stopped', monkeypatch, stop_after=2)
-    assert (stopped['step'], stopped['images']) == (2, 4)
-    torch.manual_seed(99)  # what else was drawn meanwhile must not matter
-    resumed = run(tmp_path / 'stopped', monkeypatch, stopped)
-    assert (resumed['step'], resumed['images']) == (through['step'], through['images']) == (4, 8)
-    for name in ('network', 'average'):
-        for key, value in through[name].items():
-            assert torch.equal(resumed[name][key], value), key
-
-
-def test_processes_and_resumed_trainings_share_the_same_images(monkeypatch):
-    def of(rank: int, processes: int, first: int, count: int) -> list:
-        monkeypatch.setattr(module, 'rank_and_processes', lambda: (rank, processes))
-        return list(islice(iter(Batches(MATERIAL, OPTIONS, first)), count))
-
-    alone = [batch.images for batch in of(0, 1, 0, 6)]
-    second = [batch.images for batch in of(1, 2, 1, 2)]  # steps 1 and 2
-    assert torch.equal(second[0], alone[3])
-    assert torch.equal(second[1], alone[5])
-    resumed = of(0, 1, 4, 1)[0]
-    assert torch.equal(resumed.images, alone[4])
-    assert resumed.images.shape == (2, 3, 256, 256)
-    assert len(resumed.targets.score) == 2
+    recipe = module.recipe(MATERIAL, OPTIONS)
+    batch = recipe.make_batch(3)
+    assert torch.equal(batch.images, make_batch(MATERIAL, OPTIONS, 3).images)
+    assert batch.images.shape == (2, 3, 256, 256)
+    assert len(batch.targets.score) == 2
+    train(recipe, tmp_path, None, workers=0)
+    state = torch.load(tmp_path / 'last.pt', weights_only=True)
+    assert (state['step'], state['pictures'], state['options']['batch']) == (4, 8, 2)
 
 
 def test_the_learning_rate_falls_to_nothing_from_where_the_descent_began():
