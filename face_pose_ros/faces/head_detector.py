@@ -94,15 +94,15 @@ class HeadDetector:
             uv=(cells.uv + 0.5) * scale - 0.5,
             log_size=cells.log_size + 0.5 * np.log(scale).sum(),
         )
+        cells = cells.of(nms(head_boxes(cells), cells.score, _SAME_HEAD_IOU))
         T, valid = poses_of_cells(cells, camera)
         boxes = face_boxes(T, self._xyz_face, camera)
         # The measured size of the smallest faces may be a little smaller.
         large = boxes[:, 2] - boxes[:, 0] > _SMALLER * self.options.min_face_px
         usable = np.flatnonzero(valid & large & np.isfinite(boxes).all(-1))
-        kept = usable[nms(head_boxes(cells)[usable], cells.score[usable], _SAME_HEAD_IOU)]
-        T, cells = T[kept], cells.of(kept)
+        T, cells = T[usable], cells.of(usable)
         return Faces(
-            boxes[kept].astype(np.float32),
+            boxes[usable].astype(np.float32),
             (0.5 * (1 + np.tanh(0.5 * (cells.score + offset)))).astype(np.float32),
             CoarsePoses(T, self._uncertainty.of_poses(T, cells.sigma, camera)),
         )

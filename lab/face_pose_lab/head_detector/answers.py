@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.head_detector.heads import FOUND_TO_DEG
 from face_pose_lab.head_detector.sources import VISIBLE, Scenes
 from face_pose_ros.faces.head_cells import cells_of_poses, head_boxes
@@ -40,7 +41,11 @@ class Answers:
 
 
 def answers_on_scenes(detector: HeadDetector, scenes: Scenes) -> Answers:
-    """Compare the answers with all heads that are to be found."""
+    """Compare the answers with all heads that are to be found.
+
+    Raises:
+        DataError: No scene has one.
+    """
     heads: list[list[Array]] = []
     false: list[float] = []
     for i in tqdm(range(len(scenes)), desc='scenes', disable=None):
@@ -51,6 +56,8 @@ def answers_on_scenes(detector: HeadDetector, scenes: Scenes) -> Answers:
         rows, wrong = _compared(faces, T, visible, camera)
         heads += rows
         false += wrong
+    if not heads:
+        raise DataError(f'none of {len(scenes)} scenes has a head that is to be found')
     columns = (np.array(column, np.float64) for column in zip(*heads, strict=True))
     size_px, score, error, covariance, log_size = columns
     return Answers(size_px, score, error, covariance, log_size, np.array(false), len(scenes))

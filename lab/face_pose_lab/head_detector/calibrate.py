@@ -36,7 +36,7 @@ _KNOTS_PX = (20.0, 30.0, 50.0, 90.0, 220.0)
 _ROUNDS = 20
 _EMPTY, _EMPTY_PX = 4000, 320
 _FALSE_PER_PICTURE = 1e-3
-_LEAST_HEADS = 50
+_LEAST_HEADS, _LEAST_NEAR_KNOT = 50, 7
 _FROM_PX, _TO_PX = 16.0, 400.0  # apparent sizes of the heads that count
 
 
@@ -61,7 +61,7 @@ def fit_covariance(answers: Answers, threshold: float) -> tuple[NDArray, NDArray
         threshold: Of the score.
 
     Raises:
-        DataError: Too few heads are found.
+        DataError: Too few heads are found, in all or of a size.
     """
     in_range = (answers.size_px >= _FROM_PX) & (answers.size_px < _TO_PX)
     used = (answers.score > threshold) & in_range
@@ -76,7 +76,13 @@ def fit_covariance(answers: Answers, threshold: float) -> tuple[NDArray, NDArray
     share = np.stack(
         [table._replace(covariance=k).normalised(sizes)[:, 0, 0] for k in knots], axis=1
     )
-    share = share / share.sum(0, keepdims=True)
+    heads = share.sum(0)
+    if heads.min() < _LEAST_NEAR_KNOT:
+        raise DataError(
+            f'{heads.min():.0f} heads found near {_KNOTS_PX[heads.argmin()]:.0f} px, at least '
+            f'{_LEAST_NEAR_KNOT} needed: give more scenes'
+        )
+    share = share / heads
     for _ in range(_ROUNDS):
         # Until errors whitened by the table have the identity as second moments at every knot.
         L = np.linalg.cholesky(table.normalised(sizes))

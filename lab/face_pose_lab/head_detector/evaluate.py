@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.head_detector.answers import answers_on_scenes, figures
 from face_pose_lab.head_detector.load import WHOLE, packaged_detector
 from face_pose_lab.head_detector.sources import Backgrounds, Scenes, panoramas
@@ -68,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         print_scenes(options.scenes)
         print_empty(options.assets, options.empty)
-    except (MissingAssetError, ShardError) as error:
+    except (DataError, MissingAssetError, ShardError) as error:
         parser.error(str(error))
 
 

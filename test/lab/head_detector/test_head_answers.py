@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A detector's answers are compared with the right heads, and calibrated by their errors."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,25 @@ def test_the_covariance_of_normalised_errors_is_found(rng):
     np.testing.assert_allclose(covariance[4] / scale, 0.25 * A @ A.T / scale, atol=0.05)
     with pytest.raises(DataError, match='0 heads found, at least 50 needed'):
         fit_covariance(made, 2.0)
+    small = Answers(*(getattr(made, f.name) for f in fields(made)))
+    small.log_size[:] = np.minimum(small.log_size, np.log(90))
+    with pytest.raises(DataError, match='0 heads found near 220 px, at least 7 needed'):
+        fit_covariance(small, 0.5)
+
+
+def test_scenes_without_heads_are_refused(tmp_path):
+    labels = {
+        'K': np.tile([[200.0, 0, 159.5], [0, 200, 119.5], [0, 0, 1]], (2, 1, 1)),
+        'dist': np.zeros((2, 5)),
+        'image_index': np.zeros(0, int),
+        'T_cam_head': np.zeros((0, 4, 4)),
+        'visible_fraction': np.zeros(0, np.float32),
+    }
+    write_manifest(tmp_path, {'kind': 'scenes'})
+    write_shard(shard_folder(tmp_path, 0), numbered(2, 240, 320), labels)
+    nothing = np.zeros((0, 4, 4)), []
+    with pytest.raises(DataError, match='none of 2 scenes has a head'):
+        answers_on_scenes(Told({0: nothing, 1: nothing}), Scenes([tmp_path]))
 
 
 def test_the_highest_score_of_every_empty_picture_counts():
