@@ -45,7 +45,7 @@ from face_pose_ros.ros.style import (
 Array = NDArray[np.float64]
 Picture = NDArray[np.uint8]
 
-_SEED, _PLACE = 7, 'lobby'
+SEED, _PLACE = 7, 'lobby'
 _LOOKS_AT_DEG = 36.0  # direction in the panorama
 _FPS, _PERIOD_S = 10.0, 5.0  # everybody's motion repeats, so that the picture has no seam
 _BEFORE = 20  # frames in which the tracker meets everybody
@@ -53,7 +53,7 @@ _FOCAL_PER_WIDTH = 1.1
 _PLAN_FAR_M, _PLAN_WIDE_M = 2.0, 1.7  # what the plan shows
 _PLAN_WIDTH = 0.4  # of the picture's
 _GAZE_IN_PLAN_M = 0.35
-_QUALITY = 72  # of WebP
+_QUALITY, _JPEG_QUALITY = 72, 85
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,19 @@ ACTORS = (
 )
 
 
-def render(studio: Studio, people: Sequence[Loaded], stamp_s: float, lens: Lens) -> Picture:
-    """(H, W, 3) uint8 RGB, everybody in the lobby at one time."""
+def render(
+    studio: Studio, placed: Sequence[tuple[Loaded, Pose]], lens: Lens, R_roll: Array | None = None
+) -> Picture:
+    """(H, W, 3) uint8 RGB: people in the lobby, for a camera turned about its axis by R_roll^T."""
     number = studio.environments.names.index(f'hdri/{_PLACE}')
+    R_env_cam = Rotation.from_euler('y', _LOOKS_AT_DEG, degrees=True).as_matrix()
+    lamp = np.array([-0.5, -0.6, -0.6]) / np.linalg.norm([0.5, 0.6, 0.6])
+    if R_roll is not None:
+        R_env_cam, lamp = R_env_cam @ R_roll.T, R_roll @ lamp
     light = Light(
         harmonics=0.8 * studio.environments.harmonics[number],
-        R_env_cam=Rotation.from_euler('y', _LOOKS_AT_DEG, degrees=True).as_matrix(),
-        lamp=np.array([-0.5, -0.6, -0.6]) / np.linalg.norm([0.5, 0.6, 0.6]),
+        R_env_cam=R_env_cam,
+        lamp=lamp,
         lamp_colour=np.full(3, 0.5),
         shadows=True,
         exposure=1.0,
@@ -120,7 +126,6 @@ def render(studio: Studio, people: Sequence[Loaded], stamp_s: float, lens: Lens)
         is_flat=False,
         blur=max(panorama_level(lens.K[0, 0]), 0) + 0.5,
     )
-    placed = [(p, a.pose(p, stamp_s)) for p, a in zip(people, ACTORS, strict=True)]
     return studio.renderer.picture(placed, lens, light)
 
 
@@ -161,16 +166,16 @@ class Film:
             np.empty((count, height, width, 3), np.uint8), np.empty((count, len(ACTORS), 3))
         )
         lens = Lens(film.K, width, height)
-        studio = Studio(Models.load(Assets(assets)), _SEED, ('makehuman',))
+        studio = Studio(Models.load(Assets(assets)), SEED, ('makehuman',))
         with contextlib.ExitStack() as stack:
             people = [
                 stack.enter_context(studio.renderer.load(studio.person(actor.identity)))
                 for actor in ACTORS
             ]
             for i in range(count):
-                film.pictures[i] = render(studio, people, i / _FPS, lens)
-                for j, (person, actor) in enumerate(zip(people, ACTORS, strict=True)):
-                    film.truth[i, j] = actor.pose(person, i / _FPS).T_cam_head[:3, 3]
+                placed = [(p, a.pose(p, i / _FPS)) for p, a in zip(people, ACTORS, strict=True)]
+                film.pictures[i] = render(studio, placed, lens)
+                film.truth[i] = [pose.T_cam_head[:3, 3] for _, pose in placed]
         return film
 
     @classmethod
@@ -267,8 +272,8 @@ def compose(frames: Sequence[Frame], camera: Camera) -> list[Picture]:
 def save(pictures: Sequence[Picture], path: Path) -> None:
     """Write a moving picture, or the first one."""
     first, *others = [Image.fromarray(picture) for picture in pictures]
-    if path.suffix == '.png':
-        first.save(path, optimize=True)
+    if path.suffix != '.webp':
+        first.save(path, optimize=True, quality=_JPEG_QUALITY)
         return
     moving: dict[str, Any] = {'save_all': True, 'append_images': others, 'loop': 0}
     first.save(path, duration=round(1000 / _FPS), quality=_QUALITY, method=4, **moving)
