@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +46,25 @@ _MOST = 4  # crops of a tracked face; cheaper than a new detection
 # A tracked face counts as occluded if the median standard deviation of its keypoints exceeds this
 # share of its size. Unoccluded faces of 300 photographs had at most 0.03.
 _COVERED = 0.05
-# The same limit of a new face grows linearly between two scores of the detector: false detections
-# have low scores and shares of 0.04 and more.
-_LIMIT_SCORES, _LIMITS = (0.5, 0.9), (0.01, 0.06)
-_ROLLED_FROM = 0.65  # score of a detection from which other rolls are tried
+_LOW_SCORE, _HIGH_SCORE = 0.5, 0.9  # of the detector
+
+
+class Limits(NamedTuple):
+    """Limits of the same share for new faces: false detections have low scores and large shares.
+
+    Between the two scores the limit grows linearly.
+    """
+
+    low: float  # at a score of 0.5
+    high: float  # at a score of 0.9
+    rolled_from: float  # score of a detection from which other rolls are tried
+
+    def of(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        """(N,) limits of detections with scores (N,)."""
+        return np.interp(scores, (_LOW_SCORE, _HIGH_SCORE), (self.low, self.high))
+
+
+PACKAGED_LIMITS = Limits(0.01, 0.06, 0.65)  # chosen with the lab's `head_detector.confirmation`
 
 
 def _indices(*names: str) -> NDArray[np.int64]:
@@ -102,13 +118,15 @@ class KeypointPredictor:
         """
         if len(faces) == 0:
             return Keypoints.unmeasured(0, KEYPOINTS)
-        limit = np.interp(faces.scores, _LIMIT_SCORES, _LIMITS)
+        limit = PACKAGED_LIMITS.of(faces.scores)
         crops = self.first_crops(faces, camera, box_margin)
         keypoints = self._refined(image, self._measure(image, crops, camera), camera, limit)
         if faces.coarse is None:
             return keypoints
         # The detector finds small rolled heads, but may be wrong about their roll.
-        lost = np.flatnonzero((keypoints.presence == 0) & (faces.scores > _ROLLED_FROM))
+        lost = np.flatnonzero(
+            (keypoints.presence == 0) & (faces.scores > PACKAGED_LIMITS.rolled_from)
+        )
         if len(lost):
             quarters = 0.5 * math.pi * np.arange(1, 4)
             rolled = crops[np.repeat(lost, 3)].rolled(np.tile(quarters, len(lost)))
