@@ -22,14 +22,22 @@ with no_openvino_telemetry():
 
 
 class _Request(NamedTuple):
-    """An inference request, and views of its output memory."""
+    """An inference request, and views of its input and output memory."""
 
     infer: ov.InferRequest
+    picture: NDArray[np.float32]  # (1, 3, H, W)
     outputs: list[NDArray[np.float32]]
 
-    def start(self, picture: NDArray[np.float32]) -> None:
-        self.infer.set_input_tensor(ov.Tensor(picture, shared_memory=True))
-        self.infer.start_async()
+    @classmethod
+    def of(cls, compiled: ov.CompiledModel) -> _Request:
+        """A new request."""
+        infer = compiled.create_infer_request()
+        (picture,), outputs = infer.input_tensors, infer.output_tensors
+        return cls(infer, picture.data, [tensor.data for tensor in outputs])
+
+    def copied(self) -> Outputs:
+        """The outputs as arrays of the caller's own."""
+        return tuple(output.copy() for output in self.outputs)
 
 
 class OpenVinoNetwork(Network):
@@ -71,7 +79,6 @@ class OpenVinoNetwork(Network):
 
     def __call__(self, pictures: NDArray[np.float32]) -> Outputs:
         """The outputs for N >= 1 pictures (N, 3, H, W)."""
-        pictures = np.ascontiguousarray(pictures, np.float32)
         with self._lock:
             if len(pictures) == 1:
                 return self._infer(pictures)
@@ -87,9 +94,9 @@ class OpenVinoNetwork(Network):
             model = self._read()
             (self._single[shape],) = self._compiled(model, shape, 1, self._threads)
         request = self._single[shape]
-        request.infer.set_input_tensor(ov.Tensor(picture, shared_memory=True))
+        request.picture[:] = picture
         request.infer.infer(share_outputs=True)
-        return tuple(output.copy() for output in request.outputs)
+        return request.copied()
 
     def _infer_each(self, pictures: NDArray[np.float32]) -> list[Outputs]:
         """Outputs of each picture; parallel requests are faster than one batch on all threads."""
@@ -102,9 +109,10 @@ class OpenVinoNetwork(Network):
             request = requests[i % len(requests)]
             if i >= len(requests):
                 request.infer.wait()
-                rows.append(tuple(output.copy() for output in request.outputs))
+                rows.append(request.copied())
             if i < len(pictures):
-                request.start(pictures[i : i + 1])
+                request.picture[0] = pictures[i]
+                request.infer.start_async()
         return rows
 
     def _read(self) -> ov.Model:
@@ -124,8 +132,7 @@ class OpenVinoNetwork(Network):
         if folder := writable_folder('openvino'):  # halves start-up time and memory
             properties['CACHE_DIR'] = str(folder)
         compiled = _core().compile_model(model, 'CPU', properties)
-        every = [compiled.create_infer_request() for _ in range(requests)]
-        return [_Request(r, [tensor.data for tensor in r.output_tensors]) for r in every]
+        return [_Request.of(compiled) for _ in range(requests)]
 
 
 @cache
