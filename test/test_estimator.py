@@ -338,7 +338,7 @@ def test_a_false_detection_delays_no_image_with_a_tracked_face(monkeypatch):
         assert len(estimator.track(rgb, camera, i / 30)) == 1
     assert crops_here == [1] * 8
     estimator.drop_pending_detection()
-    assert crops_elsewhere.count(1) >= 4  # the false one alone
+    assert sum(crops_elsewhere) >= 4  # at least one of each false detection
 
 
 def test_tracking_gives_the_pose_of_a_single_image():

@@ -46,7 +46,7 @@ _MOST = 4  # crops of a tracked face; cheaper than a new detection
 # A tracked face counts as occluded if the median standard deviation of its keypoints exceeds this
 # share of its size. Unoccluded faces of 300 photographs had at most 0.03.
 _COVERED = 0.05
-_LOW_SCORE, _HIGH_SCORE = 0.5, 0.9  # of the detector
+_LOW_SCORE, _HIGH_SCORE = 0.55, 0.9  # of the detector
 
 
 class Limits(NamedTuple):
@@ -55,16 +55,15 @@ class Limits(NamedTuple):
     Between the two scores the limit grows linearly.
     """
 
-    low: float  # at a score of 0.5
-    high: float  # at a score of 0.9
-    rolled_from: float  # score of a detection from which other rolls are tried
+    low: float  # up to a score of 0.55
+    high: float  # from a score of 0.9 on
 
     def of(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """(N,) limits of detections with scores (N,)."""
         return np.interp(scores, (_LOW_SCORE, _HIGH_SCORE), (self.low, self.high))
 
 
-PACKAGED_LIMITS = Limits(0.01, 0.06, 0.65)  # chosen with the lab's `head_detector.confirmation`
+PACKAGED_LIMITS = Limits(0.03, 0.055)  # chosen with the lab's `head_detector.confirmation`
 
 
 def _indices(*names: str) -> NDArray[np.int64]:
@@ -123,10 +122,8 @@ class KeypointPredictor:
         keypoints = self._refined(image, self._measure(image, crops, camera), camera, limit)
         if faces.coarse is None:
             return keypoints
-        # The detector finds small rolled heads, but may be wrong about their roll.
-        lost = np.flatnonzero(
-            (keypoints.presence == 0) & (faces.scores > PACKAGED_LIMITS.rolled_from)
-        )
+        # The detector finds rolled heads, but may be wrong about their roll.
+        lost = np.flatnonzero(keypoints.presence == 0)
         if len(lost):
             quarters = 0.5 * math.pi * np.arange(1, 4)
             rolled = crops[np.repeat(lost, 3)].rolled(np.tile(quarters, len(lost)))

@@ -87,7 +87,7 @@ class Detections:
     def confirmed(self, limits: Limits) -> NDArray[np.bool_]:
         """(N,) whether the keypoint network confirms them, as `KeypointPredictor.predict` does."""
         sure = (self.presence >= _MIN_PRESENCE) & (self.sigma < limits.of(self.score)[:, None])
-        return (self.score > 0) & (sure[:, 0] | (sure[:, 1] & (self.score > limits.rolled_from)))
+        return (self.score > 0) & sure.any(1)
 
 
 class Study:
@@ -220,10 +220,9 @@ def _away_from_heads(
 def candidates() -> Iterator[Limits]:
     """Limits to compare; the packaged ones first."""
     yield PACKAGED_LIMITS
-    for low in (0.01, 0.02, 0.03):
-        for high in (0.06, 0.08, 0.1):
-            for rolled_from in (0.5, 0.65):
-                yield Limits(low, high, rolled_from)
+    for low in (0.01, 0.02, 0.03, 0.04):
+        for high in (0.04, 0.055, 0.07):
+            yield Limits(low, high)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -262,11 +261,11 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def print_limits(true: dict[str, Detections], false: Detections) -> None:
     """Confirmed heads [%] and false ones for each of the candidates."""
-    print(f'{"limit at 0.5":>12}{"at 0.9":>8}{"rolled":>8}', end='')
+    print(f'{"to 0.55":>12}{"at 0.9":>8}', end='')
     print(''.join(f'{name:>14}' for name in true), f'{"false":>7} of {len(false.score)}')
     for limits in candidates():
         shares = [100 * found.confirmed(limits).mean() for found in true.values()]
-        print(f'{limits.low:>12}{limits.high:>8}{limits.rolled_from:>8}', end='')
+        print(f'{limits.low:>12}{limits.high:>8}', end='')
         print(''.join(f'{share:>13.1f}%' for share in shares), end='')
         print(f'{false.confirmed(limits).sum():>8}')
 

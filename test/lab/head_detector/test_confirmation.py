@@ -40,15 +40,17 @@ class SeesRed:
         return Detections(np.zeros(len(faces)), faces.scores.astype(float), ones, 0.01 * ones)
 
 
-def test_a_detection_is_confirmed_at_its_roll_or_at_another_one_if_the_score_allows_it():
-    limits = Limits(0.02, 0.06, 0.65)
-    np.testing.assert_allclose(limits.of(np.array([0.3, 0.5, 0.7, 1.0])), [0.02, 0.02, 0.04, 0.06])
+def test_a_detection_is_confirmed_at_its_roll_or_at_another_one():
+    limits = Limits(0.02, 0.06)
+    np.testing.assert_allclose(
+        limits.of(np.array([0.3, 0.55, 0.725, 1.0])), [0.02, 0.02, 0.04, 0.06]
+    )
     good, uncertain, absent = (0.9, 0.03), (0.9, 0.05), (0.1, 0.01)
     cases = [
         (0.7, good, absent, True),
         (0.7, uncertain, good, True),
-        (0.6, uncertain, good, False),  # no other roll is tried
-        (0.55, good, good, False),  # the limit is 0.025
+        (0.6, uncertain, absent, False),
+        (0.57, good, good, False),  # the limit is 0.022
         (0.9, uncertain, absent, True),
         (0.9, absent, absent, False),
         (0.0, good, good, False),  # not detected
