@@ -30,6 +30,10 @@ def generate_launch_description() -> LaunchDescription:
         'use_depth': ('', 'true or false: also use a depth image; empty: as in config'),
         'depth': ('depth', 'topic of the depth image'),
         'depth_camera_info': ('depth_camera_info', 'topic of its CameraInfo'),
+        'depth_transport': (
+            '',
+            'raw; compressedDepth or compressed for <depth>/<transport>; empty: as in config',
+        ),
         'image_transport': ('', 'raw, or compressed for <image>/compressed; empty: as in config'),
         'device': ('', "auto, cpu, cuda or 'cuda:<index>'; empty: as in config"),
         'config': (config, 'YAML file with all parameters'),
@@ -57,7 +61,8 @@ def generate_launch_description() -> LaunchDescription:
 def _nodes(context: LaunchContext) -> list[Node]:
     """RViz if requested, and a node per camera."""
     # As text: a LaunchConfiguration would make a number of a device '0'.
-    texts = {n: LaunchConfiguration(n).perform(context) for n in ('image_transport', 'device')}
+    names = 'image_transport', 'depth_transport', 'device'
+    texts = {n: LaunchConfiguration(n).perform(context) for n in names}
     # An empty argument keeps the config file's value.
     given: dict[str, object] = {name: text for name, text in texts.items() if text}
     use_depth = LaunchConfiguration('use_depth').perform(context)

@@ -27,6 +27,7 @@ ARGUMENTS = {
         'use_depth': '',
         'depth': 'depth',
         'depth_camera_info': 'depth_camera_info',
+        'depth_transport': '',
         'image_transport': '',
         'device': '',
         'config': 'share/face_pose_ros/config/pose.yaml',  # the end of the path

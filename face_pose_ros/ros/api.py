@@ -70,6 +70,18 @@ EXECUTABLES = (
                 optional=True,
             ),
             Topic(
+                'depth/compressedDepth',
+                'sensor_msgs/CompressedImage',
+                'instead of it, with `depth_transport: compressedDepth`',
+                optional=True,
+            ),
+            Topic(
+                'depth/compressed',
+                'sensor_msgs/CompressedImage',
+                'likewise, with `depth_transport: compressed`; PNG only',
+                optional=True,
+            ),
+            Topic(
                 'depth_camera_info',
                 'sensor_msgs/CameraInfo',
                 'calibration of the depth camera; the newest one is used',

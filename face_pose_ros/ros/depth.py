@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
 from face_pose_ros.results import DepthEvidence, FacePose
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
-from face_pose_ros.ros.images import ImageError, image_rows
+from face_pose_ros.ros.depth_images import depth_pixels
+from face_pose_ros.ros.images import ImageError
 from face_pose_ros.ros.plausibility import Finding, News
 
 Lookup = Callable[[str, str, Time], NDArray[np.float64]]
@@ -28,25 +29,6 @@ _IN_A_ROW = 5  # a problem is reported after so many images, or faces, in a row
 _FACES = 20  # over which the median share of agreeing points is taken
 _FEW_AGREE = 0.55  # a smaller median share is reported
 _MIN_MEASURED = 12  # points; a face with fewer is not judged
-_TYPES = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
-
-
-def depth_pixels(msg: Image) -> NDArray:
-    """Pixels of a depth image message, (H, W) uint16 in mm or float32 in m.
-
-    Raises:
-        ImageError: Wrong encoding, or size, step and data do not fit together.
-    """
-    kind = _TYPES.get(msg.encoding)
-    if kind is None:
-        raise ImageError(
-            f"encoding '{msg.encoding}', expected 16UC1 (millimetres) or 32FC1 (metres)"
-        )
-    if msg.height == 0 or msg.width == 0:
-        raise ImageError(f'image of {msg.width} x {msg.height} px, expected a positive size')
-    rows = image_rows(msg, msg.height, msg.width * int(kind[1]))
-    order = '>' if msg.is_bigendian else '<'
-    return np.ascontiguousarray(rows).view(order + kind).astype(kind, copy=False)
 
 
 class DepthInput:
@@ -69,7 +51,7 @@ class DepthInput:
         self.findings: list[Finding] = []
         self._max_offset_s, self._rectified, self._lookup = max_offset_s, rectified, lookup
         self._lock = threading.Lock()
-        self._images: OrderedDict[int, Image] = OrderedDict()  # by stamp [ns]
+        self._images: OrderedDict[int, Image | CompressedImage] = OrderedDict()  # by stamp [ns]
         self._info: CameraInfo | None = None
         self._camera: tuple[CameraInfo, bool, Camera] | None = None
         self._wrong: Finding | None = None  # problem of the last images, or faces
@@ -78,7 +60,7 @@ class DepthInput:
         self._news = News(most=1)
         self._used, self._faces = 0, 0  # of the last image's faces
 
-    def add_image(self, msg: Image) -> None:
+    def add_image(self, msg: Image | CompressedImage) -> None:
         """A depth image has arrived."""
         with self._lock:
             self._images[_ns(msg.header.stamp)] = msg
@@ -144,7 +126,9 @@ class DepthInput:
             return self.findings[0].text
         return f'{self._used} of {self._faces} faces have a depth'
 
-    def _made_of(self, msg: Image, info: CameraInfo, header: Header) -> DepthImage | None:
+    def _made_of(
+        self, msg: Image | CompressedImage, info: CameraInfo, header: Header
+    ) -> DepthImage | None:
         pixels = depth_pixels(msg)
         same_frame = msg.header.frame_id == header.frame_id
         camera = self._camera_of(info, self._rectified and same_frame)

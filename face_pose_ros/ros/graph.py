@@ -14,7 +14,8 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
-_SUFFIX = '/compressed'  # image_transport's
+# Ends of the topics of image_transport's plugins -> launch arguments whose images have them.
+_SUFFIXES = {'/compressedDepth': ('depth',), '/compressed': ('image', 'depth')}
 _SHOWN = 3  # number of similar topics to list
 _PATIENCE_S = 3.0  # discovery takes up to this time
 
@@ -25,20 +26,20 @@ class SilenceWatch:
     def __init__(
         self,
         node: Node,
-        kinds: Mapping[str, type],
+        topics: Mapping[str, tuple[type, str]],
         on_silence: Callable[[str, float, str], None],
     ) -> None:
         """Start to wait for messages.
 
         Args:
             node: Subscribes to the topics.
-            kinds: Resolved topic -> message type.
+            topics: Resolved topic -> message type, and the launch argument that sets the topic.
             on_silence: Called with topic, time without messages [s] and reason.
         """
         self._node = node
-        self._kinds = {
-            topic: f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'
-            for topic, kind in kinds.items()
+        self._topics = {
+            topic: (f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}', argument)
+            for topic, (kind, argument) in topics.items()
         }
         self._on_silence = on_silence
         self._begin_s = time.monotonic()
@@ -46,36 +47,37 @@ class SilenceWatch:
 
     def received(self, topic: str) -> None:
         """Stop watching a topic that has a message."""
-        self._kinds.pop(topic, None)
+        self._topics.pop(topic, None)
 
     def check(self) -> None:
         """Check the graph; to be called regularly on the node's executor."""
         waited_s = time.monotonic() - self._begin_s
         if waited_s < _PATIENCE_S:
             return
-        for topic, kind in list(self._kinds.items()):
-            reason = why_silent(self._node, topic, kind)
+        for topic, (kind, argument) in list(self._topics.items()):
+            reason = why_silent(self._node, topic, kind, argument)
             if self._reported.get(topic) != reason:
                 self._reported[topic] = reason
                 self._on_silence(topic, waited_s, reason)
 
 
-def why_silent(node: Node, topic: str, kind: str) -> str:
+def why_silent(node: Node, topic: str, kind: str, argument: str) -> str:
     """The reason in one line, with what to change.
 
     Args:
         node: Subscribes to the topic.
         topic: Resolved name.
         kind: Type that the node expects there, such as 'sensor_msgs/msg/Image'.
+        argument: Launch argument that sets the topic: image, depth, camera_info, ...
     """
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
-        return _no_publisher(node, topic, kind)
+        return _no_publisher(node, topic, kind, argument)
     fitting = [publisher for publisher in publishers if publisher.topic_type == kind]
     if not fitting:
         found = publishers[0].topic_type
         text = f'{topic} is a {_short(found)}, expected {_short(kind)}'
-        hint = _transport_hint(topic, found, kind)
+        hint = _transport_hint(topic, found, argument)
         return f'{text}: {hint}' if hint else text
     own = [
         subscription
@@ -95,7 +97,7 @@ def why_silent(node: Node, topic: str, kind: str) -> str:
     )
 
 
-def _no_publisher(node: Node, topic: str, kind: str) -> str:
+def _no_publisher(node: Node, topic: str, kind: str, argument: str) -> str:
     """The reason if the topic has no publisher, with similar topics."""
     kinds = (IMAGE, COMPRESSED) if kind in (IMAGE, COMPRESSED) else (kind,)
     others = {
@@ -105,19 +107,19 @@ def _no_publisher(node: Node, topic: str, kind: str) -> str:
     }
     text = f'no node publishes {topic}'
     # The same image with another transport.
-    base = topic.removesuffix(_SUFFIX)
-    for name in (topic + _SUFFIX, base, base.removesuffix(_SUFFIX)):
-        if name in others and (hint := _transport_hint(name, others[name], kind)):
+    base = _without_suffix(topic)
+    compressed = [name + suffix for suffix in _SUFFIXES for name in (topic, base)]
+    for name in (*compressed, base, _without_suffix(base)):
+        if name in others and (hint := _transport_hint(name, others[name], argument)):
             return f'{text}; {name} is a {_short(others[name])}: {hint}'
     alike = [name for name, found in others.items() if found == kind]
     if not alike:
         return f'{text}, nor any other {_short(kind)}'
     nearest = difflib.get_close_matches(topic, alike, n=_SHOWN, cutoff=0)
     more = f' and {len(alike) - len(nearest)} more' if len(alike) > len(nearest) else ''
-    argument = 'camera_info' if kind == CAMERA_INFO else 'image'
     return (
         f'{text}; {_short(kind)} is published on {", ".join(nearest)}{more}: '
-        f'{argument}:={nearest[0].removesuffix(_SUFFIX)}'
+        f'{argument}:={_without_suffix(nearest[0])}'
     )
 
 
@@ -128,13 +130,21 @@ def _others_publish(node: Node, topic: str) -> bool:
     return any((p.node_name, p.node_namespace) != own for p in publishers)
 
 
-def _transport_hint(name: str, found: str, kind: str) -> str:
+def _transport_hint(name: str, found: str, argument: str) -> str:
     """Launch arguments that subscribe to this topic of this type; '' if there are none."""
-    if found == COMPRESSED and name.endswith(_SUFFIX) and kind in (IMAGE, COMPRESSED):
-        return f'image:={name.removesuffix(_SUFFIX)} image_transport:=compressed'
-    if (found, kind) == (IMAGE, COMPRESSED):
-        return f'image:={name} image_transport:=raw'
+    for suffix, arguments in _SUFFIXES.items():
+        if argument in arguments and found == COMPRESSED and name.endswith(suffix):
+            base = name.removesuffix(suffix)
+            return f'{argument}:={base} {argument}_transport:={suffix[1:]}'
+    if found == IMAGE and argument in ('image', 'depth'):
+        return f'{argument}:={name} {argument}_transport:=raw'
     return ''
+
+
+def _without_suffix(topic: str) -> str:
+    for suffix in _SUFFIXES:
+        topic = topic.removesuffix(suffix)
+    return topic
 
 
 def _misfit(publisher: TopicEndpointInfo, subscription: TopicEndpointInfo) -> str:

@@ -68,7 +68,7 @@ _PLANES = {
     'nv24': cv2.COLOR_YUV2RGB_NV12,  # U and V for every pixel; NV12: for every fourth
 }
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of sensors that send 16-bit pixels
-_MAX_PIXELS = 2**26  # more than any camera has; damaged headers may state more
+MAX_PIXELS = 2**26  # more than any camera has; damaged headers may state more
 _READ = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 # Webcams such as the Logitech C270 insert up to 4 bytes before a marker in intact images.
 _HARMLESS_BYTES = 8
@@ -231,7 +231,7 @@ def _decoded_jpeg(data: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    if height * width > _MAX_PIXELS:
+    if height * width > MAX_PIXELS:
         raise DamagedImageError(f'a JPEG of {width} x {height} px in {data.size} bytes')
     grey = colours.upper() == 'GRAY'
     for strict in (True, False):

@@ -33,6 +33,7 @@ from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.consumers.frames import Frames
 from face_pose_ros.ros.declaring import PARAMETER_ERRORS, ParameterError
 from face_pose_ros.ros.depth import DepthInput
+from face_pose_ros.ros.depth_images import RAW
 from face_pose_ros.ros.diagnostics import Monitor
 from face_pose_ros.ros.frame_worker import FrameWorker
 from face_pose_ros.ros.graph import SilenceWatch
@@ -179,11 +180,15 @@ class PoseNode(LifecycleNode):
         kind = CompressedImage if compressed else Image
         info_qos = latched() if self.parameters.camera_info_is_latched else sensor_data()
         self._worker = worker
-        kinds = {self.image_topic: kind, self.info_topic: CameraInfo}
+        topics: dict[str, tuple[type, str]] = {
+            self.image_topic: (kind, 'image'),
+            self.info_topic: (CameraInfo, 'camera_info'),
+        }
         depth = self.pipeline.depth = self._depth_input() if self.parameters.use_depth else None
         if depth is not None:
-            kinds |= {depth.topic: Image, depth.info_topic: CameraInfo}
-        silence = self._silence = SilenceWatch(self, kinds, self._warn_silent)
+            topics[depth.topic] = self._depth_kind, 'depth'
+            topics[depth.info_topic] = CameraInfo, 'depth_camera_info'
+        silence = self._silence = SilenceWatch(self, topics, self._warn_silent)
         self._camera_subscriptions = [
             self._subscribe(kind, self.image_topic, add_image, sensor_data()),
             self._subscribe(CameraInfo, self.info_topic, add_info, info_qos),
@@ -199,16 +204,21 @@ class PoseNode(LifecycleNode):
 
     def _depth_input(self) -> DepthInput:
         parameters = self.parameters
+        suffix = '' if parameters.depth_transport == RAW else f'/{parameters.depth_transport}'
         return DepthInput(
-            self.resolve_topic_name('depth'),
+            self.resolve_topic_name('depth') + suffix,
             self.resolve_topic_name('depth_camera_info'),
             parameters.depth_max_offset_s,
             parameters.image_is_rectified,
             self._look_up,
         )
 
+    @property
+    def _depth_kind(self) -> type:
+        return Image if self.parameters.depth_transport == RAW else CompressedImage
+
     def _subscribe_to_depth(self, depth: DepthInput, received: Callable[[str], None]) -> None:
-        def add_image(image: Image) -> None:
+        def add_image(image: Image | CompressedImage) -> None:
             received(depth.topic)
             depth.add_image(image)
             if depth.needs_tf and self._frames is None:
@@ -219,7 +229,7 @@ class PoseNode(LifecycleNode):
             depth.add_info(info)
 
         self._camera_subscriptions += [
-            self._subscribe(Image, depth.topic, add_image, sensor_data()),
+            self._subscribe(self._depth_kind, depth.topic, add_image, sensor_data()),
             self._subscribe(CameraInfo, depth.info_topic, add_info, sensor_data()),
         ]
         self.get_logger().info(f'depth from {depth.topic}, calibration from {depth.info_topic}')

@@ -21,6 +21,7 @@ from face_pose_ros.options import (
     with_values,
 )
 from face_pose_ros.ros.declaring import ParameterError, close, declare
+from face_pose_ros.ros.depth_images import DEPTH_TRANSPORTS, RAW
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,12 @@ class Parameters(Checked):
     use_depth: bool = option(
         False,
         'also use a depth image, from the topics depth and depth_camera_info',
+        start_only=True,
+    )
+    depth_transport: str = option(
+        RAW,
+        'transport of the depth image; each but raw is added to its topic, as /compressedDepth',
+        choices=DEPTH_TRANSPORTS,
         start_only=True,
     )
     depth_max_offset_s: float = option(

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Depth images: paired, read, registered; each problem is reported once, with topic and cause."""
 
-import array
-
 import numpy as np
 import pytest
 
@@ -11,13 +9,12 @@ pytest.importorskip('sensor_msgs', reason='needs the ROS 2 wheels (make setup) o
 
 from builtin_interfaces.msg import Time
 from helpers.cameras import make_camera
-from sensor_msgs.msg import Image
+from helpers.depth_messages import compressed_depth_msg, depth_msg
 from std_msgs.msg import Header
 
 from face_pose_ros.results import DepthEvidence
 from face_pose_ros.ros.conversions import camera_info_msg
-from face_pose_ros.ros.depth import DepthInput, depth_pixels
-from face_pose_ros.ros.images import ImageError
+from face_pose_ros.ros.depth import DepthInput
 
 CAMERA = make_camera('plumb_bob_5')
 FRAME, PERIOD_NS = 'colour_optical', 33_000_000
@@ -27,21 +24,6 @@ GOOD = DepthEvidence(visible=60, measured=50, agreeing=45, size_ratio=1.02)
 def header(i, off_ns=0, frame=FRAME):
     ns = i * PERIOD_NS + off_ns
     return Header(stamp=Time(sec=7 + ns // 10**9, nanosec=ns % 10**9), frame_id=frame)
-
-
-def depth_msg(z, at, encoding=None, is_bigendian=False):
-    kind = '16UC1' if z.dtype == np.uint16 else '32FC1'
-    stored = z.astype(z.dtype.newbyteorder('>')) if is_bigendian else z
-    data = array.array('B', stored.tobytes())
-    return Image(
-        header=at,
-        height=z.shape[0],
-        width=z.shape[1],
-        encoding=encoding or kind,
-        is_bigendian=is_bigendian,
-        step=z.shape[1] * z.itemsize,
-        data=data,
-    )
 
 
 def some_depth(kind=np.uint16):
@@ -75,20 +57,6 @@ def findings_of(depth, images, make):
     return findings
 
 
-@pytest.mark.parametrize('kind', [np.uint16, np.float32])
-@pytest.mark.parametrize('is_bigendian', [False, True])
-def test_pixels_are_read_in_both_units_and_orders(kind, is_bigendian):
-    z = some_depth(kind)
-    read = depth_pixels(depth_msg(z, header(0), is_bigendian=is_bigendian))
-    assert read.dtype == kind
-    np.testing.assert_array_equal(read, z)
-
-
-def test_another_encoding_is_named():
-    with pytest.raises(ImageError, match="'8UC1', expected 16UC1"):
-        depth_pixels(depth_msg(some_depth(), header(0), encoding='8UC1'))
-
-
 def test_the_nearest_stamp_within_the_bound_is_taken(depth):
     for i in (3, 4, 5):
         z = some_depth()
@@ -98,6 +66,12 @@ def test_the_nearest_stamp_within_the_bound_is_taken(depth):
     assert depth.at(header(4, 25_000_000)).z[0, 0] == 5
     assert depth.at(header(8)) is None
     assert not depth.findings
+
+
+@pytest.mark.parametrize('codec', ['png', 'rvl'])
+def test_a_compressed_depth_image_is_taken(codec, depth):
+    depth.add_image(compressed_depth_msg(some_depth(), codec, header(3)))
+    np.testing.assert_array_equal(depth.at(header(3)).z, some_depth())
 
 
 def test_no_finding_while_a_message_is_missing(depth):
@@ -111,6 +85,11 @@ def test_memory_of_depth_images_is_bounded(depth):
         depth.add_image(depth_msg(some_depth(), header(i)))
     assert depth.at(header(2)) is None
     assert depth.at(header(29)) is not None
+
+
+def cut(msg):
+    msg.data = msg.data[:500]
+    return msg
 
 
 WRONG = {
@@ -130,6 +109,10 @@ WRONG = {
     'of another encoding': (
         lambda i: depth_msg(some_depth(), header(i), encoding='mono8'),
         "encoding 'mono8'",
+    ),
+    'damaged': (
+        lambda i: cut(compressed_depth_msg(some_depth(), 'png', header(i))),
+        "bytes of format '16UC1; compressedDepth png', expected a PNG",
     ),
     'of a frame without TF': (
         lambda i: depth_msg(some_depth(), header(i, frame='depth_optical')),

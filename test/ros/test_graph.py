@@ -18,6 +18,8 @@ from face_pose_ros.ros.qos import sensor_data
 pytestmark = pytest.mark.dds
 
 KINDS = {IMAGE: Image, COMPRESSED: CompressedImage, CAMERA_INFO: CameraInfo}
+ARGUMENTS = {IMAGE: 'image', COMPRESSED: 'image', CAMERA_INFO: 'camera_info'}
+DEPTH, INFO = '/cam/depth/image_raw', (CameraInfo, 'camera_info')
 
 
 @pytest.fixture
@@ -93,7 +95,47 @@ def test_reason_and_way_out(ros, nodes, published, topic, kind, expected):
     for name, published_kind in published.items():
         driver.create_publisher(published_kind, name, 1)
     ros.wait_for(lambda: all(listener.count_publishers(name) for name in published))
-    ros.wait_for(lambda: why_silent(listener, topic, kind) == expected)
+    ros.wait_for(lambda: why_silent(listener, topic, kind, ARGUMENTS[kind]) == expected)
+
+
+@pytest.mark.parametrize(
+    ('published', 'topic', 'kind', 'expected'),
+    [
+        (
+            {f'{DEPTH}/compressedDepth': CompressedImage},
+            DEPTH,
+            IMAGE,
+            f'no node publishes {DEPTH}; {DEPTH}/compressedDepth is a CompressedImage: '
+            f'depth:={DEPTH} depth_transport:=compressedDepth',
+        ),
+        (
+            {f'{DEPTH}/compressed': CompressedImage},
+            f'{DEPTH}/compressedDepth',
+            COMPRESSED,
+            f'no node publishes {DEPTH}/compressedDepth; {DEPTH}/compressed is a CompressedImage: '
+            f'depth:={DEPTH} depth_transport:=compressed',
+        ),
+        (
+            {DEPTH: Image},
+            f'{DEPTH}/compressedDepth',
+            COMPRESSED,
+            f'no node publishes {DEPTH}/compressedDepth; {DEPTH} is a Image: '
+            f'depth:={DEPTH} depth_transport:=raw',
+        ),
+        (
+            {DEPTH: Image},
+            '/depth',
+            IMAGE,
+            f'no node publishes /depth; Image is published on {DEPTH}: depth:={DEPTH}',
+        ),
+    ],
+)
+def test_reason_and_way_out_of_a_depth_image(ros, nodes, published, topic, kind, expected):
+    listener, driver = nodes
+    for name, published_kind in published.items():
+        driver.create_publisher(published_kind, name, 1)
+    ros.wait_for(lambda: all(listener.count_publishers(name) for name in published))
+    ros.wait_for(lambda: why_silent(listener, topic, kind, 'depth') == expected)
 
 
 def test_a_nodes_own_images_are_not_suggested(ros, nodes):
@@ -101,7 +143,7 @@ def test_a_nodes_own_images_are_not_suggested(ros, nodes):
     listener.create_publisher(Image, '/face_pose/overlay', 1)
     ros.wait_for(lambda: listener.count_publishers('/face_pose/overlay'))
     expected = 'no node publishes /image, nor any other Image'
-    assert why_silent(listener, '/image', IMAGE) == expected
+    assert why_silent(listener, '/image', IMAGE, 'image') == expected
 
 
 def test_a_quality_of_service_that_does_not_fit_is_named(ros, nodes):
@@ -115,8 +157,9 @@ def test_a_quality_of_service_that_does_not_fit_is_named(ros, nodes):
     driver.create_publisher(CameraInfo, '/info', 1)
     ros.wait_for(lambda: listener.count_publishers('/info'))
     expected = "/cam/driver publishes /info with a QoS that does not fit this node's: Volatile "
-    ros.wait_for(lambda: why_silent(listener, '/info', CAMERA_INFO).startswith(expected))
-    reason = why_silent(listener, '/info', CAMERA_INFO)
+    what = '/info', CAMERA_INFO, 'camera_info'
+    ros.wait_for(lambda: why_silent(listener, *what).startswith(expected))
+    reason = why_silent(listener, *what)
     assert 'qos_overrides./info.subscription.' in reason
 
 
@@ -125,7 +168,7 @@ def test_each_silent_topic_is_spoken_of_once_and_no_more_when_it_speaks(ros, nod
     reported = []
     watch = SilenceWatch(
         nodes[0],
-        {'/image': Image, '/info': CameraInfo},
+        {'/image': (Image, 'image'), '/info': INFO},
         lambda topic, waited_s, reason: reported.append((topic, reason)),
     )
     watch.received('/info')
@@ -143,5 +186,5 @@ def test_each_silent_topic_is_spoken_of_once_and_no_more_when_it_speaks(ros, nod
 
 
 def test_nothing_is_reported_at_once(nodes):
-    watch = SilenceWatch(nodes[0], {'/image': Image}, lambda *_: pytest.fail('too early'))
+    watch = SilenceWatch(nodes[0], {'/info': INFO}, lambda *_: pytest.fail('too early'))
     watch.check()
