@@ -4,6 +4,7 @@
 
     python -m face_pose_lab.evaluation.biwi export --data hpdb --out poses.npz
     python -m face_pose_lab.evaluation.biwi score poses.npz
+    python -m face_pose_lab.evaluation.biwi surface --data hpdb
 
 The Biwi Kinect Head Pose Database (Fanelli et al., "Random Forests for Real Time 3D Face
 Analysis", IJCV 2013) has 24 sequences NN of frame_*_rgb.png with frame_*_pose.txt and rgb.cal, and
@@ -14,7 +15,9 @@ All frames, our own detector, its face of highest score, the calibrated colour c
 transformed from the depth camera to the colour camera (about a degree; most published figures omit
 it). The angles are those of Ruiz et al., "Fine-Grained Head Pose Estimation
 Without Keypoints" (2018): the rotation's in `metrics`. BIWI's head has its origin inside the head:
-positions are compared after one constant offset in the head's frame.
+positions are compared after one constant offset in the head's frame. `surface` needs no offset: it
+compares our fitted face, with the depth image and without it, with the scan NN.obj of the person's
+head at the label.
 """
 
 from __future__ import annotations
@@ -27,17 +30,24 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from face_pose_lab.evaluation import metrics
 from face_pose_lab.evaluation.data_error import DataError
 from face_pose_lab.evaluation.export_file import ExportFile
 from face_pose_ros.estimator import FacePoseEstimator
+from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
+from face_pose_ros.pose.face_model import deformable_face
+from face_pose_ros.results import FacePose
 from face_pose_ros.samples import load_image
 
 Array = NDArray[np.float64]
+
+_MIN_COS = 0.5  # of a compared surface to the ray
+_SCAN_STEP_RAD = 0.004  # as far apart are a scan's vertices as seen from the camera, or less
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,20 @@ class Frame:
             return DepthImage(_runs(path), camera, self.T_cam_depth)
         except ValueError as error:
             raise DataError(f'{path}: {error}') from None
+
+    def scan(self) -> Array:
+        """Vertices (V, 3) m of the person's scanned head at the label, in the colour camera.
+
+        Raises:
+            DataError: There is no such file, or it is damaged.
+        """
+        path = self.path.parent.with_suffix('.obj')
+        try:
+            lines = [line.split() for line in path.read_text().splitlines()]
+            xyz_mm = np.array([line[1:4] for line in lines if line[:1] == ['v']], np.float64)
+            return rotations.apply(self.T_cam_head, 1e-3 * xyz_mm)
+        except (OSError, ValueError) as error:
+            raise DataError(f'{path}: {error}') from error
 
 
 def _runs(path: Path) -> NDArray[np.uint16]:
@@ -200,6 +224,44 @@ def _position_errors(T: Array, T_label: Array) -> PositionErrors:
     )
 
 
+def surface_gap_mm(face: FacePose, scan: Array) -> float:
+    """How much farther a fitted face is than a scan (V, 3) m in the same directions: median."""
+    model = deformable_face()
+    xyz = rotations.apply(face.T_cam_head, model.points(face.shape[None])[0])
+    normals = model.normals @ face.T_cam_head[:3, :3].T
+    distance = np.linalg.norm(xyz, axis=1)
+    rays = xyz / distance[:, None]
+    distance_scan = np.linalg.norm(scan, axis=1)
+    tree = cKDTree(scan / distance_scan[:, None])
+    gaps = []
+    for k in np.flatnonzero((normals * rays).sum(1) < -_MIN_COS):
+        behind = tree.query_ball_point(rays[k], _SCAN_STEP_RAD)
+        if behind:
+            gaps.append(distance[k] - distance_scan[behind].min())
+    return 1e3 * float(np.median(gaps))
+
+
+def score_surface(folder: Path, estimator: FacePoseEstimator) -> Iterator[str]:
+    """A line for each frame: rotation to the label and gap to the scan, without and with depth."""
+    for frame in read_frames(folder):
+        texts = [f'{frame.path.parent.name}/{frame.path.stem.removesuffix("_rgb")}:']
+        scan = frame.scan()
+        for name, depth in (('no depth', None), ('depth', frame.depth())):
+            faces = estimator.estimate(frame.image(), frame.camera, depth=depth)
+            surest = max(faces, key=lambda face: face.score, default=None)
+            if surest is None:
+                texts.append(f'{name}: not found')
+                continue
+            R_label = frame.T_cam_head[:3, :3] @ metrics.R_HEAD_LABEL.T
+            turn = rotations.log(surest.T_cam_head[:3, :3] @ R_label.T)
+            texts.append(
+                f'{name}: {1e3 * surest.distance:.0f} mm away, sd '
+                f'{1e3 * surest.sigma[:3].max():.1f} mm; gap {surface_gap_mm(surest, scan):+.1f} '
+                f'mm; rotation {np.rad2deg(np.linalg.norm(turn)):.1f} deg.'
+            )
+        yield ' '.join(texts)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Run a step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -212,8 +274,15 @@ def main(args: Sequence[str] | None = None) -> None:
     step = steps.add_parser('score', help='print the errors')
     step.add_argument('file', type=Path, help='.npz file of export')
     step.add_argument('--json', type=Path, help='file to write the figures to')
+    step = steps.add_parser('surface', help='compare fitted faces with scans at the labels')
+    step.add_argument('--data', type=Path, required=True, help='folder of sequences and scans')
+    step.add_argument('--device', default='cpu')
     options = parser.parse_args(args)
     try:
+        if options.step == 'surface':
+            for line in score_surface(options.data, FacePoseEstimator(options.device)):
+                print(line)
+            return
         if options.step == 'export':
             estimator = FacePoseEstimator(options.device)
             export(options.data, estimator, options.depth).save(options.out)

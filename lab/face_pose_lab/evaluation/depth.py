@@ -3,9 +3,11 @@
 """Rendered heads with a depth image: errors with it, without it, and after it has gone.
 
     python -m face_pose_lab.evaluation.depth render --facekit ict_facekit.npz --out scenes
+    python -m face_pose_lab.evaluation.depth render --assets ASSETS --out dressed
     python -m face_pose_lab.evaluation.depth score scenes --json depth.json --figure depth.png
 
-`render` writes pictures of single heads and of heads that move, their true depth and their truth.
+`render` writes pictures of single heads and of heads that move, their true depth and their truth:
+of ICT-FaceKit, or dressed (see `depth_scenes`).
 `score` shows them to the whole estimator, with depth images of `synthetic.depth_camera`. A child's
 head is an adult's with pupils 50 to 56 mm apart: as much nearer it gives the same picture.
 """
@@ -14,22 +16,27 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from face_pose_lab.evaluation.data_error import DataError
+from face_pose_lab.evaluation.depth_scenes import (
+    Scene,
+    read_scenes,
+    render,
+    render_dressed,
+)
 from face_pose_lab.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
 from face_pose_lab.synthetic.depth_camera import ActiveStereo, cover_face
-from face_pose_lab.synthetic.ict_facekit import FACE_VERTICES, IctFaceKit, eye_centres
-from face_pose_lab.synthetic.sampling import HeadRange, face_bounds, random_head
-from face_pose_lab.synthetic.scene import Head, HeadRenderer
+from face_pose_lab.synthetic.ict_facekit import IctFaceKit
+from face_pose_lab.synthetic.sampling import HeadRange
+from face_pose_lab.training.heads.assets import Assets, MissingAssetError, Split
 from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
@@ -37,132 +44,13 @@ from face_pose_ros.options import EstimatorOptions
 from face_pose_ros.results import FacePose
 
 Array = NDArray[np.float64]
-Measure = Callable[['Scene', NDArray[np.float32], np.random.Generator], NDArray[np.uint16] | None]
+Measure = Callable[[Scene, NDArray[np.float32], np.random.Generator], NDArray[np.uint16] | None]
 
-_TRUTH = 'truth.json'
-_STEP_MM = 0.1  # of the true depth in its file
 _COVERED = 0.3
 _CHILD_PUPILS_MM = (50.0, 56.0)
 _DISTANCE_BINS_M = ((0.5, 0.8), (0.8, 1.2), (1.2, 1.9), (1.9, 3.0))
-_WITH_DEPTH, _SEQUENCE = 4, 9  # images of a moving head: with a depth, and all
+_WITH_DEPTH = 4  # of the images of a moving head, the first
 _INTERVAL_S, _LATE_INTERVAL_S = 0.3, 2.0  # between images with a depth, and after them
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One picture of one head."""
-
-    name: str
-    person: int  # of a sequence; -1: a single head
-    T_cam_head: list[list[float]]  # (4, 4) m
-    camera: dict
-    box_xyxy: list[float]  # px, of the face
-    pupils_mm: float
-
-    def read(self, folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Picture (H, W, 3) RGB, and true z (H, W) [m].
-
-        Raises:
-            DataError: A file is missing or damaged.
-        """
-        files = [folder / f'{self.name}.png', folder / f'{self.name}_z.png']
-        bgr, z = (cv2.imread(str(file), cv2.IMREAD_UNCHANGED) for file in files)
-        if bgr is None or z is None:
-            raise DataError(f'{files[0]} or {files[1].name} can not be read')
-        rgb = np.asarray(bgr[..., ::-1], dtype=np.uint8).copy()
-        return rgb, (1e-3 * _STEP_MM * z).astype(np.float32)
-
-
-def render(
-    facekit: IctFaceKit,
-    hdri: Path | None,
-    folder: Path,
-    limits: HeadRange,
-    heads: int,
-    people: int,
-    seed: int,
-) -> None:
-    """Write single heads, and people who move from one place to another; see the module."""
-    folder.mkdir(parents=True, exist_ok=True)
-    renderer, scenes = HeadRenderer(facekit, hdri), []
-    for i in tqdm(range(heads), desc='heads', disable=None):
-        rng = np.random.default_rng([seed, i])
-        head = random_head(facekit, limits, rng)
-        scenes.append(_write(f'{i:05d}', -1, head, renderer, rng, folder))
-    for person in tqdm(range(people), desc='people', disable=None):
-        rng = np.random.default_rng([seed, person, 1])
-        for step, head in enumerate(_moving_head(facekit, limits, rng)):
-            appearance = np.random.default_rng([seed, person, 2])  # the same in all of a person's
-            name = f'p{person:03d}_{step:02d}'
-            scenes.append(_write(name, person, head, renderer, appearance, folder))
-    (folder / _TRUTH).write_text(json.dumps([asdict(scene) for scene in scenes]))
-
-
-def _write(
-    name: str,
-    person: int,
-    head: Head,
-    renderer: HeadRenderer,
-    rng: np.random.Generator,
-    folder: Path,
-) -> Scene:
-    rgb, z = renderer.render_with_depth(head, rng)
-    cv2.imwrite(str(folder / f'{name}.png'), rgb[..., ::-1])
-    cv2.imwrite(str(folder / f'{name}_z.png'), np.round(1e3 / _STEP_MM * z).astype(np.uint16))
-    vertices = renderer.facekit.vertices(head.identity[None], head.expression[None])[0]
-    box = face_bounds(vertices[:FACE_VERTICES], head)
-    assert box is not None
-    neutral = renderer.facekit.vertices(head.identity[None], 0 * head.expression[None])
-    left, right = eye_centres(neutral)[0]
-    camera = head.camera.runtime()
-    return Scene(
-        name,
-        person,
-        head.T_cam_head.tolist(),
-        {
-            'K': camera.K.tolist(),
-            'width': camera.width,
-            'height': camera.height,
-            'dist': camera.dist.tolist(),
-            'distortion_model': camera.distortion_model,
-        },
-        box.tolist(),
-        1e3 * float(np.linalg.norm(left - right)),
-    )
-
-
-def _moving_head(
-    facekit: IctFaceKit, limits: HeadRange, rng: np.random.Generator
-) -> Iterator[Head]:
-    """One person on the way from a pose to another, at even steps, through one camera."""
-    begin = random_head(facekit, limits, rng)
-    face = facekit.vertices(begin.identity[None], begin.expression[None])[0, :FACE_VERTICES]
-    while True:
-        other = random_head(facekit, limits, rng).T_cam_head
-        turns = Slerp([0, 1], Rotation.from_matrix([begin.T_cam_head[:3, :3], other[:3, :3]]))
-        heads = []
-        for way in np.linspace(0, 1, _SEQUENCE):
-            T = np.eye(4)
-            T[:3, :3] = turns(way).as_matrix()
-            T[:3, 3] = (1 - way) * begin.T_cam_head[:3, 3] + way * other[:3, 3]
-            heads.append(replace(begin, T_cam_head=T))
-        size = begin.camera.width, begin.camera.height
-        boxes = [face_bounds(face, head) for head in heads]
-        if all(b is not None and (b[:2] > 0).all() and (b[2:] < size).all() for b in boxes):
-            yield from heads
-            return
-
-
-def read_scenes(folder: Path) -> list[Scene]:
-    """All scenes of a folder.
-
-    Raises:
-        DataError: `render` has not finished there.
-    """
-    try:
-        return [Scene(**scene) for scene in json.loads((folder / _TRUTH).read_text())]
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f'{folder}: not a folder of `render` ({error})') from error
 
 
 @dataclass(frozen=True)
@@ -315,7 +203,9 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps = parser.add_subparsers(dest='step', required=True)
     step = steps.add_parser('render', help='write pictures, true depth and truth')
-    step.add_argument('--facekit', type=Path, required=True, help='ICT-FaceKit as .npz')
+    source = step.add_mutually_exclusive_group(required=True)
+    source.add_argument('--facekit', type=Path, help='ICT-FaceKit as .npz')
+    source.add_argument('--assets', type=Path, help='assets of the training: dressed heads')
     step.add_argument('--hdri', type=Path, help='folder of .hdr maps for light and background')
     step.add_argument('--out', type=Path, required=True, help='folder to write')
     step.add_argument('--heads', type=int, default=100, help='single ones')
@@ -330,11 +220,18 @@ def main(args: Sequence[str] | None = None) -> None:
     if options.step == 'render':
         width, height = options.size
         limits = replace(limits, width=width, height=height)
-        facekit = IctFaceKit(options.facekit)
-        render(
-            *(facekit, options.hdri, options.out, limits),
-            *(options.heads, options.people, options.seed),
-        )
+        numbers = options.heads, options.people
+        if options.facekit:
+            facekit = IctFaceKit(options.facekit)
+            render(facekit, options.hdri, options.out, limits, *numbers, options.seed)
+            return
+        from face_pose_lab.training.heads.studio import Models, Studio  # needs OpenGL
+
+        try:
+            models = Models.load(Assets(options.assets, Split.TEST))
+            render_dressed(Studio(models, options.seed), options.out, limits, *numbers)
+        except (MissingAssetError, RuntimeError) as error:
+            parser.error(str(error))
         return
     try:
         scenes = read_scenes(options.folder)

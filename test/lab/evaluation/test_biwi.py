@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The BIWI protocol, on frames written here as BIWI's publishers write them."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -11,9 +13,13 @@ from helpers.portraits import portrait_view
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros.estimator import FacePoseEstimator
+from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.pose.face_model import deformable_face
 
 CAMERA = Camera.from_K([500, 0, 320, 0, 500, 240, 0, 0, 1], 640, 480)
+TO_LABEL = np.eye(4)
+TO_LABEL[:3, :3] = metrics.R_HEAD_LABEL
 DEPTH_TO_COLOUR = np.eye(4)
 DEPTH_TO_COLOUR[:3, :3] = Rotation.from_rotvec([0.01, -0.02, 0.005]).as_matrix()
 DEPTH_TO_COLOUR[:3, 3] = 0.025, -0.001, 0.002
@@ -170,9 +176,7 @@ def test_frames_without_a_face_count_as_not_found(tmp_path, capsys):
 def test_a_photograph_goes_all_the_way(tmp_path, capsys):
     image, camera = portrait_view()
     (face,) = FacePoseEstimator('cpu').estimate(image, camera)
-    to_label = np.eye(4)
-    to_label[:3, :3] = metrics.R_HEAD_LABEL
-    write_frame(tmp_path / '01', image, camera, face.T_cam_head @ to_label)
+    write_frame(tmp_path / '01', image, camera, face.T_cam_head @ TO_LABEL)
     out = tmp_path / 'poses.npz'
     biwi.main(['export', '--data', str(tmp_path), '--out', str(out)])
     data = biwi.Export.load(out)
@@ -182,6 +186,29 @@ def test_a_photograph_goes_all_the_way(tmp_path, capsys):
     biwi.main(['score', str(out), '--json', str(tmp_path / 'figures.json')])
     assert '100.0%' in capsys.readouterr().out
     assert '"distance_mm"' in (tmp_path / 'figures.json').read_text()
+
+
+def test_a_fitted_face_is_compared_with_a_scan_along_its_rays(tmp_path, capsys):
+    image, camera = portrait_view()
+    (face,) = FacePoseEstimator('cpu').estimate(image, camera)
+    model = deformable_face()
+    xyz = rotations.apply(face.T_cam_head, model.points(face.shape[None])[0])
+    far = 1e3 * face.distance
+    assert biwi.surface_gap_mm(face, xyz) == pytest.approx(0, abs=0.002 * far)
+    assert biwi.surface_gap_mm(face, 0.95 * xyz) == pytest.approx(0.05 * far, abs=0.003 * far)
+
+    T_label = face.T_cam_head @ TO_LABEL
+    write_frame(tmp_path / '01', image, camera, T_label)
+    write_depth(tmp_path / '01', np.zeros((480, 640), np.uint16))
+    with pytest.raises(DataError, match=r'01\.obj'):
+        next(biwi.read_frames(tmp_path)).scan()
+    scan_mm = 1e3 * rotations.apply(np.linalg.inv(T_label), 0.95 * xyz)
+    lines = [f'v {x:.3f} {y:.3f} {z:.3f}' for x, y, z in scan_mm]
+    (tmp_path / '01.obj').write_text('\n'.join([*lines, 'f 1 2 3']))
+    biwi.main(['surface', '--data', str(tmp_path)])
+    text = capsys.readouterr().out
+    assert re.findall(r'gap \+(\d+)', text)[0] in {f'{0.05 * far + d:.0f}' for d in (-2, -1, 0, 1)}
+    assert text.count('rotation 0.0 deg') == 2  # the depth image is empty
 
 
 def test_a_file_of_something_else_is_named(tmp_path):
