@@ -34,9 +34,11 @@ MIN_AGREEING = 0.4  # of the points with a depth: below it, something else than 
 MAX_SIZE_RATIO = 1.6  # of measured to expected: beyond it, the depth is not that of this face
 SURFACE_M = 0.003
 SIDEWAYS_M = 0.002
-# All ranges of a face are off together: by what its surface differs from the model's on the whole,
-# and by the depth camera's own bias, which grows with the square of the depth.
-COMMON_M = 0.002
+# All ranges of a face are off together: by what its surface differs from the model's on the whole;
+# by hair or a hand in front, some of which agrees with the face where much of it does not; and by
+# the depth camera's own bias, which grows with the square of the depth.
+COMMON_M = 0.001
+COVERED_M = 0.02  # times the ratio of the points that do not agree to those that do
 AGREEING_SIGMAS = 3.0
 _GEMAN_MCCLURE = KERNELS.index('geman_mcclure')
 
@@ -134,7 +136,8 @@ def read_ranges(T, c, size, size_sigma, surface, depth, noise, evidence):
         or not 1 / MAX_SIZE_RATIO < found < MAX_SIZE_RATIO
     ):
         found = evidence[2] = 0.0
-    common = COMMON_M * COMMON_M + (noise.bias_per_m * z * z) ** 2
+    covered = COVERED_M * (measured - agreeing) / max(agreeing, 1)
+    common = COMMON_M * COMMON_M + covered * covered + (noise.bias_per_m * z * z) ** 2
     return Ranges(surface, a, rho, size_sigma, 1 / (1 + common * precision)), found
 
 

@@ -80,6 +80,24 @@ def test_holes_a_hand_and_flying_pixels_move_nothing(rng):
     assert abs(relative_error(poses, T)) < 0.01
 
 
+def test_a_distance_is_less_certain_where_much_of_the_face_is_covered(rng):
+    """What covers a face may agree with it in part: hair lies on a forehead as a forehead does."""
+    camera, shape, T = make_camera('plumb_bob_5'), shape_of(1.0, rng), POSES[0]
+    keypoints = observe(FACE.points(shape[None]), T[None], camera)
+    z = face_depth(FACE, shape, T, camera)
+    rows, columns = np.nonzero(z)
+    sigma = []
+    for covered in (0.0, 0.15, 0.4):
+        seen = z.copy()
+        hand = columns < np.quantile(columns, covered)
+        seen[rows[hand], columns[hand]] -= 0.07
+        poses = fit_pose(keypoints, FACE, camera, depth=DepthImage(seen, camera)).poses
+        assert abs(relative_error(poses, T)) < 0.01
+        sigma.append(np.sqrt(poses.covariance[0, 2, 2]))
+    assert sigma[1] > 1.3 * sigma[0]
+    assert sigma[2] > 2.5 * sigma[0]
+
+
 @pytest.mark.parametrize(
     ('spoil', 'size_ratio'),
     [
