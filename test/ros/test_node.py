@@ -14,6 +14,7 @@ pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a di
 import cv2
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
+from helpers.depth_messages import compressed_depth_msg
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -201,6 +202,32 @@ def test_compressed_images(ros):
     assert robot.wait_for_warning('expected a picture that OpenCV decodes').startswith(
         '/image/compressed: '
     )
+
+
+def test_a_compressed_depth_image_makes_the_distance_metric(ros):
+    pytest.importorskip('torch', reason='needs torch (make cuda)')
+    from helpers.depth import face_depth
+
+    robot = Robot(ros, use_depth=True, depth_transport='compressedDepth')
+    estimator, size = robot.node.pipeline.estimator, 0.84  # a child of six
+    (face,) = estimator.estimate(RGB, CAMERA)
+    shape, T = face.shape.copy(), face.T_cam_head.copy()
+    shape[0] = (size - 1) / estimator.model.size_sigma
+    T[:3, 3] *= size
+    z_mm = np.round(1000 * face_depth(estimator.model, shape, T, CAMERA)).astype(np.uint16)
+    depth_pub = robot.robot.create_publisher(CompressedImage, 'depth/compressedDepth', 10)
+    info_pub = robot.robot.create_publisher(CameraInfo, 'depth_camera_info', 10)
+    for publisher in (depth_pub, info_pub):
+        ros.wait_for(lambda publisher=publisher: publisher.get_subscription_count() == 1)
+    for codec in ('png', 'rvl', 'png'):
+        header = robot.header()
+        depth_pub.publish(compressed_depth_msg(z_mm, codec, header))
+        info_pub.publish(camera_info_msg(CAMERA, header))
+        robot.send(image_msg(header))
+        (pose,) = robot.wait_for_answer_to(header).poses
+    position = pose.position.x, pose.position.y, pose.position.z
+    assert np.linalg.norm(position) == pytest.approx(size * face.distance, rel=0.02)
+    assert not robot.warnings
 
 
 def truncated(header):
