@@ -329,6 +329,8 @@ def _solve_faces(
             if found > 0:
                 ranges, work_all = read, workspace(C, uv.shape[1], len(read.rho))
                 c_best[0] = (found - 1) / max(size_sigma, _KNOWN_SIZE)
+                unexpected = (c_best[0] - mean[row, 0]) ** 2 / prior_covariance[row, 0, 0]
+                _weaken_size(unexpected, information)
         cost = Cost(problem.kernel, problem.kernel_scale, _share(problem, count))
         tolerances, beta = problem.tolerances, problem.beta
         descent = minimise(
@@ -379,6 +381,18 @@ def _solve_faces(
 def _share(problem, count):
     """See `Cost.information`."""
     return min(problem.independent_keypoints / max(count, 1), 1.0)
+
+
+@inner
+def _weaken_size(unexpected, information):
+    """Weigh the prior of a size, so many squared standard deviations off, as Cauchy's does.
+
+    The normal prior of adults would pull a child's size, and the keypoints with it.
+    """
+    root = math.sqrt(min(2 / (1 + unexpected), 1.0))
+    for m in range(len(information)):
+        information[0, m] *= root
+        information[m, 0] *= root
 
 
 @inner

@@ -31,7 +31,8 @@ SURFACE_POINTS = 96  # spread evenly over the skin
 MIN_COS = 0.35  # a surface at more than 70 deg to the ray is too uncertain to be read
 MIN_RANGES = 12  # fewer points that agree say too little of where the face is
 MIN_AGREEING = 0.4  # of the points with a depth: below it, something else than the face is seen
-MAX_SIZE_RATIO = 1.6  # of measured to expected: beyond it, the depth is not that of this face
+# Of a head, relative to the mean adult's: beyond them, the depth is not that of this face.
+MIN_SIZE, MAX_SIZE = 0.6, 1.35
 SURFACE_M = 0.003
 SIDEWAYS_M = 0.002
 # All ranges of a face are off together: by what its surface differs from the model's on the whole;
@@ -131,10 +132,7 @@ def read_ranges(T, c, size, size_sigma, surface, depth, noise, evidence):
             a[0, k] = a[1, k] = a[2, k] = rho[k] = 0.0
     z /= max(used, 1)
     evidence[0], evidence[1], evidence[2], evidence[3] = visible, measured, agreeing, found / size
-    if (
-        agreeing < max(MIN_RANGES, MIN_AGREEING * measured)
-        or not 1 / MAX_SIZE_RATIO < found < MAX_SIZE_RATIO
-    ):
+    if agreeing < max(MIN_RANGES, MIN_AGREEING * measured) or not MIN_SIZE < found < MAX_SIZE:
         found = evidence[2] = 0.0
     covered = COVERED_M * (measured - agreeing) / max(agreeing, 1)
     common = COMMON_M * COMMON_M + covered * covered + (noise.bias_per_m * z * z) ** 2
@@ -208,7 +206,8 @@ def _read(T, xyz, size, normals, depth, noise, a, rho, sigma):
 def _agreed_size(T, xyz, a, rho, sigma):
     """The size on which most of the ranges agree, how many there are, and how many agree.
 
-    Each range proposes a size. Those that do not agree with the best one are dropped: sigma 0.
+    Each range proposes a size; a possible one is preferred. Ranges that do not agree with the best
+    one are dropped: sigma 0.
     """
     count = len(rho)
     along = np.zeros(count)
@@ -222,7 +221,8 @@ def _agreed_size(T, xyz, a, rho, sigma):
     for k in range(count):
         if not (sigma[k] > 0 and along[k] > 0):
             continue
-        size, cost = rho[k] / along[k], 0.0
+        size = rho[k] / along[k]
+        cost = 0.0 if MIN_SIZE < size < MAX_SIZE else count * AGREEING_SIGMAS * AGREEING_SIGMAS
         for i in range(count):
             if sigma[i] > 0:
                 r = (size * along[i] - rho[i]) / sigma[i]

@@ -80,6 +80,34 @@ def test_holes_a_hand_and_flying_pixels_move_nothing(rng):
     assert abs(relative_error(poses, T)) < 0.01
 
 
+def test_the_rotation_of_a_child_is_as_certain_as_an_adults(rng):
+    """The prior of adults does not pull the keypoints off a size that the ranges agree on."""
+    camera, T, sigma = make_camera('plumb_bob_5'), POSES[0], []
+    for size in (0.0, -4.0):
+        shape = np.zeros(len(FACE.shape_names))
+        shape[0] = size
+        keypoints = observe(FACE.points(shape[None]), T[None], camera)
+        depth = DepthImage(face_depth(FACE, shape, T, camera), camera)
+        options = PoseOptions(independent_keypoints=2.55)
+        poses = fit_pose(keypoints, FACE, camera, options, depth=depth).poses
+        sigma.append(np.sqrt(np.trace(poses.covariance[0, 3:, 3:])))
+        assert poses.shape[0, 0] == pytest.approx(size, abs=0.15)
+    assert sigma[1] < 1.2 * sigma[0]
+
+
+def test_a_wall_behind_most_of_a_face_is_no_larger_face(rng):
+    camera, shape, T = make_camera('plumb_bob_5'), shape_of(1.0, rng), POSES[3]
+    keypoints = observe(FACE.points(shape[None]), T[None], camera)
+    z = face_depth(FACE, shape, T, camera)
+    rows, columns = np.nonzero(z)
+    wall = columns < np.quantile(columns, 0.55)
+    z[rows[wall], columns[wall]] = 1.45 * T[2, 3]
+    poses = fit_pose(keypoints, FACE, camera, depth=DepthImage(z, camera)).poses
+    without = fit_pose(keypoints, FACE, camera).poses
+    assert abs(relative_error(poses, T)) < abs(relative_error(without, T)) + 0.005
+    assert poses.depth[0, 3] < 1.2
+
+
 def test_a_distance_is_less_certain_where_much_of_the_face_is_covered(rng):
     """What covers a face may agree with it in part: hair lies on a forehead as a forehead does."""
     camera, shape, T = make_camera('plumb_bob_5'), shape_of(1.0, rng), POSES[0]
@@ -135,7 +163,7 @@ def test_errors_are_as_large_as_the_covariance_says(rng):
         points = FACE.points(shape[None])
         keypoints = observe(points, T_true[None], camera, noise_px=1.5, sigma_px=1.5, rng=rng)
         z = face_depth(FACE, shape, T_true, camera)
-        common = rng.normal(0, 0.002 * np.hypot(1, z.max() ** 2))
+        common = rng.normal(0, np.hypot(0.001, 0.002 * z.max() ** 2))
         z = np.where(z > 0, z + common + 0.003 * z * z * rng.standard_normal(z.shape), 0)
         depth = DepthImage(z.astype(np.float32), camera)
         poses = fit_pose(keypoints, FACE, camera, options, depth=depth, depth_options=noise).poses
