@@ -7,7 +7,7 @@
     python -m face_pose_lab.evaluation.depth score scenes --json depth.json --figure depth.png
 
 `render` writes pictures of single heads and of heads that move, their true depth and their truth:
-of ICT-FaceKit, or dressed (see `depth_scenes`).
+of ICT-FaceKit, or dressed (see `depth_dressed`).
 `score` shows them to the whole estimator, with depth images of `synthetic.depth_camera`. A child's
 head is an adult's with pupils 50 to 56 mm apart: as much nearer it gives the same picture.
 """
@@ -30,13 +30,11 @@ from face_pose_lab.evaluation.depth_scenes import (
     Scene,
     read_scenes,
     render,
-    render_dressed,
 )
 from face_pose_lab.evaluation.pose_errors import HEADING, PoseErrors, pose_errors, table_row
 from face_pose_lab.synthetic.depth_camera import ActiveStereo, cover_face
 from face_pose_lab.synthetic.ict_facekit import IctFaceKit
 from face_pose_lab.synthetic.sampling import HeadRange
-from face_pose_lab.training.heads.assets import Assets, MissingAssetError, Split
 from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
@@ -225,7 +223,10 @@ def main(args: Sequence[str] | None = None) -> None:
             facekit = IctFaceKit(options.facekit)
             render(facekit, options.hdri, options.out, limits, *numbers, options.seed)
             return
-        from face_pose_lab.training.heads.studio import Models, Studio  # needs OpenGL
+        # These need OpenGL.
+        from face_pose_lab.evaluation.depth_dressed import render_dressed
+        from face_pose_lab.training.heads.assets import Assets, MissingAssetError, Split
+        from face_pose_lab.training.heads.studio import Models, Studio
 
         try:
             models = Models.load(Assets(options.assets, Split.TEST))
