@@ -180,6 +180,7 @@ def figures(estimates: Estimates) -> dict[str, float]:
         'found': int(estimates.found.sum()),
         'distance_bias_percent': -float(e.depth_percent.mean()),
         'distance_rms_percent': float(np.sqrt((e.depth_percent**2).mean())),
+        'distance_median_percent': float(np.median(np.abs(e.depth_percent))),
         'distance_sigma_percent': float(np.sqrt((e.depth_sigma_percent**2).mean())),
         'rotation_rms_deg': float(np.sqrt((e.rotation_deg**2).mean())),
         'pitch_rms_deg': float(np.sqrt((pitch_errors_deg(estimates) ** 2).mean())),
@@ -243,7 +244,11 @@ def main(args: Sequence[str] | None = None) -> None:
     for name, estimates in results.items():
         print(name)
         print(table_row('', len(estimates.T_true), estimates.errors()))
-        print(f'{"":9}pitch rms {figures(estimates)["pitch_rms_deg"]:.2f} deg')
+        row = figures(estimates)
+        print(
+            f'{"":9}pitch rms {row["pitch_rms_deg"]:.2f} deg; '
+            f'distance, median {row["distance_median_percent"]:.2f} %'
+        )
     print('\nerror of the distance with depth [%], rms, by distance')
     for low, high in _DISTANCE_BINS_M:
         adults = results['adults']

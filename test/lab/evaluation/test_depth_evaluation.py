@@ -58,6 +58,7 @@ def test_errors_are_those_of_the_heads_that_were_found():
     row = figures(Estimates(T, found, covariance))
     assert (row['heads'], row['found']) == (3, 2)
     assert row['distance_bias_percent'] == pytest.approx(2.5)
+    assert row['distance_median_percent'] == pytest.approx(2.5)
     assert row['distance_rms_percent'] == pytest.approx(5 / np.sqrt(2))
 
 
