@@ -31,8 +31,8 @@ SURFACE_POINTS = 96  # spread evenly over the skin
 MIN_COS = 0.35  # a surface at more than 70 deg to the ray is too uncertain to be read
 MIN_RANGES = 12  # fewer points that agree say too little of where the face is
 MIN_AGREEING = 0.4  # of the points with a depth: below it, something else than the face is seen
-# Of a head by its keypoints, relative to the mean adult's, babies included: beyond them, the depth is
-# not that of this face.
+# Of a head by its keypoints, babies included, relative to the mean adult's: beyond them, the depth
+# is not that of this face.
 MIN_SIZE, MAX_SIZE = 0.5, 1.35
 SURFACE_M = 0.003
 SIDEWAYS_M = 0.002
