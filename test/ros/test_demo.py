@@ -240,3 +240,14 @@ def test_the_recorder_writes_a_video_as_fast_as_it_happened(ros, tmp_path, capsy
     while (read := video.read())[0]:
         seen.append(read[1].mean())
     np.testing.assert_allclose(seen, [40] * 18 + [120] * 3 + [200], atol=4)
+
+
+@pytest.mark.parametrize('name', ['demo.mp4', 'demo.rrd'])
+def test_a_source_that_the_demo_would_replace_is_kept(tmp_path, monkeypatch, capsys, name):
+    source = tmp_path / name
+    source.write_bytes(b'film')
+    monkeypatch.chdir(tmp_path.parent)
+    with pytest.raises(SystemExit):
+        demo.main(['--output', tmp_path.name, '--source', str(source)])
+    assert f'this run would replace {source}: copy it' in capsys.readouterr().err
+    assert source.read_bytes() == b'film'

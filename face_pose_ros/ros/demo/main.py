@@ -21,6 +21,8 @@ from pathlib import Path
 
 from domain_coordinator import domain_id
 
+from face_pose_ros.ros.demo.output import SHEET, VIDEO
+
 VIRTUAL = 'virtual'
 
 RECORDING = 'demo.rrd'
@@ -57,6 +59,13 @@ def main(args: Sequence[str] | None = None) -> None:
     options = parser.parse_args(args)
     if options.depth and options.source != VIRTUAL:
         parser.error('--depth: only the virtual camera has a depth camera')
+    output = Path(options.output)
+    replaced = [(output / name).resolve() for name in (VIDEO, SHEET, RECORDING)]
+    if Path(options.source).expanduser().resolve() in replaced:
+        parser.error(
+            f'--source: this run would replace {options.source}: copy it elsewhere, or give '
+            'another --output'
+        )
     # The processes have sessions of their own, so this process must end them.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
