@@ -196,6 +196,20 @@ def test_other_options_count_from_the_next_image():
     assert estimator.track(rgb, camera, 0.03)[0].id == before.id
 
 
+def test_another_interpupillary_distance_moves_tracked_faces_too():
+    rgb, camera = portrait_view()
+    estimator = FacePoseEstimator()
+    for i in range(30):
+        (before,) = estimator.track(rgb, camera, i / 30)
+    estimator.configure(EstimatorOptions(pose=PoseOptions(interpupillary_mm=75.0)))
+    (expected,) = estimator.estimate(rgb, camera)
+    for i in range(30, 60):
+        (after,) = estimator.track(rgb, camera, i / 30)
+    assert after.id == before.id
+    assert after.distance == pytest.approx(expected.distance, rel=0.02)
+    assert after.distance > 1.05 * before.distance
+
+
 def test_an_id_stays_and_returns(estimator):
     rgb, camera = portrait_view()
     estimator = FacePoseEstimator()

@@ -114,10 +114,13 @@ class Tracker:
         self._camera: Camera | None = None  # likewise
 
     def configure(self, options: TrackingOptions, prior: Shape) -> None:
-        """Set other options; the shapes of known people are kept."""
+        """Set other options. The shapes of known people are kept, unless the prior is another."""
+        is_other = not all(map(np.array_equal, prior, self._prior))
         self.options, self._prior = options, prior
         for person in self._people:
             person.filter.options = options
+            if is_other:
+                person.memory = ShapeMemory(prior, self._kinds, self.stamp_s, options.shape)
 
     def reset(self) -> None:
         """Forget all people; the numbering of ids goes on."""
