@@ -27,6 +27,8 @@ from face_pose_ros.ros.images import (
 from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.plausibility import Finding, News, findings
 
+_LATE_S = 0.5  # an image this much older than the last one is late; a larger step is the clock's
+
 
 class FrameError(Exception):
     """An unusable frame; the text names the topic and what was expected."""
@@ -116,7 +118,7 @@ class FramePipeline:
             parameters: Snapshot; the options of the estimator may differ from frame to frame.
 
         Raises:
-            FrameError: The messages are unusable, or the stamp was processed before.
+            FrameError: The messages are unusable, or the stamp is not later than the last one.
         """
         begin_s = time.perf_counter()
         stamp_s = image.header.stamp.sec + 1e-9 * image.header.stamp.nanosec
@@ -124,6 +126,12 @@ class FramePipeline:
         if stamp_s == last_s:
             raise FrameError(
                 'same stamp', f'{self._image_topic}: two images have the stamp {stamp_s:.9f}'
+            )
+        if last_s - _LATE_S < stamp_s < last_s:
+            raise FrameError(
+                'late',
+                f'{self._image_topic}: an image is {1000 * (last_s - stamp_s):.0f} ms older than '
+                'the one before it; it is dropped',
             )
         if image.header.frame_id != info.header.frame_id:
             self._warn(
