@@ -27,7 +27,7 @@ from face_pose_ros.ros.images import (
 from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.plausibility import Finding, News, findings
 
-_LATE_S = 0.5  # an image this much older than the last one is late; a larger step is the clock's
+_LATE_S = 0.2  # an image this much older than the last one is late; a larger step is the clock's
 
 
 class FrameError(Exception):

@@ -80,7 +80,7 @@ def test_binning_of_a_size_it_does_not_divide():
         ({'distortion_model': 'magic'}, "'magic' is not known"),
         ({'width': 0}, 'size must be positive'),
         (
-            {'k': [1e9, 0, 0, 0, 1e9, 0, 0, 0, 1]},
+            {'k': [1e9, 0.0, 0.0, 0.0, 1e9, 0.0, 0.0, 0.0, 1.0]},
             'K is no calibration of an image of 960 x 720 px',
         ),
         ({'binning_x': 1000}, 'binning 1000 x 1 leaves nothing of 960 x 720 px'),

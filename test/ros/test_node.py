@@ -336,7 +336,7 @@ def test_camera_info_is_refreshed_when_it_changes(robot):
     info.k[4] *= 2
     robot.send(image_msg(second), info)
     # Twice the focal length puts the same picture at twice the distance.
-    assert robot.wait_for_answer_to(second).poses[0].position.z == pytest.approx(2 * z, rel=0.03)
+    assert robot.wait_for_answer_to(second).poses[0].position.z == pytest.approx(2 * z, rel=0.05)
 
 
 def test_newest_frame_wins(robot, monkeypatch):
