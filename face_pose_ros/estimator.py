@@ -107,7 +107,7 @@ class FacePoseEstimator:
         self.faces_without_rays = 0  # dropped detections outside the valid range of the lens
         self.detector = self._detector()
         self.keypoints = self._predictor()
-        self._ahead = DetectionAhead[_Found]()
+        self._ahead = DetectionAhead[Faces | _Found]()
         self.tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
 
     def __repr__(self) -> str:
@@ -215,8 +215,8 @@ class FacePoseEstimator:
 
         Tracked faces are measured where they are predicted. Without tracks the detector runs on
         the image itself. With tracks it runs in another thread between two images: before every
-        `detect_every`-th image, and after an image in which a track has no measurement. What it
-        finds is tracked from the next image on.
+        `detect_every`-th image, and after an image in which a track has no measurement. The
+        keypoints of new faces are measured between the next two, so these appear two images later.
 
         Args:
             image: (H, W, 3) uint8 RGB; any view of an array. It may change after the call.
@@ -237,19 +237,31 @@ class FacePoseEstimator:
             self.drop_pending_detection()  # its boxes are pixels of the previous camera
         self.tracker.advance(stamp_s)
         known = self.tracker.known_faces(_FOLLOW_S)
-        found = self._ahead.result(self.tracker, stamp_s - _FOLLOW_S, stamp_s)
+        ahead = self._ahead.result(self.tracker, stamp_s - _FOLLOW_S, stamp_s)
+        detected = ahead if isinstance(ahead, Faces) else None
+        found = ahead if isinstance(ahead, _Found) else None
         keypoints, prior_of = self._followed(image, camera, known, found)
-        if self._is_detection_due(found, is_urgent=len(keypoints) == 0):
-            found = self._find(image, camera, keypoints)
-            priors = [*prior_of, *[''] * len(found.faces)]
-            keypoints, prior_of = self._each_once(keypoints.join(found.keypoints), priors)
+        is_lost = len(keypoints) == 0
+        if ahead is None and (is_lost or self._is_detection_near()):
+            detected = self.detector.detect(image, camera)
+        if detected is None:
+            self.tracker.images_since_detection += 1
+        else:
+            self.tracker.images_since_detection = 0
+            detected = _elsewhere(detected, keypoints)
+            if is_lost:
+                found, detected = self._measured(image, camera, detected), None
+                keypoints, prior_of = self._each_once(found.keypoints, [''] * len(found.faces))
         solved = self._solve(keypoints, camera, prior_of, depth)
         coarse = [] if found is None else self._coarse(found, keypoints, camera)
         faces = self.tracker.update(solved + coarse, stamp_s)
-        missing = len(faces) < len(self.tracker.ids)
-        if self.tracker.ids and (missing or self._is_detection_near()):
-            find = partial(self._find, image.copy(), camera, keypoints)
-            self._ahead.begin(find, self.tracker, stamp_s)
+        is_missing = len(faces) < len(self.tracker.ids)
+        if detected is not None and len(detected):
+            measure = partial(self._measured, image.copy(), camera, detected)
+            self._ahead.begin(measure, self.tracker, stamp_s)
+        elif self.tracker.ids and (is_missing or self._is_detection_near()):
+            detect = partial(self.detector.detect, image.copy(), camera)
+            self._ahead.begin(detect, self.tracker, stamp_s)
         return faces
 
     def _check_process(self) -> None:
@@ -275,12 +287,8 @@ class FacePoseEstimator:
         prior = default_shape_prior(self.model, self.options.pose)
         return Shape(prior.mean[0], prior.covariance[0])
 
-    def _find(self, image: NDArray[np.uint8], camera: Camera, known: Keypoints) -> _Found:
-        """Detect faces that are not among the known ones, and measure their keypoints."""
-        faces = _elsewhere(self.detector.detect(image, camera), known)
-        return self._measured(image, camera, faces)
-
     def _measured(self, image: NDArray[np.uint8], camera: Camera, faces: Faces) -> _Found:
+        """Measure the keypoints of detected faces."""
         crops = self.keypoints.first_crops(faces, camera)
         self.faces_without_rays += int(np.count_nonzero(~crops.valid))
         return _Found(faces, self.keypoints.predict(image, faces, camera))
@@ -299,17 +307,6 @@ class FacePoseEstimator:
             uv, prior_of = np.concatenate([uv, new]), prior_of + [''] * len(new)
         keypoints = self.keypoints.follow(image, uv, camera)
         return self._each_once(keypoints, prior_of)
-
-    def _is_detection_due(self, found: _Found | None, is_urgent: bool) -> bool:
-        """Whether to detect in this image; counts the images since the last detection."""
-        if found is not None:
-            self.tracker.images_since_detection = 0
-            return False
-        if is_urgent or self._is_detection_near():
-            self.tracker.images_since_detection = 0
-            return True
-        self.tracker.images_since_detection += 1
-        return False
 
     def _is_detection_near(self) -> bool:
         """Whether the next image needs a detection."""

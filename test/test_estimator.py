@@ -316,8 +316,8 @@ def test_a_second_face_is_found_in_the_slack_after_an_image():
         'cpu', EstimatorOptions(tracking=TrackingOptions(detect_every=3))
     )
     counts = [len(estimator.track(two if i else one, camera, i / 30)) for i in range(6)]
-    # Detected after image 2, it is in the poses of image 3.
-    assert counts == [1, 1, 1, 2, 2, 2]
+    # Detected after image 2 and measured after image 3, it is in the poses of image 4.
+    assert counts == [1, 1, 1, 1, 2, 2]
     # After a step back in time or a long gap, old positions are not measured.
     assert len(estimator.track(two, camera, 0.0)) == 2
     assert len(estimator.track(two, camera, 9.0)) == 2
