@@ -46,7 +46,7 @@ _MOST = 4  # crops of a tracked face; cheaper than a new detection
 # A tracked face counts as occluded if the median standard deviation of its keypoints exceeds this
 # share of its size. Unoccluded faces of 300 photographs had at most 0.03.
 _COVERED = 0.05
-_LOW_SCORE, _HIGH_SCORE = 0.55, 0.9  # of the detector
+_LOW_SCORE, _HIGH_SCORE = 0.6, 0.9  # of the detector
 
 
 class Limits(NamedTuple):
@@ -55,7 +55,7 @@ class Limits(NamedTuple):
     Between the two scores the limit grows linearly.
     """
 
-    low: float  # up to a score of 0.55
+    low: float  # up to a score of 0.6
     high: float  # from a score of 0.9 on
 
     def of(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -63,7 +63,7 @@ class Limits(NamedTuple):
         return np.interp(scores, (_LOW_SCORE, _HIGH_SCORE), (self.low, self.high))
 
 
-PACKAGED_LIMITS = Limits(0.03, 0.055)  # chosen with the lab's `head_detector.confirmation`
+PACKAGED_LIMITS = Limits(0.025, 0.055)  # chosen with the lab's `head_detector.confirmation`
 
 
 def _indices(*names: str) -> NDArray[np.int64]:

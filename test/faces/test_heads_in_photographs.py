@@ -17,8 +17,8 @@ from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
 from face_pose_ros.geometry import rotations
 from face_pose_ros.options import DetectorOptions
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.samples import load_image
-from face_pose_ros.virtual_camera import photo_camera
+from face_pose_ros.samples import load_image, load_portraits
+from face_pose_ros.virtual_camera import photo_camera, random_views, render_view
 
 GROUP_PHOTOGRAPH = Path(__file__).resolve().parents[3] / 'shared' / 'eval' / 'group' / 'six.jpg'
 # Of scikit-image, without the coins, which show heads.
@@ -201,3 +201,16 @@ def test_the_covariance_of_a_far_face_is_the_larger_one(networks):
         assert np.linalg.norm(middle - (640, 360)) < 0.3 * face_height
         traces.append(np.trace(faces.coarse.covariance[0, 3:, 3:]))
     assert traces[0] > 1.5 * traces[1]
+
+
+@pytest.mark.parametrize(('lens', 'number'), [('plumb_bob', 19), ('equidistant', 45)])
+def test_a_space_suit_is_no_second_face(lens, number):
+    """Its breast has a detection, and keypoints that are nearly certain enough."""
+    photo = load_portraits()['astronaut']
+    photo_cam = photo_camera(photo.shape[1], photo.shape[0])
+    estimator = FacePoseEstimator('cpu')
+    (face,) = estimator.estimate(photo, photo_cam)
+    xyz = rotations.apply(face.T_cam_head[None], estimator.model.xyz_head)[0]
+    views = random_views(xyz, lens, number + 1, np.random.default_rng(0))
+    view = list(views)[number]
+    assert len(estimator.estimate(render_view(photo, photo_cam, view), view.camera)) == 1

@@ -261,7 +261,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def print_limits(true: dict[str, Detections], false: Detections) -> None:
     """Confirmed heads [%] and false ones for each of the candidates."""
-    print(f'{"to 0.55":>12}{"at 0.9":>8}', end='')
+    print(f'{"to 0.6":>12}{"at 0.9":>8}', end='')
     print(''.join(f'{name:>14}' for name in true), f'{"false":>7} of {len(false.score)}')
     for limits in candidates():
         shares = [100 * found.confirmed(limits).mean() for found in true.values()]

@@ -43,14 +43,14 @@ class SeesRed:
 def test_a_detection_is_confirmed_at_its_roll_or_at_another_one():
     limits = Limits(0.02, 0.06)
     np.testing.assert_allclose(
-        limits.of(np.array([0.3, 0.55, 0.725, 1.0])), [0.02, 0.02, 0.04, 0.06]
+        limits.of(np.array([0.3, 0.6, 0.75, 1.0])), [0.02, 0.02, 0.04, 0.06]
     )
     good, uncertain, absent = (0.9, 0.03), (0.9, 0.05), (0.1, 0.01)
     cases = [
         (0.7, good, absent, True),
         (0.7, uncertain, good, True),
         (0.6, uncertain, absent, False),
-        (0.57, good, good, False),  # the limit is 0.022
+        (0.62, good, good, False),  # the limit is 0.023
         (0.9, uncertain, absent, True),
         (0.9, absent, absent, False),
         (0.0, good, good, False),  # not detected
