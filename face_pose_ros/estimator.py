@@ -242,7 +242,7 @@ class FacePoseEstimator:
         found = ahead if isinstance(ahead, _Found) else None
         keypoints, prior_of = self._followed(image, camera, known, found)
         is_lost = len(keypoints) == 0
-        if ahead is None and (is_lost or self._is_detection_near()):
+        if ahead is None and (is_lost or self._is_detection_due()):
             detected = self.detector.detect(image, camera)
         if detected is None:
             self.tracker.images_since_detection += 1
@@ -259,7 +259,7 @@ class FacePoseEstimator:
         if detected is not None and len(detected):
             measure = partial(self._measured, image.copy(), camera, detected)
             self._ahead.begin(measure, self.tracker, stamp_s)
-        elif self.tracker.ids and (is_missing or self._is_detection_near()):
+        elif self.tracker.ids and (is_missing or self._is_detection_due()):
             detect = partial(self.detector.detect, image.copy(), camera)
             self._ahead.begin(detect, self.tracker, stamp_s)
         return faces
@@ -308,8 +308,8 @@ class FacePoseEstimator:
         keypoints = self.keypoints.follow(image, uv, camera)
         return self._each_once(keypoints, prior_of)
 
-    def _is_detection_near(self) -> bool:
-        """Whether the next image needs a detection."""
+    def _is_detection_due(self) -> bool:
+        """Whether the image after those counted so far needs a detection."""
         count = self.tracker.images_since_detection + 1
         return count >= self.options.tracking.detect_every
 

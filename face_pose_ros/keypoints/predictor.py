@@ -63,7 +63,8 @@ class Limits(NamedTuple):
         return np.interp(scores, (_LOW_SCORE, _HIGH_SCORE), (self.low, self.high))
 
 
-PACKAGED_LIMITS = Limits(0.025, 0.055)  # chosen with the lab's `head_detector.confirmation`
+# The lab's `head_detector.confirmation` compares limits.
+PACKAGED_LIMITS = Limits(0.025, 0.055)
 
 
 def _indices(*names: str) -> NDArray[np.int64]:

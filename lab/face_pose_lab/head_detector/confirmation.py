@@ -5,7 +5,7 @@ r"""Which detections the packaged keypoint network confirms, for several limits 
     python -m face_pose_lab.head_detector.confirmation --chips FOLDER --crops crops_test \
         --scenes FOLDER --assets ASSETS
 
-The limits of `keypoints.predictor` are chosen from this table. True heads are held-out photographs
+Compares limits for `keypoints.predictor`. True heads are held-out photographs
 and rendered heads of the test split, pasted at any size and roll onto backgrounds; false
 detections are those in backgrounds, and in rendered scenes away from every head.
 """
