@@ -41,14 +41,14 @@ from face_pose_ros.ros.parameters import changed_parameters, declare_parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
 from face_pose_ros.ros.qos import QOS_OVERRIDES, advertise, latched, sensor_data
-from face_pose_ros.ros.spinning import Executor, init, leave, until_interrupted
+from face_pose_ros.ros.spinning import Executor, init, leave, spin_until
 from face_pose_ros.ros.transitions import answer_during_transitions
 from face_pose_ros.weights import WeightsError
 
 _TORCH_ENGINE = 'face_pose_ros.engines.torch_engine'  # imported with the first GPU
 _WARNING_PERIOD_S = 5.0  # between warnings of the same cause
 _DIAGNOSTICS_PERIOD_S = 1.0
-_LAST_FRAME_S = 1.0  # wait for the current frame when the process ends
+_END_S = 1.0  # wait for the current frame and transition when the process ends
 _RELOAD_AFTER = 3  # failed frames in a row after which the networks are loaded again
 
 
@@ -102,6 +102,7 @@ class PoseNode(LifecycleNode):
         super().__init__('face_pose', **kwargs)
         # First the members that destroy_node uses: rclpy also calls it if __init__ fails.
         self._worker: FrameWorker[Frame] | None = None
+        self._transitions: set[threading.Thread] = set()  # which are running
         self._shared = shared
         self.parameters = declare_parameters(self)
         self.add_on_set_parameters_callback(self._change_parameters)
@@ -123,7 +124,7 @@ class PoseNode(LifecycleNode):
         # A steady clock also runs while the simulation is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
-        answer_during_transitions(self)
+        self._transitions = answer_during_transitions(self)
 
     def autostart(self) -> bool:
         """Configure and activate; False if it failed, with the reason in the log."""
@@ -265,8 +266,10 @@ class PoseNode(LifecycleNode):
         super().destroy_node()
 
     def stop_working(self) -> bool:
-        """Stop processing; False if the current frame does not end in time."""
-        return self._worker is None or self._worker.stop(_LAST_FRAME_S)
+        """Stop processing; False if the current transition or frame does not end in time."""
+        for transition in list(self._transitions):
+            transition.join(_END_S)
+        return not self._transitions and (self._worker is None or self._worker.stop(_END_S))
 
     def _stop(self) -> None:
         self._state, self._silence = 'inactive', None
@@ -423,41 +426,38 @@ class PoseNode(LifecycleNode):
 
 def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) -> None:
     """Run nodes until the process is interrupted; exit status 1 if one can't be started."""
-    init(args)
+    # The context outlives an interruption: a transition without it would be an error.
+    stop, failed = threading.Event(), threading.Event()
+    init(args, stop)
     without_blas()
     # OpenCV's threads busy-wait after each image: 1 ms of CPU time to save 0.1 ms.
     cv2.setNumThreads(1)
-    nodes: Sequence[PoseNode] = ()
-    failed = threading.Event()
+    try:
+        nodes = make_nodes()
+    except PARAMETER_ERRORS as error:
+        rclpy.logging.get_logger('face_pose').fatal(str(error))
+        leave(1)
 
     def start() -> None:
         for node in nodes:
-            if node.parameters.autostart and not node.autostart():
+            if node.parameters.autostart and not (stop.is_set() or node.autostart()):
                 failed.set()
-                rclpy.try_shutdown()
-                return
+                stop.set()
 
     # In parallel to the executor, which handles services meanwhile.
     starting = threading.Thread(target=start, name='autostart', daemon=True)
-    with until_interrupted():
-        try:
-            nodes = make_nodes()
-        except PARAMETER_ERRORS as error:
-            rclpy.logging.get_logger('face_pose').fatal(str(error))
-            leave(1)
-        executor = Executor()
-        for node in nodes:
-            executor.add_node(node)
-        starting.start()
-        executor.spin()
-    if failed.is_set():
-        starting.join()
+    executor = Executor()
+    for node in nodes:
+        executor.add_node(node)
+    starting.start()
+    spin_until(stop, executor)
+    starting.join(_END_S)
     idle = [node.stop_working() for node in nodes]
     busy = starting.is_alive() or not all(idle)
     if not busy:
+        executor.shutdown()
         for node in nodes:
             node.destroy_node()
-    # An interruption during the start is not a failure.
     leave(1 if failed.is_set() else 0, busy)
 
 

@@ -10,12 +10,15 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import rclpy
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 
 class Executor(SingleThreadedExecutor):
@@ -32,11 +35,16 @@ class Executor(SingleThreadedExecutor):
                 continue
 
 
-def init(args: list[str] | None) -> None:
+def init(args: list[str] | None, stop: threading.Event | None = None) -> None:
     """Initialise rclpy; from now on Ctrl-C shuts its context down and raises no exception.
 
     KeyboardInterrupt could be raised anywhere; launch and the terminal send a second one, which
     would be raised during the shutdown.
+
+    Args:
+        args: Of the process; None: `sys.argv`.
+        stop: Set by SIGINT and SIGTERM, which then leave the context alone: what still runs ends
+            without errors.
 
     Raises:
         SystemExit: An argument of ROS is malformed, or the parameter file cannot be read; its text
@@ -44,12 +52,32 @@ def init(args: list[str] | None) -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, lambda *_: None)  # rclpy's handler acts first, then calls it
+    handled = SignalHandlerOptions.ALL
+    if stop is not None:
+        handled = SignalHandlerOptions.NO
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
     try:
-        rclpy.init(args=args)
+        rclpy.init(args=args, signal_handler_options=handled)
     except RuntimeError as error:  # rclpy's own have no public type
         text = ' '.join(str(error).split())
         text = re.sub(r', at /\S+:\d+', '', text)  # places in rcl's sources
         sys.exit(f'cannot use the arguments of ROS: {text}')
+
+
+def spin_until(stop: threading.Event, executor: Executor) -> None:
+    """Spin in another thread, because Python handles signals in the main thread, if that waits.
+
+    Raises:
+        Exception: Whatever a callback raised.
+    """
+    stopped: Future = Future(executor=executor)
+    with ThreadPoolExecutor(1, thread_name_prefix='executor') as threads:
+        spinning = threads.submit(executor.spin_until_future_complete, stopped)
+        spinning.add_done_callback(lambda _: stop.set())
+        stop.wait()
+        stopped.set_result(None)
+    spinning.result()
 
 
 @contextmanager
@@ -73,9 +101,12 @@ def leave(status: int, busy: bool = False) -> NoReturn:
         busy: Whether a thread still compiles or processes a frame. Then exit at once, without the
             interpreter's cleanup, which may crash.
     """
-    rclpy.try_shutdown()
     if busy:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+    rclpy.try_shutdown()
+    if threading.current_thread() is threading.main_thread():
+        # At its end the interpreter restores the default, which would be another exit status.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(status)

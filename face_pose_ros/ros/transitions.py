@@ -12,12 +12,16 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.task import Future
 
 
-def answer_during_transitions(node: LifecycleNode) -> None:
+def answer_during_transitions(node: LifecycleNode) -> set[threading.Thread]:
     """Run transitions of the service change_state without blocking the executor.
 
     rclpy runs a transition within the service callback, which blocks all other services and timers
     of the node.
+
+    Returns:
+        The threads of the transitions that are running.
     """
+    running: set[threading.Thread] = set()
     (service,) = (s for s in node.services if s.srv_name.endswith('/change_state'))
     change_state = service.callback
 
@@ -28,11 +32,15 @@ def answer_during_transitions(node: LifecycleNode) -> None:
             done.set_result(change_state(request, response))
             if node.executor:
                 node.executor.wake()
+            running.discard(threading.current_thread())
 
-        threading.Thread(target=change, name='transition', daemon=True).start()
+        thread = threading.Thread(target=change, name='transition', daemon=True)
+        running.add(thread)
+        thread.start()
         return await done
 
     service.callback = change_state_aside
     # Callbacks of the node's default group run while it waits.
     service.callback_group = ReentrantCallbackGroup()
     service.callback_group.add_entity(service)
+    return running

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +18,8 @@ pytest.importorskip('rclpy', reason='needs ROS 2: make setup, or a distribution'
 
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseArray
-from lifecycle_msgs.srv import GetState
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
@@ -169,6 +170,83 @@ def test_ctrl_c_twice_ends_an_active_node_in_silence(ros, process_env):
     with started([*PROGRAMS, 'pose_node'], process_env) as process:
         ros.wait_for(lambda: robot.count_subscribers('image') == 1, timeout_s=120)
         ended_in_silence(process, signals=2)
+
+
+# A node that does the transitions named by its arguments and is interrupted within the last, which
+# then ends before the process does.
+INTERRUPTED_WITHIN = """
+import os, signal, sys, threading, time
+from face_pose_ros.ros.node import PoseNode, main
+from rclpy.lifecycle import TransitionCallbackReturn
+
+transitions = sys.argv[1].split(',')
+transition = getattr(PoseNode, f'on_{transitions[-1]}')
+
+def interrupted(node, state):
+    os.kill(os.getpid(), signal.SIGINT)
+    end_s = time.monotonic() + 0.3
+    while node.context.ok() and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return transition(node, state)
+
+def trigger(node):
+    results = [getattr(node, f'trigger_{name}')() for name in transitions]
+    return all(result == TransitionCallbackReturn.SUCCESS for result in results)
+
+def stop_working_after_transitions(node):
+    for thread in threading.enumerate():
+        if thread.name in ('autostart', 'transition'):
+            thread.join(10)
+    return stop_working(node)
+
+stop_working = PoseNode.stop_working
+PoseNode.stop_working = stop_working_after_transitions
+setattr(PoseNode, f'on_{transitions[-1]}', interrupted)
+PoseNode.autostart = trigger
+main(sys.argv[:1] + sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(
+    'transitions',
+    [
+        'configure',
+        'configure,activate',
+        'configure,activate,deactivate',
+        'configure,cleanup',
+        'configure,activate,shutdown',
+    ],
+)
+def test_ctrl_c_within_a_transition_is_silent(process_env, transitions):
+    with started([sys.executable, '-c', INTERRUPTED_WITHIN, transitions], process_env) as process:
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert 'ERROR' not in output
+    assert 'Traceback' not in output
+
+
+def test_ctrl_c_within_a_transition_of_a_manager_is_silent(ros, process_env):
+    robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
+    arguments = ['configure', '--ros-args', '-p', 'autostart:=false']
+    command = [sys.executable, '-c', INTERRUPTED_WITHIN, *arguments]
+    with started(command, process_env) as process:
+        client = robot.create_client(ChangeState, '/face_pose/change_state')
+        ros.wait_for(client.service_is_ready, timeout_s=60)
+        requests = []
+
+        def has_ended() -> bool:
+            # A request before the service knows the client may be lost.
+            transition = Transition(id=Transition.TRANSITION_CONFIGURE)
+            requests.append(client.call_async(ChangeState.Request(transition=transition)))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.5)
+            return process.returncode is not None
+
+        ros.wait_for(has_ended, timeout_s=60)
+        output, _ = process.communicate()
+    assert process.returncode == 0, output
+    assert 'ERROR' not in output
+    assert 'Traceback' not in output
 
 
 def test_the_reason_of_a_failed_start_is_the_last_line(process_env):
