@@ -18,6 +18,7 @@ CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 _SUFFIXES = {'/compressedDepth': ('depth',), '/compressed': ('image', 'depth')}
 _SHOWN = 3  # number of similar topics to list
 _PATIENCE_S = 3.0  # discovery takes up to this time
+_START_S = 15.0  # from the discovery of a publisher to its first message: drivers start slowly
 
 
 class SilenceWatch:
@@ -43,6 +44,7 @@ class SilenceWatch:
         }
         self._on_silence = on_silence
         self._begin_s = time.monotonic()
+        self._missing_s = dict.fromkeys(self._topics, self._begin_s)  # last without publisher
         self._reported: dict[str, str] = {}
 
     def received(self, topic: str) -> None:
@@ -51,18 +53,23 @@ class SilenceWatch:
 
     def check(self) -> None:
         """Check the graph; to be called regularly on the node's executor."""
-        waited_s = time.monotonic() - self._begin_s
+        now_s = time.monotonic()
+        waited_s = now_s - self._begin_s
         if waited_s < _PATIENCE_S:
             return
         for topic, (kind, argument) in list(self._topics.items()):
-            reason = why_silent(self._node, topic, kind, argument)
+            reason, is_published = why_silent(self._node, topic, kind, argument)
+            if not is_published:
+                self._missing_s[topic] = now_s
+            elif now_s - self._missing_s[topic] < _START_S:
+                continue
             if self._reported.get(topic) != reason:
                 self._reported[topic] = reason
                 self._on_silence(topic, waited_s, reason)
 
 
-def why_silent(node: Node, topic: str, kind: str, argument: str) -> str:
-    """The reason in one line, with what to change.
+def why_silent(node: Node, topic: str, kind: str, argument: str) -> tuple[str, bool]:
+    """The reason in one line, with what to change; whether a publisher fits the node.
 
     Args:
         node: Subscribes to the topic.
@@ -72,13 +79,13 @@ def why_silent(node: Node, topic: str, kind: str, argument: str) -> str:
     """
     publishers = node.get_publishers_info_by_topic(topic)
     if not publishers:
-        return _no_publisher(node, topic, kind, argument)
+        return _no_publisher(node, topic, kind, argument), False
     fitting = [publisher for publisher in publishers if publisher.topic_type == kind]
     if not fitting:
         found = publishers[0].topic_type
         text = f'{topic} is a {_short(found)}, expected {_short(kind)}'
         hint = _transport_hint(topic, found, argument)
-        return f'{text}: {hint}' if hint else text
+        return f'{text}: {hint}' if hint else text, False
     own = [
         subscription
         for subscription in node.get_subscriptions_info_by_topic(topic)
@@ -87,14 +94,16 @@ def why_silent(node: Node, topic: str, kind: str, argument: str) -> str:
     ]
     misfits = [_misfit(publisher, own[0]) for publisher in fitting] if own else ['']
     if all(misfits):
-        return (
+        text = (
             f"{_name(fitting[0])} publishes {topic} with a QoS that does not fit this node's: "
             f'{misfits[0]}; change it by qos_overrides.{topic}.subscription. and the policy'
         )
-    return (
+        return text, False
+    text = (
         f'{_name(fitting[0])} publishes {topic}, but no message has arrived: it may not have '
         'started yet, or large images are lost, see docs/troubleshooting.md'
     )
+    return text, True
 
 
 def _no_publisher(node: Node, topic: str, kind: str, argument: str) -> str:

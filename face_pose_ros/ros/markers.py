@@ -24,6 +24,7 @@ from face_pose_ros.ros.style import (
     DOUBT_RGB,
     GAZE_M,
     SIGMAS,
+    TEXT_RGB,
     Rgb,
     face_colour_rgb,
     face_label,
@@ -143,6 +144,7 @@ def _label(face: FacePose, header: Header) -> Marker:
     above = face.T_cam_head[:3, :3] @ _LABEL_AT + face.T_cam_head[:3, 3]
     pose, scale = Pose(position=_point(above)), (0, 0, _LABEL_M)
     marker = _marker(face, header, 'label', Marker.TEXT_VIEW_FACING, pose, scale, alpha=1.0)
+    marker.color = _colour(TEXT_RGB, 1.0)  # the darker face colours cannot be read
     marker.text = face_label(face)
     return marker
 

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reason why a topic is silent, from the graph of nodes and topics."""
 
+import time
+
 import pytest
 
 pytest.importorskip('rclpy', reason='needs ROS 2: make setup, or a distribution')
@@ -95,7 +97,7 @@ def test_reason_and_way_out(ros, nodes, published, topic, kind, expected):
     for name, published_kind in published.items():
         driver.create_publisher(published_kind, name, 1)
     ros.wait_for(lambda: all(listener.count_publishers(name) for name in published))
-    ros.wait_for(lambda: why_silent(listener, topic, kind, ARGUMENTS[kind]) == expected)
+    ros.wait_for(lambda: why_silent(listener, topic, kind, ARGUMENTS[kind])[0] == expected)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_reason_and_way_out_of_a_depth_image(ros, nodes, published, topic, kind,
     for name, published_kind in published.items():
         driver.create_publisher(published_kind, name, 1)
     ros.wait_for(lambda: all(listener.count_publishers(name) for name in published))
-    ros.wait_for(lambda: why_silent(listener, topic, kind, 'depth') == expected)
+    ros.wait_for(lambda: why_silent(listener, topic, kind, 'depth')[0] == expected)
 
 
 def test_a_nodes_own_images_are_not_suggested(ros, nodes):
@@ -143,7 +145,7 @@ def test_a_nodes_own_images_are_not_suggested(ros, nodes):
     listener.create_publisher(Image, '/face_pose/overlay', 1)
     ros.wait_for(lambda: listener.count_publishers('/face_pose/overlay'))
     expected = 'no node publishes /image, nor any other Image'
-    assert why_silent(listener, '/image', IMAGE, 'image') == expected
+    assert why_silent(listener, '/image', IMAGE, 'image') == (expected, False)
 
 
 def test_a_quality_of_service_that_does_not_fit_is_named(ros, nodes):
@@ -158,8 +160,9 @@ def test_a_quality_of_service_that_does_not_fit_is_named(ros, nodes):
     ros.wait_for(lambda: listener.count_publishers('/info'))
     expected = "/cam/driver publishes /info with a QoS that does not fit this node's: Volatile "
     what = '/info', CAMERA_INFO, 'camera_info'
-    ros.wait_for(lambda: why_silent(listener, *what).startswith(expected))
-    reason = why_silent(listener, *what)
+    ros.wait_for(lambda: why_silent(listener, *what)[0].startswith(expected))
+    reason, is_published = why_silent(listener, *what)
+    assert not is_published
     assert 'qos_overrides./info.subscription.' in reason
 
 
@@ -188,3 +191,30 @@ def test_each_silent_topic_is_spoken_of_once_and_no_more_when_it_speaks(ros, nod
 def test_nothing_is_reported_at_once(nodes):
     watch = SilenceWatch(nodes[0], {'/info': INFO}, lambda *_: pytest.fail('too early'))
     watch.check()
+
+
+def test_a_camera_that_is_found_has_time_to_start(ros, nodes, monkeypatch):
+    monkeypatch.setattr(graph, '_PATIENCE_S', 0.0)
+    listener, driver = nodes
+    reported = []
+    watch = SilenceWatch(
+        listener,
+        {'/image': (Image, 'image')},
+        lambda topic, waited_s, reason: reported.append(reason),
+    )
+    listener.create_subscription(Image, '/image', lambda _: None, sensor_data())
+    begin_s = time.monotonic()
+
+    def check_after(duration_s):
+        with monkeypatch.context() as patch:
+            patch.setattr(time, 'monotonic', lambda: begin_s + duration_s)
+            watch.check()
+
+    check_after(60)
+    assert reported == ['no node publishes /image, nor any other Image']
+    driver.create_publisher(Image, '/image', 1)
+    ros.wait_for(lambda: why_silent(listener, '/image', IMAGE, 'image')[1])
+    check_after(65)
+    assert len(reported) == 1
+    check_after(80)
+    assert 'it may not have started yet' in reported[1]

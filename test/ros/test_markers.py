@@ -167,6 +167,8 @@ def test_label_stands_above_the_head():
     assert marker.text == 'front_f00042 1.52 m'
     p = marker.pose.position
     np.testing.assert_allclose([p.x, p.y, p.z], in_camera([0, 0, 0.16]), atol=1e-9)
+    # Readable on a dark background, whatever the face's colour.
+    assert marker.color.r == marker.color.g == marker.color.b == marker.color.a == 1
 
 
 def test_a_face_that_is_gone_is_deleted_everywhere():

@@ -169,6 +169,7 @@ class DemoCamera(Node):
         """Rate [Hz], None for a webcam, and frames of the source."""
         if self.source == VIRTUAL:
             self._refuse('calibration', 'horizontal_fov_deg', 'rate_hz', 'loop')
+            self.get_logger().info('rendering the pictures of the virtual camera, then it starts')
             return RATE_HZ, _virtual_frames(make_scenes(self._depth))
         self._refuse('depth')
         if self.source.startswith('webcam:'):
