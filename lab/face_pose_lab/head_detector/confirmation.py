@@ -37,7 +37,7 @@ from face_pose_lab.head_detector.sources import (
 from face_pose_lab.training.heads.assets import MissingAssetError
 from face_pose_lab.training.shards import ShardError
 from face_pose_ros.estimator import FacePoseEstimator
-from face_pose_ros.faces.head_detector import SURE_SCORE
+from face_pose_ros.faces.head_detector import SURE_SCORE, HeadDetector
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import Crops as CropsOfImage
 from face_pose_ros.keypoints.network_output import packaged_calibration, read_keypoints
@@ -98,9 +98,10 @@ class Study:
         self._estimator = FacePoseEstimator('cpu')
         self._calibration = packaged_calibration()
 
-    def detect(self, image: Picture, camera: Camera) -> Faces:
-        """As the estimator does."""
-        return self._estimator.detector.detect(image, camera)
+    @property
+    def detector(self) -> HeadDetector:
+        """The packaged one."""
+        return self._estimator.detector
 
     def measured(self, image: Picture, camera: Camera, faces: Faces) -> Detections:
         """Keypoints at both rolls of N detected faces."""
@@ -154,7 +155,7 @@ def heads_in_backgrounds(
         scale = size / float(np.exp(heads.log_size[0]))
         move = Similarity.placing(heads.uv[0], middle, scale, roll)
         image = _pasted(background, picture, move)
-        faces = study.detect(image, camera)
+        faces = study.detector.detect(image, camera)
         near = np.flatnonzero(np.linalg.norm(_centres(faces) - middle, axis=1) < _SAME * size)
         nearest = faces[near[:1]]
         found = study.measured(image, camera, nearest) if len(near) else Detections.none(1)
@@ -190,7 +191,7 @@ def false_in_backgrounds(
     parts = []
     for _ in tqdm(range(count), desc='pictures without people', disable=None):
         image = np.ascontiguousarray(backgrounds.draw(_EMPTY_PX, rng))
-        faces = study.detect(image, camera)
+        faces = study.detector.detect(image, camera)
         if len(faces):
             parts.append(study.measured(image, camera, faces))
     return Detections.join(parts)
@@ -199,18 +200,19 @@ def false_in_backgrounds(
 def false_in_scenes(study: Study, scenes: Scenes, count: int) -> Detections:
     """Detections away from all heads of the first pictures."""
     parts = []
-    for image, camera, faces in _away_from_heads(study, scenes, count):
+    for image, camera, faces in away_from_heads(study.detector, scenes, count):
         parts.append(study.measured(image, camera, faces))
     return Detections.join(parts)
 
 
-def _away_from_heads(
-    study: Study, scenes: Scenes, count: int
+def away_from_heads(
+    detector: HeadDetector, scenes: Scenes, count: int
 ) -> Iterator[tuple[Picture, Camera, Faces]]:
+    """First pictures of rendered scenes with their detections away from every head."""
     for i in tqdm(range(min(count, len(scenes))), desc='scenes', disable=None):
         picture, heads = scenes.picture(i)
         image, camera = np.ascontiguousarray(picture), scenes.camera(i)
-        faces = study.detect(image, camera)
+        faces = detector.detect(image, camera)
         distance = np.linalg.norm(heads.uv - _centres(faces)[:, None], axis=-1)
         away = (distance / np.exp(heads.log_size)).min(1, initial=np.inf) > _AWAY
         if away.any():

@@ -1,8 +1,9 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calibrate the covariances and presence of the keypoint network on heads of the test split.
+r"""Calibrate the covariances and presence of the keypoint network on heads of the test split.
 
-    python -m face_pose_lab.keypoint_net.calibrate STATE --crops FOLDER --out calibration.npz
+    python -m face_pose_lab.keypoint_net.calibrate STATE --crops FOLDER \
+        --false-heads false_heads --out calibration.npz
 
 FOLDER has rendered crops of the test split; the first half is used to fit, the second half to
 evaluate. Fitted for heads within 100 deg of the front:
@@ -10,14 +11,16 @@ evaluate. Fitted for heads within 100 deg of the front:
 - Covariance of a keypoint = gain * (predicted covariance) + floor, by maximum likelihood of the
   errors without the largest 1 %; then scaled to a mean NEES of 1.
 - The effective number of independent keypoints, so that the mean NEES of poses is 6.
-- Presence, by logistic regression of the logit, against crops without a face.
+- Presence, by logistic regression of the logit, against crops without a face and pictures of
+  `false_heads` that the training leaves out, which count the same.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +32,11 @@ from face_pose_lab.keypoint_net.decode import decode
 from face_pose_lab.keypoint_net.examples import rendered
 from face_pose_lab.keypoint_net.predict import Network, load_network
 from face_pose_lab.keypoint_net.score_rendered import MeasuredCrops, measured_crops
-from face_pose_lab.keypoint_net.views import augmented, without_face
+from face_pose_lab.keypoint_net.train import FALSE_HELD_OUT
+from face_pose_lab.keypoint_net.views import Picture, around_false_head, augmented, without_face
 from face_pose_lab.training.calibrate import fit_covariance, fit_presence, nees_of
 from face_pose_lab.training.losses import inside_crop
+from face_pose_lab.training.shards import open_shards
 from face_pose_lab.training_loop import as_input
 from face_pose_ros.keypoints.network_output import INPUT_PX, Calibration
 from face_pose_ros.pose.face_model import FaceModel, semantic_head
@@ -65,31 +70,39 @@ def fit_independent_keypoints(
     return middle
 
 
-@torch.no_grad()
-def logits_beside_heads(network: Network, folder: Path, count: int) -> Tensor:
-    """Logits (count,) of crops that show no face, or a small part of one."""
+def crops_without_face(folder: Path, false_heads: Path, count: int) -> Iterator[Picture]:
+    """Crops (128, 128, 3): beside the heads of a folder, and of `false_heads`, in turn."""
     source, rng = rendered([folder]), np.random.default_rng(0)
-    logits = []
-    for first in range(0, count, 64):
-        crops = []
-        for i in range(first, min(first + 64, count)):
-            crop = without_face(
-                source.picture(i % len(source)), source.labels.uv[i % len(source)], rng
-            )
-            crops.append(augmented(crop, crop[::-1], rng))
-        pictures = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+    others = open_shards(false_heads)[0].pictures[:FALSE_HELD_OUT]
+    for i in range(count // 2):
+        j = i % len(source)
+        for crop in (
+            without_face(source.picture(j), source.labels.uv[j], rng),
+            around_false_head(others[i % len(others)], rng),
+        ):
+            yield augmented(crop, crop[::-1], rng)
+
+
+@torch.no_grad()
+def presence_logits(network: Network, crops: Iterable[Picture]) -> Tensor:
+    """(N,) of N crops (128, 128, 3)."""
+    logits, left = [], iter(crops)
+    while some := list(islice(left, 64)):
+        pictures = torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2)
         logits.append(decode(network(as_input(pictures))).presence_logit)
     return torch.cat(logits)
 
 
-def calibrate(network: Network, folder: Path) -> tuple[Calibration, dict[str, float]]:
+def calibrate(
+    network: Network, folder: Path, false_heads: Path
+) -> tuple[Calibration, dict[str, float]]:
     """The calibration, and its figures on the other half of the heads."""
     every, model = measured_crops(network, folder), semantic_head()
     every = every[np.flatnonzero(turn_deg(every.T_cam_head) < MAX_TURN_DEG)]
     half = len(every.numbers) // 2
     heads, others = every[np.arange(half)], every[np.arange(half, 2 * half)]
     gain, floor, own = fit_covariance(*keypoint_errors(heads))
-    empty = logits_beside_heads(network, folder, 2 * half)
+    empty = presence_logits(network, crops_without_face(folder, false_heads, 2 * half))
     shown = decode(heads.numbers).presence_logit
     slope, middle = fit_presence(shown, empty[:half])
     calibration = Calibration(gain, floor, slope, middle)
@@ -113,9 +126,12 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('state', type=Path, help='of a training')
     parser.add_argument('--crops', type=Path, required=True, help='rendered, test split')
+    parser.add_argument('--false-heads', type=Path, required=True, help='of `false_heads`')
     parser.add_argument('--out', type=Path, help='.npz file to write')
     options = parser.parse_args(args)
-    calibration, figures = calibrate(load_network(options.state), options.crops)
+    calibration, figures = calibrate(
+        load_network(options.state), options.crops, options.false_heads
+    )
     for name, value in (vars(calibration) | figures).items():
         print(f'{name:<28}{value:10.4f}')
     if options.out:

@@ -29,6 +29,7 @@ from face_pose_lab.keypoint_net.examples import Examples, photographs, rendered
 from face_pose_lab.keypoint_net.losses import Batch, LossOptions, distances, losses
 from face_pose_lab.keypoint_net.views import (
     Move,
+    around_false_head,
     as_chip,
     augmented,
     moved,
@@ -36,6 +37,7 @@ from face_pose_lab.keypoint_net.views import (
     without_face,
 )
 from face_pose_lab.torch_geometry import so3
+from face_pose_lab.training.shards import open_shards
 from face_pose_lab.training_loop import Recipe, as_input, begin, train
 from face_pose_ros.keypoints.network_output import INPUT_PX, KEYPOINTS
 from face_pose_ros.networks.keypoint_network import KeypointNetwork
@@ -43,6 +45,7 @@ from face_pose_ros.networks.keypoint_network import KeypointNetwork
 _CHIPS = {False: 0.3, True: 0.1}  # share of crops cut like chips: rendered, photographs
 _TURNED_SHARE = 0.125  # share of `profiled` photographs in a batch
 _WARM_UP = 300  # steps
+FALSE_HELD_OUT = 500  # pictures of `false_heads`, for the calibration
 _AVERAGE_STEPS = 700
 
 
@@ -51,7 +54,7 @@ class Options:
     """Options of a training; saved in its states."""
 
     batch: int = 64  # heads, half of them photographs
-    empty: int = 6  # additional crops without a face
+    empty: int = 6  # additional crops beside faces, and as many of `false_heads`
     lr: float = 2e-3
     weight_decay: float = 1e-2
     seed: int = 0
@@ -84,8 +87,17 @@ def sources_of(drawn: Examples, real: Examples, turned: Examples | None) -> list
     ]
 
 
-def make_batch(sources: Sequence[Source], options: Options, step: int) -> Batch:
-    """The batch of a step: heads of each source in order, then crops without a face."""
+def make_batch(
+    sources: Sequence[Source], false_heads: NDArray[np.uint8], options: Options, step: int
+) -> Batch:
+    """The batch of a step: heads of each source in order, then crops without a face.
+
+    Args:
+        sources: Of heads.
+        false_heads: (N, S, S, 3) pictures of `false_heads`; N may be 0.
+        options: Of the training.
+        step: Number of the batch.
+    """
     rng = np.random.default_rng((options.seed, step))
     heads: list[tuple[Any, ...]] = []
     other: NDArray[np.uint8] | None = None
@@ -107,10 +119,13 @@ def make_batch(sources: Sequence[Source], options: Options, step: int) -> Batch:
     for _ in range(options.empty):
         source = sources[rng.integers(len(sources))].examples
         index = int(rng.integers(len(source)))
-        crop = without_face(source.picture(index), source.labels.uv[index], rng)
-        crop = augmented(crop, crop[::-1], rng)
-        nothing = np.zeros((KEYPOINTS, 2)), np.zeros(KEYPOINTS), np.eye(3)
-        heads.append((crop, *nothing, False, False))
+        crops = [without_face(source.picture(index), source.labels.uv[index], rng)]
+        if len(false_heads):
+            crops.append(around_false_head(false_heads[rng.integers(len(false_heads))], rng))
+        for crop in crops:
+            shown = augmented(crop, crop[::-1], rng)
+            nothing = np.zeros((KEYPOINTS, 2)), np.zeros(KEYPOINTS), np.eye(3)
+            heads.append((shown, *nothing, False, False))
     return collated(heads)
 
 
@@ -178,7 +193,10 @@ def learning_rate(step: int, options: Options) -> float:
 
 
 def recipe(
-    sources: Sequence[Source], validation: Mapping[str, Sequence[Batch]], options: Options
+    sources: Sequence[Source],
+    false_heads: NDArray[np.uint8],
+    validation: Mapping[str, Sequence[Batch]],
+    options: Options,
 ) -> Recipe[Batch]:
     """The training for `training_loop`."""
 
@@ -196,7 +214,7 @@ def recipe(
     return Recipe(
         make_network=KeypointNetwork,
         is_hidden=is_hidden,
-        make_batch=partial(make_batch, sources, options),
+        make_batch=partial(make_batch, sources, false_heads, options),
         terms=terms,
         learning_rate=lambda step: learning_rate(step, options),
         end=options.decay_from + options.decay if options.decay else options.stop_at,
@@ -224,6 +242,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--photographs', type=Path, nargs='+', required=True)
     parser.add_argument('--turned', type=Path, nargs='+', help='photographs of `profiled`')
     parser.add_argument('--test', type=Path, help='rendered crops of the test split')
+    parser.add_argument('--false-heads', type=Path, help='pictures of `false_heads`')
     parser.add_argument('--left-out', type=Path, help='names of photographs that do not count')
     parser.add_argument('--resume', type=Path, help='state to branch from')
     parser.add_argument('--decay', type=int, default=0, help='steps of the final descent')
@@ -255,7 +274,11 @@ def main(args: Sequence[str] | None = None) -> None:
     validation = {'photographs': list(plain_batches(held_out, True))}
     if chosen.test:
         validation['rendered'] = list(plain_batches(rendered([chosen.test]).part(0, 1024), False))
-    train(recipe(sources, validation, options), chosen.out, state, chosen.workers)
+    false_heads = np.zeros((0, INPUT_PX, INPUT_PX, 3), np.uint8)
+    if chosen.false_heads:
+        shards = open_shards(chosen.false_heads)
+        false_heads = np.concatenate([shard.pictures for shard in shards])[FALSE_HELD_OUT:]
+    train(recipe(sources, false_heads, validation, options), chosen.out, state, chosen.workers)
 
 
 if __name__ == '__main__':

@@ -32,7 +32,9 @@ _CHIN = [semantic.NAMES.index(name) for name in ('chin', 'menton')]
 _MIRRORED_CAMERA = np.diag([-1.0, 1.0, 1.0])
 _MIRRORED_HEAD = np.diag([1.0, -1.0, 1.0])
 
-_TRACKED = 0.85  # share of crops varied like those of tracked faces; others like detector boxes
+# Shares of crops: varied like those of tracked faces; with any roll; the others like first crops
+# of a detector that knows the roll.
+_TRACKED, _ANY_ROLL = 0.85, 0.06
 _NOISE = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
 
 
@@ -49,10 +51,13 @@ class Move:
 def random_move(rng: Rng) -> Move:
     """Random move, as for crops of tracked faces or of detector boxes."""
     flip = bool(rng.random() < 0.5)
-    if rng.random() < _TRACKED:
+    kind = rng.random()
+    if kind < _TRACKED:
         roll, scale, shift = rng.normal(0, 0.12), rng.normal(0, 0.09), rng.normal(0, 0.035, 2)
     else:
-        roll, scale, shift = rng.uniform(-0.8, 0.8), rng.uniform(-0.3, 0.3), rng.normal(0, 0.08, 2)
+        largest = math.pi if kind < _TRACKED + _ANY_ROLL else 0.8
+        roll, scale = rng.uniform(-largest, largest), rng.uniform(-0.3, 0.3)
+        shift = rng.normal(0, 0.08, 2)
     return Move(flip, roll, scale, (float(shift[0]), float(shift[1])))
 
 
@@ -131,6 +136,20 @@ def without_face(picture: Picture, uv: NDArray, rng: Rng) -> Picture:
     direction = rng.uniform(0, 2 * math.pi)
     middle = middle + away * np.array([math.cos(direction), math.sin(direction)])
     A = INPUT_PX * scale * _turn(rng.uniform(-math.pi, math.pi))
+    return cv2.warpAffine(
+        picture,
+        np.column_stack([A, _MIDDLE - A @ middle]),
+        (INPUT_PX, INPUT_PX),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+
+
+def around_false_head(picture: Picture, rng: Rng) -> Picture:
+    """A crop (128, 128, 3) of a picture of `false_heads`, at any roll."""
+    scale = INPUT_PX / picture.shape[1] * math.exp(rng.uniform(-0.1, 0.5))
+    A = scale * _turn(rng.uniform(-math.pi, math.pi))
+    middle = 0.5 * (picture.shape[1] - 1) + rng.normal(0, 0.05, 2) * picture.shape[1]
     return cv2.warpAffine(
         picture,
         np.column_stack([A, _MIDDLE - A @ middle]),

@@ -163,7 +163,8 @@ def test_batches_are_half_photographs_and_repeat(tmp_path: Path) -> None:
     drawn, real = rendered([tmp_path / 'b']), photographs([tmp_path / 'a'])
     sources = sources_of(drawn, real, None)
     options = Options(batch=16, empty=3)
-    one, again, other = (make_batch(sources, options, step) for step in (7, 7, 8))
+    none = np.zeros((0, SIDE_PX, SIDE_PX, 3), np.uint8)
+    one, again, other = (make_batch(sources, none, options, step) for step in (7, 7, 8))
     assert one.is_photograph.tolist() == [False] * 8 + [True] * 8 + [False] * 3
     assert one.present.tolist() == [True] * 16 + [False] * 3
     assert torch.equal(one.pictures, again.pictures)
@@ -180,8 +181,19 @@ def test_turned_photographs_take_the_place_of_others(tmp_path: Path) -> None:
     drawn, real = rendered([tmp_path / 'b']), photographs([tmp_path / 'a'])
     sources = sources_of(drawn, real, drawn)
     assert [round(16 * share) for _, _, share in sources] == [8, 6, 2]
-    batch = make_batch(sources, Options(batch=16, empty=0), 1)
+    none = np.zeros((0, SIDE_PX, SIDE_PX, 3), np.uint8)
+    batch = make_batch(sources, none, Options(batch=16, empty=0), 1)
     assert batch.is_photograph.tolist() == [False] * 8 + [True] * 8
+
+
+def test_false_heads_are_crops_without_a_face(tmp_path: Path) -> None:
+    write_rendered(tmp_path, 8)
+    drawn = rendered([tmp_path])
+    white = np.full((1, SIDE_PX, SIDE_PX, 3), 255, np.uint8)
+    batch = make_batch(sources_of(drawn, drawn, None), white, Options(batch=16, empty=4), 1)
+    assert batch.present.tolist() == [True] * 16 + [False] * 8
+    brightness = batch.pictures[16:].float().mean((1, 2, 3)).reshape(4, 2)
+    assert (brightness[:, 1] > brightness[:, 0] + 20).all()
 
 
 def test_learning_rate_stays_and_then_falls_to_nothing() -> None:
