@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from face_pose_ros.cache import writable_folder
 from face_pose_ros.engines.network import Network, Outputs
 from face_pose_ros.engines.telemetry import no_openvino_telemetry
-from face_pose_ros.weights import read_graph
+from face_pose_ros.weights import GRAPHS_SHA256, read_graph
 
 with no_openvino_telemetry():
     import openvino as ov
@@ -59,14 +59,14 @@ class OpenVinoNetwork(Network):
             name: Name of the packaged network.
             threads: CPU threads of one call, 1 or more; a single crop uses one.
             own: Weights to use instead of the packaged ones.
-            precision: 'f32' or 'bf16'; None: bf16 if the CPU has it, in which the packaged
-                networks are as accurate.
+            precision: 'f32', 'bf16' or 'int8'; None: the fastest of them that the CPU has
+                instructions for, int8 only with packaged weights that have such a graph.
 
         Raises:
             WeightsError: As in `read_graph`.
         """
         self._name, self._threads, self._own = name, threads, own
-        self._precision = precision or ('bf16' if _has_bf16() else 'f32')
+        self._precision = precision or _fastest_precision(name, own)
         self._lock = threading.Lock()
         # By shape (3, H, W): requests for one picture, and for several with one thread each.
         self._single: dict[tuple[int, ...], _Request] = {}
@@ -116,7 +116,7 @@ class OpenVinoNetwork(Network):
         return rows
 
     def _read(self) -> ov.Model:
-        return _core().read_model(*read_graph(self._name, self._own))
+        return _core().read_model(*read_graph(self._name, self._own, self._precision == 'int8'))
 
     def _compiled(
         self, model: ov.Model, shape: tuple[int, ...], requests: int, threads: int
@@ -126,7 +126,10 @@ class OpenVinoNetwork(Network):
         properties: dict[str, Any] = {
             'INFERENCE_NUM_THREADS': threads,
             'NUM_STREAMS': requests,
-            'INFERENCE_PRECISION_HINT': self._precision,
+            # In int8 that of the layers that stay in floating point.
+            'INFERENCE_PRECISION_HINT': (
+                _float_precision() if self._precision == 'int8' else self._precision
+            ),
             'ENABLE_CPU_PINNING': False,
         }
         if folder := writable_folder('openvino'):  # halves start-up time and memory
@@ -135,10 +138,29 @@ class OpenVinoNetwork(Network):
         return [_Request.of(compiled) for _ in range(requests)]
 
 
+def _fastest_precision(name: str, own: Path | str | None) -> str:
+    is_quantised = own is None and f'{name}_int8' in GRAPHS_SHA256
+    return 'int8' if is_quantised and _has_fast_int8() else _float_precision()
+
+
+def _float_precision() -> str:
+    return 'bf16' if _has_bf16() else 'f32'
+
+
 @cache
 def _has_bf16() -> bool:
     """Whether the CPU has bfloat16 instructions, which are faster than float32."""
     return 'BF16' in _core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
+@cache
+def _has_fast_int8() -> bool:
+    """Whether the CPU adds up products of bytes without saturating (VNNI)."""
+    # OpenVINO reports INT8 for every CPU with AVX2.
+    try:
+        return '_vnni' in Path('/proc/cpuinfo').read_text()
+    except OSError:
+        return False
 
 
 @cache

@@ -32,9 +32,10 @@ SHA256 = {
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
 }
 
-# Checksums of the graphs, as `python -m face_pose_lab.package_networks` prints them.
+# Checksums of the graphs. Those in 8-bit integers have ranges that belong to the packaged weights.
 GRAPHS_SHA256 = {
     'head_detector': 'd3de04bae652da7d57dd685040a79eaf267a1422aa0b3a9ff3613312d1d18760',
+    'head_detector_int8': 'ff8fe1ac62920138163b2498335fd85bdde0751bce0c5fc571e328fe7bab321a',
     'keypoint_network': '53338779b795ace2c9a7390d00b631e7a0feafee4480fb02e42716a5a42a07b1',
 }
 
@@ -76,33 +77,46 @@ def load_weights(name: str, own: Path | str | None = None) -> Tensors:
     return _completed(tensors, name, own)
 
 
-def read_graph(name: str, own: Path | str | None = None) -> tuple[bytes, bytes]:
+def read_graph(
+    name: str, own: Path | str | None = None, quantised: bool = False
+) -> tuple[bytes, bytes]:
     """A network for OpenVINO, as `Core.read_model` takes it: the graph, and its constants.
 
     The constants are the data of the safetensors file, in its order, followed by those of the
     graph itself, which are in its last line in base 64.
 
     Args:
-        name: A key of GRAPHS_SHA256.
+        name: A key of SHA256 that is a network's.
         own: As in `load_weights`; tensors are converted to the packaged file's types.
+        quantised: The graph in 8-bit integers, whose ranges belong to the packaged weights.
 
     Raises:
         WeightsError: As in `load_weights`, also for the graph; or a tensor of `own` has the wrong
             shape.
     """
-    graph = read_pinned(FOLDER / f'{name}.xml', GRAPHS_SHA256[name])
-    further = base64.b64decode(graph.rpartition(b'<!--')[2].rpartition(b'-->')[0])
+    graph_name = f'{name}_int8' if quantised else name
+    graph = read_pinned(FOLDER / f'{graph_name}.xml', GRAPHS_SHA256[graph_name])
     packaged = FOLDER / f'{name}.safetensors'
     if own is None:
-        content = read_pinned(packaged, SHA256[name])
-        return graph, b''.join([memoryview(content)[8 + _header_length(content) :], further])
+        return graph, constants_of(graph, read_pinned(packaged, SHA256[name]))
     tensors = load_weights(name, own)
     entries = header_of(_read(packaged, ''))
     data = b''.join(
         _like(tensors, key, entry, own)
         for key, entry in sorted(entries.items(), key=lambda item: item[1]['data_offsets'])
     )
-    return graph, data + further
+    return graph, data + _further_constants(graph)
+
+
+def constants_of(graph: bytes, weights: bytes) -> bytes:
+    """The constants of a graph and the content of its safetensors file."""
+    return b''.join(
+        [memoryview(weights)[8 + _header_length(weights) :], _further_constants(graph)]
+    )
+
+
+def _further_constants(graph: bytes) -> bytes:
+    return base64.b64decode(graph.rpartition(b'<!--')[2].rpartition(b'-->')[0])
 
 
 def read_safetensors(content: bytes) -> Tensors:

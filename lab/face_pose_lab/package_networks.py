@@ -76,7 +76,7 @@ def graph_of(name: str) -> bytes:
     manager.register_pass(ConstantFolding())
     manager.run_passes(model)
     _refer_to(tensors, entries, model)
-    return _serialised(model, entries)
+    return serialised(model, entries)
 
 
 def _filled_with_distinct_numbers(network: nn.Module, entries: dict[str, Any]) -> dict[bytes, str]:
@@ -122,7 +122,7 @@ def _refer_to(tensors: dict[bytes, str], entries: dict[str, Any], model: ov.Mode
         raise RuntimeError(f'no constants of the graph: {", ".join(sorted(unused))}')
 
 
-def _serialised(model: ov.Model, entries: dict[str, Any]) -> bytes:
+def serialised(model: ov.Model, entries: dict[str, Any]) -> bytes:
     """The graph, in which constants lie where the weights file and the last line have them."""
     with tempfile.TemporaryDirectory() as folder:
         xml, binary = Path(folder, 'graph.xml'), Path(folder, 'graph.bin')
@@ -164,15 +164,13 @@ def package(name: str, tensors: dict[str, Tensor]) -> None:
     (FOLDER / f'{name}.xml').write_bytes(graph)
     pins = FOLDER / '__init__.py'
     first, second = pins.read_text().split('GRAPHS_SHA256 =')
-    pins.write_text(
-        f'{_pinned(first, name, weights)}GRAPHS_SHA256 ={_pinned(second, name, graph)}'
-    )
+    pins.write_text(f'{pinned(first, name, weights)}GRAPHS_SHA256 ={pinned(second, name, graph)}')
     card = FOLDER / f'{name}.md'
     digest = hashlib.sha256(weights).hexdigest()
     card.write_text(re.sub('sha256 [0-9a-f]*', f'sha256 {digest}', card.read_text()))
 
 
-def _pinned(text: str, name: str, content: bytes) -> str:
+def pinned(text: str, name: str, content: bytes) -> str:
     """The pins with the sum of a network's file."""
     line = rf"\g<1>'{hashlib.sha256(content).hexdigest()}'"
     text, count = re.subn(rf"('{name}': )'[0-9a-f]*'", line, text)

@@ -66,12 +66,33 @@ def test_a_graph_takes_one_image_of_its_size(name):
     assert str(model.input().partial_shape) == shape
 
 
-@pytest.mark.parametrize(('has_bf16', 'precision'), [(True, 'bf16'), (False, 'f32')])
-def test_a_network_runs_in_bfloat16_where_the_cpu_has_it(has_bf16, precision, monkeypatch):
-    monkeypatch.setattr(engine, '_has_bf16', lambda: has_bf16)
-    for name in package_networks.PACKAGED:
-        assert OpenVinoNetwork(name, 1)._precision == precision
+@pytest.mark.parametrize(
+    ('bf16', 'vnni', 'detector', 'keypoints'),
+    [
+        (True, True, 'int8', 'bf16'),
+        (True, False, 'bf16', 'bf16'),
+        (False, True, 'int8', 'f32'),
+        (False, False, 'f32', 'f32'),
+    ],
+)
+def test_networks_run_in_the_fastest_precision_of_the_cpu(
+    bf16, vnni, detector, keypoints, monkeypatch
+):
+    monkeypatch.setattr(engine, '_has_bf16', lambda: bf16)
+    monkeypatch.setattr(engine, '_has_fast_int8', lambda: vnni)
+    for name, expected in (('head_detector', detector), ('keypoint_network', keypoints)):
+        assert OpenVinoNetwork(name, 1)._precision == expected
         assert OpenVinoNetwork(name, 1, precision='f32')._precision == 'f32'
+
+
+def test_own_weights_run_without_the_ranges_of_the_packaged_ones(monkeypatch, tmp_path, rng):
+    monkeypatch.setattr(engine, '_has_fast_int8', lambda: True)
+    own = own_network(tmp_path, lambda key, x: x, 'head_detector')
+    picture = rng.random((1, 3, 64, 96), dtype=np.float32)
+    in_floats = OpenVinoNetwork('head_detector', 1, own)(picture)[0]
+    expected = OpenVinoNetwork('head_detector', 1, precision=engine._float_precision())(picture)[0]
+    np.testing.assert_array_equal(in_floats, expected)
+    assert abs(OpenVinoNetwork('head_detector', 1)(picture)[0] - expected).max() > 1e-3
 
 
 @pytest.mark.parametrize('name', list(package_networks.PACKAGED))
@@ -112,7 +133,7 @@ def test_own_weights_of_another_network_are_refused(tmp_path):
         packaged_keypoint_network(own=own)
 
 
-def own_network(folder, change):
+def own_network(folder, change, name='keypoint_network'):
     """A file of changed weights, laid out otherwise than the packaged one."""
     if importlib.util.find_spec('safetensors') is None:
         pytest.skip('needs safetensors')
@@ -120,7 +141,7 @@ def own_network(folder, change):
 
     from face_pose_ros.weights import load_weights
 
-    tensors = load_weights('keypoint_network').items()
+    tensors = load_weights(name).items()
     path = folder / 'own.safetensors'
     save_file({key: np.array(change(key, x), np.float32, order='C') for key, x in tensors}, path)
     return path
