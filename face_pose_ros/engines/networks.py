@@ -52,8 +52,8 @@ def load_networks(
         engine: One of ENGINES.
         threads: CPU threads of one call; None: one per core.
         weights: Files to use instead of packaged ones, by the packaged file's name.
-        precision: 'f32'; None: on a CPU bfloat16 where it has that, on a GPU float16, in which the
-            networks are as accurate.
+        precision: 'f32'; None: on a GPU float16; on a CPU bfloat16 where it has that, and the
+            detector in 8-bit integers where it has VNNI.
 
     Raises:
         ValueError: There is no such device, engine, precision or name of weights.
