@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -105,7 +106,9 @@ def cameras_ms(device: str, count: int, runs: int) -> dict[str, float]:
     with ThreadPoolExecutor(count) as threads:
         streams = list(
             threads.map(
-                lambda each: stream_s(each, frames, camera, runs, begin_s, shared.frame),
+                lambda each: stream_s(
+                    each, frames, camera, runs, begin_s, partial(shared.frame, each.tracker)
+                ),
                 estimators,
             )
         )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ Pictures = Any
 
 class Network:
     """A packaged network in any engine; calls are independent of each other."""
+
+    at_once: float = math.inf  # pictures that take little more time than one
 
     def __call__(self, pictures: Pictures) -> Outputs:
         """The outputs for N >= 1 pictures: new arrays of N rows each."""

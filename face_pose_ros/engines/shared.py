@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,9 @@ from face_pose_ros.engines.network import Network, Outputs, Pictures
 from face_pose_ros.engines.networks import Networks, load_networks
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import Crops
+
+if TYPE_CHECKING:
+    from face_pose_ros.tracking.tracker import Tracker
 
 _FAILED = 'the batch with this frame failed'
 
@@ -48,6 +53,8 @@ class SharedNetworks:
         self._window_s = window_s
         self._changed = threading.Condition()
         self._begun_s: dict[int, float] = {}  # thread -> begin of its frame
+        # Of each camera, the begin of the last frame with a detection.
+        self._detected_s: WeakKeyDictionary[Tracker, float] = WeakKeyDictionary()
         self._calling: set[int] = set()  # threads within a call
         self._device: str | None = None
         self._networks: Networks | None = None
@@ -80,17 +87,35 @@ class SharedNetworks:
             return Networks(self._networks.device, self._detector, self._keypoints)
 
     @contextmanager
-    def frame(self) -> Iterator[None]:
-        """Context of the processing of one frame, in the thread that processes it."""
-        thread = threading.get_ident()
+    def frame(self, tracker: Tracker | None = None) -> Iterator[None]:
+        """Context of the processing of one frame, in the thread that processes it.
+
+        Args:
+            tracker: The camera's. Cameras that detect at the same moment would wait for all these
+                detections together: from then on some detect an image or more earlier.
+        """
+        thread, begin_s = threading.get_ident(), time.monotonic()
         with self._changed:
-            self._begun_s[thread] = time.monotonic()
+            self._begun_s[thread] = begin_s
         try:
             yield
         finally:
             with self._changed:
                 del self._begun_s[thread]
                 self._changed.notify_all()
+                if tracker and tracker.ids and tracker.images_since_detection == 0:
+                    self._spread(tracker, begin_s)
+
+    def _spread(self, tracker: Tracker, begin_s: float) -> None:
+        """Bring the camera's next detection forward, if others had theirs at the same moment."""
+        self._detected_s.pop(tracker, None)
+        before = sum(abs(t - begin_s) < self._window_s for t in self._detected_s.values())
+        self._detected_s[tracker] = begin_s
+        # The image after a detection is too early to start the next one.
+        turns = tracker.options.detect_every - 1
+        if turns > 0:
+            cameras_per_turn = math.ceil(len(self._detected_s) / turns)
+            tracker.images_since_detection = before // cameras_per_turn % turns
 
 
 class _Batched(Network):
@@ -115,30 +140,36 @@ class _Batched(Network):
             self._calls[thread] = call
             self._shared._calling.add(thread)
             changed.notify_all()
-            changed.wait_for(lambda: call.done or not self._is_led)
-            if not call.done:
-                self._is_led = True
-                self._lead(call)
+            while not call.done:
+                changed.wait_for(lambda: call.done or not self._is_led)
+                if not call.done:
+                    self._is_led = True
+                    self._lead()
             self._shared._calling.remove(thread)
         if call.error is not None:
             raise RuntimeError(_FAILED) from call.error
         return call.outputs
 
-    def _lead(self, first: _Call) -> None:
-        """Run the network for all calls with pictures of the same size; the lock is held."""
-        shared = self._shared
+    def _lead(self) -> None:
+        """Run the network for the first calls of the same size; the lock is held."""
+        shared, network = self._shared, self._network()
         shared._changed.wait_for(self._all_have_called, shared._window_s)
-        shape = first.pictures.shape[1:]
-        together = {t: c for t, c in self._calls.items() if c.pictures.shape[1:] == shape}
+        together: dict[int, _Call] = {}
+        count, shape = 0, next(iter(self._calls.values())).pictures.shape[1:]
+        for thread, call in self._calls.items():
+            count += len(call.pictures)
+            if together and count > network.at_once:
+                break
+            if call.pictures.shape[1:] == shape:
+                together[thread] = call
         for thread in together:
             del self._calls[thread]
-        network = self._network()
         shared._changed.release()
         try:
             _run(network, list(together.values()))
         finally:
             shared._changed.acquire()
-            shared._damaged |= first.error is not None
+            shared._damaged |= any(call.error is not None for call in together.values())
             self._is_led = False
             shared._changed.notify_all()
 

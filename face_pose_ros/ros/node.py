@@ -340,7 +340,8 @@ class PoseNode(LifecycleNode):
         assert self.pipeline is not None
         assert self._publisher is not None
         parameters = self.parameters
-        with self._shared.frame() if self._shared else nullcontext():
+        shared, tracker = self._shared, self.pipeline.estimator.tracker
+        with shared.frame(tracker) if shared else nullcontext():
             answer = self.pipeline.answer(*frame, parameters)
         self._failures = 0
         header, ids = frame.image.header, self.pipeline.estimator.tracker.ids

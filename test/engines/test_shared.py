@@ -14,6 +14,7 @@ from face_pose_ros.engines import shared as shared_module
 from face_pose_ros.engines.network import Network
 from face_pose_ros.engines.networks import Networks
 from face_pose_ros.engines.shared import SharedNetworks
+from face_pose_ros.options import TrackingOptions
 
 
 class Function(Network):
@@ -136,6 +137,56 @@ def test_pictures_of_other_sizes_are_a_batch_of_their_own(network):
     in_threads(*(asking(shared, np.zeros((1, 3, s, s)), barrier) for s in sizes))
 
     assert sorted(network.batches) == [1, 2]
+
+
+def test_a_batch_has_no_more_pictures_than_the_network_runs_at_once(network, monkeypatch):
+    monkeypatch.setattr(Function, 'at_once', 3)
+    shared, barrier = SharedNetworks(window_s=5), threading.Barrier(5)
+    counts = 1, 1, 2, 4, 1
+    works = [asking(shared, np.full((n, 3), float(n)), barrier) for n in counts]
+    results = in_threads(*works)
+    # A camera's own pictures stay together.
+    assert sorted(size for size in network.batches if size > 3) == [4]
+    assert sum(network.batches) == sum(counts)
+    for n, (plus, _) in zip(counts, results, strict=True):
+        assert plus.tolist() == [[n + 1.0] * 3] * n
+
+
+class Counter:
+    """What `SharedNetworks.frame` needs of a tracker: a camera with one person."""
+
+    def __init__(self, detect_every):
+        self.ids = ['f00001']
+        self.options = TrackingOptions(detect_every=detect_every)
+        self.images_since_detection = 0
+
+    def process(self, shared):
+        """An image; whether it used a detection."""
+        with shared.frame(self):
+            is_due = self.images_since_detection + 1 == self.options.detect_every
+            self.images_since_detection = 0 if is_due else self.images_since_detection + 1
+        return is_due
+
+
+@pytest.mark.parametrize(('cameras', 'most_at_once'), [(4, 1), (8, 2), (9, 3)])
+def test_detections_of_cameras_that_started_together_are_spread(
+    cameras, most_at_once, monkeypatch
+):
+    shared = SharedNetworks(window_s=0.005)
+    counters = [Counter(detect_every=5) for _ in range(cameras)]
+    used = []
+    for i in range(60):
+        monkeypatch.setattr(time, 'monotonic', lambda i=i: 7 + i / 30)
+        used.append([counter.process(shared) for counter in counters])
+    settled = np.array(used[40:])
+    assert settled.sum(1).max() <= most_at_once
+    assert (settled.sum(0) == 4).all()  # none detects more often
+
+
+def test_a_camera_alone_keeps_its_rhythm():
+    shared, counter = SharedNetworks(), Counter(detect_every=3)
+    used = [counter.process(shared) for _ in range(9)]
+    assert used == 3 * [False, False, True]
 
 
 def test_frames_of_different_moments_do_not_wait_for_each_other(network):
