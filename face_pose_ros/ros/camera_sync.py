@@ -9,8 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
-from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from face_pose_ros.ros import conversions
 
 ImageMsg = TypeVar('ImageMsg', Image, CompressedImage)
 
@@ -60,7 +61,7 @@ class CameraSync(Generic[ImageMsg]):
 
     def add_image(self, msg: ImageMsg) -> None:
         """An image has arrived."""
-        stamp_ns = _ns(msg.header.stamp)
+        stamp_ns = conversions.stamp_ns(msg.header.stamp)
         self._images[stamp_ns] = msg
         if self._latched:
             if self._infos:
@@ -76,7 +77,7 @@ class CameraSync(Generic[ImageMsg]):
 
     def add_info(self, msg: CameraInfo) -> None:
         """A CameraInfo has arrived."""
-        stamp_ns = _ns(msg.header.stamp)
+        stamp_ns = conversions.stamp_ns(msg.header.stamp)
         self._last_info_s = self._clock_s()
         if self._latched:
             self._infos = OrderedDict({stamp_ns: msg})
@@ -139,7 +140,3 @@ def _apart(difference_ns: int) -> str:
     units = {'s': 1e9, 'ms': 1e6, 'us': 1e3, 'ns': 1}
     unit, scale = next((u, s) for u, s in units.items() if size_ns >= s or u == 'ns')
     return f'{size_ns / scale:.4g} {unit} {"later" if difference_ns > 0 else "earlier"}'
-
-
-def _ns(stamp: Time) -> int:
-    return stamp.sec * 1_000_000_000 + stamp.nanosec

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import array
 from collections.abc import Sequence
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import (
     Pose,
     PoseArray,
@@ -15,7 +17,7 @@ from geometry_msgs.msg import (
     TransformStamped,
 )
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from face_pose_ros.geometry.camera import Camera
@@ -45,6 +47,27 @@ def camera_info_msg(
         r=(np.eye(3) if R is None else R).ravel().tolist(),
         p=P.ravel().tolist(),
     )
+
+
+def image_msg(pixels: NDArray, encoding: str, header: Header) -> Image:
+    """Image of pixels (H, W) or (H, W, C), whose type is that of the encoding."""
+    # rclpy checks all types except array.array number by number.
+    data = array.array('B')
+    data.frombytes(np.ascontiguousarray(pixels).data.cast('B'))
+    height, width = pixels.shape[:2]
+    return Image(
+        header=header,
+        height=height,
+        width=width,
+        encoding=encoding,
+        step=pixels.nbytes // height,
+        data=data,
+    )
+
+
+def stamp_ns(stamp: Time) -> int:
+    """A stamp in nanoseconds; faster than rclpy's Time."""
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
 def pose_msg(T_a_b: NDArray[np.float64]) -> Pose:

@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
 from face_pose_ros.results import DepthEvidence, FacePose
+from face_pose_ros.ros import conversions
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.depth_images import depth_pixels
 from face_pose_ros.ros.images import ImageError
@@ -63,7 +64,7 @@ class DepthInput:
     def add_image(self, msg: Image | CompressedImage) -> None:
         """A depth image has arrived."""
         with self._lock:
-            self._images[_ns(msg.header.stamp)] = msg
+            self._images[conversions.stamp_ns(msg.header.stamp)] = msg
             if len(self._images) > _MEMORY:
                 self._images.popitem(last=False)
 
@@ -74,7 +75,7 @@ class DepthInput:
 
     def at(self, header: Header) -> DepthImage | None:
         """The depth image of the image with this header; None if there is no usable one."""
-        stamp_ns = _ns(header.stamp)
+        stamp_ns = conversions.stamp_ns(header.stamp)
         with self._lock:
             info = self._info
             nearest_ns = min(self._images, key=lambda ns: abs(ns - stamp_ns), default=None)
@@ -206,7 +207,3 @@ def _same(a: CameraInfo, b: CameraInfo) -> bool:
         np.array_equal(getattr(a, name), getattr(b, name))
         for name in ('width', 'height', 'k', 'd', 'p', 'distortion_model')
     ) and (a.roi, a.binning_x, a.binning_y) == (b.roi, b.binning_x, b.binning_y)
-
-
-def _ns(stamp: Time) -> int:
-    return stamp.sec * 1_000_000_000 + stamp.nanosec

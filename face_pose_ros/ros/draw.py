@@ -42,6 +42,18 @@ def drawing_scale(picture: Picture) -> float:
     return max(_MIN_SCALE, picture.shape[0] / _REFERENCE_PX)
 
 
+def fitted(picture: Picture, width: int, height: int) -> Picture:
+    """A picture (H, W, 3) scaled to fit into a width and height [px], centred, border zero."""
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    rows, columns = (max(round(scale * side), 1) for side in picture.shape[:2])
+    top, left = (height - rows) // 2, (width - columns) // 2
+    whole = np.zeros((height, width, 3), np.uint8)
+    whole[top : top + rows, left : left + columns] = cv2.resize(
+        picture, (columns, rows), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    return whole
+
+
 def face_points(model: FaceModel, shape: Array) -> Array:
     """(K, 3) points [m] of one shape (C,), in the head frame."""
     return model.points(shape[None])[0]

@@ -7,11 +7,9 @@ This module can only be imported if `compat.HAS_HRI_MSGS`.
 
 from __future__ import annotations
 
-import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from hri_msgs.msg import (
     FacialLandmarks,
@@ -28,6 +26,8 @@ from std_msgs.msg import Header
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.openpose import OPENPOSE_70
 from face_pose_ros.results import FacePose
+from face_pose_ros.ros.conversions import image_msg
+from face_pose_ros.ros.draw import fitted
 from face_pose_ros.ros.pipeline import Answer
 from face_pose_ros.ros.qos import advertise
 
@@ -129,16 +129,7 @@ def cropped_msg(face: FacePose, rgb: NDArray[np.uint8], header: Header) -> Image
 
     bgr8, because consumers of this topic ignore the encoding and read the bytes as OpenCV does.
     """
-    data = array.array('B')
-    data.frombytes(crop_face(rgb, face.box_xyxy)[..., ::-1].tobytes())
-    return Image(
-        header=header,
-        height=_CROP_PX,
-        width=_CROP_PX,
-        encoding='bgr8',
-        step=3 * _CROP_PX,
-        data=data,
-    )
+    return image_msg(crop_face(rgb, face.box_xyxy)[..., ::-1], 'bgr8', header)
 
 
 def crop_face(rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -154,15 +145,7 @@ def crop_face(rgb: NDArray[np.uint8], box_xyxy: NDArray[np.float64]) -> NDArray[
     last = np.array([rgb.shape[1], rgb.shape[0]]) - 1
     left, top = box_xyxy[:2].round().clip(0, last).astype(int)
     right, bottom = box_xyxy[2:].round().clip(0, last).astype(int)
-    part = rgb[top : bottom + 1, left : right + 1]
-    scale = _CROP_PX / max(part.shape[:2])
-    height, width = (max(round(scale * side), 1) for side in part.shape[:2])
-    top, left = (_CROP_PX - height) // 2, (_CROP_PX - width) // 2
-    crop = np.zeros((_CROP_PX, _CROP_PX, 3), dtype=np.uint8)
-    crop[top : top + height, left : left + width] = cv2.resize(
-        part, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
-    return crop
+    return fitted(rgb[top : bottom + 1, left : right + 1], _CROP_PX, _CROP_PX)
 
 
 def _share_of_image(uv: NDArray[np.float64], camera: Camera) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -107,13 +106,7 @@ class FacePublisher:
     def _overlay_msg(self, answer: Answer, header: Header) -> Image:
         caption = f'{len(answer.faces)} faces, {1e3 * answer.stages_s["estimate"]:.0f} ms'
         rgb = draw_overlay(answer.rgb, answer.faces, answer.camera, self._model, caption)
-        height, width = rgb.shape[:2]
-        # rclpy checks bytes one by one, but not an array.
-        data = array.array('B')
-        data.frombytes(rgb.tobytes())
-        return Image(
-            header=header, height=height, width=width, encoding='rgb8', step=3 * width, data=data
-        )
+        return conversions.image_msg(rgb, 'rgb8', header)
 
     def _withdraw(self, ids: set[str]) -> None:
         for face_id in ids:

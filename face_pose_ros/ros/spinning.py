@@ -9,16 +9,21 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import rclpy
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
+
+from face_pose_ros.ros.declaring import PARAMETER_ERRORS
+
+AnyNode = TypeVar('AnyNode', bound=Node)
 
 
 class Executor(SingleThreadedExecutor):
@@ -91,6 +96,29 @@ def until_interrupted() -> Iterator[None]:
         # rclpy's own, without a public type: the context ended just before it was used.
         if rclpy.ok():
             raise
+
+
+def run(
+    name: str,
+    make_node: Callable[[], AnyNode],
+    args: list[str] | None,
+    errors: tuple[type[Exception], ...] = (),
+    spin: Callable[[AnyNode], object] = rclpy.spin,
+) -> AnyNode | None:
+    """Make a node and spin it until an interruption; None if it came before.
+
+    Errors of parameters, and those given, end the process with one line and status 1.
+    """
+    init(args)
+    node = None
+    with until_interrupted():
+        try:
+            node = make_node()
+            spin(node)
+        except PARAMETER_ERRORS + errors as error:
+            rclpy.logging.get_logger(name).fatal(str(error))
+            leave(1)
+    return node
 
 
 def leave(status: int, busy: bool = False) -> NoReturn:

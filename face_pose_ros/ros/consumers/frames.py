@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Looks up transforms from /tf and /tf_static.
+"""Looks up transforms from /tf and /tf_static; age of a message.
 
 A distribution's tf2_ros.Buffer does the same and interpolates; the ROS 2 wheels lack it.
 """
@@ -19,6 +19,7 @@ from rclpy.time import Time
 from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.ros.consumers.gaze import transform
+from face_pose_ros.ros.conversions import stamp_ns
 
 _MAX_GAP_NS = 500_000_000  # between the requested stamp and the nearest one of a moving frame
 _MEMORY = 200  # transforms of each frame: 2 s of a robot that publishes at 100 Hz
@@ -43,22 +44,24 @@ class Frames:
             ValueError: TF does not connect the frames, has no transform near that time, or one
                 that is not rigid.
         """
-        stamp_ns = Time.from_msg(stamp).nanoseconds
-        root, T_root_target = self._from_root(target, stamp_ns)
-        other_root, T_root_source = self._from_root(source, stamp_ns)
+        at_ns = stamp_ns(stamp)
+        root, T_root_target = self._from_root(target, at_ns)
+        other_root, T_root_source = self._from_root(source, at_ns)
         if root != other_root:
             raise ValueError(f"TF does not connect '{target}' and '{source}'")
         return np.linalg.inv(T_root_target) @ T_root_source
 
-    def _from_root(self, frame: str, stamp_ns: int) -> tuple[str, NDArray[np.float64]]:
+    def _from_root(self, frame: str, at_ns: int) -> tuple[str, NDArray[np.float64]]:
         T_parent_frame = np.eye(4)
         # At most as many steps as there are frames, because TF may have a loop.
         for _ in range(len(self._moving) + len(self._static)):
             if frame in self._static:
                 step = self._static[frame]
             elif frame in self._moving:
-                step = min(self._moving[frame], key=lambda msg: abs(_ns(msg) - stamp_ns))
-                gap_ns = abs(_ns(step) - stamp_ns)
+                step = min(
+                    self._moving[frame], key=lambda msg: abs(stamp_ns(msg.header.stamp) - at_ns)
+                )
+                gap_ns = abs(stamp_ns(step.header.stamp) - at_ns)
                 if gap_ns > _MAX_GAP_NS:
                     raise ValueError(f"TF of '{frame}' is {1e-9 * gap_ns:.1f} s from the stamp")
             else:
@@ -76,5 +79,9 @@ class Frames:
         self._static.update({step.child_frame_id: step for step in msg.transforms})
 
 
-def _ns(msg: TransformStamped) -> int:
-    return msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+def seconds_since(node: Node, time: Time | None) -> float:
+    """Age of a time on the node's clock [s]; infinite for None, and if the clock went back."""
+    if time is None:
+        return float('inf')
+    age_s = 1e-9 * (node.get_clock().now() - time).nanoseconds
+    return age_s if age_s >= 0 else float('inf')

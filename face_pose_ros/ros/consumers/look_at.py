@@ -17,9 +17,9 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.options import Checked, start_option
-from face_pose_ros.ros.consumers.frames import Frames
-from face_pose_ros.ros.consumers.running import run, seconds_since
+from face_pose_ros.ros.consumers.frames import Frames, seconds_since
 from face_pose_ros.ros.declaring import declare_options
+from face_pose_ros.ros.spinning import leave, run
 
 # Camera with its optical axis along the x axis of a base with x forward, y left, z up (REP-103).
 _T_BASE_CAM = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
@@ -153,9 +153,10 @@ class LookAt(Node):
         )
 
 
-def main() -> None:
+def main(args: list[str] | None = None) -> None:
     """Run the node until it is interrupted."""
-    run(LookAt)
+    run('look_at', LookAt, args)
+    leave(0)
 
 
 if __name__ == '__main__':

@@ -17,10 +17,10 @@ from rclpy.time import Time
 from std_msgs.msg import String
 
 from face_pose_ros.options import Checked, start_option
-from face_pose_ros.ros.consumers.frames import Frames
+from face_pose_ros.ros.consumers.frames import Frames, seconds_since
 from face_pose_ros.ros.consumers.gaze import probability_in_cone, transform
-from face_pose_ros.ros.consumers.running import run, seconds_since
 from face_pose_ros.ros.declaring import declare_options
+from face_pose_ros.ros.spinning import leave, run
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,10 @@ class WhoLooks(Node):
         self._id_pub.publish(String(data=self._looker))
 
 
-def main() -> None:
+def main(args: list[str] | None = None) -> None:
     """Run the node until it is interrupted."""
-    run(WhoLooks)
+    run('who_looks', WhoLooks, args)
+    leave(0)
 
 
 if __name__ == '__main__':

@@ -10,7 +10,6 @@ camera, that is the true pose of the head.
 
 from __future__ import annotations
 
-import array
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -34,11 +33,11 @@ from face_pose_ros.calibration import CalibrationError, guess_calibration, load_
 from face_pose_ros.options import Checked, start_option
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.compat import TransformBroadcaster
-from face_pose_ros.ros.conversions import camera_info_msg, transform_msg
-from face_pose_ros.ros.declaring import PARAMETER_ERRORS, declare_options
+from face_pose_ros.ros.conversions import camera_info_msg, image_msg, transform_msg
+from face_pose_ros.ros.declaring import declare_options
 from face_pose_ros.ros.demo.scenes import RATE_HZ, Scene, make_scenes
 from face_pose_ros.ros.demo.source import Picture, SourceError, open_source
-from face_pose_ros.ros.spinning import init, leave, until_interrupted
+from face_pose_ros.ros.spinning import leave, run
 
 PORTRAIT_FRAME = 'portrait_'
 VIRTUAL = 'virtual'
@@ -78,13 +77,6 @@ class DemoCameraParameters(Checked):
         False, 'the virtual camera also has a depth camera, aligned to its images'
     )
     frame_id: str = start_option('demo_camera_optical', 'frame_id of the images')
-
-
-def _bytes(pixels: NDArray) -> array.array[int]:
-    # rclpy checks all types except array.array number by number.
-    data = array.array('B')
-    data.frombytes(pixels.data.cast('B'))
-    return data
 
 
 @dataclass(frozen=True)
@@ -284,27 +276,8 @@ class DemoCamera(Node):
         if self._depth_pubs and frame.z_mm is not None:
             depth_pub, info_pub = self._depth_pubs
             info_pub.publish(frame.info)
-            depth_pub.publish(
-                Image(
-                    header=header,
-                    height=frame.z_mm.shape[0],
-                    width=frame.z_mm.shape[1],
-                    encoding='16UC1',
-                    step=2 * frame.z_mm.shape[1],
-                    data=_bytes(frame.z_mm),
-                )
-            )
-        rgb = frame.picture.rgb
-        self._image_pub.publish(
-            Image(
-                header=header,
-                height=rgb.shape[0],
-                width=rgb.shape[1],
-                encoding='rgb8',
-                step=3 * rgb.shape[1],
-                data=_bytes(rgb),
-            )
-        )
+            depth_pub.publish(image_msg(frame.z_mm, '16UC1', header))
+        self._image_pub.publish(image_msg(frame.picture.rgb, 'rgb8', header))
 
     def _send_truth(self, frame: _Frame, header: Header) -> None:
         world = Header(stamp=header.stamp, frame_id='world')
@@ -323,16 +296,13 @@ def main(args: list[str] | None = None) -> None:
     # Our own line reports problems of a source; OpenCV and FFmpeg would add several.
     cv2.setLogLevel(0)
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    init(args)
-    with until_interrupted():
-        try:
-            node = DemoCamera()
-            while rclpy.ok() and not node.finished:
-                rclpy.spin_once(node, timeout_sec=0.5)
-        except (SourceError, CalibrationError, *PARAMETER_ERRORS) as error:
-            rclpy.logging.get_logger('demo_camera').fatal(str(error))
-            leave(1)
+
+    def spin(node: DemoCamera) -> None:
+        while rclpy.ok() and not node.finished:
+            rclpy.spin_once(node, timeout_sec=0.5)
         time.sleep(_LAST_MESSAGE_S)
+
+    run('demo_camera', DemoCamera, args, (SourceError, CalibrationError), spin)
     leave(0)
 
 

@@ -16,8 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import rclpy
-from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Point, PoseStamped, Quaternion, Vector3
+from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
@@ -27,12 +26,14 @@ from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.ros.camera_info import camera_from_info
-from face_pose_ros.ros.declaring import PARAMETER_ERRORS, declare_options
+from face_pose_ros.ros.consumers.gaze import transform
+from face_pose_ros.ros.conversions import stamp_ns
+from face_pose_ros.ros.declaring import declare_options
 from face_pose_ros.ros.demo.camera import PORTRAIT_FRAME, RATE_HZ
 from face_pose_ros.ros.demo.output import SHEET, VIDEO, OutputParameters, make_empty
 from face_pose_ros.ros.draw import draw_head, draw_text
 from face_pose_ros.ros.images import image_to_rgb
-from face_pose_ros.ros.spinning import init, leave, until_interrupted
+from face_pose_ros.ros.spinning import leave, run
 from face_pose_ros.virtual_camera import spread
 
 _SILENCE_S = 4.0  # the demo is over after this time without a message
@@ -107,30 +108,29 @@ class DemoChecker(Node):
         self._images += 1
         if self._images % _FRAMES_PER_VIDEO_FRAME == 0:
             bgr = np.ascontiguousarray(image_to_rgb(msg)[..., ::-1])
-            self._frames[_ns(msg.header.stamp)].picture = bgr
+            self._frames[stamp_ns(msg.header.stamp)].picture = bgr
 
     def _on_info(self, msg: CameraInfo) -> None:
         self._latest_s = time.monotonic()
-        self._frames[_ns(msg.header.stamp)].info = msg
+        self._frames[stamp_ns(msg.header.stamp)].info = msg
 
     def _on_tf(self, msg: TFMessage) -> None:
-        for transform in msg.transforms:
-            frame, child = self._frames[_ns(transform.header.stamp)], transform.child_frame_id
-            t = transform.transform.translation
-            T = _rigid(t, transform.transform.rotation)
+        for step in msg.transforms:
+            frame, child = self._frames[stamp_ns(step.header.stamp)], step.child_frame_id
+            T = transform(step.transform.translation, step.transform.rotation)
             if child.startswith(PORTRAIT_FRAME):
                 frame.portrait = child.removeprefix(PORTRAIT_FRAME)
                 frame.T_world_head = T if T[:3, 3].any() else None
-            elif transform.header.frame_id == 'world':
+            elif step.header.frame_id == 'world':
                 frame.R_world_cam = T[:3, :3]
             elif child.startswith('face_'):
                 frame.T_cam_face.append(T)
 
     def _on_pose(self, msg: PoseStamped) -> None:
-        stamp_ns = _ns(msg.header.stamp)
-        frame = self._frames[stamp_ns]
-        frame.latency_s = 1e-9 * (self.get_clock().now().nanoseconds - stamp_ns)
-        frame.T_cam_head = _rigid(msg.pose.position, msg.pose.orientation)
+        taken_ns = stamp_ns(msg.header.stamp)
+        frame = self._frames[taken_ns]
+        frame.latency_s = 1e-9 * (self.get_clock().now().nanoseconds - taken_ns)
+        frame.T_cam_head = transform(msg.pose.position, msg.pose.orientation)
 
     def report(self) -> int:
         """Print the table, write video and picture; returns the number of failed checks."""
@@ -234,30 +234,15 @@ def _annotate(frame: _Frame, model: FaceModel) -> NDArray[np.uint8]:
     return picture
 
 
-def _ns(stamp: Time) -> int:
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
-
-
-def _rigid(position: Point | Vector3, q: Quaternion) -> NDArray[np.float64]:
-    T = np.eye(4)
-    T[:3, :3] = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
-    T[:3, 3] = position.x, position.y, position.z
-    return T
-
-
 def main(args: list[str] | None = None) -> None:
     """Collect until no message arrives, then report; exit status 1 if a check failed."""
     # One thread: more would take cores from the pose node.
-    init(args)
-    node = None
-    with until_interrupted():
-        try:
-            node = DemoChecker()
-        except PARAMETER_ERRORS as error:
-            rclpy.logging.get_logger('demo_checker').fatal(str(error))
-            leave(1)
+
+    def spin(node: DemoChecker) -> None:
         while rclpy.ok() and not node.silent:
             rclpy.spin_once(node, timeout_sec=0.2)
+
+    node = run('demo_checker', DemoChecker, args, spin=spin)
     # Interrupted before the first message: nothing to report.
     failed = node.report() if node and node.began else 0
     leave(1 if failed else 0)

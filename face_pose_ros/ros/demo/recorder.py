@@ -9,7 +9,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 from geometry_msgs.msg import PoseArray
 from numpy.typing import NDArray
 from rclpy.node import Node
@@ -17,10 +16,11 @@ from rclpy.qos import QoSProfile
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
-from face_pose_ros.ros.declaring import PARAMETER_ERRORS, declare_options
+from face_pose_ros.ros.declaring import declare_options
 from face_pose_ros.ros.demo.output import VIDEO, OutputParameters, make_empty
+from face_pose_ros.ros.draw import fitted
 from face_pose_ros.ros.images import image_to_rgb
-from face_pose_ros.ros.spinning import init, leave, until_interrupted
+from face_pose_ros.ros.spinning import leave, run
 
 VIDEO_HZ = 30.0
 
@@ -74,7 +74,7 @@ class DemoRecorder(Node):
         # Repeat each picture until the next one is due: the video plays in real time.
         due = round(1e-9 * (stamp_ns - self._begin_ns) * VIDEO_HZ)
         self._write(due - self._written)
-        self._picture = _fitted(image_to_rgb(msg)[..., ::-1], self._size)
+        self._picture = fitted(image_to_rgb(msg)[..., ::-1], *self._size)
 
     def _write(self, times: int) -> None:
         if self._writer is None or self._picture is None:
@@ -101,32 +101,9 @@ class DemoRecorder(Node):
         return 0
 
 
-def _fitted(bgr: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture scaled to fit into a width and height [px], with a black border."""
-    width, height = size
-    if bgr.shape[:2] == (height, width):
-        return np.ascontiguousarray(bgr)
-    scale = min(width / bgr.shape[1], height / bgr.shape[0])
-    fitted = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[
-        :height, :width
-    ]
-    video = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - fitted.shape[0]) // 2, (width - fitted.shape[1]) // 2
-    video[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
-    return video
-
-
 def main(args: list[str] | None = None) -> None:
     """Record until interrupted, then report; exit status 1 if no image was processed."""
-    init(args)
-    node = None
-    with until_interrupted():
-        try:
-            node = DemoRecorder()
-        except PARAMETER_ERRORS as error:
-            rclpy.logging.get_logger('demo_recorder').fatal(str(error))
-            leave(1)
-        rclpy.spin(node)
+    node = run('demo_recorder', DemoRecorder, args)
     # Interrupted before the first message: nothing to report.
     leave(node.report() if node and node.began else 0)
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from geometry_msgs.msg import PoseArray
 from rclpy.node import Node
 from rclpy.time import Time
@@ -23,10 +22,10 @@ from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.camera_sync import CameraSync
-from face_pose_ros.ros.declaring import PARAMETER_ERRORS, declare_options
+from face_pose_ros.ros.declaring import declare_options
 from face_pose_ros.ros.images import ImageError, compressed_image_to_rgb, image_to_rgb
 from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
-from face_pose_ros.ros.spinning import init, leave, until_interrupted
+from face_pose_ros.ros.spinning import leave, run
 
 try:
     import rerun as rr
@@ -136,15 +135,7 @@ class ViewNode(Node):
 
 def main(args: list[str] | None = None) -> None:
     """Show and record until interrupted; exit status 1 if this is not possible."""
-    init(args)
-    node = None
-    with until_interrupted():
-        try:
-            node = ViewNode()
-        except (*PARAMETER_ERRORS, ViewError) as error:
-            rclpy.logging.get_logger('face_pose_view').fatal(str(error))
-            leave(1)
-        rclpy.spin(node)
+    node = run('face_pose_view', ViewNode, args, (ViewError,))
     if node:
         node.destroy_node()
         print('written:', node.output)
