@@ -52,22 +52,26 @@ def init(args: list[str] | None, stop: threading.Event | None = None) -> None:
             without errors.
 
     Raises:
-        SystemExit: An argument of ROS is malformed, or the parameter file cannot be read; its text
-            says which, in one line.
+        SystemExit: An argument of ROS is malformed, the parameter file cannot be read, or there is
+            no folder for logs; its text says which, in one line.
     """
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, lambda *_: None)  # rclpy's handler acts first, then calls it
     handled = SignalHandlerOptions.ALL
-    if stop is not None:
-        handled = SignalHandlerOptions.NO
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+    if threading.current_thread() is threading.main_thread():  # else Python allows no handlers
+        signal.signal(signal.SIGINT, lambda *_: None)  # rclpy's handler acts first, then calls it
+        if stop is not None:
+            handled = SignalHandlerOptions.NO
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
     try:
         rclpy.init(args=args, signal_handler_options=handled)
     except RuntimeError as error:  # rclpy's own have no public type
         text = ' '.join(str(error).split())
         text = re.sub(r', at /\S+:\d+', '', text)  # places in rcl's sources
-        sys.exit(f'cannot use the arguments of ROS: {text}')
+        if text.startswith('['):  # rclpy gives only the arguments that ROS does not know
+            text = f'unknown arguments {text}'
+        if 'log directory' in text:
+            text += '; set ROS_LOG_DIR to a folder in which this user may write'
+        sys.exit(f'ROS cannot start: {text}')
 
 
 def spin_until(stop: threading.Event, executor: Executor) -> None:

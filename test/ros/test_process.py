@@ -117,10 +117,10 @@ def started(command, env):
         process.wait()
 
 
-def ended_in_silence(process, signals=1, within_s=4.0) -> str:
+def ended_in_silence(process, signals=1, within_s=4.0, number=signal.SIGINT) -> str:
     """Interrupt the process; its output up to its end, which has to come soon."""
     for _ in range(signals):
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
     output, _ = process.communicate(timeout=within_s)  # 2 s, and as much for a busy machine
     assert process.returncode == 0, output
     assert 'Traceback' not in output
@@ -165,11 +165,12 @@ def test_while_the_node_compiles_it_reports_its_state_responds_and_ends_on_ctrl_
     assert 'the first start after an installation compiles' in output
 
 
-def test_ctrl_c_twice_ends_an_active_node_in_silence(ros, process_env):
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_two_interruptions_end_an_active_node_in_silence(ros, process_env, number):
     robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
     with started([*PROGRAMS, 'pose_node'], process_env) as process:
         ros.wait_for(lambda: robot.count_subscribers('image') == 1, timeout_s=120)
-        ended_in_silence(process, signals=2)
+        ended_in_silence(process, signals=2, number=number)
 
 
 # A node that does the transitions named by its arguments and is interrupted within the last, which

@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Spinning: an interruption ends it in silence; what other threads destroy does not end it."""
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,6 +15,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2: make setup, or a distribution'
 import rclpy
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions, get_current_signal_handlers_options
 from rclpy.waitable import NumberOfEntities, Waitable
 from std_msgs.msg import String
 
@@ -94,15 +98,42 @@ def test_an_error_of_a_callback_is_one():
         (['-r', '__ns:=robot'], '__ns:=robot'),
         (['-p', 'autostart'], 'autostart'),
         (['--log-level', 'chatty'], 'chatty'),
-        (['--parameters', 'pose.yaml'], '--parameters'),
+        (['--parameters', 'pose.yaml'], "unknown arguments ['--parameters'"),
     ],
 )
 def test_a_malformed_argument_of_ros_ends_the_start_with_one_line(argument, named, monkeypatch):
     monkeypatch.setattr(signal, 'signal', lambda *_: None)
-    with pytest.raises(SystemExit, match='arguments of ROS') as stopped:
+    with pytest.raises(SystemExit, match='ROS cannot start') as stopped:
         init(['--ros-args', *argument])
     text = str(stopped.value)
     assert named in text
     assert '\n' not in text
     assert '/rcl/' not in text
     assert not rclpy.ok()
+
+
+def test_a_log_folder_that_cannot_be_made_ends_the_start_with_the_remedy():
+    # In a process of its own: rclpy sets up its log once.
+    run = subprocess.run(
+        [sys.executable, '-m', 'face_pose_ros.ros.programs', 'look_at'],
+        env=os.environ | {'ROS_LOG_DIR': '/proc/none'},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert line.startswith('ROS cannot start')
+    assert "'/proc/none'" in line
+    assert 'set ROS_LOG_DIR' in line
+
+
+def test_in_another_thread_the_context_ends_with_the_interruption():
+    stop = threading.Event()
+    thread = threading.Thread(target=init, args=[[], stop])
+    thread.start()
+    thread.join()
+    try:
+        assert get_current_signal_handlers_options() == SignalHandlerOptions.ALL
+    finally:
+        rclpy.shutdown()
