@@ -140,5 +140,6 @@ def leave(status: int, busy: bool = False) -> NoReturn:
     rclpy.try_shutdown()
     if threading.current_thread() is threading.main_thread():
         # At its end the interpreter restores the default, which would be another exit status.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     sys.exit(status)
