@@ -20,6 +20,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from face_pose_ros.ros.conversions import image_msg
 from face_pose_ros.ros.demo import main as demo
 from face_pose_ros.ros.demo.recorder import VIDEO_HZ, DemoRecorder
 
@@ -251,3 +252,26 @@ def test_a_source_that_the_demo_would_replace_is_kept(tmp_path, monkeypatch, cap
         demo.main(['--output', tmp_path.name, '--source', str(source)])
     assert f'this run would replace {source}: copy it' in capsys.readouterr().err
     assert source.read_bytes() == b'film'
+
+
+def test_stamps_before_1970_are_recorded_too(ros, tmp_path):
+    output = Parameter('output', value=str(tmp_path))
+    recorder = DemoRecorder(
+        context=ros.context, use_global_arguments=False, parameter_overrides=[output]
+    )
+    ros.add(recorder)
+    robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
+    publishers = [
+        robot.create_publisher(CameraInfo, 'camera_info', 10),
+        robot.create_publisher(PoseArray, 'face_pose/poses', 10),
+        robot.create_publisher(Image, 'face_pose/overlay', 10),
+    ]
+    ros.wait_for(lambda: all(p.get_subscription_count() == 1 for p in publishers))
+    header = Header(stamp=Time(sec=-5, nanosec=7))
+    picture = image_msg(np.zeros((48, 64, 3), np.uint8), 'rgb8', header)
+    for publisher, msg in zip(
+        publishers, (CameraInfo(header=header), PoseArray(header=header), picture), strict=True
+    ):
+        publisher.publish(msg)
+    ros.wait_for(lambda: recorder._images and recorder._heads and recorder._picture is not None)
+    assert recorder.report() == 0

@@ -13,9 +13,9 @@ from geometry_msgs.msg import PoseArray
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 
+from face_pose_ros.ros.conversions import stamp_ns
 from face_pose_ros.ros.declaring import declare_options
 from face_pose_ros.ros.demo.output import VIDEO, OutputParameters, make_empty
 from face_pose_ros.ros.draw import fitted
@@ -62,17 +62,17 @@ class DemoRecorder(Node):
 
     def _on_poses(self, msg: PoseArray) -> None:
         self._heads.append(len(msg.poses))
-        age = self.get_clock().now() - Time.from_msg(msg.header.stamp)
-        self._latencies_s.append(1e-9 * age.nanoseconds)
+        age_ns = self.get_clock().now().nanoseconds - stamp_ns(msg.header.stamp)
+        self._latencies_s.append(1e-9 * age_ns)
 
     def _on_overlay(self, msg: Image) -> None:
-        stamp_ns = Time.from_msg(msg.header.stamp).nanoseconds
+        taken_ns = stamp_ns(msg.header.stamp)
         if self._writer is None:
             codec, self._size = cv2.VideoWriter.fourcc(*'mp4v'), (msg.width, msg.height)
             self._writer = cv2.VideoWriter(str(self._path), codec, VIDEO_HZ, self._size)
-            self._begin_ns = stamp_ns
+            self._begin_ns = taken_ns
         # Repeat each picture until the next one is due: the video plays in real time.
-        due = round(1e-9 * (stamp_ns - self._begin_ns) * VIDEO_HZ)
+        due = round(1e-9 * (taken_ns - self._begin_ns) * VIDEO_HZ)
         self._write(due - self._written)
         self._picture = fitted(image_to_rgb(msg)[..., ::-1], *self._size)
 

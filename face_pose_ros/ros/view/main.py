@@ -16,12 +16,12 @@ from typing import Any
 
 from geometry_msgs.msg import PoseArray
 from rclpy.node import Node
-from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.camera_sync import CameraSync
+from face_pose_ros.ros.conversions import stamp_ns
 from face_pose_ros.ros.declaring import declare_options
 from face_pose_ros.ros.images import ImageError, compressed_image_to_rgb, image_to_rgb
 from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
@@ -109,13 +109,13 @@ class ViewNode(Node):
         )
 
     def _on_pair(self, image: Image | CompressedImage, info: CameraInfo) -> None:
-        self._frames[Time.from_msg(image.header.stamp).nanoseconds] = image, info
+        self._frames[stamp_ns(image.header.stamp)] = image, info
         if len(self._frames) > _KEPT:
             self._frames.popitem(last=False)
 
     def _on_answer(self, poses: PoseArray) -> None:
-        stamp_ns = Time.from_msg(poses.header.stamp).nanoseconds
-        frame = self._frames.pop(stamp_ns, None)
+        taken_ns = stamp_ns(poses.header.stamp)
+        frame = self._frames.pop(taken_ns, None)
         if frame is None:
             return
         image, info = frame
@@ -125,7 +125,7 @@ class ViewNode(Node):
         except (ImageError, CameraInfoError) as error:
             self.get_logger().warning(str(error), throttle_duration_sec=_WARNING_PERIOD_S)
             return
-        self._scene.log_image(rgb, camera, stamp_ns)
+        self._scene.log_image(rgb, camera, taken_ns)
 
     def destroy_node(self) -> None:
         """Write the remaining data, then destroy the node."""

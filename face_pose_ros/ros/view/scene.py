@@ -13,11 +13,11 @@ import rerun as rr
 import rerun.blueprint as rrb
 from numpy.typing import NDArray
 from rclpy.duration import Duration
-from rclpy.time import Time
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from face_pose_ros.geometry.camera import Camera
+from face_pose_ros.ros import conversions
 from face_pose_ros.virtual_camera import View, render_view
 
 TIMELINE = 'stamp'  # of the images
@@ -80,7 +80,7 @@ class Scene:
         """Log the markers of one image, from `face_markers`."""
         for marker in markers.markers:
             entity = f'faces/{marker.id}'
-            stamp_ns = Time.from_msg(marker.header.stamp).nanoseconds
+            stamp_ns = conversions.stamp_ns(marker.header.stamp)
             if marker.action == Marker.DELETE:
                 self._clear(entity, stamp_ns)
                 continue
