@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +20,6 @@ Pictures = Any
 
 class Network:
     """A packaged network in any engine; calls are independent of each other."""
-
-    at_once: float = math.inf  # pictures that take little more time than one
 
     def __call__(self, pictures: Pictures) -> Outputs:
         """The outputs for N >= 1 pictures: new arrays of N rows each."""

@@ -66,7 +66,6 @@ class OpenVinoNetwork(Network):
             WeightsError: As in `read_graph`.
         """
         self._name, self._threads, self._own = name, threads, own
-        self.at_once = threads
         self._precision = precision or _fastest_precision(name, own)
         self._lock = threading.Lock()
         # By shape (3, H, W): requests for one picture, and for several with one thread each.

@@ -24,6 +24,8 @@ from face_pose_ros.geometry.crops import Crops
 if TYPE_CHECKING:
     from face_pose_ros.tracking.tracker import Tracker
 
+# Detections of frames that begin within this time delay each other; below the period at 60 Hz [s].
+_SAME_MOMENT_S = 0.012
 _FAILED = 'the batch with this frame failed'
 
 
@@ -109,7 +111,7 @@ class SharedNetworks:
     def _spread(self, tracker: Tracker, begin_s: float) -> None:
         """Bring the camera's next detection forward, if others had theirs at the same moment."""
         self._detected_s.pop(tracker, None)
-        before = sum(abs(t - begin_s) < self._window_s for t in self._detected_s.values())
+        before = sum(abs(t - begin_s) < _SAME_MOMENT_S for t in self._detected_s.values())
         self._detected_s[tracker] = begin_s
         # The image after a detection is too early to start the next one.
         turns = tracker.options.detect_every - 1
@@ -140,36 +142,30 @@ class _Batched(Network):
             self._calls[thread] = call
             self._shared._calling.add(thread)
             changed.notify_all()
-            while not call.done:
-                changed.wait_for(lambda: call.done or not self._is_led)
-                if not call.done:
-                    self._is_led = True
-                    self._lead()
+            changed.wait_for(lambda: call.done or not self._is_led)
+            if not call.done:
+                self._is_led = True
+                self._lead(call)
             self._shared._calling.remove(thread)
         if call.error is not None:
             raise RuntimeError(_FAILED) from call.error
         return call.outputs
 
-    def _lead(self) -> None:
-        """Run the network for the first calls of the same size; the lock is held."""
-        shared, network = self._shared, self._network()
+    def _lead(self, first: _Call) -> None:
+        """Run the network for all calls with pictures of the same size; the lock is held."""
+        shared = self._shared
         shared._changed.wait_for(self._all_have_called, shared._window_s)
-        together: dict[int, _Call] = {}
-        count, shape = 0, next(iter(self._calls.values())).pictures.shape[1:]
-        for thread, call in self._calls.items():
-            count += len(call.pictures)
-            if together and count > network.at_once:
-                break
-            if call.pictures.shape[1:] == shape:
-                together[thread] = call
+        shape = first.pictures.shape[1:]
+        together = {t: c for t, c in self._calls.items() if c.pictures.shape[1:] == shape}
         for thread in together:
             del self._calls[thread]
+        network = self._network()
         shared._changed.release()
         try:
             _run(network, list(together.values()))
         finally:
             shared._changed.acquire()
-            shared._damaged |= any(call.error is not None for call in together.values())
+            shared._damaged |= first.error is not None
             self._is_led = False
             shared._changed.notify_all()
 

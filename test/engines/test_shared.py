@@ -139,19 +139,6 @@ def test_pictures_of_other_sizes_are_a_batch_of_their_own(network):
     assert sorted(network.batches) == [1, 2]
 
 
-def test_a_batch_has_no_more_pictures_than_the_network_runs_at_once(network, monkeypatch):
-    monkeypatch.setattr(Function, 'at_once', 3)
-    shared, barrier = SharedNetworks(window_s=5), threading.Barrier(5)
-    counts = 1, 1, 2, 4, 1
-    works = [asking(shared, np.full((n, 3), float(n)), barrier) for n in counts]
-    results = in_threads(*works)
-    # A camera's own pictures stay together.
-    assert sorted(size for size in network.batches if size > 3) == [4]
-    assert sum(network.batches) == sum(counts)
-    for n, (plus, _) in zip(counts, results, strict=True):
-        assert plus.tolist() == [[n + 1.0] * 3] * n
-
-
 class Counter:
     """What `SharedNetworks.frame` needs of a tracker: a camera with one person."""
 
