@@ -132,7 +132,7 @@ def _seen(
         xyz_head,
         modes,
         eyelids,
-        camera.lens,
+        camera.numba_lens,
         uv,
         boxes,
     )

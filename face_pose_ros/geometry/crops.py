@@ -73,7 +73,7 @@ class Crops:
         """(N, 2, 2) derivative of the image pixel by the crop pixel, at the centre of the crop."""
         J = np.empty((len(self), 2, 2))
         for i in range(len(self)):
-            crop_jacobian(camera.lens, self.R_cam_crop[i], self.focal_px[i], J[i])
+            crop_jacobian(camera.numba_lens, self.R_cam_crop[i], self.focal_px[i], J[i])
         return J
 
     def rolled(self, angles: Array) -> Crops:
@@ -102,7 +102,7 @@ def crops_around_boxes(
     boxes = np.array(boxes_xyxy, dtype=np.float64, order='C')
     crops = _unset(len(boxes), size_px)
     aims = crops.R_cam_crop, crops.focal_px, crops.valid
-    _aim_at_boxes(boxes, camera.lens, size_px, margin, *aims)
+    _aim_at_boxes(boxes, camera.numba_lens, size_px, margin, *aims)
     return crops
 
 
@@ -121,7 +121,7 @@ def crops_around_keypoints(
     points = np.array(uv, dtype=np.float64, order='C')
     crops = _unset(len(points), size_px)
     aims = crops.R_cam_crop, crops.focal_px, crops.valid
-    _aim_at_keypoints(points, *upright, camera.lens, size_px, margin, *aims)
+    _aim_at_keypoints(points, *upright, camera.numba_lens, size_px, margin, *aims)
     return crops
 
 
@@ -143,7 +143,7 @@ def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDAr
     us, vs = np.empty((count, count)), np.empty((count, count))
     for R, focal_px, picture in zip(crops.R_cam_crop, crops.focal_px, pictures, strict=True):
         halvings, left, top, right, bottom = _map_nodes(
-            R, focal_px, camera.lens, size, width, height, us, vs
+            R, focal_px, camera.numba_lens, size, width, height, us, vs
         )
         part = _halved(image[top:bottom, left:right], halvings)
         _sample(_packed(part), part.shape[0], part.shape[1], us, vs, picture)

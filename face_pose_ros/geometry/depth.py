@@ -80,7 +80,7 @@ class DepthImage:
         return DepthView(
             self.z if in_mm else np.empty((0, 0), np.uint16),
             np.empty((0, 0), np.float32) if in_mm else self.z,
-            self.camera.lens,
+            self.camera.numba_lens,
             np.ascontiguousarray(T[:3, :3].T),
             -T[:3, :3].T @ T[:3, 3],
         )
@@ -100,4 +100,4 @@ def _is_rigid(T: Array) -> bool:
 
 def no_depth(camera: Camera) -> DepthView:
     """An empty view, for images without depth."""
-    return DepthView(_NO_MM, _NO_M, camera.lens, _UNTURNED, _UNMOVED)
+    return DepthView(_NO_MM, _NO_M, camera.numba_lens, _UNTURNED, _UNMOVED)

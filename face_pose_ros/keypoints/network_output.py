@@ -79,7 +79,7 @@ def read_keypoints(
         crops.R_cam_crop,
         crops.focal_px,
         crops.valid,
-        camera.lens,
+        camera.numba_lens,
         crops.size_px,
         found.uv,
         found.cov_uv,

@@ -183,7 +183,7 @@ def fit_pose(
         # One layout of everything: numba compiles anew, for seconds, for another.
         np.ascontiguousarray(keypoints.uv[:, :K], dtype=np.float64),
         np.ascontiguousarray(keypoints.cov_uv[:, :K], dtype=np.float64),
-        camera.lens,
+        camera.numba_lens,
         _problem(model, options, depth_options or DepthOptions()),
         np.ascontiguousarray(prior.mean, dtype=np.float64),
         np.ascontiguousarray(prior.covariance, dtype=np.float64),

@@ -28,7 +28,7 @@ def system(model, camera, keypoints, T, c, kernel=0, scale=3.0, information=1.0)
     cost = Cost(kernel, float(scale), float(information))
     uv, cov_uv = keypoints.uv[0].copy(), keypoints.cov_uv[0].copy()
     T, c = np.ascontiguousarray(T[:3]), np.r_[0.0, c]
-    value, H, g = _system(uv, cov_uv, camera.lens, _points(model), prior, cost, T, c)
+    value, H, g = _system(uv, cov_uv, camera.numba_lens, _points(model), prior, cost, T, c)
     assert not H[6].any()  # keypoints tell nothing of the size
     return value, np.delete(np.delete(H, 6, 0), 6, 1), np.delete(g, 6)
 
@@ -39,18 +39,18 @@ def lowered(model, camera, keypoints, T, max_iterations):
     prior, cost = Prior(np.zeros(C), np.eye(C)), Cost(0, 3.0, 1.0)
     uv, cov_uv = keypoints.uv[0].copy(), keypoints.cov_uv[0].copy()
     T, tolerances = T[:3].copy(), Tolerances(max_iterations, 1e-8, 1e-10)
-    return _lowered(uv, cov_uv, camera.lens, _points(model), prior, cost, T, tolerances)
+    return _lowered(uv, cov_uv, camera.numba_lens, _points(model), prior, cost, T, tolerances)
 
 
 def whitening(camera, keypoints):
     """A (2, 3, K) and weights (K,) of the first of the faces."""
-    return _whitening(keypoints.uv[0].copy(), keypoints.cov_uv[0].copy(), camera.lens)
+    return _whitening(keypoints.uv[0].copy(), keypoints.cov_uv[0].copy(), camera.numba_lens)
 
 
 def seen(model, camera, keypoints, T):
     """A (2, 3, K) where the head at T (4, 4) hides keypoints."""
     uv, cov_uv = keypoints.uv[0].copy(), keypoints.cov_uv[0].copy()
-    return _seen(uv, cov_uv, camera.lens, _points(model).normals, np.ascontiguousarray(T[:3]))
+    return _seen(uv, cov_uv, camera.numba_lens, _points(model).normals, np.ascontiguousarray(T[:3]))
 
 
 def closed_form(model, camera, keypoints):
@@ -59,7 +59,7 @@ def closed_form(model, camera, keypoints):
     poses[:, 3, 3] = 1
     order = sample_order(len(model.xyz_head))
     uv, cov_uv = keypoints.uv[0].copy(), keypoints.cov_uv[0].copy()
-    poses[:, :3] = _closed_form(_points(model).xyz_head, uv, cov_uv, camera.lens, order)
+    poses[:, :3] = _closed_form(_points(model).xyz_head, uv, cov_uv, camera.numba_lens, order)
     return poses
 
 
