@@ -6,6 +6,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <string>
 
 #include "arrays.hpp"
@@ -51,6 +52,40 @@ View<T, N> writable(Array<T>& array) {
 template <class T, class... I>
 Array<T> make_array(I... lengths) {
   return Array<T>(std::array<py::ssize_t, sizeof...(I)>{static_cast<py::ssize_t>(lengths)...});
+}
+
+// An argument of fixed shape, by value. Raises ValueError if its shape is another.
+template <int N>
+Vector<N> vector(const Array<double>& array) {
+  if (shape_of<1>(array)[0] != N)
+    throw py::value_error("expected " + std::to_string(N) + " numbers, got " +
+                          std::to_string(array.size()));
+  Vector<N> values;
+  std::copy(array.data(), array.data() + N, values.begin());
+  return values;
+}
+
+template <int R, int C>
+Matrix<R, C> matrix(const Array<double>& array) {
+  const auto [rows, columns] = shape_of<2>(array);
+  if (rows != R || columns != C)
+    throw py::value_error("expected a matrix of " + std::to_string(R) + " x " + std::to_string(C) +
+                          ", got one of " + std::to_string(rows) + " x " +
+                          std::to_string(columns));
+  Matrix<R, C> values;
+  std::copy(array.data(), array.data() + R * C, values.values.begin());
+  return values;
+}
+
+// A new array of these numbers.
+template <std::size_t N>
+Array<double> array_of(const std::array<double, N>& values) {
+  return Array<double>(static_cast<py::ssize_t>(N), values.data());
+}
+
+template <int R, int C>
+Array<double> array_of(const Matrix<R, C>& values) {
+  return Array<double>({R, C}, values.values.data());
 }
 
 }  // namespace face_pose
