@@ -10,6 +10,11 @@
 
 namespace face_pose {
 
+FACE_POSE_WIDE bool information_of(View<const double, 2> covariance, CovarianceWork& work,
+                                   View<double, 2> information) {
+  return cholesky_inverse(covariance, work.product, information);
+}
+
 FACE_POSE_WIDE bool posterior_covariance(View<const double, 2> H,
                                          View<const double, 2> information,
                                          Efficiency efficiency, const Pose& T, double size,

@@ -31,6 +31,10 @@ struct CovarianceWork {
   Buffer<double, 2> H, weak, middle, inverse, product, GC;
 };
 
+// The inverse (C, C) of the covariance of a prior; false if it is not positive definite.
+bool information_of(View<const double, 2> covariance, CovarianceWork& work,
+                    View<double, 2> information);
+
 // Covariance of a robust maximum a posteriori estimate; false where the keypoints do not fix the
 // pose.
 //

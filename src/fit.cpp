@@ -13,7 +13,6 @@
 #include <pybind11/stl.h>
 
 #include "covariance.hpp"
-#include "linalg.hpp"
 #include "lm.hpp"
 #include "numpy.hpp"
 #include "pnp.hpp"
@@ -114,8 +113,7 @@ class Solver {
         range_work_(input.depth ? problem.surface.count() : 0),
         covariance_work_(shape_),
         c_(2, shape_),
-        information_(shape_, shape_),
-        factor_(shape_, shape_) {}
+        information_(shape_, shape_) {}
 
   // Face number `face`, into the results.
   void solve(Index face, const Results& results);
@@ -136,7 +134,7 @@ class Solver {
   CovarianceWork covariance_work_;
   std::array<Pose, 2> T_;  // of a head of mean size
   Buffer<double, 2> c_;
-  Buffer<double, 2> information_, factor_;
+  Buffer<double, 2> information_;
 };
 
 Index Solver::choose_start(const Prior& prior) {
@@ -172,7 +170,7 @@ void Solver::solve(Index face, const Results& results) {
   const Index row = std::min(face, input_.mean.rows() - 1);
   const Prior prior{input_.mean.row(row), information_};
   const double expected_size = 1 + size_sigma * prior.mean[0];
-  if (!cholesky_inverse(input_.prior_covariance.row(row), factor_, information_))
+  if (!information_of(input_.prior_covariance.row(row), covariance_work_, information_))
     return fail(results, face, Stop::singular);
   measure(input_.uv.row(face), input_.cov_uv.row(face), input_.lens, all_);
   const Index count = all_.measured();

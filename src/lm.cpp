@@ -7,7 +7,6 @@
 #include <limits>
 #include <memory>
 
-#include "linalg.hpp"
 #include "rotations.hpp"
 
 namespace face_pose {
@@ -226,27 +225,51 @@ inline void linearise_ranges(const Pose& T, View<const double, 1> c, const Range
   by_modes(ranges.points, work.x, 0, J);
 }
 
-// T and c moved by a step (6 + C, 1).
-inline void move(const Pose& T, View<const double, 1> c, const Buffer<double, 2>& step,
+// Replaces b by A^-1 b; false if A is not positive definite. A symmetric A is overwritten.
+//
+// Elimination without pivots: the inner loop runs along rows, which a Cholesky factor's does not.
+inline bool solve_positive(Buffer<double, 2>& A, Buffer<double, 1>& b) {
+  const Index n = b.size();
+  for (Index i = 0; i < n; ++i) {
+    const double* __restrict row = &A(i, 0);
+    if (!(row[i] > 0)) return false;
+    const double inv = 1 / row[i];
+    for (Index j = i + 1; j < n; ++j) {
+      const double factor = row[j] * inv;
+      double* __restrict below = &A(j, 0);
+      // Whole vectors; what is left of the diagonal is not used any more.
+      for (Index k = j / 4 * 4; k < n; ++k) below[k] -= factor * row[k];
+      b[j] -= factor * b[i];
+    }
+  }
+  for (Index i = n - 1; i >= 0; --i) {
+    for (Index j = i + 1; j < n; ++j) b[i] -= A(i, j) * b[j];
+    b[i] /= A(i, i);
+  }
+  return true;
+}
+
+// T and c moved by a step (6 + C,).
+inline void move(const Pose& T, View<const double, 1> c, const Buffer<double, 1>& step,
                  Pose& T_new, Buffer<double, 1>& c_new) {
-  const Matrix<3, 3> turned = rotation_exp(Vector<3>{step(3, 0), step(4, 0), step(5, 0)});
+  const Matrix<3, 3> turned = rotation_exp(Vector<3>{step[3], step[4], step[5]});
   for (Index i = 0; i < 3; ++i) {
     for (Index j = 0; j < 3; ++j)
       T_new(i, j) = turned(i, 0) * T(0, j) + turned(i, 1) * T(1, j) + turned(i, 2) * T(2, j);
-    T_new(i, 3) = T(i, 3) + step(i, 0);
+    T_new(i, 3) = T(i, 3) + step[i];
   }
-  for (Index m = 0; m < c.size(); ++m) c_new[m] = c[m] + step(6 + m, 0);
+  for (Index m = 0; m < c.size(); ++m) c_new[m] = c[m] + step[6 + m];
 }
 
-inline bool is_small(const Buffer<double, 2>& step, const Pose& T, double tolerance) {
+inline bool is_small(const Buffer<double, 1>& step, const Pose& T, double tolerance) {
   double dt_sq = 0, omega_sq = 0, t_sq = 0;
   for (Index i = 0; i < 3; ++i) {
-    dt_sq += step(i, 0) * step(i, 0);
-    omega_sq += step(3 + i, 0) * step(3 + i, 0);
+    dt_sq += step[i] * step[i];
+    omega_sq += step[3 + i] * step[3 + i];
     t_sq += T(i, 3) * T(i, 3);
   }
   bool small = dt_sq < tolerance * tolerance * t_sq && omega_sq < tolerance * tolerance;
-  for (Index i = 6; i < step.rows(); ++i) small = small && std::abs(step(i, 0)) < tolerance;
+  for (Index i = 6; i < step.size(); ++i) small = small && std::abs(step[i]) < tolerance;
   return small;
 }
 
@@ -381,16 +404,13 @@ FACE_POSE_WIDE Descent minimise(Pose& T, View<double, 1> c, const Measured& meas
     stale = false;
     // (A + damping diag A) step = -g with A = curvature H + P (Marquardt 1963)
     for (Index i = 0; i < unknowns; ++i) {
-      for (Index j = 0; j <= i; ++j) {
-        const double precision = j < 6 ? 0 : prior.information(i - 6, j - 6);
-        work.damped(i, j) = curvature * work.H(i, j) + precision;
-      }
+      for (Index j = 0; j < unknowns; ++j) work.damped(i, j) = curvature * work.H(i, j);
+      for (Index j = 6; i >= 6 && j < unknowns; ++j)
+        work.damped(i, j) += prior.information(i - 6, j - 6);
       work.damped(i, i) += damping * work.damped(i, i) + 1e-12;
-      work.step(i, 0) = -work.g[i];
+      work.step[i] = -work.g[i];
     }
-    if (cholesky(work.damped, work.damped))
-      cholesky_solve(work.damped, work.step);
-    else
+    if (!solve_positive(work.damped, work.step))
       std::fill(work.step.begin(), work.step.end(), 0);
     move(T, c, work.step, T_new, work.c_new);
     const double value_new =

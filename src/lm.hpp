@@ -148,7 +148,7 @@ struct Work {
         g(6 + shape),
         g_ranges(6 + shape),
         damped(6 + shape, 6 + shape),
-        step(6 + shape, 1),
+        step(6 + shape),
         c_new(shape),
         squared(count) {}
 
@@ -157,8 +157,8 @@ struct Work {
   Buffer<double, 2> H_ranges;  // (D, D) of the ranges alone
   Buffer<double, 1> g;         // (D,) gradient of the whole cost
   Buffer<double, 1> g_ranges;
-  Buffer<double, 2> damped, step;
-  Buffer<double, 1> c_new, squared;
+  Buffer<double, 2> damped;
+  Buffer<double, 1> step, c_new, squared;
 };
 
 // Where `minimise` came to; H there is in `Work`.
