@@ -53,7 +53,7 @@ def face_poses(
         expected_size: (N,) size coefficients of the priors; only with a depth image.
     """
     uv, boxes = _seen(model, poses.T_cam_head, poses.shape, camera)
-    sigma_px = keypoints.sigma_px[:, _nearest_keypoints()]
+    sigma_px = _core.keypoint_sigmas(keypoints.cov_uv, _nearest_keypoints())
     return [
         FacePose(
             T_cam_head=poses.T_cam_head[i],
@@ -69,7 +69,8 @@ def face_poses(
             if expected_size is None
             else _evidence(poses.depth[i], float(expected_size[i]), model.size_sigma),
         )
-        for i in np.flatnonzero(~poses.failed)
+        for i, failed in enumerate(poses.failed.tolist())
+        if not failed
     ]
 
 

@@ -10,6 +10,8 @@
 #include "numpy.hpp"
 #include "rotations.hpp"
 
+#include <pybind11/stl.h>
+
 namespace face_pose {
 
 namespace {
@@ -21,11 +23,11 @@ constexpr double FLOOR_RAD = 0.35;
 constexpr double NEW_PER_M3 = 0.02;
 constexpr double PI = 3.14159265358979323846;
 
-// Heads with poses (N, 4, 4), their covariances (N, 6, 6), and the identity coefficients (N, I)
-// for which they hold.
-struct Heads {
-  View<const double, 3> T_cam_head, covariance;
-  View<const double, 2> identity;
+// A measured head, or a track's predicted one.
+struct Head {
+  Matrix<4, 4> T_cam_head;
+  Matrix<6, 6> covariance;
+  View<const double, 1> identity;  // coefficients for which the pose holds
 };
 
 double determinant_3x3(const Matrix<6, 6>& S) {  // of the upper left block
@@ -34,18 +36,19 @@ double determinant_3x3(const Matrix<6, 6>& S) {  // of the upper left block
          S(0, 2) * (S(1, 0) * S(2, 1) - S(1, 1) * S(2, 0));
 }
 
-// Minus twice the logarithm of the likelihood of measured head n being known head m, over that of
-// a new head and a lost one; 0 if it is no better. The poses are compared for the known identity.
-double cost_of_pair(const Heads& known, Index m, const Heads& measured, Index n,
+// Minus twice the logarithm of the likelihood that two heads are one, over that of a new head and
+// a lost one; 0 if it is no better. The poses are compared for the known identity, of which the
+// measured pose moves by pose_of_identity (6, I) per coefficient.
+double cost_of_pair(const Head& known, const Head& measured,
                     View<const double, 2> pose_of_identity, double gate_m) {
-  const auto T_known = known.T_cam_head.row(m);
+  const Matrix<4, 4>& T_known = known.T_cam_head;
   Vector<6> delta{};
-  for (Index a = 0; a < measured.identity.columns(); ++a) {
-    const double change = known.identity(m, a) - measured.identity(n, a);
+  for (Index a = 0; a < known.identity.rows(); ++a) {
+    const double change = known.identity[a] - measured.identity[a];
     for (Index i = 0; i < 6; ++i) delta[i] += pose_of_identity(i, a) * change;
   }
   Matrix<4, 4> now;
-  move_pose(measured.T_cam_head.row(n), delta, now);
+  move_pose(measured.T_cam_head, delta, now);
   Matrix<6, 1> y;
   Vector<3> ray;
   Matrix<3, 3> turn{};
@@ -69,7 +72,7 @@ double cost_of_pair(const Heads& known, Index m, const Heads& measured, Index n,
   if (!(std::sqrt(across_sq) <= gate_m)) return 0;
   Matrix<6, 6> S;
   for (Index i = 0; i < 6; ++i) {
-    for (Index j = 0; j < 6; ++j) S(i, j) = measured.covariance(n, i, j) + known.covariance(m, i, j);
+    for (Index j = 0; j < 6; ++j) S(i, j) = measured.covariance(i, j) + known.covariance(i, j);
     const double floor = i < 3 ? FLOOR_M : FLOOR_RAD;
     S(i, i) += floor * floor;
   }
@@ -141,34 +144,42 @@ std::vector<Index> assign(View<const double, 2> cost) {
   return columns;
 }
 
-Heads heads(const Array<double>& T_cam_head, const Array<double>& covariance,
-            const Array<double>& identity) {
-  const Heads all{view<3>(T_cam_head), view<3>(covariance), view<2>(identity)};
-  const Index count = all.T_cam_head.size(0);
-  if (all.T_cam_head.shape() != std::array<Index, 3>{count, 4, 4} ||
-      all.covariance.shape() != std::array<Index, 3>{count, 6, 6} || all.identity.rows() != count)
-    throw py::value_error("expected poses (N, 4, 4), covariances (N, 6, 6) and N identities");
+using Arrays = std::vector<Array<double>>;
+
+std::vector<Head> heads(const Arrays& T_cam_head, const Arrays& covariance,
+                        const Arrays& identity) {
+  if (covariance.size() != T_cam_head.size() || identity.size() != T_cam_head.size())
+    throw py::value_error("the numbers of poses, covariances and identities differ");
+  std::vector<Head> all;
+  for (std::size_t n = 0; n < T_cam_head.size(); ++n)
+    all.push_back(
+        {matrix<4, 4>(T_cam_head[n]), matrix<6, 6>(covariance[n]), view<1>(identity[n])});
   return all;
 }
 
 // Row of each measured head that has a track -> row of its track.
-py::dict associate(const Array<double>& T_known, const Array<double>& covariance_known,
-                   const Array<double>& identity_known, const Array<double>& T_measured,
-                   const Array<double>& covariance, const Array<double>& identity,
-                   const Array<double>& pose_of_identity, double gate_m) {
-  const Heads known = heads(T_known, covariance_known, identity_known);
-  const Heads measured = heads(T_measured, covariance, identity);
-  const auto G = view<3>(pose_of_identity);
-  const Index N = measured.identity.rows(), M = known.identity.rows();
-  const Index I = measured.identity.columns();
-  if (known.identity.columns() != I || G.shape() != std::array<Index, 3>{N, 6, I})
-    throw py::value_error("the numbers of identity coefficients differ");
+py::dict associate(const Arrays& T_known, const Arrays& covariance_known,
+                   const Arrays& identity_known, const Arrays& T_measured,
+                   const Arrays& covariance, const Arrays& identity,
+                   const Arrays& pose_of_identity, double gate_m) {
+  const std::vector<Head> known = heads(T_known, covariance_known, identity_known);
+  const std::vector<Head> measured = heads(T_measured, covariance, identity);
+  const Index N = measured.size(), M = known.size();
+  if (pose_of_identity.size() != measured.size())
+    throw py::value_error("the numbers of poses and their derivatives differ");
   const Buffer<double, 2> cost(N, M);
-  for (Index n = 0; n < N; ++n)
-    for (Index m = 0; m < M; ++m)
-      cost(n, m) = cost_of_pair(known, m, measured, n, G.row(n), gate_m);
-  const std::vector<Index> columns = assign(cost);
+  for (Index n = 0; n < N; ++n) {
+    const auto G = view<2>(pose_of_identity[n]);
+    for (Index m = 0; m < M; ++m) {
+      const Index I = known[m].identity.rows();
+      if (measured[n].identity.rows() != I || G.shape() != std::array<Index, 2>{6, I})
+        throw py::value_error("the numbers of identity coefficients differ");
+      cost(n, m) = cost_of_pair(known[m], measured[n], G, gate_m);
+    }
+  }
   py::dict tracks;
+  if (M == 0) return tracks;
+  const std::vector<Index> columns = assign(cost);
   for (Index n = 0; n < N; ++n)
     if (columns[n] >= 0 && cost(n, columns[n]) < 0) tracks[py::int_(n)] = py::int_(columns[n]);
   return tracks;

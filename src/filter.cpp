@@ -178,6 +178,14 @@ State state_of(const Array<double>& T_cam_head, const Array<double>& velocity,
 
 void bind_filter(py::module_& m) {
   m.def(
+      "move_pose",
+      [](const Array<double>& T, const Array<double>& delta) {
+        Matrix<4, 4> moved;
+        move_pose(matrix<4, 4>(T), vector<6>(delta), moved);
+        return array_of(moved);
+      },
+      "T"_a, "delta"_a);
+  m.def(
       "predict_pose",
       [](const Array<double>& T_cam_head, const Array<double>& velocity,
          const Array<double>& covariance, double dt, double acceleration_noise,

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "lens.hpp"
 #include "numpy.hpp"
@@ -186,6 +187,25 @@ void reject(const Array<double>& uv_array, const Array<double>& cov_array, Index
   }
 }
 
+// Standard deviations (N, P) [px] of the keypoints at P indices: root mean square of the two
+// coordinates.
+Array<double> keypoint_sigmas(const Array<double>& cov_array, const Array<Index>& index_array) {
+  const auto cov_uv = view<4>(cov_array);
+  const auto indices = view<1>(index_array);
+  const Index N = cov_uv.rows(), K = cov_uv.size(1);
+  if (cov_uv.shape() != std::array<Index, 4>{N, K, 2, 2})
+    throw py::value_error("expected covariances (N, K, 2, 2)");
+  auto sigma_array = make_array<double>(N, indices.rows());
+  const auto sigma_px = writable<2>(sigma_array);
+  std::vector<double> of_all(K);
+  for (Index n = 0; n < N; ++n) {
+    for (Index k = 0; k < K; ++k)
+      of_all[k] = std::sqrt(0.5 * (cov_uv(n, k, 0, 0) + cov_uv(n, k, 1, 1)));
+    for (Index p = 0; p < indices.rows(); ++p) sigma_px(n, p) = of_all.at(indices[p]);
+  }
+  return sigma_array;
+}
+
 // Fitted surface points (3, K) [m] of one face, camera frame: the mean face and its modes,
 // weighted by the coefficients after the first, which is the size's.
 FACE_POSE_WIDE
@@ -230,35 +250,32 @@ py::tuple project_faces(const Array<double>& T_cam_head, const Array<double>& sh
   auto bounds_array = make_array<double>(N, 4);
   const auto uv_all = writable<3>(uv_array);
   const auto bounds_all = writable<2>(bounds_array);
-  {
-    py::gil_scoped_release unlocked;
-    const Buffer<double, 2> work(3, K), columns(3, K);
-    const Index of_one = (points - K) / lids.rows();
-    for (Index n = 0; n < N; ++n) {
-      place_face(mean, all_modes, coefficients.row(n), size_sigma, T.row(n), work, columns);
-      project(lens, columns);
-      const auto uv = uv_all.row(n);
-      Bounds bounds;
-      for (Index k = 0; k < K; ++k) {
-        uv(k, 0) = columns(0, k);
-        uv(k, 1) = columns(1, k);
-        bounds.add(uv(k, 0), uv(k, 1));
+  const Buffer<double, 2> work(3, K), columns(3, K);
+  const Index of_one = (points - K) / lids.rows();
+  for (Index n = 0; n < N; ++n) {
+    place_face(mean, all_modes, coefficients.row(n), size_sigma, T.row(n), work, columns);
+    project(lens, columns);
+    const auto uv = uv_all.row(n);
+    Bounds bounds;
+    for (Index k = 0; k < K; ++k) {
+      uv(k, 0) = columns(0, k);
+      uv(k, 1) = columns(1, k);
+      bounds.add(uv(k, 0), uv(k, 1));
+    }
+    const auto box = bounds_all.row(n);
+    box[0] = bounds.left;
+    box[1] = bounds.top;
+    box[2] = bounds.right;
+    box[3] = bounds.bottom;
+    for (Index eye = 0; eye < lids.rows(); ++eye) {
+      double u = 0, v = 0;
+      for (Index k : lids.row(eye)) {
+        u += uv(k, 0) / lids.columns();
+        v += uv(k, 1) / lids.columns();
       }
-      const auto box = bounds_all.row(n);
-      box[0] = bounds.left;
-      box[1] = bounds.top;
-      box[2] = bounds.right;
-      box[3] = bounds.bottom;
-      for (Index eye = 0; eye < lids.rows(); ++eye) {
-        double u = 0, v = 0;
-        for (Index k : lids.row(eye)) {
-          u += uv(k, 0) / lids.columns();
-          v += uv(k, 1) / lids.columns();
-        }
-        for (Index k = K + eye * of_one; k < K + (eye + 1) * of_one; ++k) {
-          uv(k, 0) = u;
-          uv(k, 1) = v;
-        }
+      for (Index k = K + eye * of_one; k < K + (eye + 1) * of_one; ++k) {
+        uv(k, 0) = u;
+        uv(k, 1) = v;
       }
     }
   }
@@ -282,6 +299,7 @@ void bind_keypoints(py::module_& m) {
         "focal_wanted_px"_a, "size_px"_a, "far_scale"_a, "far_shift"_a, "far_roll"_a);
   m.def("reject", reject, "uv"_a, "cov_uv"_a, "points"_a, "far_off"_a, "limit"_a,
         "presence"_a.noconvert());
+  m.def("keypoint_sigmas", keypoint_sigmas, "cov_uv"_a, "indices"_a);
   m.def("project_faces", project_faces, "T_cam_head"_a, "shape"_a, "size_sigma"_a, "xyz_head"_a,
         "modes"_a, "eyelids"_a, "points"_a, "lens"_a);
 }

@@ -117,16 +117,23 @@ inline void jacobi_rotate(MA&& A, MR&& rows, Index p, Index q) {
   const double half = 0.5 * (A(q, q) - A(p, p)) / A(p, q);
   const double tan = (half >= 0 ? 1 : -1) / (std::abs(half) + std::sqrt(1 + half * half));
   const double cos = 1 / std::sqrt(1 + tan * tan), sin = tan * cos;
-  const auto rotate = [=](double& a, double& b) {
-    const double x = a, y = b;
-    a = cos * x - sin * y;
-    b = sin * x + cos * y;
+  const Index n = A.rows();
+  const auto rotate = [=](double* __restrict a, double* __restrict b, Index count) {
+    for (Index k = 0; k < count; ++k) {
+      const double x = a[k], y = b[k];
+      a[k] = cos * x - sin * y;
+      b[k] = sin * x + cos * y;
+    }
   };
-  for (Index k = 0; k < A.rows(); ++k) {
-    rotate(A(p, k), A(q, k));
-    rotate(rows(p, k), rows(q, k));
-  }
-  for (Index k = 0; k < A.rows(); ++k) rotate(A(k, p), A(k, q));
+  rotate(&rows(p, 0), &rows(q, 0), n);
+  rotate(&A(p, 0), &A(q, 0), n);
+  rotate(&A(p, p), &A(p, q), 1);
+  rotate(&A(q, p), &A(q, q), 1);
+  for (Index k = 0; k < n; ++k)
+    if (k != p && k != q) {  // the columns of a symmetric matrix are its rows
+      A(k, p) = A(p, k);
+      A(k, q) = A(q, k);
+    }
 }
 
 // Eigenvalues (n,), ascending, and eigenvectors as rows (n, n) of a symmetric A (n, n), which is
@@ -182,11 +189,11 @@ inline bool eliminate(MM&& M, MY&& Y) {
       for (Index c = 0; c < m; ++c) Y(r, c) -= factor * Y(i, c);
     }
   }
-  for (Index i = n - 1; i >= 0; --i)
-    for (Index c = 0; c < m; ++c) {
-      for (Index k = i + 1; k < n; ++k) Y(i, c) -= M(i, k) * Y(k, c);
-      Y(i, c) /= M(i, i);
-    }
+  for (Index i = n - 1; i >= 0; --i) {
+    for (Index k = i + 1; k < n; ++k)
+      for (Index c = 0; c < m; ++c) Y(i, c) -= M(i, k) * Y(k, c);
+    for (Index c = 0; c < m; ++c) Y(i, c) /= M(i, i);
+  }
   return true;
 }
 

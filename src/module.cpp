@@ -17,7 +17,7 @@ void bind_keypoints(pybind11::module_& m);
 }  // namespace face_pose
 
 PYBIND11_MODULE(_core, m) {
-  m.doc() = "The compiled part of face_pose_ros; its functions release the GIL.";
+  m.doc() = "The compiled part of face_pose_ros; its longer functions release the GIL.";
   face_pose::bind_geometry(m);
   face_pose::bind_pictures(m);
   face_pose::bind_pose(m);

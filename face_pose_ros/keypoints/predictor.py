@@ -194,8 +194,8 @@ class KeypointPredictor:
         keypoints = self._measure(image, crops, camera)
         wanted = crops_around_heads(keypoints.uv[:, FACE], camera)
         far_off = are_far_off(crops, wanted)
-        again = np.flatnonzero(far_off)
-        if max_crops > 1 and len(again):
+        if max_crops > 1 and far_off.any():
+            again = np.flatnonzero(far_off)
             closer, far_off[again] = self._converged(image, wanted[again], camera, max_crops - 1)
             keypoints = keypoints.replaced(again, closer)
         return keypoints, far_off

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,13 +15,13 @@ Array = NDArray[np.float64]
 
 
 def associate(
-    T_known: Array,
-    covariance_known: Array,
-    identity_known: Array,
-    T_measured: Array,
-    covariance: Array,
-    identity: Array,
-    pose_of_identity: Array,
+    T_known: Sequence[Array],
+    covariance_known: Sequence[Array],
+    identity_known: Sequence[Array],
+    T_measured: Sequence[Array],
+    covariance: Sequence[Array],
+    identity: Sequence[Array],
+    pose_of_identity: Sequence[Array],
     gate_m: float,
 ) -> dict[int, int]:
     """The most likely pairs of measured heads and tracks, in a joint assignment.
@@ -31,20 +33,18 @@ def associate(
     rotation, which is unknown for new heads too.
 
     Args:
-        T_known: (M, 4, 4) predicted poses.
-        covariance_known: (M, 6, 6).
-        identity_known: (M, I) identity coefficients for which they hold.
-        T_measured: (N, 4, 4) measured poses.
-        covariance: (N, 6, 6).
-        identity: (N, I) identity coefficients for which these hold.
-        pose_of_identity: (N, 6, I) their derivatives: poses are compared for the known identity.
+        T_known: M predicted poses (4, 4).
+        covariance_known: (6, 6) each.
+        identity_known: (I,) each, identity coefficients for which they hold.
+        T_measured: N measured poses (4, 4).
+        covariance: (6, 6) each.
+        identity: (I,) each, identity coefficients for which these hold.
+        pose_of_identity: (6, I) each, their derivatives: poses are compared for the known identity.
         gate_m: Largest distance from the prediction across the line of sight.
 
     Returns:
         Row of each associated measured head -> row of its track.
     """
-    if len(T_measured) == 0 or len(T_known) == 0:
-        return {}
     return _core.associate(
         T_known,
         covariance_known,

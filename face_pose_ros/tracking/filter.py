@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from face_pose_ros import _core
-from face_pose_ros.geometry import rotations
 from face_pose_ros.options import FilterOptions
 
 Array = NDArray[np.float64]
@@ -70,7 +69,7 @@ class PoseFilter:
     def shift(self, delta: Array) -> None:
         """Move the pose by delta (6,), after its reference shape has changed."""
         self.state = PoseState(
-            rotations.moved(self.state.T_cam_head, delta),
+            _core.move_pose(self.state.T_cam_head, delta),
             self.state.velocity,
             self.state.covariance,
             self.state.stamp_s,

@@ -84,11 +84,8 @@ class ShapeMemory:
     def shape(self) -> Shape:
         """Identity and expression together, C coefficients."""
         if self._shape is None:
-            C = len(self._kinds.identity) + len(self._kinds.expression)
-            self._shape = Shape(np.empty(C), np.zeros((C, C)))
-            for which, part in zip(self._kinds, (self.identity, self.expression), strict=True):
-                self._shape.mean[which] = part.mean
-                self._shape.covariance[which[:, None], which] = part.covariance
+            joined = _core.joined_shape(*self.identity, *self.expression, *self._kinds)
+            self._shape = Shape(*joined)
         return self._shape
 
     def advance(self, stamp_s: float) -> None:
@@ -102,12 +99,8 @@ class ShapeMemory:
         if stamp_s == self._stamp_s:
             return
         fade = math.exp(-(stamp_s - self._stamp_s) / self.options.expression_time_s)
-        self._stamp_s = stamp_s
-        rest, now, self._shape = self._at_rest, self.expression, None
-        self.expression = Shape(
-            rest.mean + fade * (now.mean - rest.mean),
-            rest.covariance + fade**2 * (now.covariance - rest.covariance),
-        )
+        self._stamp_s, self._shape = stamp_s, None
+        self.expression = Shape(*_core.faded_shape(*self._at_rest, *self.expression, fade))
 
     def measure_size(self, coefficient: float) -> None:
         """Take the size measured by a depth image at the last `advance`; call it before `update`.
