@@ -329,9 +329,8 @@ class FacePoseEstimator:
         is_new = np.array([not person for person in prior_of], np.bool_)
         order = np.lexsort((-keypoints.presence, is_new))
         order = order[present[order]]
-        if len(order) > 1:
-            iou, _ = box_overlaps(bounds_of_faces(keypoints[order]))
-            order = order[suppress(iou > self.options.keypoints.max_duplicate_iou)]
+        iou, _ = box_overlaps(bounds_of_faces(keypoints)[order])
+        order = order[suppress(iou > self.options.keypoints.max_duplicate_iou)]
         return keypoints[order], [prior_of[i] for i in order]
 
 

@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "boxes.hpp"
 #include "lens.hpp"
 #include "numpy.hpp"
 
@@ -149,17 +150,6 @@ Array<bool> are_far_off(const Array<double>& R_cam_crop, const Array<double>& fo
   return result;
 }
 
-// Left, top, right and bottom of points.
-struct Bounds {
-  double left = INF, top = INF, right = -INF, bottom = -INF;
-  void add(double u, double v) {
-    left = std::min(left, u);
-    top = std::min(top, v);
-    right = std::max(right, u);
-    bottom = std::max(bottom, v);
-  }
-};
-
 // Sets the presence (N,) to 0 where the crop was far off (N,), and where the median standard
 // deviation of the first `points` keypoints exceeds the limit (N,) times the size of the face.
 void reject(const Array<double>& uv_array, const Array<double>& cov_array, Index points,
@@ -176,10 +166,8 @@ void reject(const Array<double>& uv_array, const Array<double>& cov_array, Index
       limit.rows() != N)
     throw py::value_error("the numbers of faces or keypoints differ");
   for (Index i = 0; i < N; ++i) {
-    Bounds bounds;
-    for (Index k = 0; k < points; ++k) bounds.add(uv(i, k, 0), uv(i, k, 1));
-    const double sigma_px =
-        limit[i] * std::max(bounds.right - bounds.left, bounds.bottom - bounds.top);
+    const Box box = box_around(uv.row(i), points);
+    const double sigma_px = limit[i] * std::max(box.width(), box.height());
     Index uncertain = 0;
     for (Index k = 0; k < points; ++k)
       uncertain += 0.5 * (cov_uv(i, k, 0, 0) + cov_uv(i, k, 1, 1)) > sigma_px * sigma_px;
@@ -256,17 +244,11 @@ py::tuple project_faces(const Array<double>& T_cam_head, const Array<double>& sh
     place_face(mean, all_modes, coefficients.row(n), size_sigma, T.row(n), work, columns);
     project(lens, columns);
     const auto uv = uv_all.row(n);
-    Bounds bounds;
     for (Index k = 0; k < K; ++k) {
       uv(k, 0) = columns(0, k);
       uv(k, 1) = columns(1, k);
-      bounds.add(uv(k, 0), uv(k, 1));
     }
-    const auto box = bounds_all.row(n);
-    box[0] = bounds.left;
-    box[1] = bounds.top;
-    box[2] = bounds.right;
-    box[3] = bounds.bottom;
+    box_around(uv, K).write(bounds_all.row(n));
     for (Index eye = 0; eye < lids.rows(); ++eye) {
       double u = 0, v = 0;
       for (Index k : lids.row(eye)) {

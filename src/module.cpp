@@ -9,6 +9,7 @@ void bind_geometry(pybind11::module_& m);
 void bind_pictures(pybind11::module_& m);
 void bind_pose(pybind11::module_& m);
 void bind_association(pybind11::module_& m);
+void bind_boxes(pybind11::module_& m);
 void bind_filter(pybind11::module_& m);
 void bind_identity(pybind11::module_& m);
 void bind_shape_memory(pybind11::module_& m);
@@ -22,6 +23,7 @@ PYBIND11_MODULE(_core, m) {
   face_pose::bind_pictures(m);
   face_pose::bind_pose(m);
   face_pose::bind_association(m);
+  face_pose::bind_boxes(m);
   face_pose::bind_filter(m);
   face_pose::bind_identity(m);
   face_pose::bind_shape_memory(m);

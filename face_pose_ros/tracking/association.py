@@ -39,7 +39,8 @@ def associate(
         T_measured: N measured poses (4, 4).
         covariance: (6, 6) each.
         identity: (I,) each, identity coefficients for which these hold.
-        pose_of_identity: (6, I) each, their derivatives: poses are compared for the known identity.
+        pose_of_identity: (6, I) each, their derivatives: poses are compared for the known
+            identity.
         gate_m: Largest distance from the prediction across the line of sight.
 
     Returns:
