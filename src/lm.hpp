@@ -29,10 +29,8 @@
 // Points are laid out as (3, K), so that the inner loops run along memory.
 #pragma once
 
-#include <vector>
-
 #include "arrays.hpp"
-#include "lens.hpp"
+#include "measured.hpp"
 #include "robust.hpp"
 
 namespace face_pose {
@@ -41,8 +39,6 @@ namespace face_pose {
 // given up together where the prior expects another size.
 constexpr Kernel RANGE_KERNEL = Kernel::huber;
 constexpr double RANGE_KERNEL_SCALE = 3;
-
-using Pose = Matrix<3, 4>;  // [R | t]
 
 // Why the optimiser stopped: `fit.StopReason`.
 enum class Stop {
@@ -54,40 +50,16 @@ enum class Stop {
   singular
 };
 
-// K points of a face model and their M modes.
-struct Points {
-  Points(View<const double, 2> xyz_head, View<const double, 3> modes,
-         View<const double, 2> normals);
-
-  Index count() const { return xyz_head.columns(); }
-
-  Buffer<double, 2> xyz_head;  // (3, K) m
-  Buffer<double, 3> modes;     // (M, 3, K) m per prior standard deviation
-  Buffer<double, 2> normals;   // (3, K) unit, out of the head
-};
-
-// K measured keypoints of one face.
-struct Measured {
-  explicit Measured(Index count) : rays(3, count), A(2, 3, count), weight(count) {}
-
-  Index count() const { return weight.size(); }
-  Index measured() const;  // how many of them were
-
-  Buffer<double, 2> rays;    // (3, K) unit
-  Buffer<double, 3> A;       // (2, 3, K) whitened residual per unit of deviation across the ray
-  Buffer<double, 1> weight;  // (K,) of the closed form: 1 / rad^2; 0 where not measured
-};
-
 // Measured ranges to N points of one face's surface; zeros where there is none.
 struct Ranges {
   Ranges(const Points& surface, double size_sigma)
       : points(surface), size_sigma(size_sigma), a(3, surface.count()), rho(surface.count()) {}
 
-  const Points& points;     // N
-  double size_sigma;        // relative standard deviation of the size over adults
-  Buffer<double, 2> a;      // (3, N) whitened residual per metre
-  Buffer<double, 1> rho;    // (N,) measured range, whitened
-  double information = 0;   // factor by which all count less, because their errors move together
+  const Points& points;    // N
+  double size_sigma;       // relative standard deviation of the size over adults
+  Buffer<double, 2> a;     // (3, N) whitened residual per metre
+  Buffer<double, 1> rho;   // (N,) measured range, whitened
+  double information = 0;  // factor by which all count less, because their errors move together
 };
 
 // Normal distribution of the shape.
@@ -169,18 +141,6 @@ struct Descent {
   Efficiency efficiency;  // as observed on the keypoints
 };
 
-// Rays and whitening of keypoints uv (K, 2) px with covariances cov_uv (K, 2, 2) px^2.
-//
-// One that is not finite, without a ray, or whose covariance has no inverse is not measured.
-void measure(View<const double, 2> uv, View<const double, 3> cov_uv, const Lens& lens,
-             Measured& measured);
-
-// Every stride-th of the keypoints, into `few`.
-void take_every(Index stride, const Measured& measured, Measured& few);
-
-// The same keypoints, uncertain where a head at T hides them from the camera, into `seen`.
-void weigh_visible(const Measured& measured, const Points& points, const Pose& T, Measured& seen);
-
 // The cost: half the sum of rho and of the squared deviation from the prior.
 //
 // T and c (C,) are of a head of mean size; there may be no ranges.
@@ -209,13 +169,5 @@ Efficiency range_efficiency(const Residuals& ranges);
 // The mean shape fits no person exactly: a kernel for noise would call a long chin an outlier.
 double widened(const Pose& T, View<const double, 1> c, const Measured& measured,
                const Points& points, const Prior& prior, const Cost& cost, Work& work);
-
-// Points of the face with the shape c (C,), but of mean size, into x (3, K).
-void deform(const Points& points, View<const double, 1> c, View<double, 2> x);
-
-// Median of the first values, of an even number the lower one in the middle; 0 of none.
-//
-// The values are reordered.
-double lower_median(View<double, 1> values, Index count);
 
 }  // namespace face_pose

@@ -24,7 +24,7 @@ constexpr double SIDEWAYS_M = 0.002;
 // by hair or a hand in front, some of which agrees with the face where much of it does not; and by
 // the depth camera's own bias, which grows with the square of the depth.
 constexpr double COMMON_M = 0.001;
-constexpr double COVERED_M = 0.02;  // times the ratio of the points that do not agree to those that do
+constexpr double COVERED_M = 0.02;  // times the ratio of points that do not agree to those that do
 constexpr double AGREEING_SIGMAS = 3;
 
 double square(double x) { return x * x; }
