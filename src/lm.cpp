@@ -36,9 +36,8 @@ inline void turn(const Pose& T, const Buffer<double, 2>& x, Buffer<double, 2>& R
   }
 }
 
-// Columns `first` and after of the derivatives by the modes, from those by the points in x (3, K).
-inline void by_modes(const Points& points, const Buffer<double, 2>& x, Index first,
-                     Buffer<double, 2>& J) {
+// Rows 6 and after of J: derivatives by the modes, from those by the points in x (3, K).
+inline void by_modes(const Points& points, const Buffer<double, 2>& x, Buffer<double, 2>& J) {
   const double* __restrict x0 = &x(0, 0);
   const double* __restrict x1 = &x(1, 0);
   const double* __restrict x2 = &x(2, 0);
@@ -46,18 +45,21 @@ inline void by_modes(const Points& points, const Buffer<double, 2>& x, Index fir
     const double* __restrict mode0 = &points.modes(m, 0, 0);
     const double* __restrict mode1 = &points.modes(m, 1, 0);
     const double* __restrict mode2 = &points.modes(m, 2, 0);
-    double* __restrict row = &J(7 + m, first);
+    double* __restrict row = &J(6 + m, 0);
     for (Index k = 0; k < x.columns(); ++k)
       row[k] = x0[k] * mode0[k] + x1[k] * mode1[k] + x2[k] * mode2[k];
   }
 }
 
-// H = J J^T and g = J r for the first rows of J, the row r after them and padding.
+// Adds J J^T to H and J r to g, from the first `rows` of J and the row r that follows them.
 //
 // Tiles of 3 x 3 stay in registers, which makes this twice as fast as one sum after the other.
-inline void gram(const Buffer<double, 2>& J, Buffer<double, 2>& H, Buffer<double, 1>& g) {
-  const Index size = H.rows(), length = J.columns();
-  for (Index i = 0; i < J.rows(); i += 3) {
+inline void add_gram(const Buffer<double, 2>& J, Index rows, Buffer<double, 2>& H,
+                     Buffer<double, 1>& g) {
+  const Index length = J.columns(), size_row = g.size() - 1;
+  // Of the pose, the modes, the size; unknowns are ordered pose, size, modes.
+  const auto unknown = [=](Index row) { return row < 6 ? row : row < size_row ? row + 1 : 6; };
+  for (Index i = 0; i <= rows; i += 3) {
     const double *x = &J(i, 0), *y = &J(i + 1, 0), *z = &J(i + 2, 0);
     for (Index j = 0; j <= i; j += 3) {
       const double *u = &J(j, 0), *v = &J(j + 1, 0), *w = &J(j + 2, 0);
@@ -74,11 +76,14 @@ inline void gram(const Buffer<double, 2>& J, Buffer<double, 2>& H, Buffer<double
         zw += z[k] * w[k];
       }
       const Matrix<3, 3> tile{{xu, xv, xw, yu, yv, yw, zu, zv, zw}};
-      for (Index b = 0; b < std::min<Index>(3, size - j); ++b) {
-        for (Index a = 0; a < std::min<Index>(3, size - i); ++a)
-          H(i + a, j + b) = H(j + b, i + a) = tile(a, b);
-        if (i <= size && size < i + 3) g[j + b] = tile(size - i, b);
-      }
+      for (Index b = 0; b < 3 && j + b < rows; ++b)
+        for (Index a = 0; a < 3 && i + a <= rows; ++a) {
+          const Index p = unknown(i + a), q = unknown(j + b);
+          if (i + a == rows)
+            g[q] += tile(a, b);
+          else if (i + a >= j + b)
+            H(q, p) = H(p, q) += tile(a, b);
+        }
     }
   }
 }
@@ -147,9 +152,11 @@ inline double evaluate_ranges(const Pose& T, View<const double, 1> c, const Rang
   return ranges.information * total;
 }
 
+// Adds to H and g.
 inline void linearise_keypoints(const Pose& T, const Measured& measured, const Points& points,
-                                const Cost& cost, Residuals& work) {
-  const Index count = measured.count(), last = 7 + points.modes.rows();
+                                const Cost& cost, Residuals& work, Buffer<double, 2>& H,
+                                Buffer<double, 1>& g) {
+  const Index count = measured.count(), rows = 6 + points.modes.rows();
   const double* __restrict Rx0 = &work.Rx(0, 0);
   const double* __restrict Rx1 = &work.Rx(1, 0);
   const double* __restrict Rx2 = &work.Rx(2, 0);
@@ -161,20 +168,18 @@ inline void linearise_keypoints(const Pose& T, const Measured& measured, const P
   double* __restrict x0 = &work.x(0, 0);
   double* __restrict x1 = &work.x(1, 0);
   double* __restrict x2 = &work.x(2, 0);
-  // Row 6, of the size, stays 0.
-  for (Index row = 0; row < 2; ++row) {
-    const Index first = row * count;
-    const double* __restrict A0 = &measured.A(row, 0, 0);
-    const double* __restrict A1 = &measured.A(row, 1, 0);
-    const double* __restrict A2 = &measured.A(row, 2, 0);
-    const double* __restrict residual = &work.residual(row, 0);
-    double* __restrict J0 = &work.J(0, first);
-    double* __restrict J1 = &work.J(1, first);
-    double* __restrict J2 = &work.J(2, first);
-    double* __restrict J3 = &work.J(3, first);
-    double* __restrict J4 = &work.J(4, first);
-    double* __restrict J5 = &work.J(5, first);
-    double* __restrict J_last = &work.J(last, first);
+  double* __restrict J0 = &work.J(0, 0);
+  double* __restrict J1 = &work.J(1, 0);
+  double* __restrict J2 = &work.J(2, 0);
+  double* __restrict J3 = &work.J(3, 0);
+  double* __restrict J4 = &work.J(4, 0);
+  double* __restrict J5 = &work.J(5, 0);
+  double* __restrict r = &work.J(rows, 0);
+  for (Index axis = 0; axis < 2; ++axis) {
+    const double* __restrict A0 = &measured.A(axis, 0, 0);
+    const double* __restrict A1 = &measured.A(axis, 1, 0);
+    const double* __restrict A2 = &measured.A(axis, 2, 0);
+    const double* __restrict residual = &work.residual(axis, 0);
     for (Index k = 0; k < count; ++k) {
       const double root = std::sqrt(cost.information * weight[k]), scale = root * inv_depth[k];
       const double a = (A0[k] - residual[k] * ray0[k]) * scale;
@@ -187,19 +192,21 @@ inline void linearise_keypoints(const Pose& T, const Measured& measured, const P
       J3[k] = Rx1[k] * d - Rx2[k] * b;
       J4[k] = Rx2[k] * a - Rx0[k] * d;
       J5[k] = Rx0[k] * b - Rx1[k] * a;
-      J_last[k] = root * residual[k];
+      r[k] = root * residual[k];
       x0[k] = a * T(0, 0) + b * T(1, 0) + d * T(2, 0);
       x1[k] = a * T(0, 1) + b * T(1, 1) + d * T(2, 1);
       x2[k] = a * T(0, 2) + b * T(1, 2) + d * T(2, 2);
     }
-    by_modes(points, work.x, first, work.J);
+    by_modes(points, work.x, work.J);
+    add_gram(work.J, rows, H, g);
   }
 }
 
+// Adds to H and g.
 inline void linearise_ranges(const Pose& T, View<const double, 1> c, const Ranges& ranges,
-                             Residuals& work) {
+                             Residuals& work, Buffer<double, 2>& H, Buffer<double, 1>& g) {
   const double size = 1 + ranges.size_sigma * c[0];
-  const Index last = 6 + c.size();
+  const Index of_size = 5 + c.size(), rows = of_size + 1;
   Buffer<double, 2>&J = work.J, &Rx = work.Rx;
   for (Index k = 0; k < ranges.rho.size(); ++k) {
     const double root = std::sqrt(ranges.information * work.weight[k]), scale = root * size;
@@ -211,11 +218,12 @@ inline void linearise_ranges(const Pose& T, View<const double, 1> c, const Range
     J(3, k) = Rx(1, k) * w - Rx(2, k) * v;
     J(4, k) = Rx(2, k) * u - Rx(0, k) * w;
     J(5, k) = Rx(0, k) * v - Rx(1, k) * u;
-    J(6, k) = root * ranges.size_sigma / size * (work.residual(0, k) + ranges.rho[k]);
-    J(last, k) = root * work.residual(0, k);
+    J(of_size, k) = root * ranges.size_sigma / size * (work.residual(0, k) + ranges.rho[k]);
+    J(rows, k) = root * work.residual(0, k);
     for (Index j = 0; j < 3; ++j) work.x(j, k) = u * T(0, j) + v * T(1, j) + w * T(2, j);
   }
-  by_modes(ranges.points, work.x, 0, J);
+  by_modes(ranges.points, work.x, J);
+  add_gram(J, rows, H, g);
 }
 
 // Replaces b by A^-1 b; false if A is not positive definite. A symmetric A is overwritten.
@@ -297,13 +305,13 @@ FACE_POSE_WIDE double evaluate(const Pose& T, View<const double, 1> c, const Mea
 FACE_POSE_WIDE void linearise(const Pose& T, View<const double, 1> c, const Measured& measured,
                               const Points& points, const Ranges* ranges, const Prior& prior,
                               const Cost& cost, Work& work) {
-  linearise_keypoints(T, measured, points, cost, work.keypoints);
-  gram(work.keypoints.J, work.H, work.g);
+  std::fill(work.H.begin(), work.H.end(), 0);
+  std::fill(work.g.begin(), work.g.end(), 0);
+  linearise_keypoints(T, measured, points, cost, work.keypoints, work.H, work.g);
   if (ranges) {
-    linearise_ranges(T, c, *ranges, work.ranges);
-    gram(work.ranges.J, work.H_ranges, work.g_ranges);
-    for (Index i = 0; i < work.g.size(); ++i) work.g[i] += work.g_ranges[i];
-    for (Index i = 0; i < work.H.size(); ++i) work.H.begin()[i] += work.H_ranges.begin()[i];
+    std::fill(work.H_ranges.begin(), work.H_ranges.end(), 0);
+    linearise_ranges(T, c, *ranges, work.ranges, work.H_ranges, work.g);
+    for (Index i = 0; i < work.H.size(); ++i) work.H.data()[i] += work.H_ranges.data()[i];
   }
   for (Index i = 0; i < c.size(); ++i)
     for (Index j = 0; j < c.size(); ++j)

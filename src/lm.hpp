@@ -97,7 +97,7 @@ struct Residuals {
         weight(count),
         slope(count),
         inv_depth(count),
-        J((unknowns + 3) / 3 * 3, of_one * count) {}
+        J((unknowns + 3) / 3 * 3, count) {}
 
   Buffer<double, 2> x;          // (3, K) the deformed face, then the Jacobian by its points
   Buffer<double, 2> Rx;         // (3, K)
@@ -105,8 +105,8 @@ struct Residuals {
   Buffer<double, 1> weight;     // (K,) of the robust kernel
   Buffer<double, 1> slope;      // (K,) of the robust kernel
   Buffer<double, 1> inv_depth;  // (K,) of keypoints; 0 where the point is too far from its ray
-  // (1 + D padded to a multiple of 3, K or 2 K) derivatives by D = 6 + C unknowns and the
-  // residuals, scaled by the square roots of the weights
+  // (1 + D padded to a multiple of 3, K) of one residual per point, scaled by the square roots of
+  // the weights: derivatives by the pose, the modes and, of ranges, the size; then the residuals
   Buffer<double, 2> J;
 };
 
@@ -118,7 +118,6 @@ struct Work {
         H(6 + shape, 6 + shape),
         H_ranges(6 + shape, 6 + shape),
         g(6 + shape),
-        g_ranges(6 + shape),
         damped(6 + shape, 6 + shape),
         step(6 + shape),
         c_new(shape),
@@ -128,7 +127,6 @@ struct Work {
   Buffer<double, 2> H;         // (D, D) of keypoints and ranges, robustly weighted
   Buffer<double, 2> H_ranges;  // (D, D) of the ranges alone
   Buffer<double, 1> g;         // (D,) gradient of the whole cost
-  Buffer<double, 1> g_ranges;
   Buffer<double, 2> damped;
   Buffer<double, 1> step, c_new, squared;
 };
