@@ -47,6 +47,7 @@ py::tuple solve_arrays(const Problem& problem, const Array<double>& uv,
   auto shape = make_array<double>(N, C), of_shape = make_array<double>(N, C, C);
   auto cost = make_array<double>(N), evidence = make_array<double>(N, 4);
   auto iterations = make_array<std::int64_t>(N), stop = make_array<std::int64_t>(N);
+  auto failed = make_array<bool>(N);
   const Input input{view<3>(uv),
                     view<4>(cov_uv),
                     lens,
@@ -66,7 +67,10 @@ py::tuple solve_arrays(const Problem& problem, const Array<double>& uv,
     std::fill(results.depth.begin(), results.depth.end(), 0);
     fit_faces(problem, input, results, threads);
   }
-  return py::make_tuple(T_cam_head, of_pose, given_shape, pose_of_shape, shape, of_shape,
+  const View<bool, 1> has_failed = writable<1>(failed);
+  for (Index face = 0; face < N; ++face)
+    has_failed[face] = results.stop[face] >= static_cast<int>(Stop::too_few_keypoints);
+  return py::make_tuple(T_cam_head, of_pose, given_shape, pose_of_shape, shape, of_shape, failed,
                         evidence, cost, iterations, stop);
 }
 
@@ -213,8 +217,7 @@ void bind_pose(py::module_& m) {
       .def("solve", &solve_arrays, "uv"_a.noconvert(), "cov_uv"_a.noconvert(), "lens"_a,
            "mean"_a.noconvert(), "covariance"_a.noconvert(), "T_init"_a.noconvert(), "depth"_a,
            "threads"_a,
-           "T_cam_head, covariance, covariance_given_shape, pose_of_shape, shape, "
-           "shape_covariance, depth, cost, iterations and stop of `HeadPoses` and `PoseResult`.");
+           "The fields of `HeadPoses`, then cost, iterations and stop of `PoseResult`.");
 
   py::class_<Stages>(m, "PoseStages", "The stages of the fit of one face, for tests.")
       .def(py::init<const Problem&, const Lens&, const Array<double>&, const Array<double>&>(),

@@ -109,7 +109,7 @@ def fit_pose(
     options = options or PoseOptions()
     prior = shape_prior or default_shape_prior(model, options)
     K = len(model.xyz_head)
-    *of_poses, depth_evidence, cost, iterations, stop = _problem(
+    *of_poses, cost, iterations, stop = _problem(
         model, options, depth_options or DepthOptions()
     ).solve(
         _float64(keypoints.uv[:, :K]),
@@ -121,8 +121,7 @@ def fit_pose(
         depth.view if depth else None,
         threads or _cores(),
     )
-    poses = HeadPoses(*of_poses, stop >= StopReason.TOO_FEW_KEYPOINTS, depth_evidence)
-    return PoseResult(poses, cost, iterations, stop)
+    return PoseResult(HeadPoses(*of_poses), cost, iterations, stop)
 
 
 def coarse_stride(count: int) -> int:
