@@ -62,7 +62,7 @@ class BuildCore(build_ext):
                 return compile_serially([source], *args, **kwargs)
 
             with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-                return sum(pool.map(one, sources), [])
+                return [path for paths in pool.map(one, sources) for path in paths]
 
         self.compiler.compile = compile_all
         super().build_extensions()

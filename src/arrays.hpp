@@ -8,8 +8,8 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <type_traits>
-#include <vector>
 
 // Marks a function that is compiled for CPUs with AVX2 and FMA too, and chosen when the module is
 // loaded. What it calls is inlined, or else would be compiled for the oldest CPU only.
@@ -75,22 +75,16 @@ class View {
 // A View with memory of its own, zero at first; scratch space that is made once per call.
 template <class T, int N>
 class Buffer : public View<T, N> {
-  static_assert(!std::is_same_v<T, bool>, "std::vector<bool> has no data(): take unsigned char");
-
  public:
   template <class... I>
   explicit Buffer(I... lengths) : Buffer(std::array<Index, N>{static_cast<Index>(lengths)...}) {}
   explicit Buffer(const std::array<Index, N>& shape) : View<T, N>(nullptr, shape) {
-    memory_.resize(static_cast<std::size_t>(this->size()));
-    static_cast<View<T, N>&>(*this) = View<T, N>(memory_.data(), shape);
+    memory_.reset(new T[static_cast<std::size_t>(this->size())]());
+    static_cast<View<T, N>&>(*this) = View<T, N>(memory_.get(), shape);
   }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  Buffer(Buffer&&) = default;
-  Buffer& operator=(Buffer&&) = default;
 
  private:
-  std::vector<T> memory_;
+  std::unique_ptr<T[]> memory_;
 };
 
 template <int N>

@@ -9,7 +9,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from face_pose_ros.geometry.jit import compiled, inner
+from face_pose_ros import _core
+from face_pose_ros.geometry.jit import inner
 
 Array = NDArray[np.float64]
 
@@ -28,7 +29,7 @@ def solve(A: ArrayLike, B: ArrayLike) -> Array:
     n, m = X.shape[-2:]
     count = math.prod(X.shape[:-2])
     work = np.array(A, dtype=np.float64, order='C').reshape(count, n, n)
-    if not _solve(work, X.reshape(count, n, m)):
+    if not _core.eliminate(work, X.reshape(count, n, m)):
         raise np.linalg.LinAlgError('singular matrix')
     return X
 
@@ -171,15 +172,6 @@ def _rotate(A, rows, p, q):
     for k in range(len(A)):
         a, b = A[k, p], A[k, q]
         A[k, p], A[k, q] = cos * a - sin * b, sin * a + cos * b
-
-
-@compiled
-def _solve(A, X):
-    """`eliminate` for each system; False if any matrix is singular."""
-    regular = True
-    for b in range(len(A)):
-        regular = eliminate(A[b], X[b]) and regular
-    return regular
 
 
 @inner

@@ -15,7 +15,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from face_pose_ros.geometry.jit import compiled, inner
+from face_pose_ros import _core
+from face_pose_ros.geometry.jit import inner
 
 Array = NDArray[np.float64]
 
@@ -30,8 +31,8 @@ def exp(omega: ArrayLike) -> Array:
            [ 1.,  0.,  0.],
            [ 0.,  0.,  1.]])
     """
-    vectors = np.array(omega, dtype=np.float64, order='C')
-    return _exp_all(vectors.reshape(-1, 3)).reshape(*vectors.shape, 3)
+    vectors = np.asarray(omega, dtype=np.float64, order='C')
+    return _core.rotation_exp(vectors.reshape(-1, 3)).reshape(*vectors.shape, 3)
 
 
 def log(R: ArrayLike) -> Array:
@@ -40,8 +41,8 @@ def log(R: ArrayLike) -> Array:
     >>> log([[0, -1, 0], [1, 0, 0], [0, 0, 1]]).round(6)
     array([0.      , 0.      , 1.570796])
     """
-    matrices = np.array(R, dtype=np.float64, order='C')
-    return _log_all(matrices.reshape(-1, 3, 3)).reshape(matrices.shape[:-1])
+    matrices = np.asarray(R, dtype=np.float64, order='C')
+    return _core.rotation_log(matrices.reshape(-1, 3, 3)).reshape(matrices.shape[:-1])
 
 
 def left_jacobian(omega: ArrayLike) -> Array:
@@ -52,8 +53,8 @@ def left_jacobian(omega: ArrayLike) -> Array:
     Args:
         omega: (..., 3) [rad].
     """
-    vectors = np.array(omega, dtype=np.float64, order='C')
-    return _left_jacobian_all(vectors.reshape(-1, 3)).reshape(*vectors.shape, 3)
+    vectors = np.asarray(omega, dtype=np.float64, order='C')
+    return _core.left_jacobian(vectors.reshape(-1, 3)).reshape(*vectors.shape, 3)
 
 
 def hat(omega: ArrayLike) -> Array:
@@ -70,8 +71,8 @@ def to_quat_xyzw(R: ArrayLike) -> Array:
     >>> to_quat_xyzw([[1, 0, 0], [0, -1, 0], [0, 0, -1]])
     array([1., 0., 0., 0.])
     """
-    matrices = np.array(R, dtype=np.float64, order='C')
-    return _quat_xyzw_all(matrices.reshape(-1, 3, 3)).reshape(*matrices.shape[:-2], 4)
+    matrices = np.asarray(R, dtype=np.float64, order='C')
+    return _core.quat_xyzw(matrices.reshape(-1, 3, 3)).reshape(*matrices.shape[:-2], 4)
 
 
 def from_quat_xyzw(quat_xyzw: ArrayLike) -> Array:
@@ -143,10 +144,10 @@ def apply(T_a_b: ArrayLike, xyz_b: ArrayLike) -> Array:
 
 def moved(T: ArrayLike, delta: ArrayLike) -> Array:
     """The poses (..., 4, 4) perturbed by delta (..., 6); leading dimensions are broadcast."""
-    deltas = np.array(delta, dtype=np.float64, order='C')
+    deltas = np.asarray(delta, dtype=np.float64, order='C')
     poses = np.empty((*deltas.shape[:-1], 4, 4))
     poses[:] = T
-    _move_all(poses.reshape(-1, 4, 4), deltas.reshape(-1, 6))
+    _core.move_poses(poses.reshape(-1, 4, 4), deltas.reshape(-1, 6))
     return poses
 
 
@@ -251,47 +252,3 @@ def log_kernel(R, omega):
     # Angle over the sine of its half; for small angles to second order.
     scale = 2 + sine * sine / 3 if small else 2 * math.atan2(sine, w) / sine
     omega[0], omega[1], omega[2] = scale * x, scale * y, scale * z
-
-
-@compiled
-def _exp_all(omega):
-    R_all = np.empty((len(omega), 3, 3))
-    for n in range(len(omega)):
-        R = exp_kernel(omega[n])
-        for i in range(3):
-            for j in range(3):
-                R_all[n, i, j] = R[i, j]
-    return R_all
-
-
-@compiled
-def _left_jacobian_all(omega):
-    J_all = np.empty((len(omega), 3, 3))
-    for n in range(len(omega)):
-        J = left_jacobian_kernel(omega[n])
-        for i in range(3):
-            for j in range(3):
-                J_all[n, i, j] = J[i, j]
-    return J_all
-
-
-@compiled
-def _move_all(T, delta):
-    for n in range(len(T)):
-        moved_kernel(T[n], delta[n], T[n])
-
-
-@compiled
-def _quat_xyzw_all(R):
-    quat_xyzw = np.empty((len(R), 4))
-    for n in range(len(R)):
-        quat_xyzw_kernel(R[n], quat_xyzw[n])
-    return quat_xyzw
-
-
-@compiled
-def _log_all(R):
-    omega = np.empty((len(R), 3))
-    for n in range(len(R)):
-        log_kernel(R[n], omega[n])
-    return omega
