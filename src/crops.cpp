@@ -117,23 +117,25 @@ Index within(double position, Index size) {
   return position > 0 ? static_cast<Index>(position) : 0;
 }
 
-// Averages 2 x 2 pixels; an odd last row or column counts twice.
+// Averages 2 x 2 pixels into `to`, with one byte more; an odd last row or column counts twice.
 FACE_POSE_WIDE
-void halve(const Picture& from, std::uint8_t* __restrict to) {
-  const Index height = (from.height + 1) / 2, width = (from.width + 1) / 2;
-  const Index pairs = from.width / 2;
+void halve(const Picture& from, std::uint8_t* to) {
+  const Index height = (from.height + 1) / 2, pairs = from.width / 2, length = 3 * from.width;
+  std::vector<std::uint8_t> memory(static_cast<std::size_t>(length + 1));
+  std::uint8_t* __restrict means = memory.data();  // of each pixel and the one on its right
   for (Index r = 0; r < height; ++r) {
     const std::uint8_t* upper = from.pixels + 2 * r * from.row_bytes;
     const std::uint8_t* lower = 2 * r + 1 < from.height ? upper + from.row_bytes : upper;
-    std::uint8_t* line = to + 3 * width * r;
-    for (Index c = 0; c < pairs; ++c)
-      for (Index k = 0; k < 3; ++k) {
-        const Index at = 6 * c + k;
-        line[3 * c + k] = static_cast<std::uint8_t>(
-            (upper[at] + upper[at + 3] + lower[at] + lower[at + 3] + 2) >> 2);
-      }
-    for (Index at = 6 * pairs; at < 3 * from.width; ++at)
-      line[at - 3 * pairs] = static_cast<std::uint8_t>((upper[at] + lower[at] + 1) >> 1);
+    for (Index at = 0; at < length - 3; ++at)
+      means[at] = static_cast<std::uint8_t>(
+          (upper[at] + upper[at + 3] + lower[at] + lower[at + 3] + 2) >> 2);
+    for (Index at = length - 3; at < length; ++at)
+      means[at] = static_cast<std::uint8_t>((upper[at] + lower[at] + 1) >> 1);
+    for (Index c = 0; c < pairs; ++c, to += 3) std::memcpy(to, means + 6 * c, 4);
+    if (from.width % 2) {
+      std::memcpy(to, means + 6 * pairs, 4);
+      to += 3;
+    }
   }
 }
 
@@ -362,7 +364,7 @@ void render_crop(Picture image, const Lens& lens, const Matrix<3, 3>& R_cam_crop
   std::vector<std::uint8_t> memory, halved;
   for (int n = 0; n < part.halvings; ++n) {
     const Index height = (image.height + 1) / 2, width = (image.width + 1) / 2;
-    halved.resize(static_cast<std::size_t>(3 * height * width));
+    halved.resize(static_cast<std::size_t>(3 * height * width + 1));
     halve(image, halved.data());
     memory.swap(halved);
     image = {memory.data(), height, width, 3 * width};

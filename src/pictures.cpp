@@ -68,7 +68,8 @@ void normalise(View<const std::uint8_t, 3> image, View<float, 3> planes) {
 // says whether another follows. The first nibble of a word is its most significant one.
 class RvlNumbers {
  public:
-  explicit RvlNumbers(View<const std::uint32_t, 1> words) : next_(words.begin()), end_(words.end()) {}
+  explicit RvlNumbers(View<const std::uint32_t, 1> words)
+      : next_(words.begin()), end_(words.end()) {}
 
   // The next number, of up to 30 bits; -1: there is none.
   std::int64_t read() {
