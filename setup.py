@@ -3,8 +3,9 @@
 """Installs face_pose_ros as an ament_python package, and compiles its C++ part, `src/`."""
 
 import os
-import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from glob import glob
 from pathlib import Path
 from xml.etree import ElementTree
@@ -23,35 +24,34 @@ def text(path: str) -> str:
     return ' '.join(PACKAGE.findtext(path, '').split())
 
 
-def is_current(compiled: str) -> bool:
-    """Whether an object file is younger than all that the compiler made it from."""
-    rule = Path(compiled).with_suffix('.d')  # what -MD writes
-    if not rule.is_file():
-        return False
-    inputs = [__file__, *rule.read_text().replace('\\\n', ' ').split()[1:]]
-    made = os.path.getmtime(compiled)
-    return all(os.path.exists(path) and os.path.getmtime(path) <= made for path in inputs)
+HEADERS = {
+    'Python.h': 'on Debian and Ubuntu: sudo apt install python3-dev',
+    'pybind11/pybind11.h': 'pip install pybind11; on Debian and Ubuntu: sudo apt install '
+    'pybind11-dev',
+}
+CORE = Extension(
+    f'{NAME}._core',
+    sorted(glob('src/*.cpp')),
+    depends=['setup.py', *sorted(glob('src/*.hpp'))],
+    language='c++',
+    extra_compile_args=[
+        *('-std=c++17', '-O3', '-g0', '-fvisibility=hidden', '-Wall', '-Wextra', '-MD'),
+        # Lets sums be vectorised; NaN and infinity keep their meaning.
+        *('-fno-math-errno', '-fno-trapping-math', '-fno-signed-zeros', '-fassociative-math'),
+    ],
+)
 
 
 class BuildCore(build_ext):
-    """Compiles the sources in parallel, and says what is missing."""
+    """Compiles in parallel what has changed, and says what is missing."""
 
     def build_extensions(self) -> None:
         """Build `face_pose_ros._core`."""
-        compiler = self.compiler.compiler_so[0]
-        if not shutil.which(compiler):
-            raise SystemExit(
-                f'{NAME} needs a C++ compiler ({compiler} not found); '
-                'on Debian and Ubuntu: sudo apt install g++'
-            )
-        try:
+        with suppress(ImportError):  # else its headers are among the compiler's own
             import pybind11
-        except ImportError:
-            raise SystemExit(
-                f'{NAME} needs pybind11 to be built: pip install pybind11; '
-                'on Debian and Ubuntu: sudo apt install python3-pybind11'
-            ) from None
-        self.compiler.include_dirs.insert(0, pybind11.get_include())
+
+            self.compiler.include_dirs.insert(0, pybind11.get_include())
+        self.check()
         compile_serially = self.compiler.compile
 
         def compile_all(sources: list[str], *args: object, **kwargs: object) -> list[str]:
@@ -67,18 +67,35 @@ class BuildCore(build_ext):
         self.compiler.compile = compile_all
         super().build_extensions()
 
+    def check(self) -> None:
+        """End with one line if there is no compiler or a header is missing."""
+        compiler = self.compiler.compiler_so[0]
+        folders = [f'-I{folder}' for folder in self.compiler.include_dirs]
+        for header, remedy in {'cstddef': '', **HEADERS}.items():
+            source = f'#if !__has_include(<{header}>)\n#error missing\n#endif\n'
+            command = [compiler, *folders, '-E', '-x', 'c++', '-']
+            try:
+                run = subprocess.run(command, input=source, text=True, capture_output=True)
+            except FileNotFoundError:
+                run = None
+            if run is None or (run.returncode and header == 'cstddef'):
+                raise SystemExit(
+                    f'{NAME} is partly C++, and {compiler} cannot compile it; '
+                    'on Debian and Ubuntu: sudo apt install g++'
+                )
+            if run.returncode:
+                raise SystemExit(f'{NAME} needs {header} to be built: {remedy}')
 
-CORE = Extension(
-    f'{NAME}._core',
-    sorted(glob('src/*.cpp')),
-    depends=['setup.py', *sorted(glob('src/*.hpp'))],
-    language='c++',
-    extra_compile_args=[
-        *('-std=c++17', '-O3', '-g0', '-fvisibility=hidden', '-Wall', '-Wextra', '-MD'),
-        # Lets sums be vectorised; NaN and infinity keep their meaning.
-        *('-fno-math-errno', '-fno-trapping-math', '-fno-signed-zeros', '-fassociative-math'),
-    ],
-)
+
+def is_current(compiled: str) -> bool:
+    """Whether an object file is younger than all that it was made from."""
+    rule = Path(compiled).with_suffix('.d')  # what -MD writes
+    if not rule.is_file():
+        return False
+    inputs = [__file__, *rule.read_text().replace('\\\n', ' ').split()[1:]]
+    made = os.path.getmtime(compiled)
+    return all(os.path.exists(path) and os.path.getmtime(path) <= made for path in inputs)
+
 
 setup(
     name=NAME,
@@ -87,7 +104,7 @@ setup(
     cmdclass={'build_ext': BuildCore},
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
-        NAME: ['py.typed'],
+        NAME: ['py.typed', '*.pyi'],
         f'{NAME}.samples': ['*.jpg'],
         f'{NAME}.weights': ['*.safetensors', '*.xml', '*.md'],
     },

@@ -272,6 +272,22 @@ void bind_geometry(py::module_& m) {
       },
       "A"_a.noconvert(), "B"_a.noconvert(),
       "Replaces B (N, n, m) by A^-1 B, overwriting A (N, n, n); False if any A is singular.");
+  m.def(
+      "cholesky_inverse",
+      [](const Array<double>& A, Array<double>& A_inv) {
+        const auto matrix = view<2>(A);
+        const Buffer<double, 2> L(matrix.rows(), matrix.rows());
+        return cholesky_inverse(matrix, L, writable<2>(A_inv));
+      },
+      "A"_a.noconvert(), "A_inv"_a.noconvert(),
+      "Writes the inverse of A (n, n) into A_inv; False if A is not positive definite.");
+  m.def(
+      "symmetric_eigen",
+      [](Array<double>& A, Array<double>& values, Array<double>& rows) {
+        symmetric_eigen(writable<2>(A), writable<1>(values), writable<2>(rows));
+      },
+      "A"_a.noconvert(), "values"_a.noconvert(), "rows"_a.noconvert(),
+      "Writes the ascending eigenvalues (n,) and the eigenvectors of A (n, n), overwriting A.");
   bind_rotations(m);
 }
 

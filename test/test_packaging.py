@@ -82,10 +82,10 @@ def test_rosdoc2_finds_what_its_file_names(package):
 
 def test_the_container_skips_only_keys_of_package_xml(package):
     keys = {str(d) for d in package.exec_depends}
-    (skipped,) = re.findall(r"--skip-keys '([^']+)'", DOCKERFILE)
-    assert set(skipped.split()) <= keys
+    (skipped,) = re.findall(r'--skip-keys (\S+)', DOCKERFILE)
+    assert skipped in keys
     assert 'FROM ros:${ROS_DISTRO}-perception' in DOCKERFILE
-    for module in ('openvino', 'rosbags', 'simplejpeg', 'numba'):
+    for module in ('openvino', 'rosbags', 'simplejpeg'):
         assert re.search(rf'\b{module}\b', DOCKERFILE)
 
 

@@ -164,8 +164,10 @@ def test_package_xml_names_what_the_package_is_built_on():
     package = (setup.ROOT / 'package.xml').read_text()
     for key in ('rclpy', 'cv_bridge', 'tf_transformations'):
         assert f'depend>{key}<' in package
-    for key in ('python3-numpy', 'python3-opencv', 'python3-torch', 'python3-numba'):
+    for key in ('python3-numpy', 'python3-opencv', 'python3-torch'):
         assert f'<exec_depend>{key}<' in package
+    for key in ('pybind11-dev', 'python3-dev'):
+        assert f'<build_depend>{key}<' in package
 
 
 def test_newest_versions_take_the_place_of_the_pinned_ones(tmp_path):

@@ -22,7 +22,6 @@ from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike, NDArray
 
 from face_pose_ros._core import Lens
-from face_pose_ros.geometry.lens import Lens as NumbaLens
 
 # Numbers of coefficients, OpenCV order: k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tau_x tau_y]]]],
 # and k1 k2 k3 k4 of the fisheye model.
@@ -184,14 +183,9 @@ class Camera:
     @cached_property
     def lens(self) -> Lens:
         """The camera as compiled code takes it."""
-        return Lens(*self.numba_lens)
-
-    @cached_property
-    def numba_lens(self) -> NumbaLens:
-        """The same for functions that are still compiled by numba."""
         is_fisheye = self.distortion_model == 'equidistant'
         plane = self.K if is_fisheye else self.K @ _tilt(*self.dist[12:])
-        return NumbaLens(
+        return Lens(
             tuple(plane.ravel().tolist()),
             tuple(np.linalg.inv(plane).ravel().tolist()),
             (*self.dist[:12].tolist(), *[0.0] * (12 - min(len(self.dist), 12))),

@@ -17,8 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from face_pose_ros import _core
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.jit import compiled
-from face_pose_ros.geometry.lens import project_with_jacobian
 
 Array = NDArray[np.float64]
 
@@ -129,12 +127,3 @@ def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDAr
     if image.strides[1:] != (3, 1) or image.strides[0] < 0:
         image = np.ascontiguousarray(image)
     return _core.render_crops(image, camera.lens, crops.R_cam_crop, crops.focal_px, crops.size_px)
-
-
-@compiled
-def crop_jacobian(lens, R, focal_px, J):
-    """Write d uv / d uv_crop at the centre of the crop into J (2, 2)."""
-    _, _, _, D = project_with_jacobian(lens, R[0, 2], R[1, 2], R[2, 2])
-    for j in range(2):
-        J[0, j] = (D[0] * R[0, j] + D[1] * R[1, j] + D[2] * R[2, j]) / focal_px
-        J[1, j] = (D[3] * R[0, j] + D[4] * R[1, j] + D[5] * R[2, j]) / focal_px

@@ -27,7 +27,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from face_pose_ros.engines.shared import SharedNetworks
-from face_pose_ros.geometry.jit import without_blas
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.consumers.frames import Frames
@@ -424,7 +423,6 @@ class PoseNode(LifecycleNode):
 def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) -> None:
     """Run nodes until the process is interrupted; exit status 1 if one can't be started."""
     init(args)
-    without_blas()
     # OpenCV's threads busy-wait after each image: 1 ms of CPU time to save 0.1 ms.
     cv2.setNumThreads(1)
     nodes: Sequence[PoseNode] = ()
