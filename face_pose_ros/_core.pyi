@@ -3,6 +3,7 @@
 """Types of what src/ offers; the sources say more. Arrays are contiguous and of these types."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,10 +122,10 @@ class PoseProblem:
         lens: Lens,
         mean: _Doubles,
         covariance: _Doubles,
-        T_init: _Doubles,
+        T_init: _Doubles | None,
         depth: DepthView | None,
         threads: int,
-    ) -> tuple[NDArray, ...]: ...
+    ) -> Any: ...
 
 class PoseStages:
     """The stages of the fit of one face, for tests."""
@@ -140,6 +141,7 @@ class PoseStages:
     def closed_form(self) -> _Doubles: ...
 
 # Tracking: filter.cpp, association.cpp, identity.cpp, shape_memory.cpp.
+def move_pose(T: _Doubles, delta: _Doubles) -> _Doubles: ...
 def predict_pose(
     T_cam_head: _Doubles,
     velocity: _Doubles,
@@ -158,13 +160,13 @@ def correct_pose(
     gate: float,
 ) -> tuple[_Doubles, _Doubles, _Doubles, _Doubles, bool]: ...
 def associate(
-    T_known: _Doubles,
-    covariance_known: _Doubles,
-    identity_known: _Doubles,
-    T_measured: _Doubles,
-    covariance: _Doubles,
-    identity: _Doubles,
-    pose_of_identity: _Doubles,
+    T_known: Sequence[_Doubles],
+    covariance_known: Sequence[_Doubles],
+    identity_known: Sequence[_Doubles],
+    T_measured: Sequence[_Doubles],
+    covariance: Sequence[_Doubles],
+    identity: Sequence[_Doubles],
+    pose_of_identity: Sequence[_Doubles],
     gate_m: float,
 ) -> dict[int, int]: ...
 def assign(cost: _Doubles) -> _Indices: ...
@@ -188,13 +190,28 @@ def condition_on_identity(
     identity_indices: _Indices,
     expression_indices: _Indices,
 ) -> tuple[_Doubles, _Doubles, _Doubles, _Doubles]: ...
+def faded_shape(
+    rest_mean: _Doubles,
+    rest_covariance: _Doubles,
+    now_mean: _Doubles,
+    now_covariance: _Doubles,
+    share: float,
+) -> tuple[_Doubles, _Doubles]: ...
+def joined_shape(
+    identity_mean: _Doubles,
+    identity_covariance: _Doubles,
+    expression_mean: _Doubles,
+    expression_covariance: _Doubles,
+    identity_indices: _Indices,
+    expression_indices: _Indices,
+) -> tuple[_Doubles, _Doubles]: ...
 def update_shape(
     fitted_mean: _Doubles,
     fitted_covariance: _Doubles,
     prior_mean: _Doubles,
     prior_covariance: _Doubles,
-    identity: _Indices,
-    expression: _Indices,
+    identity_indices: _Indices,
+    expression_indices: _Indices,
     expected_mean: _Doubles,
     expected_covariance: _Doubles,
     expression_mean: _Doubles,
@@ -247,9 +264,10 @@ def reject(
     cov_uv: _Doubles,
     points: int,
     far_off: _Bools,
-    limit: float,
+    limit: _Doubles,
     presence: _Doubles,
 ) -> None: ...
+def keypoint_sigmas(cov_uv: _Doubles, indices: _Indices) -> _Doubles: ...
 def project_faces(
     T_cam_head: _Doubles,
     shape: _Doubles,
@@ -260,3 +278,8 @@ def project_faces(
     points: int,
     lens: Lens,
 ) -> tuple[_Doubles, _Doubles]: ...
+
+# Boxes: boxes.cpp.
+def bounds(uv: _Doubles, points: int) -> _Doubles: ...
+def box_overlaps(boxes_xyxy: _Doubles) -> tuple[_Doubles, _Doubles]: ...
+def suppress(same: _Bools) -> _Bools: ...
