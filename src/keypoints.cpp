@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "boxes.hpp"
-#include "lens.hpp"
+#include "crops.hpp"
 #include "numpy.hpp"
 
 namespace face_pose {
@@ -38,24 +38,12 @@ CropViews crops(const Array<double>& R_cam_crop, const Array<double>& focal_px, 
   return all;
 }
 
-// d uv / d uv_crop at the centre of the crop.
-Matrix<2, 2> crop_jacobian(const Lens& lens, View<const double, 2> R, double focal_px) {
-  const Pixel middle = project(lens, R(0, 2), R(1, 2), R(2, 2));
-  Matrix<2, 2> J{};
-  for (Index i = 0; i < 2; ++i)
-    for (Index j = 0; j < 2; ++j) {
-      for (Index k = 0; k < 3; ++k) J(i, j) += middle.J[3 * i + k] * R(k, j);
-      J(i, j) /= focal_px;
-    }
-  return J;
-}
-
 double clamped(double value, double limit) { return std::min(std::max(value, -limit), limit); }
 
 // Keypoints uv (K, 2) [px] and their covariances (K, 2, 2) [px^2] of one crop, from its numbers;
 // `columns` (3, K) is scratch space. Infinite where the lens shows no point there, or in a crop
 // that is not valid.
-void read_crop(const Decoding& decoding, View<const float, 1> numbers, View<const double, 2> R,
+void read_crop(const Decoding& decoding, View<const float, 1> numbers, const Matrix<3, 3>& R,
                double focal_px, double size_px, bool valid, const Lens& lens,
                View<double, 2> columns, View<double, 2> uv, View<double, 3> cov_uv) {
   const Index count = uv.rows();
@@ -110,8 +98,11 @@ py::tuple read_keypoints(const Array<float>& numbers, Index keypoints, const Dec
   const auto presence = writable<1>(presence_array);
   const Buffer<double, 2> columns(3, keypoints);
   for (Index i = 0; i < N; ++i) {
-    read_crop(decoding, output.row(i), all.R_cam_crop.row(i), all.focal_px[i], size_px, usable[i],
-              lens, columns, uv.row(i), cov_uv.row(i));
+    Matrix<3, 3> R;
+    const auto aim = all.R_cam_crop.row(i);
+    std::copy(aim.begin(), aim.end(), R.values.begin());
+    read_crop(decoding, output.row(i), R, all.focal_px[i], size_px, usable[i], lens, columns,
+              uv.row(i), cov_uv.row(i));
     const double logit = decoding.presence_slope *
                          (output(i, keypoints * decoding.numbers) - decoding.presence_middle);
     presence[i] = usable[i] ? 1 / (1 + std::exp(-logit)) : 0;
