@@ -124,3 +124,7 @@ def test_a_fit_that_has_turned_over_is_not_the_same_head():
 def test_opposite_rotations_are_no_trouble():
     turned = pose(0, turn=(np.pi, 0, 0))
     assert pairs([pose(0), turned], [turned, pose(0)]) == {0: 1, 1: 0}
+
+
+def test_a_pose_that_is_no_number_is_nobodys():
+    assert pairs([pose(0), pose(0.3)], [pose(np.nan), pose(0.3)]) == {1: 1}
