@@ -17,6 +17,9 @@ NAME = 'face_pose_ros'
 SHARE = f'share/{NAME}'
 # It alone says who and where.
 PACKAGE = ElementTree.parse(Path(__file__).with_name('package.xml')).getroot()
+# colcon build --symlink-install runs a link to this file, in another folder.
+ROOT = Path(__file__).resolve().parent
+SOURCES = Path('src') if Path.cwd() == ROOT else ROOT / 'src'
 
 
 def text(path: str) -> str:
@@ -31,8 +34,8 @@ HEADERS = {
 }
 CORE = Extension(
     f'{NAME}._core',
-    sorted(glob('src/*.cpp')),
-    depends=['setup.py', *sorted(glob('src/*.hpp'))],
+    sorted(map(str, SOURCES.glob('*.cpp'))),
+    depends=['setup.py', *sorted(map(str, SOURCES.glob('*.hpp')))],
     language='c++',
     extra_compile_args=[
         *('-std=c++17', '-O3', '-g0', '-fvisibility=hidden', '-Wall', '-Wextra', '-MD'),

@@ -101,6 +101,7 @@ def test_fingerprint_sees_contents_names_and_facts(tmp_path):
     assert len(set(keys)) == len(keys)
     (folder / '__pycache__').mkdir()
     (folder / '__pycache__' / 'b.pyc').write_text('compiled')
+    (folder / '_core.cpython-311-x86_64-linux-gnu.so').write_text('built')
     assert setup.fingerprint([folder, tmp_path / 'absent'], 'fact') == keys[-1]
 
 
@@ -220,10 +221,11 @@ def test_installed_package_is_complete():
     def files(folder: Path, *patterns: str) -> set[str]:
         return {str(p.relative_to(folder)) for pattern in patterns for p in folder.rglob(pattern)}
 
-    kinds = ('*.py', '*.safetensors', '*.xml', '*.md', '*.jpg', 'py.typed')
+    kinds = ('*.py', '*.pyi', '*.safetensors', '*.xml', '*.md', '*.jpg', 'py.typed')
     package_files = files(source, *kinds)
     assert package_files >= {'weights/keypoint_network.xml', 'samples/astronaut.jpg', 'py.typed'}
     assert package_files <= files(installed, *kinds)
+    assert files(installed, '_core.*.so')
     for folder in ('config', 'launch'):
         wanted = files(setup.ROOT / folder, '*.py', '*.yaml', '*.xml', '*.rviz')
         assert wanted
