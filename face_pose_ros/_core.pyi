@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 _Doubles = NDArray[np.float64]
 _Bools = NDArray[np.bool_]
 _Indices = NDArray[np.int64]
-_Points = tuple[_Doubles, _Doubles, _Doubles]  # xyz_head (K, 3), modes (S, K, 3), normals (K, 3)
+_Points = tuple[_Doubles, _Doubles, _Doubles]  # xyz_head (3, K), modes (M, 3, K), normals (3, K)
 
 # Lenses and crops: geometry.cpp, lens.hpp, crops.hpp.
 NODE_SPACING_PX: int
@@ -76,7 +76,7 @@ def weighted_lines(
 def normalise(image: NDArray[np.uint8], planes: NDArray[np.float32]) -> None: ...
 def decode_rvl(words: NDArray[np.uint32], z: NDArray[np.uint16]) -> bool: ...
 
-# Poses: fit.cpp.
+# Poses: pose_module.cpp, fit.hpp.
 RANGE_KERNEL: int
 RANGE_KERNEL_SCALE: float
 
@@ -90,7 +90,7 @@ class DepthView:
     ) -> None: ...
 
 class PoseProblem:
-    """What all faces of many calls of `fit_pose` have in common."""
+    """What all faces of many calls of `fit_pose` share."""
 
     def __init__(
         self,
@@ -125,7 +125,8 @@ class PoseProblem:
         T_init: _Doubles | None,
         depth: DepthView | None,
         threads: int,
-    ) -> Any: ...
+    ) -> Any:
+        """The fields of `HeadPoses`, then cost, iterations and stop of `PoseResult`."""
 
 class PoseStages:
     """The stages of the fit of one face, for tests."""

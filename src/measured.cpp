@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <memory>
 #include <utility>
 
 namespace face_pose {
@@ -46,7 +45,7 @@ Index Measured::measured() const {
 FACE_POSE_WIDE void measure(View<const double, 2> uv, View<const double, 3> cov_uv,
                             const Lens& lens, Measured& measured) {
   const Index count = uv.rows();
-  const std::unique_ptr<bool[]> usable(new bool[count]);
+  Buffer<bool, 1> usable(count);
   Buffer<double, 2> points(2, count);
   Buffer<double, 3> J(2, 3, count);
   for (Index k = 0; k < count; ++k) {
@@ -58,7 +57,7 @@ FACE_POSE_WIDE void measure(View<const double, 2> uv, View<const double, 3> cov_
     points(0, k) = usable[k] ? uv(k, 0) : 0;
     points(1, k) = usable[k] ? uv(k, 1) : 0;
   }
-  unproject(lens, points, measured.rays, J, {usable.get(), {count}});
+  unproject(lens, points, measured.rays, J, usable);
   for (Index k = 0; k < count; ++k) {
     measured.weight[k] = 0;
     // L is the inverse of the Cholesky factor [[a, 0], [cross / a, root / a]] of Sigma.

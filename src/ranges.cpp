@@ -66,7 +66,7 @@ int read(const Pose& T, double size, const DepthView& depth, const RangeNoise& n
                      uv(0, k) < depth.width() - 1 && 1 <= uv(1, k) && uv(1, k) < depth.height() - 1;
     visible += work.usable[k];
   }
-  unproject(depth.lens, uv, work.rays, work.J, {work.usable.get(), {count}});
+  unproject(depth.lens, uv, work.rays, work.J, work.usable);
   Buffer<double, 1> window(9);
   for (Index k = 0; k < count; ++k) {
     work.sigma[k] = ranges.rho[k] = 0;

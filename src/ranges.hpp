@@ -12,7 +12,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "lm.hpp"
 
@@ -52,12 +51,12 @@ struct RangeWork {
         J(2, 3, count),
         sigma(count),
         along(count),
-        usable(new bool[count]) {}
+        usable(count) {}
 
   Buffer<double, 2> xyz, p, n, image, uv, rays;
   Buffer<double, 3> J;
   Buffer<double, 1> sigma, along;
-  std::unique_ptr<bool[]> usable;
+  Buffer<bool, 1> usable;
 };
 
 // The measured ranges of one face, into `ranges`, and which size of it they agree on; 0 where they
