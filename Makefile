@@ -49,4 +49,4 @@ format: tests-setup  ## let ruff rewrite the sources
 	@$(RUN) ruff format .
 
 clean:  ## remove all that make made
-	rm -rf .venv .overlay .venv-newest .overlay-newest demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .overlay .venv-newest .overlay-newest build face_pose_ros/_core.*.so demo_output .mypy_cache .pytest_cache .ruff_cache .hypothesis

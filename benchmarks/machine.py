@@ -24,7 +24,7 @@ def machine(device: str = 'cpu') -> dict[str, object]:
         'processor': processor,
         'cores': os.cpu_count(),
         'python': platform.python_version(),
-        **{name: _version(name) for name in ('numpy', 'numba', 'openvino')},
+        **{name: _version(name) for name in ('numpy', 'openvino')},
         'commit': commit.stdout.strip(),
     }
 

@@ -9,7 +9,9 @@
 Names are imported on first use, so that small ROS nodes do not load the estimator.
 """
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,6 +37,13 @@ _MODULES = {
     'FacePose': 'results',
     'FacePoseEstimator': 'estimator',
 }
+
+if find_spec(f'{__name__}._core') is None:
+    raise ImportError(
+        f'{__path__[0]} has no module _core for Python {sys.version_info[0]}.'
+        f'{sys.version_info[1]}: build it with make setup, colcon build, or '
+        'python3 setup.py build_ext --inplace'
+    )
 
 
 def __getattr__(name: str) -> Any:

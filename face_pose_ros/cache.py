@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Cache folders for machine code and compiled networks."""
+"""Cache folders for compiled networks."""
 
 from __future__ import annotations
 

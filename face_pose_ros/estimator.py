@@ -15,14 +15,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from face_pose_ros import first_start
 from face_pose_ros.engines.networks import Networks, Weights, load_networks
 from face_pose_ros.face_poses import bounds_of_faces, coarse_poses, face_poses
 from face_pose_ros.faces.ahead import DetectionAhead
 from face_pose_ros.faces.head_detector import SURE_SCORE, HeadDetector
 from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
 from face_pose_ros.faces.nms import box_overlaps, suppress
-from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
 from face_pose_ros.keypoints.network_output import packaged_calibration
@@ -30,7 +28,7 @@ from face_pose_ros.keypoints.predictor import FACE, FACE_MESH_INDEX, KeypointPre
 from face_pose_ros.options import EstimatorOptions
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fit import ShapePrior, default_shape_prior, fit_pose
-from face_pose_ros.results import FacePose, Faces, Fit, Keypoints
+from face_pose_ros.results import FacePose, Faces, Keypoints
 from face_pose_ros.tracking.shape_memory import Shape
 from face_pose_ros.tracking.tracker import KnownFaces, Tracker
 
@@ -92,7 +90,6 @@ class FacePoseEstimator:
             ValueError: There is no such device, or `networks` lacks the detector of `options`.
             WeightsError: A weights file is missing, truncated or altered.
         """
-        first_start.begin()
         self._process = 0  # that of the first image; 0: none yet
         self.options = options or EstimatorOptions()
         if networks is None:
@@ -114,50 +111,16 @@ class FacePoseEstimator:
         return f'FacePoseEstimator(device={self.device!r}, tracks={len(self.tracker.ids)})'
 
     def warm_up(self) -> None:
-        """Run all stages once, so that the first image does not wait for compilation."""
+        """Run the networks once, so that the first image does not wait for them."""
         # The size at which the detector also uses the smallest input of a 16:9 camera.
         width, height = 320, 180
         camera = Camera.from_fov(width, height, 53)
         image = np.zeros((height, width, 3), np.uint8)
         self.detector.detect(image, camera)
         self.estimate(image, camera, [[96, 26, 224, 154]])
-        uv = self._mean_face()[1].keypoints_uv[None, FACE_MESH_INDEX]
-        self.keypoints.follow(image, uv, camera)
-        self._fit_mean_face()  # because the black image has no face to fit
-        self._track_mean_face()
         # Returns about 25 MB freed by loading to the system; only glibc has this function.
         with contextlib.suppress(AttributeError, OSError, TypeError):
             ctypes.CDLL(None).malloc_trim(0)
-
-    def _fit_mean_face(self) -> None:
-        camera, face = self._mean_face()
-        uv = camera.project(rotations.apply(face.T_cam_head, self._head_model.xyz_head)).uv
-        cov_uv = np.tile(np.eye(2), (1, len(uv), 1, 1))
-        self._solve(Keypoints(uv[None], cov_uv, np.ones(1)), camera, [''])
-
-    def _track_mean_face(self) -> None:
-        _, face = self._mean_face()
-        tracker = Tracker(self.options.tracking, self._population(), self.model.is_expression)
-        for stamp_s in (0.0, 0.1):
-            tracker.update([face, face], stamp_s)
-
-    def _mean_face(self) -> tuple[Camera, FacePose]:
-        """A camera, and the mean face at 0.5 m with the prior's shape and covariance."""
-        camera = Camera.from_fov(256, 256, 53)
-        T_cam_head = np.array([[0.0, 1, 0, 0], [0, 0, -1, 0], [-1, 0, 0, 0.5], [0, 0, 0, 1]])
-        uv = camera.project(rotations.apply(T_cam_head, self.model.xyz_head)).uv
-        shape = self._population()
-        return camera, FacePose(
-            T_cam_head=T_cam_head,
-            covariance=1e-4 * np.eye(6),
-            keypoints_uv=uv,
-            keypoints_sigma_px=np.ones(len(uv)),
-            box_xyxy=np.array([64.0, 64, 192, 192]),
-            score=1.0,
-            shape=shape.mean,
-            shape_covariance=shape.covariance,
-            fit=Fit(1e-4 * np.eye(6), np.zeros((6, len(shape.mean))), ''),
-        )
 
     def configure(self, options: EstimatorOptions) -> None:
         """Apply other options; tracks and ids are kept."""
@@ -323,7 +286,6 @@ class FacePoseEstimator:
         """Fit the poses, with the shape prior of each track; failed fits are left out."""
         if len(keypoints) == 0:
             return []
-        first_start.wait()
         if callable(depth):
             depth = depth()
         priors = [self.tracker.shape_of(person) for person in prior_of]
@@ -367,9 +329,8 @@ class FacePoseEstimator:
         is_new = np.array([not person for person in prior_of], np.bool_)
         order = np.lexsort((-keypoints.presence, is_new))
         order = order[present[order]]
-        if len(order) > 1:
-            iou, _ = box_overlaps(bounds_of_faces(keypoints[order]))
-            order = order[suppress(iou > self.options.keypoints.max_duplicate_iou)]
+        iou, _ = box_overlaps(bounds_of_faces(keypoints)[order])
+        order = order[suppress(iou > self.options.keypoints.max_duplicate_iou)]
         return keypoints[order], [prior_of[i] for i in order]
 
 

@@ -10,9 +10,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros import _core
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.jit import compiled
-from face_pose_ros.geometry.lens import project
 from face_pose_ros.keypoints.face_mesh import EYELIDS, POINTS
 from face_pose_ros.keypoints.predictor import FACE, FACE_MESH_INDEX
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
@@ -54,7 +53,7 @@ def face_poses(
         expected_size: (N,) size coefficients of the priors; only with a depth image.
     """
     uv, boxes = _seen(model, poses.T_cam_head, poses.shape, camera)
-    sigma_px = keypoints.sigma_px[:, _nearest_keypoints()]
+    sigma_px = _core.keypoint_sigmas(keypoints.cov_uv, _nearest_keypoints())
     return [
         FacePose(
             T_cam_head=poses.T_cam_head[i],
@@ -70,7 +69,8 @@ def face_poses(
             if expected_size is None
             else _evidence(poses.depth[i], float(expected_size[i]), model.size_sigma),
         )
-        for i in np.flatnonzero(~poses.failed)
+        for i, failed in enumerate(poses.failed.tolist())
+        if not failed
     ]
 
 
@@ -123,20 +123,9 @@ def _seen(
         shape: (N, C).
         camera: The image's camera.
     """
-    xyz_head, modes, eyelids = _columns(model)
-    uv, boxes = np.empty((len(shape), POINTS, 2)), np.empty((len(shape), 4))
-    _project(
-        np.ascontiguousarray(T_cam_head),
-        np.ascontiguousarray(shape),
-        model.size_sigma,
-        xyz_head,
-        modes,
-        eyelids,
-        camera.lens,
-        uv,
-        boxes,
+    return _core.project_faces(
+        T_cam_head, shape, model.size_sigma, *_columns(model), POINTS, camera.lens
     )
-    return uv, boxes
 
 
 @cache
@@ -147,39 +136,6 @@ def _columns(model: FaceModel) -> tuple[Array, Array, NDArray[np.intp]]:
         np.ascontiguousarray(model.modes.transpose(0, 2, 1)),
         np.array(EYELIDS),
     )
-
-
-@compiled
-def _project(T_cam_head, shape, size_sigma, xyz_head, modes, eyelids, lens, uv, boxes):
-    count = xyz_head.shape[1]
-    x, columns = np.empty((3, count)), np.empty((3, count))
-    irises, of_one = len(eyelids), (uv.shape[1] - count) // len(eyelids)
-    for n in range(len(uv)):
-        T, points, scale = T_cam_head[n], uv[n], 1 + size_sigma * shape[n, 0]
-        for i in range(3):
-            for k in range(count):
-                x[i, k] = xyz_head[i, k]
-            for m in range(len(modes)):
-                for k in range(count):
-                    x[i, k] += shape[n, 1 + m] * modes[m, i, k]
-        for i in range(3):
-            for k in range(count):
-                turned = T[i, 0] * x[0, k] + T[i, 1] * x[1, k] + T[i, 2] * x[2, k]
-                columns[i, k] = scale * turned + T[i, 3]
-        project(lens, columns)
-        left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
-        for k in range(count):
-            u, v = columns[0, k], columns[1, k]
-            points[k, 0], points[k, 1] = u, v
-            left, top, right, bottom = min(left, u), min(top, v), max(right, u), max(bottom, v)
-        boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3] = left, top, right, bottom
-        for eye in range(irises):
-            u, v = 0.0, 0.0
-            for k in eyelids[eye]:
-                u += points[k, 0] / len(eyelids[eye])
-                v += points[k, 1] / len(eyelids[eye])
-            for k in range(count + eye * of_one, count + (eye + 1) * of_one):
-                points[k, 0], points[k, 1] = u, v
 
 
 @cache

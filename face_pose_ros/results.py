@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from face_pose_ros import _core
+
 Array = NDArray[np.float64]
 Index = NDArray[np.intp] | NDArray[np.bool_]
 Rows = TypeVar('Rows', bound='_Rows')
@@ -205,4 +207,4 @@ class FacePose:
 
 def bounds_xyxy(uv: Array) -> Array:
     """Bounding boxes (N, 4) px of keypoints (N, K, 2) px, K >= 1."""
-    return np.concatenate([uv.min(1), uv.max(1)], -1)
+    return _core.bounds(uv, uv.shape[1])

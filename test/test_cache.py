@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Folders of machine code and compiled networks."""
+"""Folders of compiled networks."""
 
 import os
 import tempfile
@@ -24,48 +24,48 @@ def places(tmp_path, monkeypatch):
 def test_a_preferred_folder_comes_first_then_the_users_cache(places, monkeypatch):
     blocked = places / 'file'
     blocked.touch()
-    assert writable_folder('numba', blocked, places / 'own') == places / 'own'
-    assert writable_folder('numba', blocked) == places / 'home/.cache/face_pose_ros/numba'
+    assert writable_folder('openvino', blocked, places / 'own') == places / 'own'
+    assert writable_folder('openvino', blocked) == places / 'home/.cache/face_pose_ros/openvino'
     monkeypatch.setenv('XDG_CACHE_HOME', str(places / 'xdg'))
-    assert writable_folder('numba', blocked) == places / 'xdg/face_pose_ros/numba'
-    assert (places / 'xdg/face_pose_ros/numba').stat().st_mode & 0o777 == 0o700
+    assert writable_folder('openvino', blocked) == places / 'xdg/face_pose_ros/openvino'
+    assert (places / 'xdg/face_pose_ros/openvino').stat().st_mode & 0o777 == 0o700
 
 
 def test_a_relative_cache_variable_is_ignored(places, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', 'here')
-    assert writable_folder('numba') == places / 'home/.cache/face_pose_ros/numba'
+    assert writable_folder('openvino') == places / 'home/.cache/face_pose_ros/openvino'
 
 
 def test_without_a_home_it_is_the_folder_for_temporary_files(places, monkeypatch):
     (places / 'home').touch()
-    expected = places / 'tmp' / f'face_pose_ros-{os.geteuid()}-numba'
-    assert writable_folder('numba') == expected
+    expected = places / 'tmp' / f'face_pose_ros-{os.geteuid()}-openvino'
+    assert writable_folder('openvino') == expected
     # What expanduser gives where neither HOME nor the password file names one.
     monkeypatch.setattr(os.path, 'expanduser', lambda path: path)
-    assert writable_folder('numba') == expected
+    assert writable_folder('openvino') == expected
 
 
 @pytest.mark.parametrize('mode', [0o770, 0o707])
 def test_a_folder_that_others_may_write_to_is_not_used(places, mode):
     (places / 'home').touch()
-    folder = writable_folder('numba')
+    folder = writable_folder('openvino')
     assert folder is not None
     folder.chmod(mode)
-    assert writable_folder('numba') is None
+    assert writable_folder('openvino') is None
     folder.chmod(0o700)
-    assert writable_folder('numba') == folder
+    assert writable_folder('openvino') == folder
 
 
 def test_a_link_in_its_place_is_not_followed(places):
     (places / 'home').touch()
     (places / 'elsewhere').mkdir(mode=0o700)
-    (places / 'tmp' / f'face_pose_ros-{os.geteuid()}-numba').symlink_to(places / 'elsewhere')
-    assert writable_folder('numba') is None
+    (places / 'tmp' / f'face_pose_ros-{os.geteuid()}-openvino').symlink_to(places / 'elsewhere')
+    assert writable_folder('openvino') is None
 
 
 def test_a_folder_that_another_user_prepared_is_not_used(places, monkeypatch):
     (places / 'home').touch()
-    folder = writable_folder('numba')
+    folder = writable_folder('openvino')
     assert folder is not None
     real = os.lstat
 
@@ -76,10 +76,10 @@ def test_a_folder_that_another_user_prepared_is_not_used(places, monkeypatch):
         return os.stat_result((*status[:4], os.geteuid() + 1, *status[5:10]))
 
     monkeypatch.setattr(os, 'lstat', lstat_of_another)
-    assert writable_folder('numba') is None
+    assert writable_folder('openvino') is None
 
 
 def test_a_full_disk_is_not_used(places, monkeypatch):
     Disk = namedtuple('Disk', 'f_bavail f_frsize')
     monkeypatch.setattr(os, 'statvfs', lambda path: Disk(1000, 4096))
-    assert writable_folder('numba', places / 'own') is None
+    assert writable_folder('openvino', places / 'own') is None

@@ -5,8 +5,6 @@
 import ctypes
 import multiprocessing
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +17,9 @@ from helpers.portraits import portrait_view, without_face
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros import Camera, EstimatorOptions, FacePoseEstimator
+from face_pose_ros.engines.network import Network
+from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.options import KeypointOptions, PoseOptions, TrackingOptions
-from face_pose_ros.pose.fit import fit_pose
 from face_pose_ros.results import Faces
 from face_pose_ros.samples import load_image
 from face_pose_ros.virtual_camera import (
@@ -145,41 +144,6 @@ def test_own_weights_are_used_with_their_own_calibration(tmp_path):
     assert np.isfinite(usual.keypoints_sigma_px).all()
     ratio = doubted.keypoints_sigma_px / usual.keypoints_sigma_px
     np.testing.assert_allclose(ratio, 1.5, rtol=1e-5)
-
-
-COMPILED_BY_ANOTHER_FACE = """
-import sys
-import threading
-from face_pose_ros import Camera, FacePoseEstimator
-from face_pose_ros.samples import load_portraits
-import numpy as np
-
-def signatures():
-    modules = [m for n, m in sys.modules.items() if n.startswith('face_pose_ros.')]
-    functions = {f for m in modules for f in vars(m).values() if hasattr(f, 'signatures')}
-    return sum(len(f.signatures) for f in functions)
-
-portrait = np.ascontiguousarray(load_portraits()['astronaut'])
-image = np.ascontiguousarray(np.hstack([portrait, portrait]))
-camera = Camera.from_K([[1024, 0, 511], [0, 1024, 255], [0, 0, 1]], 1024, 512)
-estimator = FacePoseEstimator('cpu')
-estimator.warm_up()
-before = signatures()
-for stamp_s in (0.0, 0.1, 0.2):
-    assert len(estimator.track(image, camera, stamp_s)) == 2
-print(before > 9, signatures() - before, estimator.tracker.ids)
-"""
-
-
-def test_after_warming_up_nothing_is_left_to_compile_for_one_face_or_two():
-    """In a process of its own: others may have compiled it before."""
-    run = subprocess.run(
-        [sys.executable, '-c', COMPILED_BY_ANOTHER_FACE],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.stdout.split() == ['True', '0', "['f00001',", "'f00002']"], run.stderr
 
 
 def test_other_options_count_from_the_next_image():
@@ -395,16 +359,24 @@ def test_a_device_that_does_not_exist_is_named():
         FacePoseEstimator('cuda:77')
 
 
-def test_warming_up_fits_a_pose_so_that_the_first_face_waits_for_no_compiler(monkeypatch):
-    fits = []
+class Counted(Network):
+    """A network that counts its calls."""
 
-    def fit(*args, **kwargs):
-        fits.append(fit_pose(*args, **kwargs))
-        return fits[-1]
+    def __init__(self, network):
+        self.network, self.calls = network, 0
 
-    monkeypatch.setattr('face_pose_ros.estimator.fit_pose', fit)
-    FacePoseEstimator().warm_up()
-    assert [bool(result.poses.failed) for result in fits] == [False]
+    def __call__(self, pictures):
+        self.calls += 1
+        return self.network(pictures)
+
+
+def test_warming_up_runs_both_networks():
+    networks = load_networks('cpu')
+    detector, keypoints = Counted(networks.detector), Counted(networks.keypoints)
+    networks = networks._replace(detector=detector, keypoints=keypoints)
+    FacePoseEstimator(networks=networks).warm_up()
+    assert detector.calls > 0
+    assert keypoints.calls > 0
 
 
 @pytest.mark.parametrize(

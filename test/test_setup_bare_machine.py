@@ -101,6 +101,7 @@ def test_fingerprint_sees_contents_names_and_facts(tmp_path):
     assert len(set(keys)) == len(keys)
     (folder / '__pycache__').mkdir()
     (folder / '__pycache__' / 'b.pyc').write_text('compiled')
+    (folder / '_core.cpython-311-x86_64-linux-gnu.so').write_text('built')
     assert setup.fingerprint([folder, tmp_path / 'absent'], 'fact') == keys[-1]
 
 
@@ -164,8 +165,10 @@ def test_package_xml_names_what_the_package_is_built_on():
     package = (setup.ROOT / 'package.xml').read_text()
     for key in ('rclpy', 'cv_bridge', 'tf_transformations'):
         assert f'depend>{key}<' in package
-    for key in ('python3-numpy', 'python3-opencv', 'python3-torch', 'python3-numba'):
+    for key in ('python3-numpy', 'python3-opencv', 'python3-torch'):
         assert f'<exec_depend>{key}<' in package
+    for key in ('pybind11-dev', 'python3-dev'):
+        assert f'<build_depend>{key}<' in package
 
 
 def test_newest_versions_take_the_place_of_the_pinned_ones(tmp_path):
@@ -218,10 +221,11 @@ def test_installed_package_is_complete():
     def files(folder: Path, *patterns: str) -> set[str]:
         return {str(p.relative_to(folder)) for pattern in patterns for p in folder.rglob(pattern)}
 
-    kinds = ('*.py', '*.safetensors', '*.xml', '*.md', '*.jpg', 'py.typed')
+    kinds = ('*.py', '*.pyi', '*.safetensors', '*.xml', '*.md', '*.jpg', 'py.typed')
     package_files = files(source, *kinds)
     assert package_files >= {'weights/keypoint_network.xml', 'samples/astronaut.jpg', 'py.typed'}
     assert package_files <= files(installed, *kinds)
+    assert files(installed, '_core.*.so')
     for folder in ('config', 'launch'):
         wanted = files(setup.ROOT / folder, '*.py', '*.yaml', '*.xml', '*.rviz')
         assert wanted

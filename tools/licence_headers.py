@@ -15,9 +15,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = ('Copyright the face_pose_ros authors', 'SPDX-License-Identifier: Apache-2.0')
-SUFFIXES = ('.py', '.sh', '.c')
+SUFFIXES = ('.py', '.pyi', '.sh', '.c', '.cpp', '.hpp')
 NAMES = ('Makefile', 'Dockerfile', 'CMakeLists.txt', 'run')
-_COMMENTS = {'.c': '// '}
+_COMMENTS = dict.fromkeys(('.c', '.cpp', '.hpp'), '// ')
 
 
 def sources() -> list[Path]:

@@ -43,6 +43,7 @@ TF2_MSGS = ROOT / 'overlay' / 'tf2_msgs'
 PROGRAMS = (VENV / 'bin', OVERLAY / 'install' / 'face_pose_ros' / 'lib' / 'face_pose_ros')
 PACKAGE_FILES = (
     'setup.py', 'setup.cfg', 'package.xml', 'LICENSE', 'NOTICE', 'resource', 'launch', 'config',
+    'src', 'face_pose_ros',
 )  # fmt: skip
 PYTHONS = ((3, 10), (3, 14))  # the first and the last version that the ROS 2 wheels exist for
 
@@ -95,12 +96,12 @@ def standard_library_problem() -> str | None:
 
 
 def fingerprint(paths: Iterable[Path], *facts: str) -> str:
-    """Hashes facts, file names and file contents; folders count with all they hold."""
+    """Hashes facts, file names and file contents; folders count with all their sources."""
     digest = hashlib.sha256('\0'.join(facts).encode())
     for path in paths:
         files = sorted(path.rglob('*')) if path.is_dir() else [path]
         for file in files:
-            if file.is_file() and '__pycache__' not in file.parts:
+            if file.is_file() and '__pycache__' not in file.parts and file.suffix != '.so':
                 digest.update(f'\0{file.relative_to(path.parent)}\0'.encode())
                 digest.update(file.read_bytes())
     return digest.hexdigest()
@@ -209,7 +210,7 @@ def activation_script() -> str:
 
 @contextlib.contextmanager
 def _step(number: int, title: str) -> Iterator[None]:
-    print(f'[{number}/5] {title} ...', end='', flush=True)
+    print(f'[{number}/4] {title} ...', end='', flush=True)
     start_s = time.monotonic()
     try:
         yield
@@ -262,10 +263,23 @@ def _build_package(name: str, source: Path, inputs: Iterable[Path], base_key: st
     stamp = OVERLAY / f'{name}.stamp'
     if is_fresh(stamp, key):
         return
-    for folder in ('build', 'install'):  # or files that the source no longer has would remain
-        shutil.rmtree(OVERLAY / folder / name, ignore_errors=True)
+    # Or files that the source no longer has would remain. Object files are kept: setup.py knows
+    # which ones are current.
+    for folder in (OVERLAY / 'install' / name, *(OVERLAY / 'build' / name).glob('build/lib*')):
+        shutil.rmtree(folder, ignore_errors=True)
     _colcon_build(source, OVERLAY / f'{name}.log')
     stamp.write_text(key)
+
+
+def _place_core() -> None:
+    """Copies the compiled module into the source tree, which comes first on the path."""
+    package = _site_packages(OVERLAY / 'install' / 'face_pose_ros') / 'face_pose_ros'
+    (built,) = package.glob('_core.*.so')
+    target = ROOT / 'face_pose_ros' / built.name
+    if not target.is_file() or target.read_bytes() != built.read_bytes():
+        # Not in place: a running program keeps the file that it has loaded.
+        target.unlink(missing_ok=True)
+        shutil.copy2(built, target)
 
 
 def _pip_install(requirements: Path, *options: str) -> None:
@@ -342,25 +356,10 @@ def install(tests: bool = False) -> None:
         _build_package('tf2_msgs', TF2_MSGS, [TF2_MSGS], packages_key)
 
     with _step(4, 'building face_pose_ros'):
-        inputs = [ROOT / name for name in (*PACKAGE_FILES, 'face_pose_ros')]
+        inputs = [ROOT / name for name in PACKAGE_FILES]
         _build_package('face_pose_ros', ROOT, inputs, packages_key)
+        _place_core()
         (OVERLAY / 'activate.sh').write_text(activation_script())
-
-    with _step(5, 'compiling for this CPU'):
-        _warm_up(packages_key)
-
-
-def _warm_up(packages_key: str) -> None:
-    """Fills the caches of compiled code."""
-    python = (ROOT / 'face_pose_ros').rglob('*.py')
-    sources = [path for path in python if b'geometry.jit import' in path.read_bytes()]
-    key, stamp = fingerprint(sorted(sources), packages_key), OVERLAY / 'compiled.stamp'
-    if is_fresh(stamp, key):
-        return
-    program = "from face_pose_ros import FacePoseEstimator; FacePoseEstimator('cpu').warm_up()"
-    command: list[str | Path] = [VENV / 'bin' / 'python', '-c', program]
-    _execute(command, OVERLAY / 'compiled.log', environment())
-    stamp.write_text(key)
 
 
 def run(command: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros import _core
 from face_pose_ros.faces.head_cells import (
     SIZE_MULTIPLE,
     STRIDES,
@@ -22,7 +23,6 @@ from face_pose_ros.faces.nms import nms
 from face_pose_ros.faces.resize import resize
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.jit import compiled
 from face_pose_ros.options import DetectorOptions
 from face_pose_ros.results import CoarsePoses, Faces
 
@@ -135,20 +135,8 @@ def network_input(picture: NDArray[np.uint8]) -> Images:
     """
     padded = (max(side + -side % SIZE_MULTIPLE, STRIDES[-1]) for side in picture.shape[:2])
     planes = np.zeros((1, 3, *padded), np.float32)
-    _normalise(np.ascontiguousarray(picture), planes[0])
+    _core.normalise(np.ascontiguousarray(picture), planes[0])
     return planes
-
-
-@compiled
-def _normalise(picture: NDArray[np.uint8], planes: NDArray[np.float32]) -> None:
-    """Scale and transpose in one pass over the image."""
-    scale = np.float32(1 / 255)
-    for row in range(picture.shape[0]):
-        pixels = picture[row]
-        for channel in range(3):
-            line = planes[channel, row]
-            for column in range(picture.shape[1]):
-                line[column] = scale * np.float32(pixels[column, channel])
 
 
 def _check(image_rgb: NDArray[np.uint8], camera: Camera) -> None:

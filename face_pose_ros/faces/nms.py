@@ -7,6 +7,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros import _core
+
 Boxes = NDArray[np.floating]
 
 
@@ -20,14 +22,7 @@ def box_overlaps(boxes_xyxy: Boxes) -> tuple[Boxes, Boxes]:
         iou: (N, N) intersection over union, in [0, 1].
         contained: (N, N) intersection over the smaller of the two areas, in [0, 1].
     """
-    area = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).clip(min=0).prod(1)  # (N,)
-    top_left = np.maximum(boxes_xyxy[:, None, :2], boxes_xyxy[None, :, :2])
-    bottom_right = np.minimum(boxes_xyxy[:, None, 2:], boxes_xyxy[None, :, 2:])
-    intersection = (bottom_right - top_left).clip(min=0).prod(2)  # (N, N)
-    tiny = np.finfo(boxes_xyxy.dtype).tiny  # a box without area overlaps nothing
-    iou = intersection / (area[:, None] + area - intersection).clip(min=tiny)
-    contained = intersection / np.minimum(area[:, None], area).clip(min=tiny)
-    return iou, contained
+    return _core.box_overlaps(boxes_xyxy)
 
 
 def suppress(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -41,11 +36,7 @@ def suppress(same: NDArray[np.bool_]) -> NDArray[np.bool_]:
     Returns:
         (N,) bool: kept.
     """
-    keep = np.ones(len(same), dtype=bool)
-    for i in range(len(same)):
-        if keep[i]:
-            keep[i + 1 :] &= ~same[i, i + 1 :]
-    return keep
+    return _core.suppress(same)
 
 
 def nms(boxes_xyxy: Boxes, scores: NDArray[np.floating], max_iou: float) -> NDArray[np.intp]:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry.jit import compiled
+from face_pose_ros import _core
 
 
 class _Filter(NamedTuple):
@@ -44,10 +44,8 @@ def _transposed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _resized(image: NDArray[np.uint8], new_rows: _Filter) -> NDArray[np.uint8]:
     """An image (H, W, 3) with another number of rows."""
     rows, columns, _ = image.shape
-    resized = np.empty((len(new_rows.first), columns, 3), np.uint8)
     lines = np.ascontiguousarray(image).reshape(rows, 3 * columns)
-    _along_rows(lines, *new_rows, resized.reshape(len(resized), 3 * columns))
-    return resized
+    return _core.weighted_lines(lines, *new_rows).reshape(-1, columns, 3)
 
 
 @lru_cache(maxsize=32)
@@ -68,23 +66,3 @@ def _filter(size: int, new_size: int) -> _Filter:
         precision += 1
     fixed = (0.5 + weights * (1 << precision)).astype(np.int32)
     return _Filter(first, fixed, precision)
-
-
-@compiled
-def _along_rows(
-    lines: NDArray[np.uint8],
-    first: NDArray[np.int64],
-    weights: NDArray[np.int32],
-    precision: int,
-    resized: NDArray[np.uint8],
-) -> None:
-    """Weighted means of lines (H, n) into lines (h, n): inner loops run along memory."""
-    total = np.empty(lines.shape[1], np.int32)
-    for i in range(len(first)):
-        total[:] = 1 << (precision - 1)
-        for k in range(min(weights.shape[1], len(lines) - first[i])):
-            weight, line = weights[i, k], lines[first[i] + k]
-            for j in range(len(total)):
-                total[j] += weight * np.int32(line[j])
-        for j in range(len(total)):
-            resized[i, j] = min(max(total[j] >> precision, 0), 255)

@@ -21,8 +21,7 @@ import numpy as np
 from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike, NDArray
 
-from face_pose_ros.geometry import lens
-from face_pose_ros.geometry.lens import Lens
+from face_pose_ros._core import Lens
 
 # Numbers of coefficients, OpenCV order: k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4 [tau_x tau_y]]]],
 # and k1 k2 k3 k4 of the fisheye model.
@@ -208,12 +207,10 @@ class Camera:
         False
         """
         xyz, shape = _rows(xyz_cam, 3, 'xyz_cam')
-        uv, valid = np.empty((len(xyz), 2)), np.empty(len(xyz), np.bool_)
         if not jacobian:
-            lens.project_points(self.lens, xyz, uv, valid)
+            uv, valid = self.lens.project(xyz)
             return Projection(uv.reshape(*shape, 2), valid.reshape(shape), None)
-        J = np.empty((len(xyz), 6))
-        lens.project_points_with_jacobians(self.lens, xyz, uv, valid, J)
+        uv, valid, J = self.lens.project_with_jacobians(xyz)
         return Projection(uv.reshape(*shape, 2), valid.reshape(shape), J.reshape(*shape, 2, 3))
 
     def unproject(self, uv: ArrayLike) -> Rays:
@@ -226,8 +223,7 @@ class Camera:
         array([0.7071, 0.    , 0.7071])
         """
         pixels, shape = _rows(uv, 2, 'uv')
-        rays, valid = np.empty((len(pixels), 3)), np.empty(len(pixels), np.bool_)
-        lens.unproject_points(self.lens, pixels, rays, valid)
+        rays, valid = self.lens.unproject(pixels)
         return Rays(rays.reshape(*shape, 3), valid.reshape(shape))
 
     def resize(self, width: int, height: int) -> Camera:
@@ -277,8 +273,7 @@ class Camera:
 
 def _rows(values: ArrayLike, size: int, name: str) -> tuple[NDArray[np.float64], tuple[int, ...]]:
     """Values (..., size) as (P, size), and the shape (...)."""
-    # A copy: compiled code takes writable, contiguous arrays only.
-    array = np.array(values, dtype=np.float64, order='C')
+    array = np.asarray(values, dtype=np.float64, order='C')
     if array.shape[-1:] != (size,):
         raise ValueError(f'{name} must have the shape (..., {size}), got {array.shape}')
     return array.reshape(-1, size), array.shape[:-1]

@@ -5,30 +5,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros import _core
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.lens import Lens
 
 Array = NDArray[np.float64]
 
-_NO_MM, _NO_M = np.empty((0, 0), np.uint16), np.empty((0, 0), np.float32)
-_UNTURNED, _UNMOVED = np.eye(3), np.zeros(3)
 _ROUNDING = 1e-4  # tolerance for a rotation matrix given with few digits
-
-
-class DepthView(NamedTuple):
-    """A depth image as compiled code takes it; one of the two pixel arrays is empty."""
-
-    z_mm: NDArray[np.uint16]  # (H, W), or (0, 0)
-    z_m: NDArray[np.float32]  # (H, W), or (0, 0)
-    lens: Lens  # of the depth camera
-    R_depth_cam: Array  # (3, 3)
-    t_depth_cam: Array  # (3,) m
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +47,8 @@ class DepthImage:
                 f'the depth image is {z.shape[1]} x {z.shape[0]} but its camera is calibrated for '
                 f'{self.camera.width} x {self.camera.height}'
             )
-        # Compiled code takes contiguous, writable arrays only.
-        kept = np.require(z, np.uint16 if z.dtype == np.uint16 else np.float32, ['C', 'W'])
+        # Compiled code takes contiguous arrays only.
+        kept = np.ascontiguousarray(z, np.uint16 if z.dtype == np.uint16 else np.float32)
         object.__setattr__(self, 'z', kept)
         if self.T_cam_depth is not None:
             T = np.array(self.T_cam_depth, dtype=np.float64)
@@ -72,18 +58,12 @@ class DepthImage:
                 )
             object.__setattr__(self, 'T_cam_depth', T)
 
-    @cached_property
-    def view(self) -> DepthView:
+    @property
+    def view(self) -> _core.DepthView:
         """The image as compiled code takes it."""
-        in_mm = self.z.dtype == np.uint16
         T = np.eye(4) if self.T_cam_depth is None else self.T_cam_depth
-        return DepthView(
-            self.z if in_mm else np.empty((0, 0), np.uint16),
-            np.empty((0, 0), np.float32) if in_mm else self.z,
-            self.camera.lens,
-            np.ascontiguousarray(T[:3, :3].T),
-            -T[:3, :3].T @ T[:3, 3],
-        )
+        R_depth_cam = np.ascontiguousarray(T[:3, :3].T)
+        return _core.DepthView(self.z, self.camera.lens, R_depth_cam, -R_depth_cam @ T[:3, 3])
 
     @property
     def share_measured(self) -> float:
@@ -96,8 +76,3 @@ def _is_rigid(T: Array) -> bool:
     R = T[:3, :3]
     is_rotation = np.abs(R @ R.T - np.eye(3)).max() < _ROUNDING and np.linalg.det(R) > 0
     return bool(is_rotation and (T[3] == [0, 0, 0, 1]).all())
-
-
-def no_depth(camera: Camera) -> DepthView:
-    """An empty view, for images without depth."""
-    return DepthView(_NO_MM, _NO_M, camera.lens, _UNTURNED, _UNMOVED)

@@ -4,22 +4,17 @@
 
 ``T_a_b`` is the pose of b in a: ``p_a = T_a_b @ p_b``. A pose is perturbed on the left in the
 camera frame, R <- exp(omega) R and t <- t + dt; both together are delta = (dt [m], omega [rad]),
-(6,), the order of a ROS covariance. Functions take array-likes with any leading dimensions;
-functions named ..._kernel are for compiled code and take single float64 arrays.
+(6,), the order of a ROS covariance. Functions take array-likes with any leading dimensions.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from face_pose_ros.geometry.jit import compiled, inner
+from face_pose_ros import _core
 
 Array = NDArray[np.float64]
-
-_SMALL_ANGLE_SQ = 1e-8  # [rad^2]; below it the series are exact to double precision
 
 
 def exp(omega: ArrayLike) -> Array:
@@ -30,8 +25,8 @@ def exp(omega: ArrayLike) -> Array:
            [ 1.,  0.,  0.],
            [ 0.,  0.,  1.]])
     """
-    vectors = np.array(omega, dtype=np.float64, order='C')
-    return _exp_all(vectors.reshape(-1, 3)).reshape(*vectors.shape, 3)
+    vectors = np.asarray(omega, dtype=np.float64, order='C')
+    return _core.rotation_exp(vectors.reshape(-1, 3)).reshape(*vectors.shape, 3)
 
 
 def log(R: ArrayLike) -> Array:
@@ -40,8 +35,8 @@ def log(R: ArrayLike) -> Array:
     >>> log([[0, -1, 0], [1, 0, 0], [0, 0, 1]]).round(6)
     array([0.      , 0.      , 1.570796])
     """
-    matrices = np.array(R, dtype=np.float64, order='C')
-    return _log_all(matrices.reshape(-1, 3, 3)).reshape(matrices.shape[:-1])
+    matrices = np.asarray(R, dtype=np.float64, order='C')
+    return _core.rotation_log(matrices.reshape(-1, 3, 3)).reshape(matrices.shape[:-1])
 
 
 def left_jacobian(omega: ArrayLike) -> Array:
@@ -52,8 +47,8 @@ def left_jacobian(omega: ArrayLike) -> Array:
     Args:
         omega: (..., 3) [rad].
     """
-    vectors = np.array(omega, dtype=np.float64, order='C')
-    return _left_jacobian_all(vectors.reshape(-1, 3)).reshape(*vectors.shape, 3)
+    vectors = np.asarray(omega, dtype=np.float64, order='C')
+    return _core.left_jacobian(vectors.reshape(-1, 3)).reshape(*vectors.shape, 3)
 
 
 def hat(omega: ArrayLike) -> Array:
@@ -70,8 +65,8 @@ def to_quat_xyzw(R: ArrayLike) -> Array:
     >>> to_quat_xyzw([[1, 0, 0], [0, -1, 0], [0, 0, -1]])
     array([1., 0., 0., 0.])
     """
-    matrices = np.array(R, dtype=np.float64, order='C')
-    return _quat_xyzw_all(matrices.reshape(-1, 3, 3)).reshape(*matrices.shape[:-2], 4)
+    matrices = np.asarray(R, dtype=np.float64, order='C')
+    return _core.quat_xyzw(matrices.reshape(-1, 3, 3)).reshape(*matrices.shape[:-2], 4)
 
 
 def from_quat_xyzw(quat_xyzw: ArrayLike) -> Array:
@@ -143,10 +138,10 @@ def apply(T_a_b: ArrayLike, xyz_b: ArrayLike) -> Array:
 
 def moved(T: ArrayLike, delta: ArrayLike) -> Array:
     """The poses (..., 4, 4) perturbed by delta (..., 6); leading dimensions are broadcast."""
-    deltas = np.array(delta, dtype=np.float64, order='C')
+    deltas = np.asarray(delta, dtype=np.float64, order='C')
     poses = np.empty((*deltas.shape[:-1], 4, 4))
     poses[:] = T
-    _move_all(poses.reshape(-1, 4, 4), deltas.reshape(-1, 6))
+    _core.move_poses(poses.reshape(-1, 4, 4), deltas.reshape(-1, 6))
     return poses
 
 
@@ -160,138 +155,3 @@ def difference(T_from: ArrayLike, T_to: ArrayLike) -> Array:
 
 def _unit(vectors: Array) -> Array:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-@inner
-def exp_kernel(omega):
-    """`exp` of one vector (3,)."""
-    angle_sq = omega[0] ** 2 + omega[1] ** 2 + omega[2] ** 2
-    if angle_sq < _SMALL_ANGLE_SQ:
-        return _series(omega, 1 - angle_sq / 6, 0.5 - angle_sq / 24)
-    angle = math.sqrt(angle_sq)
-    return _series(omega, math.sin(angle) / angle, (1 - math.cos(angle)) / angle_sq)
-
-
-@inner
-def left_jacobian_kernel(omega):
-    """`left_jacobian` of one vector (3,)."""
-    angle_sq = omega[0] ** 2 + omega[1] ** 2 + omega[2] ** 2
-    if angle_sq < _SMALL_ANGLE_SQ:
-        return _series(omega, 1 / 2, 1 / 6)
-    angle = math.sqrt(angle_sq)
-    first = (1 - math.cos(angle)) / angle_sq
-    return _series(omega, first, (angle - math.sin(angle)) / (angle_sq * angle))
-
-
-@inner
-def _series(omega, first, second):
-    """I + first hat(omega) + second hat(omega)^2."""
-    x, y, z = omega[0], omega[1], omega[2]
-    A = np.empty((3, 3))
-    A[0, 0] = 1 - second * (y * y + z * z)
-    A[1, 1] = 1 - second * (x * x + z * z)
-    A[2, 2] = 1 - second * (x * x + y * y)
-    A[0, 1], A[1, 0] = second * x * y - first * z, second * x * y + first * z
-    A[0, 2], A[2, 0] = second * x * z + first * y, second * x * z - first * y
-    A[1, 2], A[2, 1] = second * y * z - first * x, second * y * z + first * x
-    return A
-
-
-@inner
-def moved_kernel(T, delta, T_moved):
-    """`moved` of one pose into T_moved (4, 4), which may be T."""
-    omega = np.empty(3)
-    for i in range(3):
-        omega[i] = delta[3 + i]
-    turn = exp_kernel(omega)
-    for j in range(3):
-        x, y, z = T[0, j], T[1, j], T[2, j]
-        for i in range(3):
-            T_moved[i, j] = turn[i, 0] * x + turn[i, 1] * y + turn[i, 2] * z
-    for i in range(3):
-        T_moved[i, 3], T_moved[3, i] = T[i, 3] + delta[i], 0.0
-    T_moved[3, 3] = 1.0
-
-
-@inner
-def quat_xyzw_kernel(R, quat_xyzw):
-    """`to_quat_xyzw` of one matrix into (4,): divides by the largest element (Shepperd 1978)."""
-    i = 0
-    for j in range(1, 3):
-        if R[j, j] > R[i, i]:
-            i = j
-    j, k = (i + 1) % 3, (i + 2) % 3
-    trace = R[0, 0] + R[1, 1] + R[2, 2]
-    if trace > R[i, i]:
-        quat_xyzw[0] = R[2, 1] - R[1, 2]
-        quat_xyzw[1] = R[0, 2] - R[2, 0]
-        quat_xyzw[2] = R[1, 0] - R[0, 1]
-        quat_xyzw[3] = 1 + trace
-    else:
-        quat_xyzw[i] = 1 + R[i, i] - R[j, j] - R[k, k]
-        quat_xyzw[j] = R[i, j] + R[j, i]
-        quat_xyzw[k] = R[i, k] + R[k, i]
-        quat_xyzw[3] = R[k, j] - R[j, k]
-    total = 0.0
-    for j in range(4):
-        total += quat_xyzw[j] * quat_xyzw[j]
-    scale = (-1 if quat_xyzw[3] < 0 else 1) / math.sqrt(total)
-    for j in range(4):
-        quat_xyzw[j] *= scale
-
-
-@inner
-def log_kernel(R, omega):
-    """`log` of one matrix into omega (3,)."""
-    quat_xyzw = np.empty(4)
-    quat_xyzw_kernel(R, quat_xyzw)
-    x, y, z, w = quat_xyzw
-    sine = math.sqrt(x * x + y * y + z * z)  # of half the angle
-    small = sine * sine < 0.25 * _SMALL_ANGLE_SQ
-    # Angle over the sine of its half; for small angles to second order.
-    scale = 2 + sine * sine / 3 if small else 2 * math.atan2(sine, w) / sine
-    omega[0], omega[1], omega[2] = scale * x, scale * y, scale * z
-
-
-@compiled
-def _exp_all(omega):
-    R_all = np.empty((len(omega), 3, 3))
-    for n in range(len(omega)):
-        R = exp_kernel(omega[n])
-        for i in range(3):
-            for j in range(3):
-                R_all[n, i, j] = R[i, j]
-    return R_all
-
-
-@compiled
-def _left_jacobian_all(omega):
-    J_all = np.empty((len(omega), 3, 3))
-    for n in range(len(omega)):
-        J = left_jacobian_kernel(omega[n])
-        for i in range(3):
-            for j in range(3):
-                J_all[n, i, j] = J[i, j]
-    return J_all
-
-
-@compiled
-def _move_all(T, delta):
-    for n in range(len(T)):
-        moved_kernel(T[n], delta[n], T[n])
-
-
-@compiled
-def _quat_xyzw_all(R):
-    quat_xyzw = np.empty((len(R), 4))
-    for n in range(len(R)):
-        quat_xyzw_kernel(R[n], quat_xyzw[n])
-    return quat_xyzw
-
-
-@compiled
-def _log_all(R):
-    omega = np.empty((len(R), 3))
-    for n in range(len(R)):
-        log_kernel(R[n], omega[n])
-    return omega

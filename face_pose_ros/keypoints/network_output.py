@@ -12,17 +12,16 @@ logit of presence, and two columns of the head's rotation, which are used in tra
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros import _core
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.crops import Crops, crop_jacobian
-from face_pose_ros.geometry.jit import compiled
-from face_pose_ros.geometry.lens import project
+from face_pose_ros.geometry.crops import Crops
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.results import Keypoints
 from face_pose_ros.weights import load_weights
@@ -64,61 +63,29 @@ def read_keypoints(
         camera: The camera of the image.
         calibration: Calibration of the network.
     """
-    count = len(crops)
-    found = Keypoints(
-        np.empty((count, KEYPOINTS, 2)), np.empty((count, KEYPOINTS, 2, 2)), np.empty(count)
-    )
-    _read(
+    uv, cov_uv, presence = _core.read_keypoints(
         np.ascontiguousarray(numbers, np.float32),
-        (
-            calibration.cov_gain,
-            calibration.cov_floor_px2,
-            calibration.presence_slope,
-            calibration.presence_middle,
-        ),
+        KEYPOINTS,
+        _decoding(calibration),
         crops.R_cam_crop,
         crops.focal_px,
         crops.valid,
-        camera.lens,
         crops.size_px,
-        found.uv,
-        found.cov_uv,
-        found.presence,
+        camera.lens,
     )
-    return found
+    return Keypoints(uv, cov_uv, presence)
 
 
-@compiled
-def _read(numbers, calibration, R_cam_crop, focal_px, valid, lens, size_px, uv, cov_uv, presence):
-    gain, floor, slope, middle = calibration
-    count = uv.shape[1]
-    columns, J = np.empty((3, count)), np.empty((2, 2))
-    unit_sq = gain * (UNIT * size_px) ** 2
-    for i in range(len(numbers)):
-        R, of_head = R_cam_crop[i], numbers[i]
-        step = STEP * size_px / focal_px[i]
-        for k in range(count):
-            x, y = step * of_head[NUMBERS * k], step * of_head[NUMBERS * k + 1]
-            for j in range(3):
-                columns[j, k] = R[j, 0] * x + R[j, 1] * y + R[j, 2]
-        project(lens, columns)
-        crop_jacobian(lens, R, focal_px[i], J)
-        a, b, c, d = J[0, 0], J[0, 1], J[1, 0], J[1, 1]
-        for k in range(count):
-            uv[i, k, 0], uv[i, k, 1] = columns[0, k], columns[1, k]
-            cov = cov_uv[i, k]
-            if columns[2, k] > 0 and valid[i]:
-                first = math.exp(min(max(of_head[NUMBERS * k + 2], -MAX_LOG), MAX_LOG))
-                second = math.exp(min(max(of_head[NUMBERS * k + 3], -MAX_LOG), MAX_LOG))
-                third = of_head[NUMBERS * k + 4] * second
-                p = unit_sq * first * first + floor
-                q = unit_sq * first * third
-                r = unit_sq * (third * third + second * second) + floor
-                cov[0, 0] = a * a * p + 2 * a * b * q + b * b * r
-                cov[1, 1] = c * c * p + 2 * c * d * q + d * d * r
-                cov[0, 1] = cov[1, 0] = a * c * p + (a * d + b * c) * q + b * d * r
-            else:
-                cov[0, 0] = cov[1, 1] = np.inf
-                cov[0, 1] = cov[1, 0] = 0.0
-        logit = slope * (of_head[NUMBERS * count] - middle)
-        presence[i] = 1 / (1 + math.exp(-logit)) if valid[i] else 0.0
+@cache
+def _decoding(calibration: Calibration) -> _core.Decoding:
+    """The format and the calibration as compiled code takes them."""
+    return _core.Decoding(
+        NUMBERS,
+        STEP,
+        UNIT,
+        MAX_LOG,
+        calibration.cov_gain,
+        calibration.cov_floor_px2,
+        calibration.presence_slope,
+        calibration.presence_middle,
+    )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros import _core
 from face_pose_ros.engines.network import Network
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
@@ -19,7 +20,6 @@ from face_pose_ros.geometry.crops import (
     crops_around_boxes,
     crops_around_keypoints,
 )
-from face_pose_ros.geometry.jit import compiled
 from face_pose_ros.keypoints import semantic
 from face_pose_ros.keypoints.network_output import (
     INPUT_PX,
@@ -159,7 +159,7 @@ class KeypointPredictor:
         crops = crops_around_heads(uv_face, camera)
         keypoints, far_off = self._converged(image, crops, camera, _MOST)
         limit = np.full(len(uv_face), _COVERED)
-        _reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, limit, keypoints.presence)
+        _core.reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, limit, keypoints.presence)
         return keypoints
 
     def _refined(
@@ -180,7 +180,7 @@ class KeypointPredictor:
                 keypoints = keypoints.replaced(hopeful, self._measure(image, crops, camera))
         # The crops of a new face may end before they have converged.
         far_off = np.zeros(len(keypoints), np.bool_)
-        _reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, limit, keypoints.presence)
+        _core.reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, limit, keypoints.presence)
         return keypoints
 
     def _measure(self, image: Image, crops: Crops, camera: Camera) -> Keypoints:
@@ -194,8 +194,8 @@ class KeypointPredictor:
         keypoints = self._measure(image, crops, camera)
         wanted = crops_around_heads(keypoints.uv[:, FACE], camera)
         far_off = are_far_off(crops, wanted)
-        again = np.flatnonzero(far_off)
-        if max_crops > 1 and len(again):
+        if max_crops > 1 and far_off.any():
+            again = np.flatnonzero(far_off)
             closer, far_off[again] = self._converged(image, wanted[again], camera, max_crops - 1)
             keypoints = keypoints.replaced(again, closer)
         return keypoints, far_off
@@ -210,46 +210,13 @@ def crops_around_heads(
 
 def are_far_off(crops: Crops, wanted: Crops) -> NDArray[np.bool_]:
     """(N,) whether crops differ too much from the crops around the keypoints found in them."""
-    far_off = np.empty(len(crops), np.bool_)
-    _compare(
+    return _core.are_far_off(
         crops.R_cam_crop,
         crops.focal_px,
         wanted.R_cam_crop,
         wanted.focal_px,
         crops.size_px,
-        far_off,
+        _FAR_SCALE,
+        _FAR_SHIFT,
+        _FAR_ROLL,
     )
-    return far_off
-
-
-@compiled
-def _compare(R_cam_crop, focal_px, R_cam_wanted, focal_wanted_px, size_px, far_off):
-    for i in range(len(far_off)):
-        A, B = R_cam_crop[i], R_cam_wanted[i]
-        x, y, z, cos, sin = 0.0, 0.0, 0.0, 0.0, 0.0
-        for j in range(3):
-            x, y, z = x + A[j, 0] * B[j, 2], y + A[j, 1] * B[j, 2], z + A[j, 2] * B[j, 2]
-            cos, sin = cos + A[j, 0] * B[j, 0], sin + A[j, 1] * B[j, 0]
-        shift = focal_px[i] * math.sqrt(x * x + y * y) / (size_px * max(z, 1e-3))
-        scale = abs(math.log(focal_px[i] / focal_wanted_px[i]))
-        roll = abs(math.atan2(sin, cos))
-        # NaN counts as far off: the keypoints have no rays.
-        near = shift < _FAR_SHIFT and scale < _FAR_SCALE and roll < _FAR_ROLL
-        far_off[i] = not near
-
-
-@compiled
-def _reject(uv, cov_uv, points, far_off, limit, presence):
-    """Set presence (N,) to 0 where the crop was far off or the face (first points) is occluded."""
-    for i in range(len(presence)):
-        left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
-        for k in range(points):
-            u, v = uv[i, k, 0], uv[i, k, 1]
-            left, top, right, bottom = min(left, u), min(top, v), max(right, u), max(bottom, v)
-        variance_px2 = (limit[i] * max(right - left, bottom - top)) ** 2
-        uncertain = 0
-        for k in range(points):
-            if 0.5 * (cov_uv[i, k, 0, 0] + cov_uv[i, k, 1, 1]) > variance_px2:
-                uncertain += 1
-        if far_off[i] or 2 * uncertain >= points:  # the median exceeds the limit
-            presence[i] = 0.0

@@ -1,50 +1,16 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Robust kernels: cost, weight and slope of a squared, whitened residual.
-
-For a squared residual s and a scale k (in standard deviations) a kernel gives rho(s), which
-replaces s in the cost, w(s) = d rho / d s, the weight of iteratively re-weighted least squares,
-and w'(s) = d w / d s, which the covariance of an M-estimator needs.
-"""
+"""How robust kernels spread and curve under normal noise; src/robust.hpp has the kernels."""
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 
-from face_pose_ros.geometry.jit import inner
+from face_pose_ros import _core
 from face_pose_ros.options import KERNELS
-
-# Median of the squared length of two independent standard normal numbers.
-NORMAL_MEDIAN = 2 * math.log(2)
-_HUBER, _CAUCHY, _GEMAN_MCCLURE = (
-    KERNELS.index(name) for name in ('huber', 'cauchy', 'geman_mcclure')
-)
-
-
-@inner
-def robust_kernel(kernel, k, s):
-    """rho, w and w' of one squared residual s >= 0.
-
-    Args:
-        kernel: Index into `options.KERNELS`: least squares; Huber (1964), quadratic up to k and
-            linear beyond; Cauchy, logarithmic; Geman and McClure (1985), bounded.
-        k: Scale, in standard deviations.
-        s: Squared residual.
-    """
-    k_sq = k * k
-    inv = 1 / (1 + s / k_sq)
-    if kernel == _GEMAN_MCCLURE:
-        return s * inv, inv * inv, -2 / k_sq * inv * inv * inv
-    if kernel == _CAUCHY:
-        return k_sq * math.log1p(s / k_sq), inv, -inv * inv / k_sq
-    if kernel == _HUBER and s > k_sq:
-        root = math.sqrt(s)
-        return 2 * k * root - k_sq, k / root, -0.5 * k / (root * s)
-    return s, 1.0, 0.0
 
 
 class Efficiency(NamedTuple):
@@ -76,9 +42,7 @@ def efficiency(kernel: str, k: float, dimensions: int = 2) -> Efficiency:
         nodes, probability = np.polynomial.hermite_e.hermegauss(64)
         s, probability = nodes**2, probability / probability.sum()
     index = KERNELS.index(kernel)
-    # In Python: 64 values are not worth machine code of their own.
-    kernel_in_python = cast(Any, robust_kernel).py_func
-    values = np.array([kernel_in_python(index, k, float(x)) for x in s])
+    values = np.array([_core.robust_kernel(index, k, x) for x in s.tolist()])
     w, slope = values[:, 1], values[:, 2]
     mean_weight = probability @ w
     return Efficiency(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
-from face_pose_ros.geometry.jit import compiled, inner
+from face_pose_ros import _core
 from face_pose_ros.ros.images import MAX_PIXELS, ImageError, image_rows
 
 # Of a depth image's transport; each but the first is also the end of its topic's name.
@@ -21,7 +21,6 @@ _TYPES = {'16UC1': 'u2', 'mono16': 'u2', '32FC1': 'f4'}
 # In front of the data of compressedDepth: format, and two parameters of the quantisation.
 _HEADER = struct.Struct('<iff')
 _RVL_SIZE = struct.Struct('<II')  # width and height
-_RVL_BITS = 30  # of the largest number
 _PNG = b'\x89PNG\r\n\x1a\n'
 
 
@@ -99,51 +98,6 @@ def _rvl(data: bytes) -> NDArray[np.uint16]:
         raise ImageError(f'RVL data of {len(data)} bytes for {width} x {height} px')
     words = np.frombuffer(data, '<u4', len(data) // 4)[_RVL_SIZE.size // 4 :]
     z = np.zeros(count, np.uint16)
-    if not _decode_rvl(words.astype(np.uint32), z):
+    if not _core.decode_rvl(words.astype(np.uint32), z):
         raise ImageError(f'damaged RVL data of {len(data)} bytes for {width} x {height} px')
     return z.reshape(height, width)
-
-
-@compiled
-def _decode_rvl(words, z):
-    """Depths z (count,) of the words, in turn: a run of zeros and a run of depths.
-
-    A run begins with its length. A depth is its difference from the one before, zigzag-coded.
-
-    Returns:
-        False where the words end too early or contain more depths.
-    """
-    place, filled, depth, is_depth = 0, 0, 0, False
-    while filled < len(z):
-        run, place = _number(words, place)
-        if place < 0 or filled + run > len(z):
-            return False
-        if is_depth:
-            for k in range(filled, filled + run):
-                zigzag, place = _number(words, place)
-                if place < 0:
-                    return False
-                depth += (zigzag >> 1) ^ -(zigzag & 1)
-                z[k] = depth & 0xFFFF
-        filled += run
-        is_depth = not is_depth
-    return True
-
-
-@inner
-def _number(words, place):
-    """The number that begins at a nibble, and the place of the next one; -1: there is none.
-
-    The first nibble of a word is its most significant one. A nibble has three bits of the number,
-    the lowest first, and a bit that says whether another follows.
-    """
-    number = 0
-    for shift in range(0, _RVL_BITS, 3):
-        if place >= 8 * len(words):
-            break
-        nibble = (np.int64(words[place >> 3]) >> (28 - 4 * (place & 7))) & 15
-        number |= (nibble & 7) << shift
-        place += 1
-        if nibble < 8:
-            return number, place
-    return 0, -1

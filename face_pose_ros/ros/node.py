@@ -27,7 +27,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from face_pose_ros.engines.shared import SharedNetworks
-from face_pose_ros.geometry.jit import without_blas
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.consumers.frames import Frames
@@ -430,7 +429,6 @@ def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) ->
     # The context outlives an interruption: a transition without it would be an error.
     stop, failed = threading.Event(), threading.Event()
     init(args, stop)
-    without_blas()
     # OpenCV's threads busy-wait after each image: 1 ms of CPU time to save 0.1 ms.
     cv2.setNumThreads(1)
     try:

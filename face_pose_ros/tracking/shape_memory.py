@@ -15,19 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.geometry.jit import compiled, inner
-from face_pose_ros.geometry.linalg import (
-    cholesky,
-    congruent,
-    eliminate,
-    multiply,
-    symmetric_eigen,
-)
+from face_pose_ros import _core
 from face_pose_ros.options import ShapeMemoryOptions
 
 Array = NDArray[np.float64]
 
-_MAX_SIGMAS = 3.0  # bounds the influence of outliers
 # What one image's keypoints add to a size measured by depth, in prior standard deviations.
 _SIZE_NOISE = 0.25
 
@@ -41,10 +33,6 @@ class Shape(NamedTuple):
     def part(self, which: NDArray[np.intp]) -> Shape:
         """Marginal distribution of some of the coefficients (M,)."""
         return Shape(self.mean[which], self.covariance[which[:, None], which])
-
-    def unset(self) -> Shape:
-        """Uninitialised distribution of the same size."""
-        return Shape(np.empty_like(self.mean), np.empty_like(self.covariance))
 
 
 class Kinds(NamedTuple):
@@ -96,11 +84,8 @@ class ShapeMemory:
     def shape(self) -> Shape:
         """Identity and expression together, C coefficients."""
         if self._shape is None:
-            C = len(self._kinds.identity) + len(self._kinds.expression)
-            self._shape = Shape(np.empty(C), np.zeros((C, C)))
-            for which, part in zip(self._kinds, (self.identity, self.expression), strict=True):
-                self._shape.mean[which] = part.mean
-                self._shape.covariance[which[:, None], which] = part.covariance
+            joined = _core.joined_shape(*self.identity, *self.expression, *self._kinds)
+            self._shape = Shape(*joined)
         return self._shape
 
     def advance(self, stamp_s: float) -> None:
@@ -114,12 +99,8 @@ class ShapeMemory:
         if stamp_s == self._stamp_s:
             return
         fade = math.exp(-(stamp_s - self._stamp_s) / self.options.expression_time_s)
-        self._stamp_s = stamp_s
-        rest, now, self._shape = self._at_rest, self.expression, None
-        self.expression = Shape(
-            rest.mean + fade * (now.mean - rest.mean),
-            rest.covariance + fade**2 * (now.covariance - rest.covariance),
-        )
+        self._stamp_s, self._shape = stamp_s, None
+        self.expression = Shape(*_core.faded_shape(*self._at_rest, *self.expression, fade))
 
     def measure_size(self, coefficient: float) -> None:
         """Take the size measured by a depth image at the last `advance`; call it before `update`.
@@ -161,24 +142,18 @@ class ShapeMemory:
         """
         share = math.tanh(0.5 * (self._stamp_s - self._seen_s) / self.options.correlation_time_s)
         self._seen_s = self._stamp_s
-        expression, self._shape = self.expression, None
-        self.identity, self.expression = self._expected.unset(), expression.unset()
-        self._most = _update(
-            fitted.mean,
-            np.ascontiguousarray(fitted.covariance),
-            prior.mean,
-            np.ascontiguousarray(prior.covariance),
-            self._kinds,
-            self._expected,
-            expression,
-            self._learned,
+        identity, expression, self._most = _core.update_shape(
+            *fitted,
+            *prior,
+            *self._kinds,
+            *self._expected,
+            *self.expression,
+            *self._learned,
             self._most,
             share,
             self.options.shared_variance,
-            _MAX_SIGMAS,
-            self.identity,
-            self.expression,
         )
+        self.identity, self.expression, self._shape = Shape(*identity), Shape(*expression), None
 
 
 class MeasuredSize(NamedTuple):
@@ -194,101 +169,3 @@ class Information(NamedTuple):
 
     matrix: Array  # (M, M) positive semidefinite, inverse of their covariance
     vector: Array  # (M,) matrix times measured value
-
-
-@compiled
-def _update(
-    fitted_mean,
-    fitted_covariance,
-    prior_mean,
-    prior_covariance,
-    kinds,
-    expected,
-    expression,
-    learned,
-    most,
-    share,
-    shared_variance,
-    max_sigmas,
-    identity_now,
-    expression_now,
-):
-    """`ShapeMemory.update` of `learned`, in place, and into the last two; returns `most`."""
-    fit = fitted_mean, fitted_covariance, prior_mean, prior_covariance, max_sigmas
-    image = _information(kinds.identity, *fit)
-    all_images, this_image = 0.0, 0.0
-    for a in range(len(kinds.identity)):
-        learned.vector[a] += share * image.vector[a]
-        for b in range(len(kinds.identity)):
-            learned.matrix[a, b] += share * image.matrix[a, b]
-        all_images += learned.matrix[a, a]
-        this_image += image.matrix[a, a]
-    most = max(most, this_image)
-    images = all_images / most if most > 0 else 1.0
-    worth = 1 / (1 + shared_variance * (max(images, 1.0) - 1))
-    _fuse(expected, learned, worth, identity_now)
-    _fuse(expression, _information(kinds.expression, *fit), share, expression_now)
-    return most
-
-
-@inner
-def _information(which, fitted_mean, fitted_covariance, prior_mean, prior_covariance, max_sigmas):
-    """Information of a fit about some coefficients, without that of its prior."""
-    count = len(which)
-    image = Information(np.zeros((count, count)), np.zeros(count))
-    V, P, L = np.empty((count, count)), np.empty((count, count)), np.zeros((count, count))
-    for a in range(count):
-        for b in range(count):
-            V[a, b] = fitted_covariance[which[a], which[b]]
-            P[a, b] = prior_covariance[which[a], which[b]]
-    # In these axes the prior is N(0, 1) and the fit's covariance is diagonal.
-    cholesky(P, L)
-    L_inv = np.zeros((count, count))
-    for b in range(count):
-        L_inv[b, b] = 1 / L[b, b]
-        for a in range(b + 1, count):
-            for k in range(b, a):
-                L_inv[a, b] -= L[a, k] * L_inv[k, b] / L[a, a]
-    congruent(L_inv, V, P)
-    variance, rows = np.empty(count), np.empty((count, count))
-    symmetric_eigen(P, variance, rows)
-    axes = multiply(rows, L_inv)
-    for k in range(count):
-        # A fit that is less certain than its prior, due to large residuals, has no information.
-        learned = max(1 / variance[k] - 1, 0.0)
-        before, pull = 0.0, 0.0
-        for a in range(count):
-            before += axes[k, a] * prior_mean[which[a]]
-            pull += (1 + learned) * axes[k, a] * (fitted_mean[which[a]] - prior_mean[which[a]])
-        # Information times measured value; |value| rarely exceeds sqrt(1 + 1 / learned).
-        limit = max_sigmas * math.sqrt(learned * (1 + learned))
-        pull = min(max(pull, -limit), limit)
-        for a in range(count):
-            image.vector[a] += axes[k, a] * (learned * before + pull)
-            for b in range(count):
-                image.matrix[a, b] += learned * axes[k, a] * axes[k, b]
-    return image
-
-
-@inner
-def _fuse(known, image, share, fused):
-    """Fuse a share of the information into `fused`; all of M coefficients."""
-    count = len(known.mean)
-    spent, information = np.empty((count, count)), np.zeros((count, count))
-    for a in range(count):
-        information[a, a] = 1.0
-        for b in range(count):
-            spent[a, b] = known.covariance[a, b]
-    eliminate(spent, information)
-    vector = np.empty(count)
-    for a in range(count):
-        vector[a] = share * image.vector[a]
-        for b in range(count):
-            vector[a] += information[a, b] * known.mean[b]
-            spent[a, b] = information[a, b] + share * image.matrix[a, b]
-            fused.covariance[a, b] = 1.0 if a == b else 0.0
-    eliminate(spent, fused.covariance)
-    for a in range(count):
-        fused.mean[a] = 0.0
-        for b in range(count):
-            fused.mean[a] += fused.covariance[a, b] * vector[b]

@@ -175,6 +175,8 @@ class Tracker:
 
     def advance(self, stamp_s: float) -> None:
         """Go on to a stamp [s] and forget lost people; an earlier stamp forgets all."""
+        if stamp_s == self.stamp_s:
+            return
         if stamp_s < self.stamp_s:
             self._people.clear()
         self.stamp_s = stamp_s
@@ -230,13 +232,13 @@ class Tracker:
                     G, known = person.pose_of_identity, person.memory.identity
                     covariances[row] = covariances[row] + G @ known.covariance @ G.T
         match = associate(
-            np.array([state.T_cam_head for state in states]),
-            np.array(covariances),
-            np.array([person.identity for person in people]),
-            np.array([face.T_cam_head for face in given]),
-            np.array([face.covariance for face in given]),
-            np.array([face.identity.mean for face in given]),
-            np.array([face.pose_of_identity for face in given]),
+            [state.T_cam_head for state in states],
+            covariances,
+            [person.identity for person in people],
+            [face.T_cam_head for face in given],
+            [face.covariance for face in given],
+            [face.identity.mean for face in given],
+            [face.pose_of_identity for face in given],
             self.options.gate_m,
         )
         return {row: people[column] for row, column in match.items()}

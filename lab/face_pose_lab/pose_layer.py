@@ -106,7 +106,7 @@ def posterior_cost(
     camera: Camera,
     options: PoseOptions,
 ) -> Tensor:
-    """(N,) what `fit_pose` minimises, see `face_pose_ros.pose.lm`; 0 of keypoints without a ray.
+    """(N,) what `fit_pose` minimises, see src/lm.hpp; 0 of keypoints without a ray.
 
     Args:
         R: (N, 3, 3) R_cam_head.

@@ -15,8 +15,7 @@ from scipy.optimize import least_squares
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.options import KERNELS, PoseOptions
-from face_pose_ros.pose.fit import ShapePrior, fit_pose
-from face_pose_ros.pose.lm import StopReason
+from face_pose_ros.pose.fit import ShapePrior, StopReason, fit_pose
 from face_pose_ros.results import Keypoints
 
 _EXACT = {'step_tolerance': 1e-11, 'cost_tolerance': 1e-15, 'max_iterations': 60}
@@ -85,7 +84,7 @@ def robust_root(kernel, k, s):
 @pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('name', ['plumb_bob_5', 'thin_prism_12', 'equidistant'])
 def test_scipy_finds_the_same_minimum(name, kernel, wavy, rng):
-    """Of the residuals as the documentation of `lm` states them, in plain numpy."""
+    """Of the residuals as src/lm.hpp states them, in plain numpy."""
     camera, face = make_camera(name), wavy.keep('identity').every(6)
     T = random_poses(1, camera, rng, distance_m=(0.5, 1.5), yaw_deg=50)
     keypoints = observe(face.xyz_head, T, camera, noise_px=1, rng=rng)

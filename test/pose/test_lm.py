@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.cameras import DISTORTIONS, make_camera
 from helpers.heads import frontal, observe, random_poses
-from pose.solver import lowered, seen, system, whitening
+from pose.solver import lowered, stages, system
 
 from face_pose_ros.geometry import rotations
 from face_pose_ros.options import KERNELS
@@ -25,18 +25,18 @@ def test_cost_and_gradient_vanish_at_the_truth(name, rigid, rng):
 @pytest.mark.parametrize('kernel', KERNELS)
 @pytest.mark.parametrize('name', DISTORTIONS)
 def test_the_gradient_agrees_with_finite_differences(name, kernel, wavy, rng):
-    camera, index = make_camera(name), KERNELS.index(kernel)
+    camera = make_camera(name)
     T = random_poses(1, camera, rng, distance_m=(0.4, 2.0))
     keypoints = observe(wavy.xyz_head, T, camera, noise_px=4, rng=rng)
     c = 0.3 * rng.standard_normal(len(wavy.modes))
 
     def cost(delta):
         moved = rotations.moved(T[0], delta[:6])
-        return system(wavy, camera, keypoints, moved, c + delta[6:], index, information=0.3)[0]
+        return system(wavy, camera, keypoints, moved, c + delta[6:], kernel, information=0.3)[0]
 
     steps = 1e-6 * np.eye(6 + len(c))
     expected = np.array([(cost(step) - cost(-step)) / 2e-6 for step in steps])
-    g = system(wavy, camera, keypoints, T[0], c, index, information=0.3)[2]
+    g = system(wavy, camera, keypoints, T[0], c, kernel, information=0.3)[2]
     np.testing.assert_allclose(g, expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
 
 
@@ -89,8 +89,8 @@ def test_hidden_keypoints_lose_information(rigid):
     T = frontal((0, 0, 1))
     T[:3, :3] = T[:3, :3] @ rotations.exp([0, 0, 1.2])  # the left cheek is hidden
     keypoints = observe(rigid.xyz_head, T[None], camera)
-    A, _ = whitening(camera, keypoints)
-    norms = [np.linalg.norm(M, axis=(0, 1)) for M in (seen(rigid, camera, keypoints, T), A)]
+    face = stages(rigid, camera, keypoints)
+    norms = [np.linalg.norm(A, axis=(0, 1)) for A in (face.visible_A(T), face.A())]
     right_cheek, left_cheek = (norms[0] / norms[1])[[234, 454]]
     assert {bool(right_cheek > 0.95), bool(left_cheek > 0.95)} == {True, False}
     assert min(right_cheek, left_cheek) < 0.3
@@ -112,7 +112,8 @@ def test_a_covariance_without_inverse_means_not_measured(cov, rigid, rng):
     T = random_poses(1, camera, rng, distance_m=(0.6, 2))
     keypoints = observe(rigid.xyz_head, T, camera)
     keypoints.cov_uv[0, 7] = cov
-    A, weight = whitening(camera, keypoints)
+    face = stages(rigid, camera, keypoints)
+    A, weight = face.A(), face.weight()
     assert weight[7] == 0
     assert (weight > 0).sum() == 467
     assert np.abs(A[..., 7]).max() == 0

@@ -9,7 +9,8 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 from tracking.people import NOISE, pose
 
-from face_pose_ros.tracking.association import _assignment, associate
+from face_pose_ros import _core
+from face_pose_ros.tracking.association import associate
 
 SURE = np.diag(np.r_[[0.01] * 3, [0.1] * 3]) ** 2
 LOST = np.diag(np.r_[[0.4] * 3, [1.5] * 3]) ** 2
@@ -19,7 +20,7 @@ def pairs(known, measured, covariance_known=SURE, gate_m=0.5):
     known, measured = np.array(known).reshape(-1, 4, 4), np.array(measured).reshape(-1, 4, 4)
     return associate(
         known,
-        np.tile(covariance_known, (len(known), 1, 1)),
+        np.broadcast_to(covariance_known, (len(known), 6, 6)),
         np.zeros((len(known), 1)),
         measured,
         np.tile(NOISE, (len(measured), 1, 1)),
@@ -69,7 +70,7 @@ def test_the_assignment_is_as_cheap_as_scipys(rng, shape, ties):
     for _ in range(50):
         cost = -rng.exponential(3, shape) * (rng.random(shape) < 0.6)
         cost = cost.round() if ties else cost
-        columns = _assignment(cost)
+        columns = _core.assign(cost)
         given = columns >= 0
         assert given.sum() == len(set(columns[given])) == min(shape)
         assert cost[given, columns[given]].sum() == pytest.approx(
@@ -123,3 +124,7 @@ def test_a_fit_that_has_turned_over_is_not_the_same_head():
 def test_opposite_rotations_are_no_trouble():
     turned = pose(0, turn=(np.pi, 0, 0))
     assert pairs([pose(0), turned], [turned, pose(0)]) == {0: 1, 1: 0}
+
+
+def test_a_pose_that_is_no_number_is_nobodys():
+    assert pairs([pose(0), pose(0.3)], [pose(np.nan), pose(0.3)]) == {1: 1}

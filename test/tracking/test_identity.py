@@ -89,3 +89,9 @@ def test_a_face_without_shape(fit):
     np.testing.assert_array_equal(known.T_cam_head, pose(0.3))
     np.testing.assert_array_equal(face.covariance, fit[0])
     np.testing.assert_array_equal(known.covariance, 0)
+
+
+def test_numbers_of_coefficients_that_differ_are_refused(fit):
+    given_shape, G, shape = fit
+    with pytest.raises(ValueError, match='numbers of shape coefficients differ'):
+        FaceGivenIdentity.of(pose(0.3), given_shape, G[:, :4], shape, KINDS)

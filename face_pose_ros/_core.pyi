@@ -1,0 +1,286 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Types of what src/ offers; the sources say more. Arrays are contiguous and of these types."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Doubles = NDArray[np.float64]
+_Bools = NDArray[np.bool_]
+_Indices = NDArray[np.int64]
+_Points = tuple[_Doubles, _Doubles, _Doubles]  # xyz_head (3, K), modes (M, 3, K), normals (3, K)
+
+# Lenses and crops: geometry.cpp, lens.hpp, crops.hpp.
+NODE_SPACING_PX: int
+MAX_STEP_PX: float
+
+class Lens:
+    """A camera as compiled code takes it."""
+
+    def __init__(
+        self,
+        plane: Sequence[float],  # 9, row-major: homography from the distorted plane to pixels
+        inverse: Sequence[float],  # 9: its inverse
+        dist: Sequence[float],  # 12: k1 k2 p1 p2 k3 k4 k5 k6 s1 s2 s3 s4, or k1 k2 k3 k4 0 ... 0
+        range_max: float,  # see `Camera`
+        fisheye: bool,
+    ) -> None: ...
+    @property
+    def dist(self) -> list[float]: ...
+    def project(self, xyz: _Doubles) -> tuple[_Doubles, _Bools]:
+        """Pixels (P, 2) of points (P, 3), and whether they are valid (P,)."""
+
+    def project_with_jacobians(self, xyz: _Doubles) -> tuple[_Doubles, _Bools, _Doubles]:
+        """The same, and d uv / d xyz (P, 2, 3)."""
+
+    def unproject(self, uv: _Doubles) -> tuple[_Doubles, _Bools]:
+        """Unit rays (P, 3) of pixels (P, 2), and whether they are valid (P,)."""
+
+def aim_at_boxes(
+    boxes_xyxy: _Doubles, lens: Lens, size_px: float, margin: float
+) -> tuple[_Doubles, _Doubles, _Bools]: ...
+def aim_at_keypoints(
+    uv: _Doubles,
+    eye_right: _Indices,
+    eye_left: _Indices,
+    forehead: _Indices,
+    chin: _Indices,
+    lens: Lens,
+    size_px: float,
+    margin: float,
+) -> tuple[_Doubles, _Doubles, _Bools]: ...
+def crop_jacobians(lens: Lens, R_cam_crop: _Doubles, focal_px: _Doubles) -> _Doubles: ...
+def render_crops(
+    image: NDArray[np.uint8], lens: Lens, R_cam_crop: _Doubles, focal_px: _Doubles, size_px: int
+) -> NDArray[np.float32]: ...
+
+# Rotations of N rows: rotations.hpp.
+def rotation_exp(omega: _Doubles) -> _Doubles: ...
+def rotation_log(R: _Doubles) -> _Doubles: ...
+def left_jacobian(omega: _Doubles) -> _Doubles: ...
+def quat_xyzw(R: _Doubles) -> _Doubles: ...
+def move_poses(T: _Doubles, delta: _Doubles) -> None: ...
+
+# Linear algebra: linalg.hpp.
+def eliminate(A: _Doubles, B: _Doubles) -> bool: ...
+def cholesky_inverse(A: _Doubles, A_inv: _Doubles) -> bool: ...
+def symmetric_eigen(A: _Doubles, values: _Doubles, rows: _Doubles) -> None: ...
+
+# Images: pictures.cpp.
+def weighted_lines(
+    lines: NDArray[np.uint8], first: _Indices, weights: NDArray[np.int32], precision: int
+) -> NDArray[np.uint8]: ...
+def normalise(image: NDArray[np.uint8], planes: NDArray[np.float32]) -> None: ...
+def decode_rvl(words: NDArray[np.uint32], z: NDArray[np.uint16]) -> bool: ...
+
+# Poses: pose_module.cpp, fit.hpp.
+RANGE_KERNEL: int
+RANGE_KERNEL_SCALE: float
+
+def robust_kernel(kernel: int, k: float, s: float) -> tuple[float, float, float]: ...
+
+class DepthView:
+    """A depth image (H, W), uint16 in mm or float32 in m."""
+
+    def __init__(
+        self, z: NDArray, lens: Lens, R_depth_cam: _Doubles, t_depth_cam: _Doubles
+    ) -> None: ...
+
+class PoseProblem:
+    """What all faces of many calls of `fit_pose` share."""
+
+    def __init__(
+        self,
+        *,
+        points: _Points,
+        coarse: _Points,
+        surface: _Points,
+        stride: int,
+        sample_order: _Indices,
+        size_sigma: float,
+        kernel: int,
+        kernel_scale: float,
+        visibility: bool,
+        independent_keypoints: float,
+        max_iterations: int,
+        step_tolerance: float,
+        cost_tolerance: float,
+        coarse_cost_tolerance: float,
+        alpha: float,
+        beta: float,
+        range_alpha: float,
+        noise_per_m: float,
+        bias_per_m: float,
+    ) -> None: ...
+    def solve(
+        self,
+        uv: _Doubles,
+        cov_uv: _Doubles,
+        lens: Lens,
+        mean: _Doubles,
+        covariance: _Doubles,
+        T_init: _Doubles | None,
+        depth: DepthView | None,
+        threads: int,
+    ) -> Any:
+        """The fields of `HeadPoses`, then cost, iterations and stop of `PoseResult`."""
+
+class PoseStages:
+    """The stages of the fit of one face, for tests."""
+
+    def __init__(
+        self, problem: PoseProblem, lens: Lens, uv: _Doubles, cov_uv: _Doubles
+    ) -> None: ...
+    def A(self) -> _Doubles: ...
+    def weight(self) -> _Doubles: ...
+    def visible_A(self, T: _Doubles) -> _Doubles: ...
+    def linearise(self, T: _Doubles, c: _Doubles) -> tuple[float, _Doubles, _Doubles]: ...
+    def minimise(self, T: _Doubles, max_iterations: int) -> float: ...
+    def closed_form(self) -> _Doubles: ...
+
+# Tracking: filter.cpp, association.cpp, identity.cpp, shape_memory.cpp.
+def move_pose(T: _Doubles, delta: _Doubles) -> _Doubles: ...
+def predict_pose(
+    T_cam_head: _Doubles,
+    velocity: _Doubles,
+    covariance: _Doubles,
+    dt: float,
+    acceleration_noise: float,
+    angular_acceleration_noise: float,
+) -> tuple[_Doubles, _Doubles]: ...
+def correct_pose(
+    T_cam_head: _Doubles,
+    velocity: _Doubles,
+    covariance: _Doubles,
+    T_measured: _Doubles,
+    covariance_measured: _Doubles,
+    correlated_share: float,
+    gate: float,
+) -> tuple[_Doubles, _Doubles, _Doubles, _Doubles, bool]: ...
+def associate(
+    T_known: Sequence[_Doubles],
+    covariance_known: Sequence[_Doubles],
+    identity_known: Sequence[_Doubles],
+    T_measured: Sequence[_Doubles],
+    covariance: Sequence[_Doubles],
+    identity: Sequence[_Doubles],
+    pose_of_identity: Sequence[_Doubles],
+    gate_m: float,
+) -> dict[int, int]: ...
+def assign(cost: _Doubles) -> _Indices: ...
+def factor_by_identity(
+    covariance_given_shape: _Doubles,
+    pose_of_shape: _Doubles,
+    shape: _Doubles,
+    shape_covariance: _Doubles,
+    identity_indices: _Indices,
+    expression_indices: _Indices,
+) -> tuple[_Doubles, ...]: ...
+def condition_on_identity(
+    T_cam_head: _Doubles,
+    pose_of_identity: _Doubles,
+    fitted_identity: _Doubles,
+    fitted_expression: _Doubles,
+    expression_of_identity: _Doubles,
+    expression_covariance: _Doubles,
+    identity_mean: _Doubles,
+    identity_covariance: _Doubles,
+    identity_indices: _Indices,
+    expression_indices: _Indices,
+) -> tuple[_Doubles, _Doubles, _Doubles, _Doubles]: ...
+def faded_shape(
+    rest_mean: _Doubles,
+    rest_covariance: _Doubles,
+    now_mean: _Doubles,
+    now_covariance: _Doubles,
+    share: float,
+) -> tuple[_Doubles, _Doubles]: ...
+def joined_shape(
+    identity_mean: _Doubles,
+    identity_covariance: _Doubles,
+    expression_mean: _Doubles,
+    expression_covariance: _Doubles,
+    identity_indices: _Indices,
+    expression_indices: _Indices,
+) -> tuple[_Doubles, _Doubles]: ...
+def update_shape(
+    fitted_mean: _Doubles,
+    fitted_covariance: _Doubles,
+    prior_mean: _Doubles,
+    prior_covariance: _Doubles,
+    identity_indices: _Indices,
+    expression_indices: _Indices,
+    expected_mean: _Doubles,
+    expected_covariance: _Doubles,
+    expression_mean: _Doubles,
+    expression_covariance: _Doubles,
+    learned_matrix: _Doubles,
+    learned_vector: _Doubles,
+    most: float,
+    share: float,
+    shared_variance: float,
+) -> tuple[tuple[_Doubles, _Doubles], tuple[_Doubles, _Doubles], float]: ...
+
+# Keypoints: keypoints.cpp.
+class Decoding:
+    """The network's output and its calibration."""
+
+    def __init__(
+        self,
+        numbers: int,
+        step: float,
+        unit: float,
+        max_log: float,
+        cov_gain: float,
+        cov_floor_px2: float,
+        presence_slope: float,
+        presence_middle: float,
+    ) -> None: ...
+
+def read_keypoints(
+    numbers: NDArray[np.float32],
+    keypoints: int,
+    decoding: Decoding,
+    R_cam_crop: _Doubles,
+    focal_px: _Doubles,
+    valid: _Bools,
+    size_px: float,
+    lens: Lens,
+) -> tuple[_Doubles, _Doubles, _Doubles]: ...
+def are_far_off(
+    R_cam_crop: _Doubles,
+    focal_px: _Doubles,
+    R_cam_wanted: _Doubles,
+    focal_wanted_px: _Doubles,
+    size_px: float,
+    far_scale: float,
+    far_shift: float,
+    far_roll: float,
+) -> _Bools: ...
+def reject(
+    uv: _Doubles,
+    cov_uv: _Doubles,
+    points: int,
+    far_off: _Bools,
+    limit: _Doubles,
+    presence: _Doubles,
+) -> None: ...
+def keypoint_sigmas(cov_uv: _Doubles, indices: _Indices) -> _Doubles: ...
+def project_faces(
+    T_cam_head: _Doubles,
+    shape: _Doubles,
+    size_sigma: float,
+    xyz_head: _Doubles,
+    modes: _Doubles,
+    eyelids: _Indices,
+    points: int,
+    lens: Lens,
+) -> tuple[_Doubles, _Doubles]: ...
+
+# Boxes: boxes.cpp.
+def bounds(uv: _Doubles, points: int) -> _Doubles: ...
+def box_overlaps(boxes_xyxy: _Doubles) -> tuple[_Doubles, _Doubles]: ...
+def suppress(same: _Bools) -> _Bools: ...

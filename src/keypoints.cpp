@@ -1,0 +1,280 @@
+// Copyright the face_pose_ros authors
+// SPDX-License-Identifier: Apache-2.0
+// Keypoints from the numbers of the network, what is wrong with them, and the fitted face in the
+// image.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "boxes.hpp"
+#include "crops.hpp"
+#include "numpy.hpp"
+
+namespace face_pose {
+
+namespace {
+
+constexpr double INF = std::numeric_limits<double>::infinity();
+
+// The network's output for a crop, and its calibration; see keypoints/network_output.py.
+struct Decoding {
+  Index numbers;  // per keypoint
+  double step, unit, max_log;
+  double cov_gain, cov_floor_px2, presence_slope, presence_middle;
+};
+
+// N crops (geometry/crops.py).
+struct CropViews {
+  View<const double, 3> R_cam_crop;
+  View<const double, 1> focal_px;
+  double size_px;
+};
+
+CropViews crops(const Array<double>& R_cam_crop, const Array<double>& focal_px, double size_px) {
+  const CropViews all{view<3>(R_cam_crop), view<1>(focal_px), size_px};
+  if (all.R_cam_crop.shape() != std::array<Index, 3>{all.focal_px.rows(), 3, 3})
+    throw py::value_error("expected R_cam_crop (N, 3, 3) and focal_px (N,)");
+  return all;
+}
+
+double clamped(double value, double limit) { return std::min(std::max(value, -limit), limit); }
+
+// Keypoints uv (K, 2) [px] and their covariances (K, 2, 2) [px^2] of one crop, from its numbers;
+// `columns` (3, K) is scratch space. Infinite where the lens shows no point there, or in a crop
+// that is not valid.
+void read_crop(const Decoding& decoding, View<const float, 1> numbers, const Matrix<3, 3>& R,
+               double focal_px, double size_px, bool valid, const Lens& lens,
+               View<double, 2> columns, View<double, 2> uv, View<double, 3> cov_uv) {
+  const Index count = uv.rows();
+  const float* number = numbers.data();
+  const double step = decoding.step * size_px / focal_px;
+  for (Index k = 0; k < count; ++k, number += decoding.numbers) {
+    const double x = step * number[0], y = step * number[1];
+    for (Index j = 0; j < 3; ++j) columns(j, k) = R(j, 0) * x + R(j, 1) * y + R(j, 2);
+  }
+  project(lens, columns);
+  const Matrix<2, 2> J = crop_jacobian(lens, R, focal_px);
+  const double a = J(0, 0), b = J(0, 1), c = J(1, 0), d = J(1, 1);
+  const double unit_px = decoding.unit * size_px;
+  const double unit_sq = decoding.cov_gain * unit_px * unit_px, floor = decoding.cov_floor_px2;
+  number = numbers.data();
+  for (Index k = 0; k < count; ++k, number += decoding.numbers) {
+    uv(k, 0) = columns(0, k);
+    uv(k, 1) = columns(1, k);
+    double* cov = cov_uv.row(k).data();
+    if (columns(2, k) > 0 && valid) {
+      const double first = std::exp(clamped(number[2], decoding.max_log));
+      const double second = std::exp(clamped(number[3], decoding.max_log));
+      const double third = number[4] * second;
+      const double p = unit_sq * first * first + floor, q = unit_sq * first * third;
+      const double r = unit_sq * (third * third + second * second) + floor;
+      cov[0] = a * a * p + 2 * a * b * q + b * b * r;
+      cov[1] = cov[2] = a * c * p + (a * d + b * c) * q + b * d * r;
+      cov[3] = c * c * p + 2 * c * d * q + d * d * r;
+    } else {
+      cov[0] = cov[3] = INF;
+      cov[1] = cov[2] = 0;
+    }
+  }
+}
+
+// uv (N, K, 2), cov_uv (N, K, 2, 2) and presence (N,).
+py::tuple read_keypoints(const Array<float>& numbers, Index keypoints, const Decoding& decoding,
+                         const Array<double>& R_cam_crop, const Array<double>& focal_px,
+                         const Array<bool>& valid, double size_px, const Lens& lens) {
+  const auto output = view<2>(numbers);
+  const auto usable = view<1>(valid);
+  const CropViews all = crops(R_cam_crop, focal_px, size_px);
+  const Index N = output.rows();
+  if (all.focal_px.rows() != N || usable.rows() != N ||
+      output.columns() <= keypoints * decoding.numbers)
+    throw py::value_error("expected (N, 5 K + 7) numbers of N crops");
+  auto uv_array = make_array<double>(N, keypoints, 2);
+  auto cov_array = make_array<double>(N, keypoints, 2, 2);
+  auto presence_array = make_array<double>(N);
+  const auto uv = writable<3>(uv_array);
+  const auto cov_uv = writable<4>(cov_array);
+  const auto presence = writable<1>(presence_array);
+  const Buffer<double, 2> columns(3, keypoints);
+  for (Index i = 0; i < N; ++i) {
+    Matrix<3, 3> R;
+    const auto aim = all.R_cam_crop.row(i);
+    std::copy(aim.begin(), aim.end(), R.values.begin());
+    read_crop(decoding, output.row(i), R, all.focal_px[i], size_px, usable[i], lens, columns,
+              uv.row(i), cov_uv.row(i));
+    const double logit = decoding.presence_slope *
+                         (output(i, keypoints * decoding.numbers) - decoding.presence_middle);
+    presence[i] = usable[i] ? 1 / (1 + std::exp(-logit)) : 0;
+  }
+  return py::make_tuple(uv_array, cov_array, presence_array);
+}
+
+// (N,) whether the scale (a logarithm), centre (in sides of the crop) or roll [rad] of crops
+// differs too much from those of others.
+Array<bool> are_far_off(const Array<double>& R_cam_crop, const Array<double>& focal_px,
+                        const Array<double>& R_cam_wanted, const Array<double>& focal_wanted_px,
+                        double size_px, double far_scale, double far_shift, double far_roll) {
+  const CropViews given = crops(R_cam_crop, focal_px, size_px);
+  const CropViews wanted = crops(R_cam_wanted, focal_wanted_px, size_px);
+  const Index N = given.focal_px.rows();
+  if (wanted.focal_px.rows() != N) throw py::value_error("the numbers of crops differ");
+  auto result = make_array<bool>(N);
+  const auto far_off = writable<1>(result);
+  for (Index i = 0; i < N; ++i) {
+    const auto A = given.R_cam_crop.row(i), B = wanted.R_cam_crop.row(i);
+    double x = 0, y = 0, z = 0, cos = 0, sin = 0;
+    for (Index j = 0; j < 3; ++j) {
+      x += A(j, 0) * B(j, 2);
+      y += A(j, 1) * B(j, 2);
+      z += A(j, 2) * B(j, 2);
+      cos += A(j, 0) * B(j, 0);
+      sin += A(j, 1) * B(j, 0);
+    }
+    const double shift =
+        given.focal_px[i] * std::sqrt(x * x + y * y) / (size_px * std::max(z, 1e-3));
+    const double scale = std::abs(std::log(given.focal_px[i] / wanted.focal_px[i]));
+    // NaN counts as far off: the keypoints have no rays.
+    far_off[i] = !(shift < far_shift && scale < far_scale &&
+                   std::abs(std::atan2(sin, cos)) < far_roll);
+  }
+  return result;
+}
+
+// Sets the presence (N,) to 0 where the crop was far off (N,), and where the median standard
+// deviation of the first `points` keypoints exceeds the limit (N,) times the size of the face.
+void reject(const Array<double>& uv_array, const Array<double>& cov_array, Index points,
+            const Array<bool>& far_off_array, const Array<double>& limit_array,
+            Array<double>& presence_array) {
+  const auto uv = view<3>(uv_array);
+  const auto cov_uv = view<4>(cov_array);
+  const auto far_off = view<1>(far_off_array);
+  const auto limit = view<1>(limit_array);
+  const auto presence = writable<1>(presence_array);
+  const Index N = presence.rows(), K = uv.size(1);
+  if (uv.shape() != std::array<Index, 3>{N, K, 2} || points > K ||
+      cov_uv.shape() != std::array<Index, 4>{N, K, 2, 2} || far_off.rows() != N ||
+      limit.rows() != N)
+    throw py::value_error("the numbers of faces or keypoints differ");
+  for (Index i = 0; i < N; ++i) {
+    const Box box = box_around(uv.row(i), points);
+    const double sigma_px = limit[i] * std::max(box.width(), box.height());
+    Index uncertain = 0;
+    for (Index k = 0; k < points; ++k)
+      uncertain += 0.5 * (cov_uv(i, k, 0, 0) + cov_uv(i, k, 1, 1)) > sigma_px * sigma_px;
+    if (far_off[i] || 2 * uncertain >= points) presence[i] = 0;
+  }
+}
+
+// Standard deviations (N, P) [px] of the keypoints at P indices: root mean square of the two
+// coordinates.
+Array<double> keypoint_sigmas(const Array<double>& cov_array, const Array<Index>& index_array) {
+  const auto cov_uv = view<4>(cov_array);
+  const auto indices = view<1>(index_array);
+  const Index N = cov_uv.rows(), K = cov_uv.size(1);
+  if (cov_uv.shape() != std::array<Index, 4>{N, K, 2, 2})
+    throw py::value_error("expected covariances (N, K, 2, 2)");
+  auto sigma_array = make_array<double>(N, indices.rows());
+  const auto sigma_px = writable<2>(sigma_array);
+  std::vector<double> of_all(K);
+  for (Index n = 0; n < N; ++n) {
+    for (Index k = 0; k < K; ++k)
+      of_all[k] = std::sqrt(0.5 * (cov_uv(n, k, 0, 0) + cov_uv(n, k, 1, 1)));
+    for (Index p = 0; p < indices.rows(); ++p) sigma_px(n, p) = of_all.at(indices[p]);
+  }
+  return sigma_array;
+}
+
+// Fitted surface points (3, K) [m] of one face, camera frame: the mean face and its modes,
+// weighted by the coefficients after the first, which is the size's.
+FACE_POSE_WIDE
+void place_face(View<const double, 2> xyz_head, View<const double, 3> modes,
+                View<const double, 1> shape, double size_sigma, View<const double, 2> T,
+                View<double, 2> work, View<double, 2> xyz_cam) {
+  const Index count = xyz_head.columns();
+  std::copy(xyz_head.begin(), xyz_head.end(), work.begin());
+  for (Index m = 0; m < modes.rows(); ++m) {
+    const double* __restrict mode = modes.row(m).data();
+    double* __restrict point = work.data();
+    const double coefficient = shape[1 + m];
+    for (Index k = 0; k < 3 * count; ++k) point[k] += coefficient * mode[k];
+  }
+  const double scale = 1 + size_sigma * shape[0];
+  const double *x = work.data(), *y = x + count, *z = y + count;
+  for (Index i = 0; i < 3; ++i) {
+    double* __restrict placed = xyz_cam.row(i).data();
+    const double a = scale * T(i, 0), b = scale * T(i, 1), c = scale * T(i, 2), t = T(i, 3);
+    for (Index k = 0; k < count; ++k) placed[k] = a * x[k] + b * y[k] + c * z[k] + t;
+  }
+}
+
+// Projected points (N, points, 2) [px] of N fitted faces, and the bounds (N, 4) of the surface's.
+//   xyz_head  (3, K) [m] of the surface; the points after them belong to the irises in equal
+//             parts, and are the mean of the surface points at the indices of an eyelid.
+//   modes     (M, 3, K).
+//   eyelids   (2, ...) indices.
+py::tuple project_faces(const Array<double>& T_cam_head, const Array<double>& shape,
+                        double size_sigma, const Array<double>& xyz_head,
+                        const Array<double>& modes, const Array<Index>& eyelids, Index points,
+                        const Lens& lens) {
+  const auto T = view<3>(T_cam_head), all_modes = view<3>(modes);
+  const auto coefficients = view<2>(shape), mean = view<2>(xyz_head);
+  const auto lids = view<2>(eyelids);
+  const Index N = T.rows(), K = mean.columns(), M = all_modes.rows();
+  if (T.shape() != std::array<Index, 3>{N, 4, 4} || mean.rows() != 3 ||
+      coefficients.shape() != std::array<Index, 2>{N, 1 + M} ||
+      all_modes.shape() != std::array<Index, 3>{M, 3, K})
+    throw py::value_error("the numbers of faces, modes or points differ");
+  auto uv_array = make_array<double>(N, points, 2);
+  auto bounds_array = make_array<double>(N, 4);
+  const auto uv_all = writable<3>(uv_array);
+  const auto bounds_all = writable<2>(bounds_array);
+  const Buffer<double, 2> work(3, K), columns(3, K);
+  const Index of_one = (points - K) / lids.rows();
+  for (Index n = 0; n < N; ++n) {
+    place_face(mean, all_modes, coefficients.row(n), size_sigma, T.row(n), work, columns);
+    project(lens, columns);
+    const auto uv = uv_all.row(n);
+    for (Index k = 0; k < K; ++k) {
+      uv(k, 0) = columns(0, k);
+      uv(k, 1) = columns(1, k);
+    }
+    box_around(uv, K).write(bounds_all.row(n));
+    for (Index eye = 0; eye < lids.rows(); ++eye) {
+      double u = 0, v = 0;
+      for (Index k : lids.row(eye)) {
+        u += uv(k, 0) / lids.columns();
+        v += uv(k, 1) / lids.columns();
+      }
+      for (Index k = K + eye * of_one; k < K + (eye + 1) * of_one; ++k) {
+        uv(k, 0) = u;
+        uv(k, 1) = v;
+      }
+    }
+  }
+  return py::make_tuple(uv_array, bounds_array);
+}
+
+}  // namespace
+
+void bind_keypoints(py::module_& m) {
+  py::class_<Decoding>(m, "Decoding", "The network's output and its calibration.")
+      .def(py::init([](Index numbers, double step, double unit, double max_log, double cov_gain,
+                       double cov_floor_px2, double presence_slope, double presence_middle) {
+             return Decoding{numbers,       step,           unit,           max_log, cov_gain,
+                             cov_floor_px2, presence_slope, presence_middle};
+           }),
+           "numbers"_a, "step"_a, "unit"_a, "max_log"_a, "cov_gain"_a, "cov_floor_px2"_a,
+           "presence_slope"_a, "presence_middle"_a);
+  m.def("read_keypoints", read_keypoints, "numbers"_a, "keypoints"_a, "decoding"_a, "R_cam_crop"_a,
+        "focal_px"_a, "valid"_a, "size_px"_a, "lens"_a);
+  m.def("are_far_off", are_far_off, "R_cam_crop"_a, "focal_px"_a, "R_cam_wanted"_a,
+        "focal_wanted_px"_a, "size_px"_a, "far_scale"_a, "far_shift"_a, "far_roll"_a);
+  m.def("reject", reject, "uv"_a, "cov_uv"_a, "points"_a, "far_off"_a, "limit"_a,
+        "presence"_a.noconvert());
+  m.def("keypoint_sigmas", keypoint_sigmas, "cov_uv"_a, "indices"_a);
+  m.def("project_faces", project_faces, "T_cam_head"_a, "shape"_a, "size_sigma"_a, "xyz_head"_a,
+        "modes"_a, "eyelids"_a, "points"_a, "lens"_a);
+}
+
+}  // namespace face_pose
