@@ -28,7 +28,7 @@ SHA256 = {
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
     'head_detector': '7b4d719257f23dec3ceec335a97c8ede243ffb057c6ad94f9a9e9a58131f8a3f',
-    'keypoint_network': '9849eefbb144ee1f1692f05dd3fcbbdae582f21142907694dc1a7080c8825f45',
+    'keypoint_network': '0a4176cd2bf4a48106984580096e872fdad4b76fb961a479a2078b8a9917eafc',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
 }
 

@@ -183,7 +183,7 @@ def test_a_face_that_no_crop_catches_up_with_is_lost():
     assert found.presence.tolist() == [0]
 
 
-@pytest.mark.parametrize(('sigma_px', 'presence'), [(3.0, 1.0), (8.0, 0.0)])
+@pytest.mark.parametrize(('sigma_px', 'presence'), [(3.0, 1.0), (12.0, 0.0)])
 def test_a_face_whose_keypoints_are_uncertain_is_occluded_or_none(sigma_px, presence):
     crop_px = sigma_px * INPUT_PX / 150
     predictor = KeypointPredictor(

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import argparse
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from face_pose_lab.keypoint_net.decode import decode
@@ -35,7 +36,6 @@ from face_pose_lab.package_networks import package, packaged_weights
 from face_pose_lab.training_loop import as_input
 from face_pose_ros import options as runtime_options
 from face_pose_ros.engines.openvino import OpenVinoNetwork
-from face_pose_ros.weights import FOLDER
 
 NAME = 'keypoint_network'
 
@@ -65,12 +65,10 @@ def crops_of(examples: Examples) -> NDArray[np.float32]:
     return np.concatenate([as_input(batch.pictures).numpy() for batch in batches])
 
 
-def moved_px(crops: NDArray[np.float32]) -> NDArray[np.float32]:
+def moved_px(weights: Path, crops: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N,) mean change of the keypoints of each crop by bfloat16."""
-    # By path, because this process has the checksums of the previous file.
-    own = FOLDER / f'{NAME}.safetensors'
     exact, rounded = (
-        decode(torch.from_numpy(OpenVinoNetwork(NAME, 1, own, precision)(crops)[0])).uv
+        decode(torch.from_numpy(OpenVinoNetwork(NAME, 1, weights, precision)(crops)[0])).uv
         for precision in ('f32', 'bf16')
     )
     return (rounded - exact).norm(dim=-1).mean(1).numpy()
@@ -84,14 +82,17 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument('--judge', type=Path, nargs='*', default=(), help='rendered crops')
     options = parser.parse_args(args)
     tensors = tensors_of(options.state, np.load(options.calibration)['calibration'])
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = Path(scratch, f'{NAME}.safetensors')
+        weights.write_bytes(save(tensors))
+        for folder in options.judge:
+            off = moved_px(weights, crops_of(rendered([folder])))
+            print(
+                f'{folder}: bfloat16 moves keypoints by {off.mean():.3f} px of {len(off)} crops '
+                f'on average, by {off.max():.3f} px in the worst one'
+            )
     package(NAME, tensors)
     set_independent_keypoints(float(tensors['calibration'][-1]))
-    for folder in options.judge:
-        off = moved_px(crops_of(rendered([folder])))
-        print(
-            f'{folder}: bfloat16 moves keypoints by {off.mean():.3f} px of {len(off)} crops '
-            f'on average, by {off.max():.3f} px in the worst one'
-        )
 
 
 if __name__ == '__main__':
