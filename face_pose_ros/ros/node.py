@@ -134,9 +134,7 @@ class PoseNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the networks, warm them up, advertise the outputs."""
         self._state = 'loading the networks'
-        self.get_logger().info(
-            'loading the networks; the first start after an installation compiles code once'
-        )
+        self.get_logger().info('loading the networks')
         try:
             self.pipeline = FramePipeline(
                 self.parameters,
