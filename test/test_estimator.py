@@ -93,7 +93,7 @@ def test_all_six_faces_of_a_group(estimator):
 
 
 @pytest.mark.parametrize('name', PORTRAIT_FACES)
-@pytest.mark.parametrize('height_px', [40, 80, 160, 320])
+@pytest.mark.parametrize('height_px', [48, 80, 160, 320])
 def test_portraits_pasted_into_720p_are_found(estimator, name, height_px):
     background = fill(load_sample('coffee.png'), 1280, 720)
     for centre in ((640, 360), (1000, 300)):

@@ -41,12 +41,12 @@ _BOX_MARGIN = 1.6  # side of the first crop over the side of a given box
 # keypoints found in it. Training crops vary by about as much; beyond it keypoints are biased
 # towards the crop.
 _FAR_SCALE, _FAR_SHIFT, _FAR_ROLL = math.log(1.1), 0.05, math.radians(10)
-_HOPELESS = 0.02  # presence in a crop of a new face below which no further one follows it
+_HOPELESS = 1e-3  # presence in a crop of a new face below which no further one follows it
 _MOST = 4  # crops of a tracked face; cheaper than a new detection
 # A tracked face counts as occluded if the median standard deviation of its keypoints exceeds this
 # share of its size. The box that covers faces of the golden scenes makes it 0.11 and more.
 _COVERED = 0.08
-_SURE = 0.8  # presence from which a detection is a face: animals and statues come close
+SURE_PRESENCE = 0.8  # from which a detection is a face: animals come close
 _LOW_SCORE, _HIGH_SCORE = 0.6, 0.9  # of the detector
 
 
@@ -180,8 +180,8 @@ class KeypointPredictor:
                 crops = crops_around_heads(keypoints.uv[hopeful, FACE], camera)
                 keypoints = keypoints.replaced(hopeful, self._measure(image, crops, camera))
         # The crops of a new face may end before they have converged.
-        rejected = keypoints.presence < _SURE
-        _core.reject(keypoints.uv, keypoints.cov_uv, FACE.stop, rejected, limit, keypoints.presence)
+        unsure = keypoints.presence < SURE_PRESENCE
+        _core.reject(keypoints.uv, keypoints.cov_uv, FACE.stop, unsure, limit, keypoints.presence)
         return keypoints
 
     def _measure(self, image: Image, crops: Crops, camera: Camera) -> Keypoints:

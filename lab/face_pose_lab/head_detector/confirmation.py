@@ -44,6 +44,7 @@ from face_pose_ros.keypoints.network_output import packaged_calibration, read_ke
 from face_pose_ros.keypoints.predictor import (
     FACE,
     PACKAGED_LIMITS,
+    SURE_PRESENCE,
     Limits,
     crops_around_heads,
 )
@@ -57,7 +58,6 @@ _SMALLEST_PX, _LARGEST_PX = 24.0, 300.0  # apparent sizes
 _SIZES_PX = (24, 32, 40, 60, 90, 160, 300)
 _TURNED_TO_DEG = 100.0
 _SAME, _AWAY = 0.4, 1.2  # distance from a head's centre, in apparent sizes
-_MIN_PRESENCE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Detections:
 
     def confirmed(self, limits: Limits) -> NDArray[np.bool_]:
         """(N,) whether the keypoint network confirms them, as `KeypointPredictor.predict` does."""
-        sure = (self.presence >= _MIN_PRESENCE) & (self.sigma < limits.of(self.score)[:, None])
+        sure = (self.presence >= SURE_PRESENCE) & (self.sigma < limits.of(self.score)[:, None])
         return (self.score > 0) & sure.any(1)
 
 
@@ -222,8 +222,8 @@ def away_from_heads(
 def candidates() -> Iterator[Limits]:
     """Limits to compare; the packaged ones first."""
     yield PACKAGED_LIMITS
-    for low in (0.01, 0.02, 0.03, 0.04):
-        for high in (0.04, 0.055, 0.07):
+    for low in (0.025, 0.035, 0.05, 0.07):
+        for high in (0.055, 0.07, 0.1):
             yield Limits(low, high)
 
 
