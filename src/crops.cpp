@@ -13,11 +13,11 @@
 #include <limits>
 #include <vector>
 
+#include "boxes.hpp"
+
 namespace face_pose {
 
 namespace {
-
-constexpr double INFINITE = std::numeric_limits<double>::infinity();
 
 // Rotation with its z axis along the ray x, y, z and a horizontal x axis.
 Matrix<3, 3> look_at(double x, double y, double z) {
@@ -70,23 +70,12 @@ double distance_in_plane(const Matrix<3, 3>& R, const View<double, 2>& rays, Ind
                    (one[1] - two[1]) * (one[1] - two[1]));
 }
 
-struct Bounds {
-  double left = INFINITE, top = INFINITE, right = -INFINITE, bottom = -INFINITE;
-
-  void include(double x, double y) {
-    left = std::min(left, x);
-    right = std::max(right, x);
-    top = std::min(top, y);
-    bottom = std::max(bottom, y);
-  }
-};
-
 // Bounds of rays (3, K) in the plane z = 1 of R's frame.
-Bounds bounds_in_plane(const Matrix<3, 3>& R, const View<double, 2>& rays) {
-  Bounds bounds;
+Box bounds_in_plane(const Matrix<3, 3>& R, const View<double, 2>& rays) {
+  Box bounds;
   for (Index k = 0; k < rays.columns(); ++k) {
     const auto [x, y] = in_plane(R, rays, k);
-    bounds.include(x, y);
+    bounds.add(x, y);
   }
   return bounds;
 }
@@ -170,8 +159,8 @@ Part map_nodes(const Matrix<3, 3>& R, double focal_px, const Lens& lens, Index s
   std::copy(nodes.row(0).begin(), nodes.row(0).end(), us.begin());
   std::copy(nodes.row(1).begin(), nodes.row(1).end(), vs.begin());
 
-  Bounds bounds;
-  for (Index k = 0; k < us.size(); ++k) bounds.include(us.data()[k], vs.data()[k]);
+  Box bounds;
+  for (Index k = 0; k < us.size(); ++k) bounds.add(us.data()[k], vs.data()[k]);
   double step_sq = 0;
   for (Index r = 0; r + 1 < count; ++r)
     for (Index c = 0; c + 1 < count; ++c) {
@@ -337,7 +326,7 @@ Aim aim_at_keypoints(View<const double, 2> uv, const Upright& upright, const Len
   Matrix<3, 3>& R = aim.R_cam_crop;
   R = look_at(middle[0], middle[1], middle[2]);
   roll(R, across, down);
-  Bounds bounds = bounds_in_plane(R, rays);
+  Box bounds = bounds_in_plane(R, rays);
   const double x = 0.5 * (bounds.left + bounds.right), y = 0.5 * (bounds.top + bounds.bottom);
   R = look_at(R(0, 0) * x + R(0, 1) * y + R(0, 2), R(1, 0) * x + R(1, 1) * y + R(1, 2),
               R(2, 0) * x + R(2, 1) * y + R(2, 2));
