@@ -14,20 +14,16 @@ NAME = 'face_pose_ros'
 _MIN_FREE_BYTES = 64 << 20  # more than any one cache takes
 
 
-def writable_folder(kind: str, *preferred: Path) -> Path | None:
+def writable_folder(kind: str) -> Path | None:
     """The first folder that is writable and has enough space; None if there is none.
 
-    The contents are executed. So apart from the preferred folders, a folder must belong to this
-    user and must not be writable by others: anyone can create a folder in /tmp.
+    The contents are executed. So the folder must belong to this user and must not be writable by
+    others: anyone can create a folder in /tmp.
 
     Args:
         kind: Name of the folder in the user's cache (XDG base directory specification), or else
             in the folder for temporary files.
-        preferred: Trusted folders to try first, in this order.
     """
-    for folder in preferred:
-        if _is_usable(folder):
-            return folder
     for folder in _folders_of_user(kind):
         if _is_usable(folder) and _is_private(folder):
             return folder
