@@ -1,8 +1,8 @@
 #!/bin/bash
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-# What: a stamp with negative seconds, which builtin_interfaces/msg/Time calls "valid over all int32
-# values": simulators and recordings that put zero at the begin of an experiment send them.
+# What: a stamp with negative seconds, which the definition of builtin_interfaces/msg/Time allows:
+# simulators and recordings that put zero at the begin of an experiment send them.
 # Seen with ros-rclpy 9.1.2 and ros-builtin-interfaces 2.3.0: rclpy.time.Time.from_msg raises
 # ValueError, "Seconds value must not be negative". One such message on /clock raises it out of
 # spin of every node with use_sim_time, whose own code never sees the message.
