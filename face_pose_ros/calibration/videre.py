@@ -31,8 +31,13 @@ def calibration_of_lines(lines: Sequence[str]) -> Calibration:
         )
     k, r, p = (_block(blocks, name, (rows, cols)) for name, (rows, cols) in _SHAPES.items())
     d = _block(blocks, 'distortion', None)
-    if len(d) not in (4, 5, 8):  # camera_calibration_parsers takes 5 or 8
-        raise CalibrationError(f'distortion has {len(d)} numbers, expected 4, 5 or 8')
+    if len(d) == 4:  # only camera_calibration's fisheye has four
+        raise CalibrationError(
+            "distortion has 4 numbers, a fisheye's, whose model this format cannot name, expected "
+            '5 or 8: use the ost.yaml beside it'
+        )
+    if len(d) not in (5, 8):
+        raise CalibrationError(f'distortion has {len(d)} numbers, expected 5 or 8')
     return Calibration(
         _size(blocks, 'width'), _size(blocks, 'height'), model_of(len(d)), d, k, r, p
     )
@@ -61,7 +66,7 @@ def _block(
     blocks: dict[str, list[list[float]]], name: str, shape: tuple[int, int] | None
 ) -> tuple[float, ...]:
     rows = blocks.get(name)
-    size = 'x'.join(map(str, shape)) if shape else '4, 5 or 8'
+    size = 'x'.join(map(str, shape)) if shape else '5 or 8'
     if rows is None:
         raise CalibrationError(
             f'an ost.txt or .ini file without {name}, expected it with {size} numbers below, as '
