@@ -73,13 +73,16 @@ def own_options(kind: type) -> Iterator[tuple[Field[Any], Option]]:
 
 
 def named_options(options: object, prefix: str = '') -> Iterator[tuple[str, Any, Option]]:
-    """Dotted name, value and description of all options of a dataclass, nested ones included."""
+    """Dotted name, value and description of all options of a dataclass, nested ones included.
+
+    Options nested in a field with `flat` in its metadata are named without that field.
+    """
     for item in fields(options):  # type: ignore[arg-type]
         value = getattr(options, item.name)
         if 'option' in item.metadata:
             yield prefix + item.name, value, item.metadata['option']
         elif is_dataclass(value):
-            yield from named_options(value, f'{prefix}{item.name}.')
+            yield from named_options(value, _nested_prefix(item, prefix))
 
 
 def with_values(options: Options, values: Mapping[str, Any], prefix: str = '') -> Options:
@@ -94,11 +97,15 @@ def with_values(options: Options, values: Mapping[str, Any], prefix: str = '') -
         if 'option' in item.metadata and name in values:
             changes[item.name] = values[name]
         elif is_dataclass(value):
-            changes[item.name] = with_values(value, values, f'{name}.')
+            changes[item.name] = with_values(value, values, _nested_prefix(item, prefix))
     try:
         return replace(options, **changes)  # type: ignore[type-var]
     except ValueError as error:
         raise ValueError(f'{prefix}{error}') from error
+
+
+def _nested_prefix(item: Field[Any], prefix: str) -> str:
+    return prefix if item.metadata.get('flat') else f'{prefix}{item.name}.'
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ros_api import EXECUTABLES, Executable, Topic
+
 from face_pose_ros.options import Option, named_options
-from face_pose_ros.ros.api import EXECUTABLES, Executable, Topic
 from face_pose_ros.ros.parameters import Parameters
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +67,7 @@ def range_of(known: Option) -> str:
     return '' if known.low is None else f'{known.low:g} .. {known.high:g}'
 
 
-def pose_yaml(options: list[tuple[str, Any, Option]]) -> str:
+def pose_yaml(options: Iterable[tuple[str, Any, Option]]) -> str:
     """The parameter file."""
     lines, group = [YAML_HEADER], ''
     for name, value, known in options:
@@ -103,8 +104,6 @@ def topic_rows(topics: Iterable[Topic]) -> Iterable[tuple[str, ...]]:
 
 def section(executable: Executable) -> str:
     """Reference section of an executable."""
-    given = executable.parameters
-    options = given.options() if isinstance(given, Parameters) else list(named_options(given))
     parts = [f'\n## {executable.name}\n\n{executable.text} Node `{executable.node}`.\n']
     parts.append(table('| subscribed | type | |', topic_rows(executable.subscribed)))
     parts.append(table('| published | type | |', topic_rows(executable.published)))
@@ -117,7 +116,7 @@ def section(executable: Executable) -> str:
             known.unit,
             known.text.replace('<', '&lt;'),
         )
-        for name, value, known in options
+        for name, value, known in named_options(executable.parameters)
     ]
     parts.append(table('| parameter | default | range | unit | |', rows))
     return ''.join(parts)
@@ -129,7 +128,7 @@ def main() -> int:
     parser.add_argument('--check', action='store_true', help='only tell whether a file is stale')
     check = parser.parse_args().check
     made = {
-        ROOT / 'config' / 'pose.yaml': pose_yaml(Parameters().options()),
+        ROOT / 'config' / 'pose.yaml': pose_yaml(named_options(Parameters())),
         ROOT / 'docs' / 'ros_api.md': MARKDOWN_HEADER + ''.join(map(section, EXECUTABLES)),
     }
     stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -49,17 +49,26 @@ def declare_options(node: Node, options: Options) -> Options:
         ParameterError: A value is out of range or of another type or length, or a name is unknown.
     """
     values = {
-        name: declare(node, name, default, known)
+        name: _declare(node, name, default, known)
         for name, default, known in named_options(options)
     }
-    close(node)
+    _close(node)
+    return with_parameters(options, values)
+
+
+def with_parameters(options: Options, values: Mapping[str, Any]) -> Options:
+    """A copy of the options with some values replaced, given by the names of the parameters.
+
+    Raises:
+        ParameterError: A value is out of range.
+    """
     try:
         return with_values(options, values)
     except ValueError as error:
         raise ParameterError(f'parameter {error}') from error
 
 
-def declare(node: Node, name: str, default: Any, known: Option) -> Any:
+def _declare(node: Node, name: str, default: Any, known: Option) -> Any:
     """Declare a parameter and return its value; integers are accepted for doubles.
 
     Args:
@@ -91,7 +100,7 @@ def declare(node: Node, name: str, default: Any, known: Option) -> Any:
     return tuple(value) if is_list else value
 
 
-def close(node: Node) -> None:
+def _close(node: Node) -> None:
     """Check the parameter names that the node was started with, after the last declaration.
 
     From then on also those that are set at run time, and integers are accepted for doubles (ROS 2

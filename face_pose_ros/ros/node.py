@@ -30,13 +30,18 @@ from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.compat import TransformBroadcaster
 from face_pose_ros.ros.consumers.frames import Frames
-from face_pose_ros.ros.declaring import PARAMETER_ERRORS, ParameterError
+from face_pose_ros.ros.declaring import (
+    PARAMETER_ERRORS,
+    ParameterError,
+    declare_options,
+    with_parameters,
+)
 from face_pose_ros.ros.depth import DepthInput
 from face_pose_ros.ros.depth_images import RAW
 from face_pose_ros.ros.diagnostics import Monitor
 from face_pose_ros.ros.frame_worker import FrameWorker
 from face_pose_ros.ros.graph import SilenceWatch
-from face_pose_ros.ros.parameters import changed_parameters, declare_parameters
+from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
 from face_pose_ros.ros.qos import QOS_OVERRIDES, advertise, latched, sensor_data
@@ -96,14 +101,14 @@ class PoseNode(LifecycleNode):
             kwargs: Passed on to `rclpy.lifecycle.LifecycleNode`.
 
         Raises:
-            ParameterError: See `declare_parameters`.
+            ParameterError: See `declare_options`.
         """
         super().__init__('face_pose', **kwargs)
         # First the members that destroy_node uses: rclpy also calls it if __init__ fails.
         self._worker: FrameWorker[Frame] | None = None
         self._transitions: set[threading.Thread] = set()  # which are running
         self._shared = shared
-        self.parameters = declare_parameters(self)
+        self.parameters = declare_options(self, Parameters())
         self.add_on_set_parameters_callback(self._change_parameters)
         self.pipeline: FramePipeline | None = None
         self._publisher: FacePublisher | None = None
@@ -307,7 +312,8 @@ class PoseNode(LifecycleNode):
     def _change_parameters(self, changes: Iterable[Parameter]) -> SetParametersResult:
         """Replace the parameter snapshot; the current frame keeps the old one."""
         try:
-            self.parameters = changed_parameters(self, changes)
+            values = {change.name: change.value for change in changes}
+            self.parameters = with_parameters(self.parameters, values)
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)

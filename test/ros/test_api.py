@@ -11,14 +11,13 @@ pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a di
 from rclpy.parameter import Parameter
 
 from face_pose_ros.options import named_options
-from face_pose_ros.ros.api import EXECUTABLES
 from face_pose_ros.ros.consumers.look_at import LookAt
 from face_pose_ros.ros.consumers.who_looks import WhoLooks
 from face_pose_ros.ros.demo.camera import DemoCamera
 from face_pose_ros.ros.demo.checker import DemoChecker
 from face_pose_ros.ros.demo.recorder import DemoRecorder
 from face_pose_ros.ros.node import PoseNode
-from face_pose_ros.ros.parameters import Parameters
+from tools.ros_api import EXECUTABLES
 
 ROOT = Path(__file__).parents[2]
 BY_NAME = {executable.name: executable for executable in EXECUTABLES}
@@ -76,8 +75,7 @@ def test_topics_services_and_parameters_are_those_of_the_node(ros, tmp_path, nam
         missing = {n for n, topic in listed.items() if not topic.optional} - live.keys()
         assert missing <= ({'/image', '/camera_info'} if late else set())
     declared = set(node.get_parameters_by_prefix(''))
-    options = executable.parameters
-    known = options.options() if isinstance(options, Parameters) else named_options(options)
+    known = named_options(executable.parameters)
     ros_own = ('qos_overrides', 'use_sim_time', 'start_type_description_service')
     assert {n for n, _, _ in known} == {n for n in declared if not n.startswith(ros_own)}
 

@@ -33,7 +33,7 @@ from face_pose_ros.ros.bag import job as bag_job
 from face_pose_ros.ros.bag.config import load_parameters
 from face_pose_ros.ros.bag.main import main
 from face_pose_ros.ros.bag.plot import plot_people, read_people
-from face_pose_ros.ros.parameters import ParameterError
+from face_pose_ros.ros.declaring import ParameterError
 from face_pose_ros.ros.pipeline import FramePipeline
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from face_pose_ros.estimator import EstimatorOptions
-from face_pose_ros.ros.parameters import ParameterError, Parameters, declare_parameters
+from face_pose_ros.options import named_options
+from face_pose_ros.ros.declaring import ParameterError, declare_options
+from face_pose_ros.ros.parameters import Parameters
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +33,7 @@ def flat(tree: dict, prefix: str = '') -> dict:
 
 def test_config_file_lists_every_parameter_at_its_default():
     config = yaml.safe_load((ROOT / 'config/pose.yaml').read_text())
-    defaults = {name: value for name, value, _ in Parameters().options()}
+    defaults = {name: value for name, value, _ in named_options(Parameters())}
     assert flat(config['/**']['ros__parameters']) == defaults
 
 
@@ -45,7 +47,7 @@ def read(ros, **overrides):
             use_global_arguments=False,
         )
     )
-    return declare_parameters(node)
+    return declare_options(node, Parameters())
 
 
 def test_defaults_are_the_estimators_own(ros):
@@ -111,7 +113,7 @@ def test_an_integer_is_taken_for_a_number_at_run_time(ros):
     node = ros.add(Node('changing', context=ros.context, use_global_arguments=False))
     if not hasattr(node, 'add_pre_set_parameters_callback'):
         pytest.skip('this ROS 2 has no callback before parameters are set')
-    declare_parameters(node)
+    declare_options(node, Parameters())
     (result,) = node.set_parameters([Parameter('detector.min_face_px', value=50)])
     assert result.successful, result.reason
     assert node.get_parameter('detector.min_face_px').value == 50.0
@@ -123,7 +125,7 @@ def test_an_unknown_name_is_refused_at_run_time_with_the_nearest_one(ros):
     node = ros.add(Node('changing', context=ros.context, use_global_arguments=False))
     if not hasattr(node, 'add_pre_set_parameters_callback'):
         pytest.skip('this ROS 2 has no callback before parameters are set')
-    declare_parameters(node)
+    declare_options(node, Parameters())
     request = SetParameters.Request(
         parameters=[Parameter('keypoints.max_crop', value=2).to_parameter_msg()]
     )

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
-from face_pose_ros.ros.declaring import ParameterError, check_names
-from face_pose_ros.ros.parameters import Parameters, parameters_of
+from face_pose_ros.options import named_options
+from face_pose_ros.ros.declaring import ParameterError, check_names, with_parameters
+from face_pose_ros.ros.parameters import Parameters
 
 _NODE = 'face_pose'
 
@@ -30,7 +31,7 @@ def load_parameters(path: Path | None) -> Parameters:
     """
     given = {} if path is None else _read(path)
     try:
-        options = Parameters().options()
+        options = list(named_options(Parameters()))
         check_names(given, [name for name, *_ in options])
         values = {name: _number(given.get(name, default), default) for name, default, _ in options}
         for name, default, known in options:
@@ -41,7 +42,7 @@ def load_parameters(path: Path | None) -> Parameters:
                     f'parameter {name} ({known.text}) is {value!r}, '
                     f'expected a {type(default).__name__}'
                 )
-        return parameters_of(values)
+        return with_parameters(Parameters(), values)
     except ParameterError as error:
         raise ParameterError(f'{path}: {error}') from error
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from face_pose_ros.ros.bag.output import PartialOutput, messages_of
 from face_pose_ros.ros.bag.reader import BagError, Recording
-from face_pose_ros.ros.parameters import ParameterError, Parameters
+from face_pose_ros.ros.declaring import ParameterError
+from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.tracking.snapshot import VERSION, restore, snapshot
 

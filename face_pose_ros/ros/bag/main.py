@@ -33,7 +33,7 @@ from tqdm import tqdm
 from face_pose_ros.ros.bag.config import load_parameters
 from face_pose_ros.ros.bag.job import Job, convert
 from face_pose_ros.ros.bag.reader import BagError, Recording
-from face_pose_ros.ros.parameters import ParameterError
+from face_pose_ros.ros.declaring import ParameterError
 from face_pose_ros.weights import WeightsError
 
 BAD_INPUT = 2
