@@ -26,7 +26,7 @@ view: setup  ## also the rerun SDK, for make demo VIEW=1
 	@$(RUN) $(PIP) --no-deps -r requirements-view.txt
 
 demo: setup $(if $(VIEW),view)  ## camera, node and checker; SOURCE=webcam:0 for another camera, VIEW=1 to see it in 3-D, DEPTH=1 with a depth camera
-	@$(RUN) python -m face_pose_ros.ros.demo.main $(if $(VIEW),--view) $(if $(DEPTH),--depth) \
+	@$(RUN) python tools/demo.py $(if $(VIEW),--view) $(if $(DEPTH),--depth) \
 		$(if $(SOURCE),--source '$(SOURCE)') \
 		$(if $(CALIBRATION),--calibration '$(CALIBRATION)') $(if $(FOV_DEG),--fov-deg $(FOV_DEG)) \
 		$(if $(RATE),--rate $(RATE))

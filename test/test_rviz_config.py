@@ -102,7 +102,7 @@ def test_the_running_node_offers_every_topic_with_a_compatible_qos():
         rclpy.init(context=context, domain_id=domain_id)
         rviz = rclpy.create_node('rviz', context=context, use_global_arguments=False)
         process = subprocess.Popen(
-            [sys.executable, '-m', 'face_pose_ros.ros.node'],
+            [sys.executable, '-m', 'face_pose_ros.ros.programs', 'pose_node'],
             env={**os.environ, 'ROS_DOMAIN_ID': str(domain_id)},
         )
         try:

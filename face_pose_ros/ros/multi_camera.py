@@ -65,7 +65,3 @@ def main(args: list[str] | None = None) -> None:
         parser.error(f'each namespace once, got {", ".join(sorted(repeated))} more than once')
     shared = SharedNetworks()
     run(lambda: [PoseNode(shared, namespace=name) for name in namespaces], args)
-
-
-if __name__ == '__main__':
-    main()

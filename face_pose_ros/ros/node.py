@@ -467,7 +467,3 @@ def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) ->
 def main(args: list[str] | None = None) -> None:
     """Run the node of one camera."""
     run(lambda: [PoseNode()], args)
-
-
-if __name__ == '__main__':
-    main()

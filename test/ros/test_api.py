@@ -64,7 +64,7 @@ def test_topics_services_and_parameters_are_those_of_the_node(ros, tmp_path, nam
     where = node.get_name(), node.get_namespace()
     executable = BY_NAME[name]
     assert node.get_name() == executable.node
-    late = name in ('demo_checker', 'face_pose_view')  # subscribe to the camera after the node
+    late = name == 'face_pose_view'  # subscribes to the camera after the node
     for found, table in (
         (node.get_subscriber_names_and_types_by_node(*where), executable.subscribed),
         (node.get_publisher_names_and_types_by_node(*where), executable.published),

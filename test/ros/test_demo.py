@@ -21,8 +21,8 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from face_pose_ros.ros.conversions import image_msg
-from face_pose_ros.ros.demo import main as demo
 from face_pose_ros.ros.demo.recorder import VIDEO_HZ, DemoRecorder
+from tools import demo
 
 SLEEP = 'import time; time.sleep(60)'
 REPORT = """
@@ -175,9 +175,9 @@ def test_parameters_arrive_as_what_they_are(monkeypatch):
 
 def test_without_the_rerun_sdk_one_line_names_what_to_install():
     code = """
-import runpy, sys
+import sys
 sys.modules['rerun'] = None
-runpy.run_module('face_pose_ros.ros.view.main', run_name='__main__')
+import face_pose_ros.ros.view.main
 """
     run = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False

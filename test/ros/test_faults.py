@@ -179,7 +179,7 @@ def test_the_node_is_killed_and_restarted(ros, process_env):
     for stop in (signal.SIGKILL, signal.SIGINT):
         answers.clear()
         process = subprocess.Popen(
-            [sys.executable, '-m', 'face_pose_ros.ros.node'], env=process_env
+            [sys.executable, '-m', 'face_pose_ros.ros.programs', 'pose_node'], env=process_env
         )
         try:
             ros.wait_for(send_until_answered, timeout_s=60)

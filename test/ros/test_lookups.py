@@ -19,7 +19,7 @@ from rclpy.node import Node
 pytestmark = pytest.mark.dds
 
 SOURCE = Path(__file__).parent.parent / 'helpers' / 'lookups.c'
-MODULES = ('node', 'demo.camera', 'consumers.look_at', 'consumers.who_looks')
+PROGRAMS = ('pose_node', 'demo_camera', 'look_at', 'who_looks')
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def test_no_process_looks_up_a_host_name(ros, recorded):
     answers = []
     robot.create_subscription(PoseArray, 'face_pose/poses', answers.append, 10)
     processes = [
-        subprocess.Popen([sys.executable, '-m', f'face_pose_ros.ros.{module}'], env=env)
-        for module in MODULES
+        subprocess.Popen([sys.executable, '-m', 'face_pose_ros.ros.programs', name], env=env)
+        for name in PROGRAMS
     ]
     try:
         ros.wait_for(lambda: any(answer.poses for answer in answers), timeout_s=180)
@@ -56,7 +56,7 @@ def test_no_process_looks_up_a_host_name(ros, recorded):
         for process in processes:
             process.send_signal(signal.SIGINT)
         statuses = [process.wait(timeout=20) for process in processes]
-    assert statuses == [0] * len(MODULES)
+    assert statuses == [0] * len(PROGRAMS)
     assert not names.exists(), names.read_text()
     assert list(home.iterdir()) == []
 

@@ -23,7 +23,7 @@ from face_pose_ros.ros.conversions import camera_info_msg
 
 pytestmark = pytest.mark.dds
 
-COMMAND = [sys.executable, '-m', 'face_pose_ros.ros.multi_camera']
+COMMAND = [sys.executable, '-m', 'face_pose_ros.ros.programs', 'multi_camera']
 
 
 class OneCamera:

@@ -31,7 +31,7 @@ from face_pose_ros.ros.conversions import camera_info_msg
 pytestmark = pytest.mark.dds
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, '-m', 'face_pose_ros.ros.node']
+COMMAND = [sys.executable, '-m', 'face_pose_ros.ros.programs', 'pose_node']
 
 
 def test_images_to_poses_between_two_processes(ros, process_env):

@@ -44,6 +44,7 @@ FACE = make_face(
 )
 GREY = np.full((64, 96, 3), 96, np.uint8)
 NS = 1_000_000_000
+COMMAND = [sys.executable, '-m', 'face_pose_ros.ros.programs', 'face_pose_view']
 
 
 @pytest.fixture(autouse=True)
@@ -314,7 +315,7 @@ def test_the_node_records_the_images_that_are_answered(ros, tmp_path, monkeypatc
 def test_a_bad_start_is_one_line(process_env, tmp_path, parameter, message):
     env = {k: v for k, v in process_env.items() if k not in ('DISPLAY', 'WAYLAND_DISPLAY')}
     run = subprocess.run(
-        [sys.executable, '-m', 'face_pose_ros.ros.view.main', '--ros-args', '-p', parameter],
+        [*COMMAND, '--ros-args', '-p', parameter],
         env=env,
         cwd=tmp_path,
         capture_output=True,

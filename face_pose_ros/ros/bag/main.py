@@ -158,7 +158,3 @@ def _convert_in_worker(job: Job) -> str:
             _done.value += images
 
     return convert(job, advance)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

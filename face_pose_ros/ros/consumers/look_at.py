@@ -157,7 +157,3 @@ def main(args: list[str] | None = None) -> None:
     """Run the node until it is interrupted."""
     run('look_at', LookAt, args)
     leave(0)
-
-
-if __name__ == '__main__':
-    main()

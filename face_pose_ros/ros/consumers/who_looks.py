@@ -122,7 +122,3 @@ def main(args: list[str] | None = None) -> None:
     """Run the node until it is interrupted."""
     run('who_looks', WhoLooks, args)
     leave(0)
-
-
-if __name__ == '__main__':
-    main()

@@ -304,7 +304,3 @@ def main(args: list[str] | None = None) -> None:
 
     run('demo_camera', DemoCamera, args, (SourceError, CalibrationError), spin)
     leave(0)
-
-
-if __name__ == '__main__':
-    main()

@@ -83,14 +83,7 @@ class DemoChecker(Node):
         self._images = 0
         self._latest_s = math.inf  # of CameraInfo
         self.create_subscription(TFMessage, '/tf', self._on_tf, QoSProfile(depth=100))
-        self._pose_sub = self.create_subscription(PoseStamped, 'face_pose/pose', self._on_pose, 10)
-        self._timer = self.create_timer(0.1, self._subscribe_to_camera)
-
-    def _subscribe_to_camera(self) -> None:
-        # The camera starts with its first subscriber, which must be the pose node.
-        if not self.count_publishers(self._pose_sub.topic_name):
-            return
-        self._timer.cancel()
+        self.create_subscription(PoseStamped, 'face_pose/pose', self._on_pose, 10)
         self.create_subscription(Image, 'image', self._on_image, qos_profile_sensor_data)
         self.create_subscription(CameraInfo, 'camera_info', self._on_info, qos_profile_sensor_data)
 
@@ -246,7 +239,3 @@ def main(args: list[str] | None = None) -> None:
     # Interrupted before the first message: nothing to report.
     failed = node.report() if node and node.began else 0
     leave(1 if failed else 0)
-
-
-if __name__ == '__main__':
-    main()

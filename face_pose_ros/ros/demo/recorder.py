@@ -106,7 +106,3 @@ def main(args: list[str] | None = None) -> None:
     node = run('demo_recorder', DemoRecorder, args)
     # Interrupted before the first message: nothing to report.
     leave(node.report() if node and node.began else 0)
-
-
-if __name__ == '__main__':
-    main()

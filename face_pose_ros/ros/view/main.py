@@ -140,7 +140,3 @@ def main(args: list[str] | None = None) -> None:
         node.destroy_node()
         print('written:', node.output)
     leave(0)
-
-
-if __name__ == '__main__':
-    main()

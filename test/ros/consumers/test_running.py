@@ -31,7 +31,7 @@ DOCS = (Path(__file__).parents[3] / 'docs/consumers.md').read_text()
 )
 def test_answers_until_interrupted(ros, process_env, name, answer, kind):
     process = subprocess.Popen(
-        [sys.executable, '-m', f'face_pose_ros.ros.consumers.{name}'], env=process_env
+        [sys.executable, '-m', 'face_pose_ros.ros.programs', name], env=process_env
     )
     robot = ros.add(Node('robot', context=ros.context, use_global_arguments=False))
     states = robot.create_publisher(JointState, 'joint_states', 10)
@@ -65,7 +65,8 @@ def test_a_bad_start_is_one_clear_line(process_env, name, argument):
         [
             sys.executable,
             '-m',
-            f'face_pose_ros.ros.consumers.{name}',
+            'face_pose_ros.ros.programs',
+            name,
             '--ros-args',
             '-p',
             argument,

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Demo on one machine: camera, pose node, checker and view, one process each.
 
-    python -m face_pose_ros.ros.demo.main
+    python tools/demo.py
 
-`demo.launch.py` starts the same with ROS 2's launch system and RViz as the view.
+`make demo` runs it. `demo.launch.py` starts the same with ROS 2's launch system, and RViz as view.
 """
 
 from __future__ import annotations
