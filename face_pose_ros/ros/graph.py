@@ -121,15 +121,20 @@ def _no_publisher(node: Node, topic: str, kind: str, argument: str) -> str:
     for name in (*compressed, base, _without_suffix(base)):
         if name in others and (hint := _transport_hint(name, others[name], argument)):
             return f'{text}; {name} is a {_short(others[name])}: {hint}'
-    alike = [name for name, found in others.items() if found == kind]
+    alike = [name for name, found in others.items() if found == kind and _is_for(name, argument)]
     if not alike:
         return f'{text}, nor any other {_short(kind)}'
     nearest = difflib.get_close_matches(topic, alike, n=_SHOWN, cutoff=0)
     more = f' and {len(alike) - len(nearest)} more' if len(alike) > len(nearest) else ''
-    return (
-        f'{text}; {_short(kind)} is published on {", ".join(nearest)}{more}: '
-        f'{argument}:={_without_suffix(nearest[0])}'
-    )
+    hint = f'{argument}:={nearest[0]}'
+    if kind == COMPRESSED:
+        hint = _transport_hint(nearest[0], kind, argument)
+    return f'{text}; {_short(kind)} is published on {", ".join(nearest)}{more}: {hint}'
+
+
+def _is_for(name: str, argument: str) -> bool:
+    """Whether images on the topic, by the end of its name, can be those of the argument."""
+    return all(argument in known for suffix, known in _SUFFIXES.items() if name.endswith(suffix))
 
 
 def _others_publish(node: Node, topic: str) -> bool:
@@ -140,13 +145,18 @@ def _others_publish(node: Node, topic: str) -> bool:
 
 
 def _transport_hint(name: str, found: str, argument: str) -> str:
-    """Launch arguments that subscribe to this topic of this type; '' if there are none."""
+    """What to set to subscribe to this topic of this type; '' if nothing does."""
     for suffix, arguments in _SUFFIXES.items():
         if argument in arguments and found == COMPRESSED and name.endswith(suffix):
             base = name.removesuffix(suffix)
             return f'{argument}:={base} {argument}_transport:={suffix[1:]}'
-    if found == IMAGE and argument in ('image', 'depth'):
+    if argument not in ('image', 'depth') or not _is_for(name, argument):
+        return ''
+    if found == IMAGE:
         return f'{argument}:={name} {argument}_transport:=raw'
+    if found == COMPRESSED:
+        remapping = f'{argument}/compressed:={name}'
+        return f'{argument}_transport compressed, with the remapping {remapping}'
     return ''
 
 

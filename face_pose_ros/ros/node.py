@@ -118,8 +118,7 @@ class PoseNode(LifecycleNode):
         self._state = 'unconfigured'  # for /diagnostics
         self._silence: SilenceWatch | None = None
 
-        compressed = self.parameters.image_transport == 'compressed'
-        self.image_topic = self.resolve_topic_name('image') + ('/compressed' if compressed else '')
+        self.image_topic = self._transported('image', self.parameters.image_transport)
         self.info_topic = self.resolve_topic_name('camera_info')
         self._frames: Frames | None = None  # TF; created when a depth camera needs it
         self._tf = TransformBroadcaster(self)
@@ -205,11 +204,15 @@ class PoseNode(LifecycleNode):
         )
         return super().on_activate(state)
 
+    def _transported(self, name: str, transport: str) -> str:
+        """Topic of an image with this transport, which may be remapped, too."""
+        topic = self.resolve_topic_name(name)
+        return topic if transport == RAW else self.resolve_topic_name(f'{topic}/{transport}')
+
     def _depth_input(self) -> DepthInput:
         parameters = self.parameters
-        suffix = '' if parameters.depth_transport == RAW else f'/{parameters.depth_transport}'
         return DepthInput(
-            self.resolve_topic_name('depth') + suffix,
+            self._transported('depth', parameters.depth_transport),
             self.resolve_topic_name('depth_camera_info'),
             parameters.depth_max_offset_s,
             parameters.image_is_rectified,

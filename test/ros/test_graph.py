@@ -75,6 +75,21 @@ def nodes(ros):
             'image:=/cam/image_raw image_transport:=raw',
         ),
         (
+            {'/cam/picture': CompressedImage},
+            '/cam/picture',
+            IMAGE,
+            '/cam/picture is a CompressedImage, expected Image: image_transport compressed, with '
+            'the remapping image/compressed:=/cam/picture',
+        ),
+        (
+            {'/cam/picture': CompressedImage, '/cam/depth/compressedDepth': CompressedImage},
+            '/cam/pictures/compressed',
+            COMPRESSED,
+            'no node publishes /cam/pictures/compressed; CompressedImage is published on '
+            '/cam/picture: image_transport compressed, with the remapping '
+            'image/compressed:=/cam/picture',
+        ),
+        (
             {'/cam/camera_info': CameraInfo, '/depth/camera_info': CameraInfo},
             '/cam/info',
             CAMERA_INFO,
@@ -129,6 +144,13 @@ def test_reason_and_way_out(ros, nodes, published, topic, kind, expected):
             '/depth',
             IMAGE,
             f'no node publishes /depth; Image is published on {DEPTH}: depth:={DEPTH}',
+        ),
+        (
+            {f'{DEPTH}/compressedDepth': CompressedImage},
+            '/depth/compressed',
+            COMPRESSED,
+            f'no node publishes /depth/compressed; CompressedImage is published on '
+            f'{DEPTH}/compressedDepth: depth:={DEPTH} depth_transport:=compressedDepth',
         ),
     ],
 )

@@ -204,6 +204,16 @@ def test_compressed_images(ros):
     )
 
 
+def test_a_remapped_compressed_topic_is_the_one_in_messages(ros):
+    node = PoseNode(
+        context=ros.context,
+        use_global_arguments=False,
+        cli_args=['--ros-args', '-r', 'image/compressed:=/cam/picture'],
+        parameter_overrides=[Parameter('image_transport', value='compressed')],
+    )
+    assert ros.add(node).image_topic == '/cam/picture'
+
+
 def test_a_compressed_depth_image_makes_the_distance_metric(ros):
     pytest.importorskip('torch', reason='needs torch (make cuda)')
     from helpers.depth import face_depth
