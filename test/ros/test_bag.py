@@ -443,6 +443,26 @@ def test_a_config_of_the_node_is_read_as_ros_reads_it(tmp_path):
     assert load_parameters(path).estimator.depth.noise_per_m == 0.007
 
 
+@pytest.mark.parametrize('name', ['/cell/face_pose', '/**/face_pose', '/cell/*'])
+def test_a_section_is_found_by_the_name_of_its_node_also_nested(tmp_path, name):
+    path = tmp_path / 'pose.yaml'
+    section = {'ros__parameters': {'threads': 3}}
+    others = {'/cell/camera': {'ros__parameters': {'fps': 5}}}
+    path.write_text(yaml.safe_dump(others | {name: section}))
+    assert load_parameters(path).threads == 3
+    namespace, node = name.rsplit('/', 1)
+    path.write_text(yaml.safe_dump({namespace: {node: section}}))
+    assert load_parameters(path).threads == 3
+
+
+def test_a_config_of_several_cameras_is_ambiguous(tmp_path):
+    path = tmp_path / 'pose.yaml'
+    sections = {f'/{name}/face_pose': {'ros__parameters': {}} for name in ('front', 'left')}
+    path.write_text(yaml.safe_dump(sections))
+    with pytest.raises(ParameterError, match='/front/face_pose, /left/face_pose, expected one'):
+        load_parameters(path)
+
+
 @pytest.mark.parametrize(
     ('tree', 'message'),
     [

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,18 +50,33 @@ def load_parameters(path: Path | None) -> Parameters:
 def _read(path: Path) -> dict[str, Any]:
     expected = f'{path}: expected a parameter file: {_NODE} or /**, ros__parameters, values'
     try:
-        sections = [
-            section['ros__parameters']
-            for name, section in yaml.safe_load(path.read_text()).items()
+        sections = {
+            name: section
+            for name, section in _sections(yaml.safe_load(path.read_text()))
             if name.split('/')[-1] in ('**', '*', _NODE)
-        ]
+        }
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParameterError(' '.join(f'{expected} ({error})'.split())) from error
-    except (AttributeError, KeyError, TypeError) as error:
+    except AttributeError as error:
         raise ParameterError(expected) from error
-    if not sections or not all(isinstance(section, dict) for section in sections):
+    if not sections or not all(isinstance(section, dict) for section in sections.values()):
         raise ParameterError(expected)
-    return {name: value for section in sections for name, value in _flat(section).items()}
+    nodes = [name for name in sections if '*' not in name]
+    if len(nodes) > 1:
+        raise ParameterError(
+            f'{path}: parameters of {", ".join(nodes)}, expected one node: keep those of the '
+            "recording's camera in a copy of the file"
+        )
+    return {name: value for one in sections.values() for name, value in _flat(one).items()}
+
+
+def _sections(tree: Mapping[str, Any], node: str = '') -> Iterator[tuple[str, Any]]:
+    """Full name of each node in a parameter file, and its values; namespaces may be nested."""
+    for key, value in tree.items():
+        if key == 'ros__parameters':
+            yield node, value
+        elif isinstance(value, dict):
+            yield from _sections(value, f'{node}/{key.strip("/")}')
 
 
 def _number(value: Any, default: Any) -> Any:
