@@ -10,7 +10,6 @@ the face slightly, equally in all views.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -20,8 +19,6 @@ from scipy.spatial.transform import Rotation
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.crops import NODE_SPACING_PX
-
-WIDTH, HEIGHT = 960, 720  # px, of random views
 
 # Typical lenses of robots: barrel distortion of a webcam, and a fisheye.
 LENSES: dict[str, tuple[str, tuple[float, ...]]] = {
@@ -54,44 +51,10 @@ def look_at(ray: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([x, np.cross(z, x), z], axis=1)
 
 
-def random_views(
-    face_xyz_photo: NDArray[np.float64], lens: str, count: int, rng: np.random.Generator
-) -> Iterator[View]:
-    """Random views of a face.
-
-    From the direction of the face: up to 18 deg pan, 22 deg tilt and 30 deg roll; focal lengths
-    of 550 to 1000 px; principal point up to 48 px from the centre. Views that cut off a part of
-    the face are rejected.
-
-    Args:
-        face_xyz_photo: (P, 3) points of the face in the photograph's camera frame.
-        lens: A key of LENSES.
-        count: Number of views.
-        rng: Source of random numbers.
-    """
-    R_photo_aim = look_at(face_xyz_photo.mean(axis=0))
-    while count > 0:
-        pan, tilt, roll = rng.uniform(-1, 1, 3) * (18, 22, 30)
-        R = R_photo_aim @ Rotation.from_euler('YXZ', [pan, tilt, roll], degrees=True).as_matrix()
-        f = rng.uniform(550, 1000)
-        cx, cy = 0.5 * np.array([WIDTH, HEIGHT]) + rng.uniform(-48, 48, 2)
-        K = [f, 0, cx, 0, 1.02 * f, cy, 0, 0, 1]
-        # Rejected if any lens cuts off the face, so that all lenses have the same views.
-        if all(_sees(lens_camera(K, WIDTH, HEIGHT, name), face_xyz_photo @ R) for name in LENSES):
-            count -= 1
-            yield View(R, lens_camera(K, WIDTH, HEIGHT, lens))
-
-
 def lens_camera(K: ArrayLike, width: int, height: int, lens: str) -> Camera:
     """Camera with a lens of LENSES."""
     model, dist = LENSES[lens]
     return Camera.from_K(K, width, height, dist, model)
-
-
-def _sees(camera: Camera, xyz_cam: NDArray[np.float64]) -> bool:
-    uv, valid, _ = camera.project(xyz_cam)
-    inside = (uv > 0) & (uv < [camera.width - 1, camera.height - 1])
-    return bool(valid.all() and inside.all())
 
 
 def render_view(

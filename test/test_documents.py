@@ -208,7 +208,7 @@ def test_what_exists_is_none():
 [text](docs/performance.md#over-dds) [web](https://docs.ros.org) `make test` `pose.launch.py`
 
     python -m face_pose_lab.training.train lab/config/hourglass.yaml out=runs/hourglass
-    ros2 run face_pose_ros pose_node  # `face_pose_ros.ros.consumers.gaze.transform`
+    ros2 run face_pose_ros pose_node  # `face_pose_ros.ros.conversions.transform`
 
 `tracking.detect_every` `keypoints.semantic.NAMES`
 """

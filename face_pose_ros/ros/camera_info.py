@@ -4,10 +4,15 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
 from face_pose_ros.geometry.camera import Camera
+
+_FIELDS = attrgetter('width', 'height', 'distortion_model', 'd', 'binning_x', 'binning_y', 'roi')
+_MATRICES = attrgetter('k', 'r', 'p')
 
 
 class CameraInfoError(ValueError):
@@ -69,6 +74,11 @@ def _of_image(camera: Camera, msg: CameraInfo) -> Camera:
 def binning(msg: CameraInfo) -> tuple[int, int]:
     """Sensor pixels per image pixel, horizontally and vertically; 0 means 1."""
     return max(msg.binning_x, 1), max(msg.binning_y, 1)
+
+
+def same_calibration(a: CameraInfo, b: CameraInfo) -> bool:
+    """Whether all fields except the header are equal."""
+    return _FIELDS(a) == _FIELDS(b) and all(map(np.array_equal, _MATRICES(a), _MATRICES(b)))
 
 
 def size_text(msg: CameraInfo, camera: Camera) -> str:

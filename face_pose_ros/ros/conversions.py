@@ -1,6 +1,6 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Converts poses and cameras to messages: pure functions, no node, no context."""
+"""Converts poses and cameras to messages and back: pure functions, no node, no context."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from collections.abc import Sequence
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import (
+    Point,
     Pose,
     PoseArray,
     PoseStamped,
     PoseWithCovarianceStamped,
+    Quaternion,
     TransformStamped,
+    Vector3,
 )
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.results import FacePose
 from face_pose_ros.ros.compat import quat_xyzw_from_matrix
@@ -68,6 +72,21 @@ def image_msg(pixels: NDArray, encoding: str, header: Header) -> Image:
 def stamp_ns(stamp: Time) -> int:
     """A stamp in nanoseconds; faster than rclpy's Time."""
     return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def transform(position: Point | Vector3, orientation: Quaternion) -> NDArray[np.float64]:
+    """Matrix (4, 4) of a Pose's or Transform's two parts.
+
+    Raises:
+        ValueError: A number is not finite, or the quaternion is not of unit length.
+    """
+    t = np.array([position.x, position.y, position.z])
+    quat_xyzw = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
+    if not (np.isfinite(t).all() and abs(np.linalg.norm(quat_xyzw) - 1) < 1e-3):
+        raise ValueError(
+            f'position {t}, quaternion {quat_xyzw}: expected finite numbers, a unit quaternion'
+        )
+    return rotations.from_rt(rotations.from_quat_xyzw(quat_xyzw), t)
 
 
 def pose_msg(T_a_b: NDArray[np.float64]) -> Pose:

@@ -18,7 +18,7 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
 from face_pose_ros.results import DepthEvidence, FacePose
 from face_pose_ros.ros import conversions
-from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
+from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info, same_calibration
 from face_pose_ros.ros.depth_images import depth_pixels
 from face_pose_ros.ros.images import ImageError
 from face_pose_ros.ros.plausibility import Finding, News
@@ -161,7 +161,7 @@ class DepthInput:
 
     def _camera_of(self, info: CameraInfo, rectified: bool) -> Camera:
         known = self._camera
-        if known is None or known[1] != rectified or not _same(known[0], info):
+        if known is None or known[1] != rectified or not same_calibration(known[0], info):
             try:
                 known = info, rectified, camera_from_info(info, rectified)
             except CameraInfoError as error:
@@ -199,11 +199,3 @@ class DepthInput:
         self._wrong = finding
         if self._count >= _IN_A_ROW:
             self.findings = [finding]
-
-
-def _same(a: CameraInfo, b: CameraInfo) -> bool:
-    """Whether two messages have the same calibration."""
-    return all(
-        np.array_equal(getattr(a, name), getattr(b, name))
-        for name in ('width', 'height', 'k', 'd', 'p', 'distortion_model')
-    ) and (a.roi, a.binning_x, a.binning_y) == (b.roi, b.binning_x, b.binning_y)

@@ -29,7 +29,6 @@ from std_msgs.msg import Header
 from face_pose_ros.engines.shared import SharedNetworks
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.compat import TransformBroadcaster
-from face_pose_ros.ros.consumers.frames import Frames
 from face_pose_ros.ros.declaring import (
     PARAMETER_ERRORS,
     ParameterError,
@@ -40,6 +39,7 @@ from face_pose_ros.ros.depth import DepthInput
 from face_pose_ros.ros.depth_images import RAW
 from face_pose_ros.ros.diagnostics import Monitor
 from face_pose_ros.ros.frame_worker import FrameWorker
+from face_pose_ros.ros.frames import Frames
 from face_pose_ros.ros.graph import SilenceWatch
 from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline

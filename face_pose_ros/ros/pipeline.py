@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -16,7 +16,12 @@ from face_pose_ros.estimator import FacePoseEstimator
 from face_pose_ros.faces.head_detector import MIN_IMAGE_PX
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.results import FacePose
-from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info, size_text
+from face_pose_ros.ros.camera_info import (
+    CameraInfoError,
+    camera_from_info,
+    same_calibration,
+    size_text,
+)
 from face_pose_ros.ros.depth import DepthInput
 from face_pose_ros.ros.images import (
     DamagedImageError,
@@ -191,7 +196,7 @@ class FramePipeline:
 
     def _camera_of(self, info: CameraInfo, frame_id: str) -> Camera:
         """The camera; an unchanged calibration is not converted again."""
-        if self._camera is None or not _same_calibration(self._camera[0], info):
+        if self._camera is None or not same_calibration(self._camera[0], info):
             rectified = self._parameters.image_is_rectified
             try:
                 camera = camera_from_info(info, rectified)
@@ -203,15 +208,3 @@ class FramePipeline:
                 cause = f'{finding.key} {finding.value}'
                 self._warn(cause, f'{self._info_topic}: {finding.text}')
         return self._camera[1]
-
-
-def _same_calibration(a: CameraInfo, b: CameraInfo) -> bool:
-    """Whether all fields except the header are equal."""
-    names = [name for name in a.get_fields_and_field_types() if name != 'header']
-    return all(_equal(getattr(a, name), getattr(b, name)) for name in names)
-
-
-def _equal(a: Any, b: Any) -> bool:
-    if hasattr(a, '__len__') and not isinstance(a, str):
-        return list(a) == list(b)
-    return bool(a == b)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from face_pose_lab.evaluation.camera_rotation import random_views
 from helpers.asserts import rotation_error_deg
 from helpers.photographs import PORTRAIT_FACES, fill, load_sample, paste_portrait
 from helpers.portraits import portrait_view
@@ -18,7 +19,7 @@ from face_pose_ros.geometry import rotations
 from face_pose_ros.options import DetectorOptions
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.samples import load_image, load_portraits
-from face_pose_ros.virtual_camera import photo_camera, random_views, render_view
+from face_pose_ros.virtual_camera import photo_camera, render_view
 
 GROUP_PHOTOGRAPH = Path(__file__).resolve().parents[3] / 'shared' / 'eval' / 'group' / 'six.jpg'
 # Of scikit-image, without the coins, which show heads.

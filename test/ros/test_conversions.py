@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip('sensor_msgs', reason='needs the ROS 2 wheels (make setup) or a distribution')
 
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Quaternion
+from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 
 from face_pose_ros.geometry import rotations
@@ -70,3 +72,24 @@ def test_face_and_gaze_frames_follow_rep_155(face):
     np.testing.assert_allclose(R_gaze[:, 0], -R_head[:, 1], atol=1e-9)  # x right, not left
     np.testing.assert_allclose(R_gaze[:, 1], -R_head[:, 2], atol=1e-9)  # y down, not up
     assert head.transform.translation == gaze.transform.translation
+
+
+def test_transform_is_the_messages_rotation_and_position():
+    rotation = Rotation.from_rotvec([0.3, -0.8, 2.0])
+    x, y, z, w = rotation.as_quat()
+    T = conversions.transform(Point(x=1.0, y=2.0, z=3.0), Quaternion(x=x, y=y, z=z, w=w))
+    np.testing.assert_allclose(T[:3, :3], rotation.as_matrix(), atol=1e-12)
+    assert T[:, 3].tolist() == [1, 2, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ('position', 'orientation'),
+    [
+        (Point(x=float('nan')), Quaternion()),
+        (Point(), Quaternion(w=0.0)),
+        (Point(), Quaternion(w=float('nan'))),
+    ],
+)
+def test_what_is_no_pose_is_refused(position, orientation):
+    with pytest.raises(ValueError, match='expected finite numbers, a unit quaternion'):
+        conversions.transform(position, orientation)

@@ -1,51 +1,16 @@
 # Copyright the face_pose_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Poses as matrices, and the probability that a head points at something. No ROS import."""
+"""The probability that a head points at something. No ROS import."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr
+
+from face_pose_ros.geometry import rotations
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(100)
-
-
-class Xyz(Protocol):
-    """A Point or Vector3 message."""
-
-    x: float
-    y: float
-    z: float
-
-
-class Xyzw(Xyz, Protocol):
-    """A Quaternion message."""
-
-    w: float
-
-
-def transform(position: Xyz, orientation: Xyzw) -> NDArray[np.float64]:
-    """Matrix (4, 4) of a Pose's or Transform's two parts.
-
-    Raises:
-        ValueError: A number is not finite, or the quaternion is not of unit length.
-    """
-    t = np.array([position.x, position.y, position.z])
-    x, y, z, w = q = np.array([orientation.x, orientation.y, orientation.z, orientation.w])
-    if not (np.isfinite(t).all() and abs(np.linalg.norm(q) - 1) < 1e-3):
-        raise ValueError(
-            f'position {t}, quaternion {q}: expected finite numbers, a unit quaternion'
-        )
-    T = np.eye(4)
-    T[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    T[:3, 3] = t
-    return T
 
 
 def probability_in_cone(
@@ -74,7 +39,7 @@ def probability_in_cone(
     distance = np.linalg.norm(to_point)
     direction = to_point / distance
     # An error dt of the position acts like a rotation by direction x dt / distance.
-    J_turn_pose = np.hstack([_cross_matrix(direction / distance), np.eye(3)])
+    J_turn_pose = np.hstack([rotations.hat(direction / distance), np.eye(3)])
     # Axes of small rotations of the forward axis: away from the point, and perpendicular to that.
     away = np.cross(direction, forward)
     angle = np.arctan2(np.linalg.norm(away), direction @ forward)
@@ -89,9 +54,6 @@ def _gaussian_in_disc(
     mean: NDArray[np.float64], covariance: NDArray[np.float64], radius: float
 ) -> float:
     """Probability of a disc around 0 under a 2-D normal distribution."""
-    # It takes 20 MB, and the pose node, which imports this module, does not need it.
-    from scipy.special import ndtr
-
     variance, axes = np.linalg.eigh(covariance)
     # An exact pose gives 0 or 1; a microradian of spread avoids a division by zero.
     narrow, wide = np.sqrt(np.maximum(variance, 1e-12))
@@ -105,8 +67,3 @@ def _gaussian_in_disc(
     inside = ndtr((half_chord - m_narrow) / narrow) - ndtr((-half_chord - m_narrow) / narrow)
     density = np.exp(-0.5 * ((x - m_wide) / wide) ** 2) / (wide * np.sqrt(2 * np.pi))
     return float(0.5 * (high - low) * _WEIGHTS @ (density * inside))
-
-
-def _cross_matrix(v: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Matrix (3, 3) of the cross product: M w = v x w."""
-    return np.array([[0.0, -v[2], v[1]], [v[2], 0.0, -v[0]], [-v[1], v[0], 0.0]])

@@ -17,8 +17,8 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.options import Checked, start_option
-from face_pose_ros.ros.consumers.frames import Frames, seconds_since
 from face_pose_ros.ros.declaring import declare_options
+from face_pose_ros.ros.frames import Frames, seconds_since
 from face_pose_ros.ros.spinning import leave, run
 
 # Camera with its optical axis along the x axis of a base with x forward, y left, z up (REP-103).

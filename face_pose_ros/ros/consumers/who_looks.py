@@ -17,9 +17,10 @@ from rclpy.time import Time
 from std_msgs.msg import String
 
 from face_pose_ros.options import Checked, start_option
-from face_pose_ros.ros.consumers.frames import Frames, seconds_since
-from face_pose_ros.ros.consumers.gaze import probability_in_cone, transform
+from face_pose_ros.ros.consumers.gaze import probability_in_cone
+from face_pose_ros.ros.conversions import transform
 from face_pose_ros.ros.declaring import declare_options
+from face_pose_ros.ros.frames import Frames, seconds_since
 from face_pose_ros.ros.spinning import leave, run
 
 

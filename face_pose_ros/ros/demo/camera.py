@@ -29,7 +29,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from face_pose_ros.calibration import CalibrationError, guess_calibration, load_calibration
+from face_pose_ros.calibration import CalibrationError, load_calibration
+from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.options import Checked, start_option
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.compat import TransformBroadcaster
@@ -181,7 +182,7 @@ class DemoCamera(Node):
 
             @cache
             def info_of(width: int, height: int) -> CameraInfo:
-                return CameraInfo(**asdict(guess_calibration(width, height, self._fov_deg)))
+                return camera_info_msg(Camera.from_fov(width, height, self._fov_deg), Header())
 
             guess = info_of(source.width, source.height)
             self.get_logger().warning(

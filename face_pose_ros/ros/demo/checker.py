@@ -26,8 +26,7 @@ from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.ros.camera_info import camera_from_info
-from face_pose_ros.ros.consumers.gaze import transform
-from face_pose_ros.ros.conversions import stamp_ns
+from face_pose_ros.ros.conversions import stamp_ns, transform
 from face_pose_ros.ros.declaring import declare_options
 from face_pose_ros.ros.demo.camera import PORTRAIT_FRAME, RATE_HZ
 from face_pose_ros.ros.demo.output import SHEET, VIDEO, OutputParameters, make_empty

@@ -12,24 +12,30 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from face_pose_ros.estimator import FacePoseEstimator
+from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.results import FacePose
 from face_pose_ros.samples import load_image, load_portraits
 from face_pose_ros.virtual_camera import (
     LENSES,
+    View,
+    lens_camera,
+    look_at,
     photo_camera,
-    random_views,
     render_view,
     spread,
 )
+
+WIDTH, HEIGHT = 960, 720  # px, of random views
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,40 @@ class Consistency:
 def largest(faces: Sequence[FacePose]) -> FacePose | None:
     """The face with the largest box."""
     return max(faces, key=lambda f: np.ptp(f.box_xyxy.reshape(2, 2), axis=0).max(), default=None)
+
+
+def random_views(
+    face_xyz_photo: NDArray[np.float64], lens: str, count: int, rng: np.random.Generator
+) -> Iterator[View]:
+    """Random views of a face.
+
+    From the direction of the face: up to 18 deg pan, 22 deg tilt and 30 deg roll; focal lengths
+    of 550 to 1000 px; principal point up to 48 px from the centre. Views that cut off a part of
+    the face are rejected.
+
+    Args:
+        face_xyz_photo: (P, 3) points of the face in the photograph's camera frame.
+        lens: A key of LENSES.
+        count: Number of views.
+        rng: Source of random numbers.
+    """
+    R_photo_aim = look_at(face_xyz_photo.mean(axis=0))
+    while count > 0:
+        pan, tilt, roll = rng.uniform(-1, 1, 3) * (18, 22, 30)
+        R = R_photo_aim @ Rotation.from_euler('YXZ', [pan, tilt, roll], degrees=True).as_matrix()
+        f = rng.uniform(550, 1000)
+        cx, cy = 0.5 * np.array([WIDTH, HEIGHT]) + rng.uniform(-48, 48, 2)
+        K = [f, 0, cx, 0, 1.02 * f, cy, 0, 0, 1]
+        # Rejected if any lens cuts off the face, so that all lenses have the same views.
+        if all(_sees(lens_camera(K, WIDTH, HEIGHT, name), face_xyz_photo @ R) for name in LENSES):
+            count -= 1
+            yield View(R, lens_camera(K, WIDTH, HEIGHT, lens))
+
+
+def _sees(camera: Camera, xyz_cam: NDArray[np.float64]) -> bool:
+    uv, valid, _ = camera.project(xyz_cam)
+    inside = (uv > 0) & (uv < [camera.width - 1, camera.height - 1])
+    return bool(valid.all() and inside.all())
 
 
 def measure(

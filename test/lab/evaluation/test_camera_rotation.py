@@ -4,20 +4,18 @@
 
 import numpy as np
 import pytest
-from face_pose_lab.evaluation.camera_rotation import measure, spread
+from face_pose_lab.evaluation.camera_rotation import HEIGHT, WIDTH, measure, random_views
 from helpers.portraits import portrait_view
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros import FacePoseEstimator
 from face_pose_ros.samples import load_portraits
 from face_pose_ros.virtual_camera import (
-    HEIGHT,
     LENSES,
-    WIDTH,
     View,
     lens_camera,
-    random_views,
     render_view,
+    spread,
 )
 
 FACE = np.array([[0.0, -0.09, 0.85], [0.07, -0.05, 0.9], [-0.07, 0.03, 0.88]])

@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
-
-from geometry_msgs.msg import Point, Quaternion
-
-from face_pose_ros.ros.consumers.gaze import probability_in_cone, transform
+from face_pose_ros.ros.consumers.gaze import probability_in_cone
 
 R_CAM_HEAD_FACING = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
 CONE = np.radians(15)
@@ -89,24 +85,3 @@ def test_a_target_beside_the_camera():
     point = [-1.5 * np.tan(np.radians(20)), 0.0, 0.0]
     assert probability_in_cone(T, np.zeros((6, 6)), point, CONE) == pytest.approx(1.0)
     assert probability_in_cone(T, np.zeros((6, 6)), np.negative(point), CONE) == 0.0
-
-
-def test_transform_is_the_messages_rotation_and_position():
-    rotation = Rotation.from_rotvec([0.3, -0.8, 2.0])
-    x, y, z, w = rotation.as_quat()
-    T = transform(Point(x=1.0, y=2.0, z=3.0), Quaternion(x=x, y=y, z=z, w=w))
-    np.testing.assert_allclose(T[:3, :3], rotation.as_matrix(), atol=1e-12)
-    assert T[:, 3].tolist() == [1, 2, 3, 1]
-
-
-@pytest.mark.parametrize(
-    ('position', 'orientation'),
-    [
-        (Point(x=float('nan')), Quaternion()),
-        (Point(), Quaternion(w=0.0)),
-        (Point(), Quaternion(w=float('nan'))),
-    ],
-)
-def test_what_is_no_pose_is_refused(position, orientation):
-    with pytest.raises(ValueError, match='expected finite numbers, a unit quaternion'):
-        transform(position, orientation)

@@ -14,7 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from face_pose_ros.ros.consumers.frames import Frames
+from face_pose_ros.ros.frames import Frames
 
 pytestmark = pytest.mark.dds
 

@@ -18,8 +18,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from tf2_msgs.msg import TFMessage
 
-from face_pose_ros.ros.consumers.gaze import transform
-from face_pose_ros.ros.conversions import stamp_ns
+from face_pose_ros.geometry import rotations
+from face_pose_ros.ros.conversions import stamp_ns, transform
 
 _MAX_GAP_NS = 500_000_000  # between the requested stamp and the nearest one of a moving frame
 _MEMORY = 200  # transforms of each frame: 2 s of a robot that publishes at 100 Hz
@@ -49,7 +49,7 @@ class Frames:
         other_root, T_root_source = self._from_root(source, at_ns)
         if root != other_root:
             raise ValueError(f"TF does not connect '{target}' and '{source}'")
-        return np.linalg.inv(T_root_target) @ T_root_source
+        return rotations.inverse(T_root_target) @ T_root_source
 
     def _from_root(self, frame: str, at_ns: int) -> tuple[str, NDArray[np.float64]]:
         T_parent_frame = np.eye(4)
