@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from face_pose_ros.calibration import CalibrationError, load_calibration
+from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.options import Checked, start_option
 from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
@@ -82,13 +82,11 @@ class DemoCameraParameters(Checked):
 
 @dataclass(frozen=True)
 class _Frame:
-    """An image with its CameraInfo; for the virtual camera with portrait and true rotation."""
+    """An image with its CameraInfo; for the virtual camera with the true frames."""
 
     picture: Picture
     info: CameraInfo  # the camera fills in the header
-    portrait: str = ''
-    R_world_cam: NDArray[np.float64] | None = None  # (3, 3)
-    T_world_head: NDArray[np.float64] | None = None  # (4, 4) m; only with depth
+    T_world_frames: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # (4, 4) m
     z_mm: NDArray[np.uint16] | None = None  # (H, W)
 
 
@@ -102,12 +100,14 @@ class _Unprocessed:
     again: bool  # shown for the second time
 
 
-def _virtual_frames(scenes: Iterable[Scene]) -> Iterator[_Frame]:
+def _virtual_frames(scenes: Iterable[Scene], frame_id: str) -> Iterator[_Frame]:
     for scene in scenes:
         for shot in map(scene.shot, range(scene.frames)):
+            frames = {frame_id: rotations.from_rt(shot.R_world_cam, np.zeros(3))}
+            if scene.portrait:
+                frames[PORTRAIT_FRAME + scene.portrait] = scene.T_world_head
             info = camera_info_msg(shot.camera, Header())
-            truth = shot.R_world_cam, scene.T_world_head
-            yield _Frame(Picture(shot.rgb), info, scene.portrait, *truth, shot.z_mm)
+            yield _Frame(Picture(shot.rgb), info, frames, shot.z_mm)
 
 
 def _read_info(path: str) -> CameraInfo:
@@ -163,7 +163,7 @@ class DemoCamera(Node):
         if self.source == VIRTUAL:
             self._refuse('calibration', 'horizontal_fov_deg', 'rate_hz', 'loop')
             self.get_logger().info('rendering the pictures of the virtual camera, then it starts')
-            return RATE_HZ, _virtual_frames(make_scenes(self._depth))
+            return RATE_HZ, _virtual_frames(make_scenes(self._depth), self.frame)
         self._refuse('depth')
         if self.source.startswith('webcam:'):
             self._refuse('loop')
@@ -172,22 +172,26 @@ class DemoCamera(Node):
                 f'source {self.source} needs one of the parameters calibration, a YAML file of '
                 'camera_calibration, and horizontal_fov_deg, a guess'
             )
-        info_of: Callable[[int, int], CameraInfo]
-        if self._calibration:
-            info_of, size = self._calibrated()
-            source = open_source(self.source, self._loop, self._rate_hz, size)
-            info_of(source.width, source.height)
-        else:
-            source = open_source(self.source, self._loop, self._rate_hz)
+        calibrated = _read_info(self._calibration) if self._calibration else None
+        size = (calibrated.width, calibrated.height) if calibrated else None
+        source = open_source(self.source, self._loop, self._rate_hz, size)
 
-            @cache
-            def info_of(width: int, height: int) -> CameraInfo:
+        def info_of(width: int, height: int) -> CameraInfo:
+            if calibrated is None:
                 return camera_info_msg(Camera.from_fov(width, height, self._fov_deg), Header())
+            if (width, height) != size:
+                raise CalibrationError(
+                    f'calibration file {self._calibration} is for {calibrated.width} x '
+                    f'{calibrated.height} px, expected {width} x {height} px as source '
+                    f'{self.source} has'
+                )
+            return calibrated
 
-            guess = info_of(source.width, source.height)
+        info = info_of(source.width, source.height)
+        if calibrated is None:
             self.get_logger().warning(
                 f'the calibration of {self.source} is guessed from parameter horizontal_fov_deg: '
-                f'{self._fov_deg:g} deg, a focal length of {guess.k[0]:.0f} px, no distortion. '
+                f'{self._fov_deg:g} deg, a focal length of {info.k[0]:.0f} px, no distortion. '
                 'Distances have the same error; docs/calibration.md explains how to calibrate'
             )
         self.get_logger().info(
@@ -198,22 +202,6 @@ class DemoCamera(Node):
             _Frame(picture, info_of(picture.rgb.shape[1], picture.rgb.shape[0]))
             for picture in source.pictures
         )
-
-    def _calibrated(self) -> tuple[Callable[[int, int], CameraInfo], tuple[int, int]]:
-        """The CameraInfo for images of a width and height, and the size of the calibration."""
-        info = _read_info(self._calibration)
-        size = info.width, info.height
-
-        def info_of(*picture_size: int) -> CameraInfo:
-            if picture_size != size:
-                (width, height), (found_width, found_height) = size, picture_size
-                raise CalibrationError(
-                    f'calibration file {self._calibration} is for {width} x {height} px, '
-                    f'expected {found_width} x {found_height} px as source {self.source} has'
-                )
-            return info
-
-        return info_of, size
 
     def _refuse(self, *names: str) -> None:
         for name in names:
@@ -268,8 +256,10 @@ class DemoCamera(Node):
             return
         stamp = self.get_clock().now() - Duration(seconds=frame.picture.age_s)
         header = Header(stamp=stamp.to_msg(), frame_id=self.frame)
-        if frame.R_world_cam is not None:
-            self._send_truth(frame, header)
+        world = Header(stamp=header.stamp, frame_id='world')
+        transforms = [transform_msg(T, world, child) for child, T in frame.T_world_frames.items()]
+        if transforms:
+            self._tf.sendTransform(transforms)
         if self._one_by_one:
             self._unprocessed = _Unprocessed(frame, header.stamp, time.monotonic(), again)
         frame.info.header = header
@@ -279,16 +269,6 @@ class DemoCamera(Node):
             info_pub.publish(frame.info)
             depth_pub.publish(image_msg(frame.z_mm, '16UC1', header))
         self._image_pub.publish(image_msg(frame.picture.rgb, 'rgb8', header))
-
-    def _send_truth(self, frame: _Frame, header: Header) -> None:
-        world = Header(stamp=header.stamp, frame_id='world')
-        T_world_cam, T_world_head = np.eye(4), frame.T_world_head
-        T_world_cam[:3, :3] = frame.R_world_cam
-        transforms = [transform_msg(T_world_cam, world, self.frame)]
-        if frame.portrait:
-            T = np.eye(4) if T_world_head is None else T_world_head
-            transforms.append(transform_msg(T, world, PORTRAIT_FRAME + frame.portrait))
-        self._tf.sendTransform(transforms)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -51,7 +51,7 @@ class Scene:
     portrait: str
     shots: Sequence[Shot]
     frames: int
-    T_world_head: NDArray[np.float64] | None = None  # (4, 4) m, only with depth
+    T_world_head: NDArray[np.float64]  # (4, 4) m; identity without depth: it is not known then
 
     def shot(self, frame: int) -> Shot:
         """The image at a frame of this scene."""
@@ -65,7 +65,7 @@ def make_scenes(with_depth: bool = False) -> list[Scene]:
     for portrait in _AIM_UV:
         for lens in tqdm(LENSES, desc=f'rendering {portrait}', disable=None):
             shots = _sweep(portraits[portrait], _AIM_UV[portrait], lens)
-            frames, T_world_head = round(SCENE_S * RATE_HZ), None
+            frames, T_world_head = round(SCENE_S * RATE_HZ), np.eye(4)
             if with_depth:
                 T_world_head = head_of(portrait)
                 shots = [
@@ -75,7 +75,7 @@ def make_scenes(with_depth: bool = False) -> list[Scene]:
             scenes.append(Scene(portrait, shots, frames, T_world_head))
         grey = np.full((HEIGHT, WIDTH, 3), 96, np.uint8)
         pause = [replace(shot, rgb=grey, z_mm=None) for shot in shots[:1]]
-        scenes.append(Scene('', pause, round(PAUSE_S * RATE_HZ)))
+        scenes.append(Scene('', pause, round(PAUSE_S * RATE_HZ), np.eye(4)))
     return scenes
 
 
