@@ -57,19 +57,14 @@ class Checked:
     """
 
     def __post_init__(self) -> None:
-        for item, known in own_options(type(self)):
-            value = getattr(self, item.name)
+        for item in fields(self):  # type: ignore[arg-type]
+            value, known = getattr(self, item.name), item.metadata.get('option')
+            if known is None:
+                continue
             if isinstance(item.default, float) and type(value) is int:
                 object.__setattr__(self, item.name, float(value))
             if problem := known.problem(value):
                 raise ValueError(f'{item.name}: {problem}')
-
-
-def own_options(kind: type) -> Iterator[tuple[Field[Any], Option]]:
-    """The option fields of a dataclass, with their descriptions."""
-    for item in fields(kind):
-        if 'option' in item.metadata:
-            yield item, item.metadata['option']
 
 
 def named_options(options: object, prefix: str = '') -> Iterator[tuple[str, Any, Option]]:

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -98,11 +99,6 @@ def pose_msg(T_a_b: NDArray[np.float64]) -> Pose:
     return pose
 
 
-def nearest_face(faces: Sequence[FacePose]) -> FacePose:
-    """The face nearest to the camera; there must be at least one."""
-    return min(faces, key=lambda face: float(np.linalg.norm(face.T_cam_head[:3, 3])))
-
-
 def pose_stamped_msg(face: FacePose, header: Header) -> PoseStamped:
     """The head's pose in the frame of the header."""
     return PoseStamped(header=header, pose=pose_msg(face.T_cam_head))
@@ -130,11 +126,33 @@ def transform_msg(T_a_b: NDArray[np.float64], header: Header, child: str) -> Tra
     return msg
 
 
-def face_transforms(face: FacePose, header: Header) -> list[TransformStamped]:
-    """Frames face_<id> and gaze_<id> of REP-155, both children of the header's frame."""
-    T_cam_gaze = face.T_cam_head.copy()
-    T_cam_gaze[:3, :3] = face.T_cam_head[:3, :3] @ R_HEAD_GAZE
-    return [
-        transform_msg(face.T_cam_head, header, f'face_{face.id}'),
-        transform_msg(T_cam_gaze, header, f'gaze_{face.id}'),
-    ]
+def face_messages(faces: Sequence[FacePose], header: Header) -> Iterator[tuple[str, Any]]:
+    """Topics, below the node's name, and messages of all faces of an image and of the nearest."""
+    yield 'poses', pose_array_msg(faces, header)
+    prefixed = [(f'faces/{face.id}/', face) for face in faces]
+    if faces:
+        prefixed.append(('', min(faces, key=lambda face: face.distance)))
+    for prefix, face in prefixed:
+        yield f'{prefix}pose', pose_stamped_msg(face, header)
+        yield f'{prefix}pose_with_covariance', pose_with_covariance_msg(face, header)
+
+
+def face_transforms(faces: Iterable[FacePose], header: Header) -> list[TransformStamped]:
+    """Frames face_<id> and gaze_<id> of REP-155, all children of the header's frame.
+
+    None if the header has no frame, which TF needs.
+    """
+    transforms = []
+    for face in faces if header.frame_id else ():
+        T_cam_gaze = face.T_cam_head.copy()
+        T_cam_gaze[:3, :3] = face.T_cam_head[:3, :3] @ R_HEAD_GAZE
+        transforms += [
+            transform_msg(face.T_cam_head, header, f'face_{face.id}'),
+            transform_msg(T_cam_gaze, header, f'gaze_{face.id}'),
+        ]
+    return transforms
+
+
+def type_name(kind: type) -> str:
+    """Name of a message's type, such as 'sensor_msgs/msg/Image'."""
+    return f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}'

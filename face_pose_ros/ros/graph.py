@@ -12,6 +12,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+from face_pose_ros.ros.conversions import type_name
+
 IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO = 'sensor_msgs/msg/CameraInfo'
 # Ends of the topics of image_transport's plugins -> launch arguments whose images have them.
@@ -39,8 +41,7 @@ class SilenceWatch:
         """
         self._node = node
         self._topics = {
-            topic: (f'{kind.__module__.split(".")[0]}/msg/{kind.__name__}', argument)
-            for topic, (kind, argument) in topics.items()
+            topic: (type_name(kind), argument) for topic, (kind, argument) in topics.items()
         }
         self._on_silence = on_silence
         self._begin_s = time.monotonic()

@@ -74,8 +74,8 @@ _READ = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATIO
 _HARMLESS_BYTES = 8
 
 
-def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
-    """Pixels of an image message, (H, W, 3) uint8 RGB.
+def image_to_rgb(msg: Image | CompressedImage) -> NDArray[np.uint8]:
+    """Pixels of an image message, (H, W, 3) uint8 RGB; see also `compressed_image_to_rgb`.
 
     rgb8, rgba8, mono8 and 8UC1 become views of the message's memory (in general not contiguous);
     all other encodings are copied. 16-bit pixels are shifted to 8 bits by the smallest bit depth
@@ -84,6 +84,8 @@ def image_to_rgb(msg: Image) -> NDArray[np.uint8]:
     Raises:
         ImageError: Size, step, data or encoding do not fit together.
     """
+    if isinstance(msg, CompressedImage):
+        return compressed_image_to_rgb(msg)
     if msg.height == 0 or msg.width == 0:
         raise ImageError(f'image of {msg.width} x {msg.height} px, expected a positive size')
     try:

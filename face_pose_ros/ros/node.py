@@ -63,6 +63,16 @@ class Frame(NamedTuple):
     info: CameraInfo
 
 
+class _Input(NamedTuple):
+    """A topic that the active node subscribes to."""
+
+    argument: str  # launch argument that sets the topic
+    topic: str
+    kind: type
+    callback: Callable[[Any], None]
+    qos: QoSProfile | None = None  # None: that of sensor data
+
+
 _Transition = Callable[['PoseNode', LifecycleState], TransitionCallbackReturn]
 
 
@@ -161,48 +171,68 @@ class PoseNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the camera."""
         assert self.pipeline is not None
-        worker = FrameWorker(self.work, lambda _: self._monitor.frame_dropped('overtaken'))
+        self._worker = FrameWorker(self.work, lambda _: self._monitor.frame_dropped('overtaken'))
+        inputs = self._camera_inputs(self._worker)
+        about = (
+            f'images from {self.image_topic}, calibration from {self.info_topic}, '
+            f'networks on {self.pipeline.estimator.device}'
+        )
+        if self.parameters.use_depth:
+            depth = self.pipeline.depth = self._depth_input()
+            inputs += self._depth_inputs(depth)
+            about += f'; depth from {depth.topic}, calibration from {depth.info_topic}'
+        silence = self._silence = SilenceWatch(
+            self, {i.topic: (i.kind, i.argument) for i in inputs}, self._warn_silent
+        )
+        self._camera_subscriptions = [self._subscribe(i, silence) for i in inputs]
+        self._state = 'active'
+        self.get_logger().info(about)
+        return super().on_activate(state)
+
+    def _camera_inputs(self, worker: FrameWorker[Frame]) -> list[_Input]:
+        latched_info = self.parameters.camera_info_is_latched
         sync: CameraSync[Image | CompressedImage] = CameraSync(
             lambda image, info: worker.put(Frame(image, info)),
             self._warn_unpaired,
             self._warn_nearest,
-            self.parameters.camera_info_is_latched,
+            latched_info,
         )
 
         def add_image(image: Image | CompressedImage) -> None:
-            silence.received(self.image_topic)
             self._monitor.image_received()
             sync.add_image(image)
 
-        def add_info(info: CameraInfo) -> None:
-            silence.received(self.info_topic)
-            sync.add_info(info)
-
-        compressed = self.parameters.image_transport == 'compressed'
-        kind = CompressedImage if compressed else Image
-        info_qos = latched() if self.parameters.camera_info_is_latched else sensor_data()
-        self._worker = worker
-        topics: dict[str, tuple[type, str]] = {
-            self.image_topic: (kind, 'image'),
-            self.info_topic: (CameraInfo, 'camera_info'),
-        }
-        depth = self.pipeline.depth = self._depth_input() if self.parameters.use_depth else None
-        if depth is not None:
-            topics[depth.topic] = self._depth_kind, 'depth'
-            topics[depth.info_topic] = CameraInfo, 'depth_camera_info'
-        silence = self._silence = SilenceWatch(self, topics, self._warn_silent)
-        self._camera_subscriptions = [
-            self._subscribe(kind, self.image_topic, add_image, sensor_data()),
-            self._subscribe(CameraInfo, self.info_topic, add_info, info_qos),
+        kind = _image_kind(self.parameters.image_transport)
+        info_qos = latched() if latched_info else sensor_data()
+        return [
+            _Input('image', self.image_topic, kind, add_image),
+            _Input('camera_info', self.info_topic, CameraInfo, sync.add_info, info_qos),
         ]
-        if depth is not None:
-            self._subscribe_to_depth(depth, silence.received)
-        self._state = 'active'
-        self.get_logger().info(
-            f'images from {self.image_topic}, calibration from {self.info_topic}, '
-            f'networks on {self.pipeline.estimator.device}'
+
+    def _depth_inputs(self, depth: DepthInput) -> list[_Input]:
+        def add_image(image: Image | CompressedImage) -> None:
+            depth.add_image(image)
+            if depth.needs_tf and self._frames is None:
+                self._frames = Frames(self)
+
+        kind = _image_kind(self.parameters.depth_transport)
+        return [
+            _Input('depth', depth.topic, kind, add_image),
+            _Input('depth_camera_info', depth.info_topic, CameraInfo, depth.add_info),
+        ]
+
+    def _subscribe(self, source: _Input, silence: SilenceWatch) -> Subscription:
+        def receive(message: Any) -> None:
+            silence.received(source.topic)
+            source.callback(message)
+
+        return self.create_subscription(
+            source.kind,
+            source.topic,
+            receive,
+            source.qos or sensor_data(),
+            qos_overriding_options=QOS_OVERRIDES,
         )
-        return super().on_activate(state)
 
     def _transported(self, name: str, transport: str) -> str:
         """Topic of an image with this transport, which may be remapped, too."""
@@ -218,27 +248,6 @@ class PoseNode(LifecycleNode):
             parameters.image_is_rectified,
             self._look_up,
         )
-
-    @property
-    def _depth_kind(self) -> type:
-        return Image if self.parameters.depth_transport == RAW else CompressedImage
-
-    def _subscribe_to_depth(self, depth: DepthInput, received: Callable[[str], None]) -> None:
-        def add_image(image: Image | CompressedImage) -> None:
-            received(depth.topic)
-            depth.add_image(image)
-            if depth.needs_tf and self._frames is None:
-                self._frames = Frames(self)
-
-        def add_info(info: CameraInfo) -> None:
-            received(depth.info_topic)
-            depth.add_info(info)
-
-        self._camera_subscriptions += [
-            self._subscribe(self._depth_kind, depth.topic, add_image, sensor_data()),
-            self._subscribe(CameraInfo, depth.info_topic, add_info, sensor_data()),
-        ]
-        self.get_logger().info(f'depth from {depth.topic}, calibration from {depth.info_topic}')
 
     def _look_up(self, target: str, source: str, stamp: Time) -> np.ndarray:
         if self._frames is None:
@@ -300,17 +309,6 @@ class PoseNode(LifecycleNode):
             self._publisher = None
         if on_gpu:
             import_module(_TORCH_ENGINE).release_memory()
-
-    def _subscribe(
-        self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile
-    ) -> Subscription:
-        return self.create_subscription(
-            kind,
-            topic,
-            callback,
-            qos,
-            qos_overriding_options=QOS_OVERRIDES,
-        )
 
     def _change_parameters(self, changes: Iterable[Parameter]) -> SetParametersResult:
         """Replace the parameter snapshot; the current frame keeps the old one."""
@@ -429,6 +427,10 @@ class PoseNode(LifecycleNode):
                 status=self._monitor.statuses(name, self._state, about),
             )
         )
+
+
+def _image_kind(transport: str) -> type:
+    return Image if transport == RAW else CompressedImage
 
 
 def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) -> None:

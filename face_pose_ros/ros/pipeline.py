@@ -23,12 +23,7 @@ from face_pose_ros.ros.camera_info import (
     size_text,
 )
 from face_pose_ros.ros.depth import DepthInput
-from face_pose_ros.ros.images import (
-    DamagedImageError,
-    ImageError,
-    compressed_image_to_rgb,
-    image_to_rgb,
-)
+from face_pose_ros.ros.images import DamagedImageError, ImageError, image_to_rgb
 from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.plausibility import Finding, News, findings
 
@@ -173,10 +168,7 @@ class FramePipeline:
         self, image: Image | CompressedImage, info: CameraInfo, camera: Camera
     ) -> np.ndarray:
         try:
-            if isinstance(image, CompressedImage):
-                rgb = compressed_image_to_rgb(image)
-            else:
-                rgb = image_to_rgb(image)
+            rgb = image_to_rgb(image)
         except ImageError as error:
             reason = 'damaged' if isinstance(error, DamagedImageError) else 'image'
             raise FrameError(reason, f'{self._image_topic}: {error}') from error

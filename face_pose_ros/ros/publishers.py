@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
 from rclpy.node import Node
@@ -15,7 +14,6 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.results import FacePose
 from face_pose_ros.ros import conversions
 from face_pose_ros.ros.compat import HAS_HRI_MSGS, TransformBroadcaster
 from face_pose_ros.ros.markers import face_markers
@@ -27,26 +25,23 @@ if HAS_HRI_MSGS:
     from face_pose_ros.ros.hri import HriPublisher
 
 
-class _Topics(NamedTuple):
-    """Publishers of one face."""
-
-    number: int  # `FacePose.number`
-    pose: Publisher
-    covariance: Publisher
-
-
 class FacePublisher:
     """Publishes the faces of an image; every message carries the image's header."""
 
     def __init__(self, node: Node, tf: TransformBroadcaster) -> None:
         """Advertise the topics that do not depend on faces; /tf is the broadcaster's."""
         self._node = node
-        self._pose = advertise(node, PoseStamped, '~/pose')
-        self._covariance = advertise(node, PoseWithCovarianceStamped, '~/pose_with_covariance')
-        self._poses = advertise(node, PoseArray, '~/poses')
+        self._of_poses = {
+            topic: advertise(node, kind, f'~/{topic}')
+            for topic, kind in (
+                ('pose', PoseStamped),
+                ('pose_with_covariance', PoseWithCovarianceStamped),
+                ('poses', PoseArray),
+            )
+        }
         self._markers = advertise(node, MarkerArray, '~/markers')
         self._overlay = advertise(node, Image, '~/overlay')
-        self._of_faces: dict[str, _Topics] = {}
+        self._numbers: dict[str, int] = {}  # `FacePose.number` by id, of faces with topics
         self._hri = HriPublisher(node) if HAS_HRI_MSGS else None
         self._tf = tf
         self._model = deformable_face()
@@ -63,24 +58,17 @@ class FacePublisher:
             with_tf: Whether to send TF too.
         """
         faces = answer.faces
-        self._poses.publish(conversions.pose_array_msg(faces, header))
-        if with_tf and faces and header.frame_id:  # TF needs a frame name
-            self._tf.sendTransform(
-                [t for face in faces for t in conversions.face_transforms(face, header)]
-            )
-        for face in faces:
-            topics = self._topics_of(face)
-            topics.pose.publish(conversions.pose_stamped_msg(face, header))
-            topics.covariance.publish(conversions.pose_with_covariance_msg(face, header))
-        if faces:
-            primary = conversions.nearest_face(faces)
-            self._pose.publish(conversions.pose_stamped_msg(primary, header))
-            self._covariance.publish(conversions.pose_with_covariance_msg(primary, header))
+        transforms = conversions.face_transforms(faces, header) if with_tf else []
+        if transforms:
+            self._tf.sendTransform(transforms)
+        self._numbers |= {face.id: face.number for face in faces}
+        for topic, message in conversions.face_messages(faces, header):
+            self._publisher_of(topic, type(message)).publish(message)
         known = set(known_ids)
-        gone = self._of_faces.keys() - known
+        gone = self._numbers.keys() - known
         # Drawing is slow, so only for subscribers.
         if self._markers.get_subscription_count():
-            numbers = [self._of_faces[face_id].number for face_id in gone]
+            numbers = [self._numbers[face_id] for face_id in gone]
             self._markers.publish(face_markers(faces, numbers, header, self._model))
         if self._overlay.get_subscription_count():
             self._overlay.publish(self._overlay_msg(answer, header))
@@ -92,15 +80,14 @@ class FacePublisher:
         """Remove the topics of all faces."""
         if self._hri:
             self._hri.withdraw_all()
-        self._withdraw(set(self._of_faces))
+        self._withdraw(set(self._numbers))
 
     def destroy(self) -> None:
         """Remove all topics."""
         self.withdraw_all()
         if self._hri:
             self._hri.destroy()
-        always = self._pose, self._covariance, self._poses, self._markers, self._overlay
-        for publisher in always:
+        for publisher in (*self._of_poses.values(), self._markers, self._overlay):
             self._node.destroy_publisher(publisher)
 
     def _overlay_msg(self, answer: Answer, header: Header) -> Image:
@@ -110,21 +97,11 @@ class FacePublisher:
 
     def _withdraw(self, ids: set[str]) -> None:
         for face_id in ids:
-            _, *publishers = self._of_faces.pop(face_id)
-            for publisher in publishers:
-                self._node.destroy_publisher(publisher)
+            del self._numbers[face_id]
+            for name in ('pose', 'pose_with_covariance'):
+                self._node.destroy_publisher(self._of_poses.pop(f'faces/{face_id}/{name}'))
 
-    def _topics_of(self, face: FacePose) -> _Topics:
-        if face.id not in self._of_faces:
-            topic = f'~/faces/{face.id}/pose'
-            self._of_faces[face.id] = _Topics(
-                face.number,
-                advertise(self._node, PoseStamped, topic, overridable=False),
-                advertise(
-                    self._node,
-                    PoseWithCovarianceStamped,
-                    f'{topic}_with_covariance',
-                    overridable=False,
-                ),
-            )
-        return self._of_faces[face.id]
+    def _publisher_of(self, topic: str, kind: type) -> Publisher:
+        if topic not in self._of_poses:  # of a new face
+            self._of_poses[topic] = advertise(self._node, kind, f'~/{topic}', overridable=False)
+        return self._of_poses[topic]

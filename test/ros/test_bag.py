@@ -156,7 +156,7 @@ def test_every_image_gets_the_poses_of_track_with_its_stamp(converted):
             time_ns, message = messages[i]
             assert time_ns == recorded_ns(i)
             if topic == '/tf':
-                assert message.transforms == conversions.face_transforms(face, header(i))
+                assert message.transforms == conversions.face_transforms([face], header(i))
             else:
                 assert message == expected[topic.split('/')[-1]]
 

@@ -63,7 +63,7 @@ def test_covariance_is_row_major(face):
 
 
 def test_face_and_gaze_frames_follow_rep_155(face):
-    head, gaze = conversions.face_transforms(face, HEADER)
+    head, gaze = conversions.face_transforms([face], HEADER)
     assert (head.child_frame_id, gaze.child_frame_id) == ('face_f00042', 'gaze_f00042')
     assert head.header == gaze.header == HEADER
     R_head = rotation_of(head.transform.rotation)
@@ -72,6 +72,10 @@ def test_face_and_gaze_frames_follow_rep_155(face):
     np.testing.assert_allclose(R_gaze[:, 0], -R_head[:, 1], atol=1e-9)  # x right, not left
     np.testing.assert_allclose(R_gaze[:, 1], -R_head[:, 2], atol=1e-9)  # y down, not up
     assert head.transform.translation == gaze.transform.translation
+
+
+def test_without_a_frame_there_are_no_transforms(face):
+    assert conversions.face_transforms([face], Header(stamp=HEADER.stamp)) == []
 
 
 def test_transform_is_the_messages_rotation_and_position():

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from geometry_msgs.msg import PoseArray, PoseStamped, PoseWithCovarianceStamped
 from rclpy.serialization import serialize_message
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
@@ -23,31 +22,17 @@ from face_pose_ros.ros.bag.plot import plot_people, read_people
 from face_pose_ros.ros.bag.reader import BagError
 
 NAMESPACE = '/face_pose'  # name of the node, prefix of its private topics
-_TYPES = {
-    PoseStamped: 'geometry_msgs/msg/PoseStamped',
-    PoseWithCovarianceStamped: 'geometry_msgs/msg/PoseWithCovarianceStamped',
-    PoseArray: 'geometry_msgs/msg/PoseArray',
-    TFMessage: 'tf2_msgs/msg/TFMessage',
-}
 
 
 def messages_of(
     faces: Sequence[FacePose], header: Header, publish_tf: bool
 ) -> Iterator[tuple[str, Any]]:
     """Topics and messages that the node publishes for one image."""
-    yield f'{NAMESPACE}/poses', conversions.pose_array_msg(faces, header)
-    if publish_tf and faces:
-        transforms = [t for face in faces for t in conversions.face_transforms(face, header)]
+    for name, message in conversions.face_messages(faces, header):
+        yield f'{NAMESPACE}/{name}', message
+    transforms = conversions.face_transforms(faces, header)
+    if publish_tf and transforms:
         yield '/tf', TFMessage(transforms=transforms)
-    prefixed = [(f'{NAMESPACE}/faces/{face.id}', face) for face in faces]
-    if faces:
-        prefixed.append((NAMESPACE, conversions.nearest_face(faces)))
-    for prefix, face in prefixed:
-        yield f'{prefix}/pose', conversions.pose_stamped_msg(face, header)
-        yield (
-            f'{prefix}/pose_with_covariance',
-            conversions.pose_with_covariance_msg(face, header),
-        )
 
 
 class PartialOutput:
@@ -112,7 +97,7 @@ class PartialOutput:
 
     def add(self, time_ns: int, topic: str, message: Any) -> None:
         """Add a message with its recording time."""
-        row = time_ns, topic, _TYPES[type(message)], serialize_message(message)
+        row = time_ns, topic, conversions.type_name(type(message)), serialize_message(message)
         self._db.execute('INSERT INTO messages VALUES (?, ?, ?, ?)', row)
 
     def commit(self, state: str) -> None:

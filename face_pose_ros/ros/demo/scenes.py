@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,8 @@ class Scene:
     portrait: str
     shots: Sequence[Shot]
     frames: int
-    T_world_head: NDArray[np.float64]  # (4, 4) m; identity without depth: it is not known then
+    # (4, 4) m; the identity without depth, when it is not known.
+    T_world_head: NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
 
     def shot(self, frame: int) -> Shot:
         """The image at a frame of this scene."""
@@ -75,7 +76,7 @@ def make_scenes(with_depth: bool = False) -> list[Scene]:
             scenes.append(Scene(portrait, shots, frames, T_world_head))
         grey = np.full((HEIGHT, WIDTH, 3), 96, np.uint8)
         pause = [replace(shot, rgb=grey, z_mm=None) for shot in shots[:1]]
-        scenes.append(Scene('', pause, round(PAUSE_S * RATE_HZ), np.eye(4)))
+        scenes.append(Scene('', pause, round(PAUSE_S * RATE_HZ)))
     return scenes
 
 

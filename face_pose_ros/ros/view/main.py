@@ -23,7 +23,7 @@ from face_pose_ros.ros.camera_info import CameraInfoError, camera_from_info
 from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.conversions import stamp_ns
 from face_pose_ros.ros.declaring import declare_options
-from face_pose_ros.ros.images import ImageError, compressed_image_to_rgb, image_to_rgb
+from face_pose_ros.ros.images import ImageError, image_to_rgb
 from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
 from face_pose_ros.ros.spinning import leave, run
 
@@ -119,9 +119,8 @@ class ViewNode(Node):
         if frame is None:
             return
         image, info = frame
-        to_rgb = compressed_image_to_rgb if isinstance(image, CompressedImage) else image_to_rgb
         try:
-            rgb, camera = to_rgb(image), camera_from_info(info, self._rectified)
+            rgb, camera = image_to_rgb(image), camera_from_info(info, self._rectified)
         except (ImageError, CameraInfoError) as error:
             self.get_logger().warning(str(error), throttle_duration_sec=_WARNING_PERIOD_S)
             return
