@@ -20,6 +20,11 @@ _OF_KALIBR = {
     'equi': 'equidistant',
     'none': 'plumb_bob',
 }
+# Camodocal's models: their name in ROS, intrinsics, block and names of the coefficients.
+_OF_CAMODOCAL = {
+    'PINHOLE': ('plumb_bob', 'fx fy cx cy', 'distortion_parameters', 'k1 k2 p1 p2'),
+    'KANNALA_BRANDT': ('equidistant', 'mu mv u0 v0', 'projection_parameters', 'k2 k3 k4 k5'),
+}
 
 
 def calibration_of(document: Any) -> Calibration:
@@ -95,42 +100,34 @@ def _of_kalibr(fields: Mapping[str, Any]) -> Calibration:
             'expected pinhole with radtan, equidistant or none: calibrate with --models '
             'pinhole-radtan or, for a fisheye, pinhole-equi'
         )
-    fx, fy, cx, cy = _numbers(fields, 'intrinsics', 4)
-    width, height = _numbers(fields, 'resolution', 2)
     name = 'distortion_coeffs' if 'distortion_coeffs' in fields else 'distortion_coefficients'
     d = () if distortion == 'none' else _numbers(fields, name, 4)
-    k = (fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0)
-    size = {'width': width, 'height': height}
-    return Calibration(
-        width=_size(size, 'width'),
-        height=_size(size, 'height'),
-        distortion_model=_OF_KALIBR[distortion],
-        d=d,
-        k=k,
-        r=_IDENTITY,
-        p=projection_of(k),
+    size = dict(zip(('width', 'height'), _numbers(fields, 'resolution', 2), strict=True))
+    return _unrectified(
+        _size(size, 'width'),
+        _size(size, 'height'),
+        _OF_KALIBR[distortion],
+        _numbers(fields, 'intrinsics', 4),
+        d,
     )
 
 
 def _of_camodocal(fields: Mapping[str, Any]) -> Calibration:
     """Calibration in a file of camodocal, which VINS-Mono and similar projects use."""
-    names = {
-        'PINHOLE': ('plumb_bob', 'fx fy cx cy', 'distortion_parameters', 'k1 k2 p1 p2'),
-        'KANNALA_BRANDT': (
-            *('equidistant', 'mu mv u0 v0', 'projection_parameters', 'k2 k3 k4 k5'),
-        ),
-    }
     model = fields.get('model_type')
-    if model not in names:
+    if model not in _OF_CAMODOCAL:
         raise CalibrationError(
-            f"a camera of camodocal with model_type '{model}', expected {' or '.join(names)}"
+            f"a camera of camodocal with model_type '{model}', expected "
+            f'{" or ".join(_OF_CAMODOCAL)}'
         )
-    ours, of_k, place, of_d = names[model]
-    fx, fy, cx, cy = _named(fields, 'projection_parameters', of_k)
-    k = (fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0)
-    size = _size(fields, 'image_width'), _size(fields, 'image_height')
-    d = _named(fields, place, of_d)
-    return Calibration(*size, ours, d, k, _IDENTITY, projection_of(k))
+    name, intrinsics, block, coefficients = _OF_CAMODOCAL[model]
+    return _unrectified(
+        _size(fields, 'image_width'),
+        _size(fields, 'image_height'),
+        name,
+        _named(fields, 'projection_parameters', intrinsics),
+        _named(fields, block, coefficients),
+    )
 
 
 def _named(fields: Mapping[str, Any], block: str, names: str) -> tuple[float, ...]:
@@ -138,6 +135,15 @@ def _named(fields: Mapping[str, Any], block: str, names: str) -> tuple[float, ..
     if not isinstance(values, Mapping):
         raise CalibrationError(f'{block} is {values}, expected {names}')
     return _floats(block, [values.get(name) for name in names.split()], names)
+
+
+def _unrectified(
+    width: int, height: int, model: str, intrinsics: tuple[float, ...], d: tuple[float, ...]
+) -> Calibration:
+    """Calibration of images that are not rectified, from fx, fy, cx, cy [px]."""
+    fx, fy, cx, cy = intrinsics
+    k = (fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0)
+    return Calibration(width, height, model, d, k, _IDENTITY, projection_of(k))
 
 
 def projection_of(k: tuple[float, ...]) -> tuple[float, ...]:
