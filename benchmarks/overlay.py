@@ -18,8 +18,8 @@ from std_msgs.msg import Header
 
 from face_pose_ros import Camera, FacePoseEstimator
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.ros.markers import face_markers
-from face_pose_ros.ros.overlay import draw_overlay
+from face_pose_ros.ros.drawing.markers import face_markers
+from face_pose_ros.ros.drawing.overlay import draw_overlay
 
 
 def main(args: Sequence[str] | None = None) -> None:

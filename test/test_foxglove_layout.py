@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from face_pose_ros.ros.markers import NAMESPACES
+from face_pose_ros.ros.drawing.markers import NAMESPACES
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYOUT = json.loads((ROOT / 'config' / 'face_pose.foxglove.json').read_text())

@@ -34,7 +34,7 @@ def test_consumers_are_light(name):
     assert modules_loaded_by(f'face_pose_ros.ros.consumers.{name}', ('torch.', 'cv2')) == '[]'
 
 
-@pytest.mark.parametrize('name', ['node', 'demo.camera', 'demo.checker'])
+@pytest.mark.parametrize('name', ['node', 'demo.demo_camera', 'demo.checker'])
 def test_a_robot_without_a_gpu_needs_neither_torch_nor_what_plots(name):
     pytest.importorskip('rclpy', reason='needs the ROS 2 wheels (make setup) or a distribution')
     unwanted = ('torch', 'skimage', 'matplotlib')

@@ -76,7 +76,7 @@ def test_a_display_has_a_topic_if_it_subscribes(name):
 
 
 def test_namespaces_are_those_of_the_markers():
-    markers = pytest.importorskip('face_pose_ros.ros.markers')
+    markers = pytest.importorskip('face_pose_ros.ros.drawing.markers')
     assert set(DISPLAYS['Faces']['Namespaces']) == set(markers.NAMESPACES)
 
 

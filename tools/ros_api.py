@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from face_pose_ros.ros.consumers.look_at import LookAtParameters
 from face_pose_ros.ros.consumers.who_looks import WhoLooksParameters
-from face_pose_ros.ros.demo.camera import DemoCameraParameters
+from face_pose_ros.ros.demo.demo_camera import DemoCameraParameters
 from face_pose_ros.ros.demo.output import OutputParameters
 from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.view.parameters import ViewParameters

@@ -27,7 +27,7 @@ from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.keypoints.openpose import OPENPOSE_70
 from face_pose_ros.results import FacePose
 from face_pose_ros.ros.conversions import image_msg
-from face_pose_ros.ros.draw import fitted
+from face_pose_ros.ros.drawing.draw import fitted
 from face_pose_ros.ros.pipeline import Answer
 from face_pose_ros.ros.qos import advertise
 

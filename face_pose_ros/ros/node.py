@@ -35,16 +35,16 @@ from face_pose_ros.ros.declaring import (
     declare_options,
     with_parameters,
 )
-from face_pose_ros.ros.depth import DepthInput
 from face_pose_ros.ros.depth_images import RAW
+from face_pose_ros.ros.depth_input import DepthInput
 from face_pose_ros.ros.diagnostics import Monitor
 from face_pose_ros.ros.frame_worker import FrameWorker
 from face_pose_ros.ros.frames import Frames
-from face_pose_ros.ros.graph import SilenceWatch
 from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
 from face_pose_ros.ros.qos import QOS_OVERRIDES, advertise, latched, sensor_data
+from face_pose_ros.ros.silence import SilenceWatch
 from face_pose_ros.ros.spinning import Executor, init, leave, spin_until
 from face_pose_ros.ros.transitions import answer_during_transitions
 from face_pose_ros.weights import WeightsError

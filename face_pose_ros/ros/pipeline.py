@@ -22,7 +22,7 @@ from face_pose_ros.ros.camera_info import (
     same_calibration,
     size_text,
 )
-from face_pose_ros.ros.depth import DepthInput
+from face_pose_ros.ros.depth_input import DepthInput
 from face_pose_ros.ros.images import DamagedImageError, ImageError, image_to_rgb
 from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.plausibility import Finding, News, findings

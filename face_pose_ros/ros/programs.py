@@ -31,12 +31,12 @@ def _run(module: str) -> None:
 
 pose_node = partial(_run, 'node')
 multi_camera = partial(_run, 'multi_camera')
-demo_camera = partial(_run, 'demo.camera')
+demo_camera = partial(_run, 'demo.demo_camera')
 demo_checker = partial(_run, 'demo.checker')
 demo_recorder = partial(_run, 'demo.recorder')
 look_at = partial(_run, 'consumers.look_at')
 who_looks = partial(_run, 'consumers.who_looks')
-face_pose_view = partial(_run, 'view.main')
+face_pose_view = partial(_run, 'view.view_node')
 
 if __name__ == '__main__':
     globals()[sys.argv.pop(1)]()

@@ -16,8 +16,8 @@ from visualization_msgs.msg import MarkerArray
 from face_pose_ros.pose.face_model import deformable_face
 from face_pose_ros.ros import conversions
 from face_pose_ros.ros.compat import HAS_HRI_MSGS, TransformBroadcaster
-from face_pose_ros.ros.markers import face_markers
-from face_pose_ros.ros.overlay import draw_overlay
+from face_pose_ros.ros.drawing.markers import face_markers
+from face_pose_ros.ros.drawing.overlay import draw_overlay
 from face_pose_ros.ros.pipeline import Answer
 from face_pose_ros.ros.qos import advertise
 

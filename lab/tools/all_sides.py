@@ -27,7 +27,7 @@ from showcase import SEED, render, save
 from face_pose_ros import Camera, FacePoseEstimator
 from face_pose_ros.geometry import rotations
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.ros.overlay import draw_overlay
+from face_pose_ros.ros.drawing.overlay import draw_overlay
 
 _SIDE_PX, _FOCAL_PX, _COLUMNS, _GAP_PX = 256, 500.0, 5, 4
 _DISTANCE_M = 0.95

@@ -33,8 +33,8 @@ from scipy.spatial.transform import Rotation
 
 from face_pose_ros import Camera, FacePose, FacePoseEstimator
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.ros.overlay import draw_overlay
-from face_pose_ros.ros.style import (
+from face_pose_ros.ros.drawing.overlay import draw_overlay
+from face_pose_ros.ros.drawing.style import (
     DOUBT_RGB,
     SIGMAS,
     TEXT_RGB,
@@ -285,7 +285,7 @@ def record(frames: Sequence[Frame], camera: Camera, path: Path) -> None:
     from rclpy.time import Time
     from std_msgs.msg import Header
 
-    from face_pose_ros.ros.markers import face_markers
+    from face_pose_ros.ros.drawing.markers import face_markers
     from face_pose_ros.ros.view.scene import Scene, blueprint
 
     recording, model = rr.RecordingStream('face_pose'), deformable_face()

@@ -13,8 +13,8 @@ from rclpy.parameter import Parameter
 from face_pose_ros.options import named_options
 from face_pose_ros.ros.consumers.look_at import LookAt
 from face_pose_ros.ros.consumers.who_looks import WhoLooks
-from face_pose_ros.ros.demo.camera import DemoCamera
 from face_pose_ros.ros.demo.checker import DemoChecker
+from face_pose_ros.ros.demo.demo_camera import DemoCamera
 from face_pose_ros.ros.demo.recorder import DemoRecorder
 from face_pose_ros.ros.node import PoseNode
 from tools.ros_api import EXECUTABLES
@@ -38,7 +38,7 @@ def make(name, ros, tmp_path):
         return DemoRecorder(parameter_overrides=output, **common)
     if name == 'face_pose_view':
         pytest.importorskip('rerun', reason='needs the rerun SDK (make view)')
-        from face_pose_ros.ros.view.main import ViewNode
+        from face_pose_ros.ros.view.view_node import ViewNode
 
         return ViewNode(parameter_overrides=output, **common)
     return {'look_at': LookAt, 'who_looks': WhoLooks, 'demo_camera': DemoCamera}[name](**common)

@@ -177,7 +177,7 @@ def test_without_the_rerun_sdk_one_line_names_what_to_install():
     code = """
 import sys
 sys.modules['rerun'] = None
-import face_pose_ros.ros.view.main
+import face_pose_ros.ros.view.view_node
 """
     run = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True, timeout=60, check=False

@@ -21,7 +21,7 @@ from tf2_msgs.msg import TFMessage
 
 from face_pose_ros.ros.camera_info import camera_from_info
 from face_pose_ros.ros.conversions import camera_info_msg
-from face_pose_ros.ros.demo import camera as demo_camera
+from face_pose_ros.ros.demo import demo_camera
 from face_pose_ros.ros.demo.scenes import Scene, Shot
 from face_pose_ros.ros.images import image_to_rgb
 from face_pose_ros.virtual_camera import lens_camera

@@ -8,7 +8,7 @@ from helpers.cameras import make_camera
 
 from face_pose_ros.geometry import rotations
 from face_pose_ros.pose.face_model import deformable_face
-from face_pose_ros.ros.demo.depth import depth_image, head_of
+from face_pose_ros.ros.demo.depth_camera import depth_image, head_of
 from face_pose_ros.ros.demo.scenes import Shot
 
 

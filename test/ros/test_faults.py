@@ -20,7 +20,7 @@ from ros.test_node import CAMERA, RGB, Robot, image_msg
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from face_pose_ros.ros import graph
+from face_pose_ros.ros import silence
 from face_pose_ros.ros.conversions import camera_info_msg
 
 pytestmark = pytest.mark.dds
@@ -71,7 +71,7 @@ def robot(ros):
 
 
 def test_a_silent_camera_is_reported_on_the_console_and_in_diagnostics(ros, monkeypatch):
-    monkeypatch.setattr(graph, '_START_S', 0.0)
+    monkeypatch.setattr(silence, '_START_S', 0.0)
     robot = Watched(ros)
     reason = '/robot publishes /image, but no message has arrived'
     robot.wait_for_status('camera', DiagnosticStatus.WARN, f'no image on /image yet: {reason}')

@@ -29,11 +29,11 @@ from visualization_msgs.msg import MarkerArray
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.ros.conversions import camera_info_msg, pose_array_msg
-from face_pose_ros.ros.draw import face_points
-from face_pose_ros.ros.markers import LIFETIME_S, NAMESPACES, face_markers
-from face_pose_ros.ros.style import AXIS_M, SIGMAS
-from face_pose_ros.ros.view.main import ViewNode
+from face_pose_ros.ros.drawing.draw import face_points
+from face_pose_ros.ros.drawing.markers import LIFETIME_S, NAMESPACES, face_markers
+from face_pose_ros.ros.drawing.style import AXIS_M, SIGMAS
 from face_pose_ros.ros.view.scene import Scene
+from face_pose_ros.ros.view.view_node import ViewNode
 
 K = [[80.0, 0.0, 50.25], [0.0, 82.0, 29.5], [0.0, 0.0, 1.0]]
 CAMERA = Camera.from_K(K, 96, 64)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from face_pose_ros.ros.bag.output import PartialOutput, messages_of
+from face_pose_ros.ros.bag.partial_output import PartialOutput, messages_of
 from face_pose_ros.ros.bag.reader import BagError, Recording
 from face_pose_ros.ros.declaring import ParameterError
 from face_pose_ros.ros.parameters import Parameters

@@ -28,9 +28,9 @@ from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.ros.camera_info import camera_from_info
 from face_pose_ros.ros.conversions import stamp_ns, transform
 from face_pose_ros.ros.declaring import declare_options
-from face_pose_ros.ros.demo.camera import PORTRAIT_FRAME, RATE_HZ
+from face_pose_ros.ros.demo.demo_camera import PORTRAIT_FRAME, RATE_HZ
 from face_pose_ros.ros.demo.output import SHEET, VIDEO, OutputParameters, make_empty
-from face_pose_ros.ros.draw import draw_head, draw_text
+from face_pose_ros.ros.drawing.draw import draw_head, draw_text
 from face_pose_ros.ros.images import image_to_rgb
 from face_pose_ros.ros.spinning import leave, run
 from face_pose_ros.virtual_camera import spread

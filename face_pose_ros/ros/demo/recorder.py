@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from face_pose_ros.ros.conversions import stamp_ns
 from face_pose_ros.ros.declaring import declare_options
 from face_pose_ros.ros.demo.output import VIDEO, OutputParameters, make_empty
-from face_pose_ros.ros.draw import fitted
+from face_pose_ros.ros.drawing.draw import fitted
 from face_pose_ros.ros.images import image_to_rgb
 from face_pose_ros.ros.spinning import leave, run
 

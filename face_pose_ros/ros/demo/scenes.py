@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.ros.demo.depth import depth_image, head_of
+from face_pose_ros.ros.demo.depth_camera import depth_image, head_of
 from face_pose_ros.samples import load_portraits
 from face_pose_ros.virtual_camera import (
     LENSES,

@@ -24,7 +24,7 @@ from face_pose_lab.evaluation.rendered_heads import MIN_PRESENCE, RenderedHeads
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel, deformable_face, semantic_head
 from face_pose_ros.pose.fit import fit_pose
-from face_pose_ros.ros.draw import draw_head
+from face_pose_ros.ros.drawing.draw import draw_head
 
 _CELL_PX = 240
 _ACROSS_M = 0.42  # shown of the head's surroundings

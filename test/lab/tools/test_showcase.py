@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from scipy.spatial.transform import Rotation
 
 from face_pose_ros import Camera
-from face_pose_ros.ros.style import face_colour_rgb
+from face_pose_ros.ros.drawing.style import face_colour_rgb
 
 sys.path.append(str(Path(__file__).parents[3] / 'lab' / 'tools'))
 import all_sides

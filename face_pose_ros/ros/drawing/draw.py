@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
-from face_pose_ros.ros.style import (
+from face_pose_ros.ros.drawing.style import (
     AXIS_COLOURS_RGB,
     AXIS_M,
     BACKING_OPACITY,

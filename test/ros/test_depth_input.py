@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 
 from face_pose_ros.results import DepthEvidence
 from face_pose_ros.ros.conversions import camera_info_msg
-from face_pose_ros.ros.depth import DepthInput
+from face_pose_ros.ros.depth_input import DepthInput
 
 CAMERA = make_camera('plumb_bob_5')
 FRAME, PERIOD_NS = 'colour_optical', 33_000_000

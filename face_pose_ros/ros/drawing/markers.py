@@ -16,8 +16,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.results import FacePose
 from face_pose_ros.ros.conversions import pose_msg
-from face_pose_ros.ros.draw import face_points
-from face_pose_ros.ros.style import (
+from face_pose_ros.ros.drawing.draw import face_points
+from face_pose_ros.ros.drawing.style import (
     AXIS_COLOURS_RGB,
     AXIS_M,
     DOUBT_OPACITY,

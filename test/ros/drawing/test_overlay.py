@@ -8,9 +8,9 @@ from helpers.cameras import DISTORTIONS, HEIGHT, WIDTH, make_camera
 from helpers.faces import MODEL, head_pose, make_face
 
 from face_pose_ros import Camera
-from face_pose_ros.ros.draw import draw_label
-from face_pose_ros.ros.overlay import draw_overlay
-from face_pose_ros.ros.style import (
+from face_pose_ros.ros.drawing.draw import draw_label
+from face_pose_ros.ros.drawing.overlay import draw_overlay
+from face_pose_ros.ros.drawing.style import (
     AXIS_COLOURS_RGB,
     AXIS_M,
     GAZE_IN_IMAGE_M,
@@ -122,7 +122,7 @@ def test_label_names_the_face_and_its_distance():
 def test_the_label_has_two_sigma_of_the_distance(monkeypatch):
     written = []
     monkeypatch.setattr(
-        'face_pose_ros.ros.overlay.draw_label', lambda _, text, *__: written.append(text)
+        'face_pose_ros.ros.drawing.overlay.draw_label', lambda _, text, *__: written.append(text)
     )
     T = head_pose((0.3, 0.4, 1.2))
     ray = T[:3, 3] / 1.3

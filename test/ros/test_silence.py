@@ -13,9 +13,9 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
-from face_pose_ros.ros import graph
-from face_pose_ros.ros.graph import CAMERA_INFO, COMPRESSED, IMAGE, SilenceWatch, why_silent
+from face_pose_ros.ros import silence
 from face_pose_ros.ros.qos import sensor_data
+from face_pose_ros.ros.silence import CAMERA_INFO, COMPRESSED, IMAGE, SilenceWatch, why_silent
 
 pytestmark = pytest.mark.dds
 
@@ -189,7 +189,7 @@ def test_a_quality_of_service_that_does_not_fit_is_named(ros, nodes):
 
 
 def test_each_silent_topic_is_spoken_of_once_and_no_more_when_it_speaks(ros, nodes, monkeypatch):
-    monkeypatch.setattr(graph, '_PATIENCE_S', 0.0)
+    monkeypatch.setattr(silence, '_PATIENCE_S', 0.0)
     reported = []
     watch = SilenceWatch(
         nodes[0],
@@ -216,7 +216,7 @@ def test_nothing_is_reported_at_once(nodes):
 
 
 def test_a_camera_that_is_found_has_time_to_start(ros, nodes, monkeypatch):
-    monkeypatch.setattr(graph, '_PATIENCE_S', 0.0)
+    monkeypatch.setattr(silence, '_PATIENCE_S', 0.0)
     listener, driver = nodes
     reported = []
     watch = SilenceWatch(

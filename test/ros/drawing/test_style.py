@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from face_pose_ros.ros.style import (
+from face_pose_ros.ros.drawing.style import (
     AXIS_COLOURS_RGB,
     BACKING_RGB,
     DOUBT_RGB,

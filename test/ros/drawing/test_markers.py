@@ -15,9 +15,9 @@ from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from face_pose_ros.ros import markers
-from face_pose_ros.ros.markers import face_markers
-from face_pose_ros.ros.style import AXIS_M, SIGMAS
+from face_pose_ros.ros.drawing import markers
+from face_pose_ros.ros.drawing.markers import face_markers
+from face_pose_ros.ros.drawing.style import AXIS_M, SIGMAS
 
 HEADER = Header(stamp=Time(sec=12, nanosec=345), frame_id='camera_optical')
 CAMERA = make_camera('plumb_bob_5')

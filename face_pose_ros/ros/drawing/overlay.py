@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.pose.face_model import FaceModel
 from face_pose_ros.results import FacePose
-from face_pose_ros.ros.draw import draw_gaze, draw_head, draw_label, draw_text, drawing_scale
-from face_pose_ros.ros.style import SIGMAS, face_colour_rgb, face_label
+from face_pose_ros.ros.drawing.draw import (
+    draw_gaze,
+    draw_head,
+    draw_label,
+    draw_text,
+    drawing_scale,
+)
+from face_pose_ros.ros.drawing.style import SIGMAS, face_colour_rgb, face_label
 
 _LABEL_BELOW_PX = 30  # at scale 1, from chin to base line
 

@@ -1,0 +1,3 @@
+# Copyright the face_pose_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Heads in pictures and in RViz."""
