@@ -228,7 +228,6 @@ def _annotate(frame: _Frame, model: FaceModel) -> NDArray[np.uint8]:
 
 def main(args: list[str] | None = None) -> None:
     """Collect until no message arrives, then report; exit status 1 if a check failed."""
-    # One thread: more would take cores from the pose node.
 
     def spin(node: DemoChecker) -> None:
         while rclpy.ok() and not node.silent:

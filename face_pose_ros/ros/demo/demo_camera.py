@@ -273,7 +273,6 @@ class DemoCamera(Node):
 
 def main(args: list[str] | None = None) -> None:
     """Publish to the end or until interrupted; exit status 1 if the source cannot be opened."""
-    # One thread: more would take cores from the pose node.
     # Our own line reports problems of a source; OpenCV and FFmpeg would add several.
     cv2.setLogLevel(0)
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
