@@ -29,7 +29,7 @@ from face_pose_ros.results import FacePose
 from face_pose_ros.ros.conversions import image_msg
 from face_pose_ros.ros.drawing.draw import fitted
 from face_pose_ros.ros.pipeline import Answer
-from face_pose_ros.ros.qos import advertise
+from face_pose_ros.ros.topics import advertise
 
 _FACES = '/humans/faces'  # REP-155: the same for all nodes of a robot
 _CROP_PX = 128  # REP-155's default width and height of `cropped`

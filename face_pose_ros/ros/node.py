@@ -35,7 +35,6 @@ from face_pose_ros.ros.declaring import (
     declare_options,
     with_parameters,
 )
-from face_pose_ros.ros.depth_images import RAW
 from face_pose_ros.ros.depth_input import DepthInput
 from face_pose_ros.ros.diagnostics import Monitor
 from face_pose_ros.ros.frame_worker import FrameWorker
@@ -43,9 +42,9 @@ from face_pose_ros.ros.frames import Frames
 from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
-from face_pose_ros.ros.qos import QOS_OVERRIDES, advertise, latched, sensor_data
 from face_pose_ros.ros.silence import SilenceWatch
 from face_pose_ros.ros.spinning import Executor, init, leave, spin_until
+from face_pose_ros.ros.topics import advertise, latched, subscribe, transported
 from face_pose_ros.ros.transitions import answer_during_transitions
 from face_pose_ros.weights import WeightsError
 
@@ -128,7 +127,9 @@ class PoseNode(LifecycleNode):
         self._state = 'unconfigured'  # for /diagnostics
         self._silence: SilenceWatch | None = None
 
-        self.image_topic = self._transported('image', self.parameters.image_transport)
+        self.image_topic, self._image_kind = transported(
+            self, 'image', self.parameters.image_transport
+        )
         self.info_topic = self.resolve_topic_name('camera_info')
         self._frames: Frames | None = None  # TF; created when a depth camera needs it
         self._tf = TransformBroadcaster(self)
@@ -173,20 +174,15 @@ class PoseNode(LifecycleNode):
         assert self.pipeline is not None
         self._worker = FrameWorker(self.work, lambda _: self._monitor.frame_dropped('overtaken'))
         inputs = self._camera_inputs(self._worker)
-        about = (
-            f'images from {self.image_topic}, calibration from {self.info_topic}, '
-            f'networks on {self.pipeline.estimator.device}'
-        )
         if self.parameters.use_depth:
-            depth = self.pipeline.depth = self._depth_input()
-            inputs += self._depth_inputs(depth)
-            about += f'; depth from {depth.topic}, calibration from {depth.info_topic}'
+            inputs += self._depth_inputs(self.pipeline)
         silence = self._silence = SilenceWatch(
             self, {i.topic: (i.kind, i.argument) for i in inputs}, self._warn_silent
         )
         self._camera_subscriptions = [self._subscribe(i, silence) for i in inputs]
         self._state = 'active'
-        self.get_logger().info(about)
+        topics = ', '.join(f'{i.argument} from {i.topic}' for i in inputs)
+        self.get_logger().info(f'{topics}; networks on {self.pipeline.estimator.device}')
         return super().on_activate(state)
 
     def _camera_inputs(self, worker: FrameWorker[Frame]) -> list[_Input]:
@@ -202,23 +198,32 @@ class PoseNode(LifecycleNode):
             self._monitor.image_received()
             sync.add_image(image)
 
-        kind = _image_kind(self.parameters.image_transport)
-        info_qos = latched() if latched_info else sensor_data()
+        info_qos = latched() if latched_info else None
         return [
-            _Input('image', self.image_topic, kind, add_image),
+            _Input('image', self.image_topic, self._image_kind, add_image),
             _Input('camera_info', self.info_topic, CameraInfo, sync.add_info, info_qos),
         ]
 
-    def _depth_inputs(self, depth: DepthInput) -> list[_Input]:
+    def _depth_inputs(self, pipeline: FramePipeline) -> list[_Input]:
+        parameters = self.parameters
+        topic, kind = transported(self, 'depth', parameters.depth_transport)
+        info_topic = self.resolve_topic_name('depth_camera_info')
+        depth = pipeline.depth = DepthInput(
+            topic,
+            info_topic,
+            parameters.depth_max_offset_s,
+            parameters.image_is_rectified,
+            self._look_up,
+        )
+
         def add_image(image: Image | CompressedImage) -> None:
             depth.add_image(image)
             if depth.needs_tf and self._frames is None:
                 self._frames = Frames(self)
 
-        kind = _image_kind(self.parameters.depth_transport)
         return [
-            _Input('depth', depth.topic, kind, add_image),
-            _Input('depth_camera_info', depth.info_topic, CameraInfo, depth.add_info),
+            _Input('depth', topic, kind, add_image),
+            _Input('depth_camera_info', info_topic, CameraInfo, depth.add_info),
         ]
 
     def _subscribe(self, source: _Input, silence: SilenceWatch) -> Subscription:
@@ -226,28 +231,7 @@ class PoseNode(LifecycleNode):
             silence.received(source.topic)
             source.callback(message)
 
-        return self.create_subscription(
-            source.kind,
-            source.topic,
-            receive,
-            source.qos or sensor_data(),
-            qos_overriding_options=QOS_OVERRIDES,
-        )
-
-    def _transported(self, name: str, transport: str) -> str:
-        """Topic of an image with this transport, which may be remapped, too."""
-        topic = self.resolve_topic_name(name)
-        return topic if transport == RAW else self.resolve_topic_name(f'{topic}/{transport}')
-
-    def _depth_input(self) -> DepthInput:
-        parameters = self.parameters
-        return DepthInput(
-            self._transported('depth', parameters.depth_transport),
-            self.resolve_topic_name('depth_camera_info'),
-            parameters.depth_max_offset_s,
-            parameters.image_is_rectified,
-            self._look_up,
-        )
+        return subscribe(self, source.kind, source.topic, receive, source.qos)
 
     def _look_up(self, target: str, source: str, stamp: Time) -> np.ndarray:
         if self._frames is None:
@@ -427,10 +411,6 @@ class PoseNode(LifecycleNode):
                 status=self._monitor.statuses(name, self._state, about),
             )
         )
-
-
-def _image_kind(transport: str) -> type:
-    return Image if transport == RAW else CompressedImage
 
 
 def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) -> None:

@@ -19,7 +19,7 @@ from face_pose_ros.ros.compat import HAS_HRI_MSGS, TransformBroadcaster
 from face_pose_ros.ros.drawing.markers import face_markers
 from face_pose_ros.ros.drawing.overlay import draw_overlay
 from face_pose_ros.ros.pipeline import Answer
-from face_pose_ros.ros.qos import advertise
+from face_pose_ros.ros.topics import advertise
 
 if HAS_HRI_MSGS:
     from face_pose_ros.ros.hri import HriPublisher

@@ -14,8 +14,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 
 from face_pose_ros.ros import silence
-from face_pose_ros.ros.qos import sensor_data
 from face_pose_ros.ros.silence import CAMERA_INFO, COMPRESSED, IMAGE, SilenceWatch, why_silent
+from face_pose_ros.ros.topics import sensor_data
 
 pytestmark = pytest.mark.dds
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from face_pose_ros.ros.camera_sync import CameraSync
 from face_pose_ros.ros.conversions import stamp_ns
 from face_pose_ros.ros.declaring import declare_options
 from face_pose_ros.ros.images import ImageError, image_to_rgb
-from face_pose_ros.ros.qos import QOS_OVERRIDES, sensor_data
 from face_pose_ros.ros.spinning import leave, run
+from face_pose_ros.ros.topics import subscribe, transported
 
 try:
     import rerun as rr
@@ -64,7 +63,7 @@ class ViewNode(Node):
         super().__init__('face_pose_view', **kwargs)
         parameters = declare_options(self, ViewParameters())
         self.output = Path(parameters.output)
-        self._compressed = parameters.image_transport == 'compressed'
+        self._transport = parameters.image_transport
         self._rectified = parameters.image_is_rectified
         self._recording = rr.RecordingStream('face_pose')
         self._open_recording(parameters.spawn)
@@ -97,16 +96,9 @@ class ViewNode(Node):
         if not self.count_publishers(self._answers_sub.topic_name):
             return
         self._timer.cancel()
-        kind, topic = Image, self.resolve_topic_name('image')
-        if self._compressed:
-            kind, topic = CompressedImage, f'{topic}/compressed'
-        self._subscribe(kind, topic, self._sync.add_image)
-        self._subscribe(CameraInfo, 'camera_info', self._sync.add_info)
-
-    def _subscribe(self, kind: type, topic: str, callback: Callable[[Any], None]) -> None:
-        self.create_subscription(
-            kind, topic, callback, sensor_data(), qos_overriding_options=QOS_OVERRIDES
-        )
+        topic, kind = transported(self, 'image', self._transport)
+        subscribe(self, kind, topic, self._sync.add_image)
+        subscribe(self, CameraInfo, 'camera_info', self._sync.add_info)
 
     def _on_pair(self, image: Image | CompressedImage, info: CameraInfo) -> None:
         self._frames[stamp_ns(image.header.stamp)] = image, info
