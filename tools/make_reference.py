@@ -30,8 +30,8 @@ YAML_HEADER = """\
 MARKDOWN_HEADER = """\
 # ROS API
 
-Written by `make docs` from the declarations in `face_pose_ros/`. Frames, units and covariance:
-[conventions.md](conventions.md).
+Written by `make docs` from the declared parameters and `tools/ros_api.py`. Frames, units and
+covariance: [conventions.md](conventions.md).
 
 - Every output has the header of its image.
 - Names without a leading `/` or `~/` are relative: `-r __ns:=/front`, or remap.
