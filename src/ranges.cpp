@@ -84,8 +84,10 @@ int read(const Pose& T, double size, const DepthView& depth, const RangeNoise& n
     if (valid < 5) continue;
     const double z = lower_median(window, valid);
     const double tan_sq = (1 - cos * cos) / (cos * cos);
-    work.sigma[k] = std::sqrt(square(noise.noise_per_m * z * z) + SURFACE_M * SURFACE_M +
-                              SIDEWAYS_M * SIDEWAYS_M * tan_sq);
+    // The noise of a face's range: with that of a far wall's any face would agree with the wall.
+    const double z_face = std::min(z, p(2, k) * MAX_SIZE / size);
+    work.sigma[k] = std::sqrt(square(noise.noise_per_m * z_face * z_face) +
+                              SURFACE_M * SURFACE_M + SIDEWAYS_M * SIDEWAYS_M * tan_sq);
     // Back in the picture's camera: a . (R p + t) = rho is (R^T a) . p = rho - a . t.
     ranges.rho[k] = z / work.rays(2, k);
     for (Index i = 0; i < 3; ++i) {

@@ -7,7 +7,8 @@
 //
 //     sigma^2 = (noise z^2)^2 + SURFACE_M^2 + (SIDEWAYS_M tan(angle))^2:
 //
-// stereo's noise grows with the square of the depth; the model's surface is not the person's own;
+// stereo's noise grows with the square of the depth z, here at most that of the largest face, since
+// what lies behind it is no range of the face; the model's surface is not the person's own;
 // and a point that lies beside the measured one differs in range by the surface's angle to the ray.
 #pragma once
 

@@ -108,6 +108,21 @@ def test_a_wall_behind_most_of_a_face_is_no_larger_face(rng):
     assert poses.depth[0, 3] < 1.2
 
 
+@pytest.mark.parametrize('far', [2.7, 300.0, 1000.0, 65504.0])  # the last: simulators' nothing
+def test_what_lies_far_behind_a_face_says_nothing_of_it(far, rng):
+    camera, shape, T = make_camera('plumb_bob_5'), shape_of(-4.0, rng), POSES[0]
+    keypoints = observe(FACE.points(shape[None]), T[None], camera)
+    z = face_depth(FACE, shape, T, camera)
+    rows, columns = np.nonzero(z)
+    beside = columns < np.quantile(columns, 0.1)
+    z[rows[beside], columns[beside]] = 0
+    poses = fit_pose(
+        keypoints, FACE, camera, depth=DepthImage(np.where(z > 0, z, np.float32(far)), camera)
+    ).poses
+    assert abs(relative_error(poses, T)) < 0.01
+    assert poses.depth[0, 2] < poses.depth[0, 1]
+
+
 def test_a_distance_is_less_certain_where_much_of_the_face_is_covered(rng):
     """What covers a face may agree with it in part: hair lies on a forehead as a forehead does."""
     camera, shape, T = make_camera('plumb_bob_5'), shape_of(1.0, rng), POSES[0]
