@@ -36,6 +36,10 @@ def camera_from_info(msg: CameraInfo, rectified: bool = False) -> Camera:
         name, K = 'K', np.reshape(msg.k, (3, 3))
         dist = tuple(msg.d)
         model = msg.distortion_model
+    if rectified and K[0, 0] == 0 != msg.k[0]:
+        raise CameraInfoError(
+            f'P[0] is 0, but K[0] is {msg.k[0]:g}: without P, set image_is_rectified to false'
+        )
     if K[0, 0] == 0:  # as sensor_msgs defines it; drivers also send diag(0, 0, 1)
         raise CameraInfoError(
             f'{name}[0] is 0: the camera is not calibrated; see docs/calibration.md'

@@ -91,6 +91,11 @@ def test_bad_camera_info_is_named(kwargs, message):
         camera_info.camera_from_info(info_msg(**kwargs))
 
 
+def test_a_missing_p_is_not_called_a_missing_calibration():
+    with pytest.raises(camera_info.CameraInfoError, match=r'P\[0\] is 0, but K\[0\] is 711'):
+        camera_info.camera_from_info(info_msg(p=[0.0] * 12), rectified=True)
+
+
 SKEWED = [711.0, -0.6, 470.25, 0.0, 693.0, 351.5, 0.0, 0.0, 1.0]
 OF_DRIVERS = {
     'realsense-ros': info_msg(d=[-0.054, 0.065, -0.0003, 0.0007, -0.021]),
