@@ -164,7 +164,7 @@ Array<float> render_crops(const py::array_t<std::uint8_t, 0>& image, const Lens&
   return crops;
 }
 
-// R (N, 3, 3) of rotation vectors (N, 3), by `f`.
+// R (N, 3, 3) of N vectors, by `f`.
 template <class F>
 Array<double> matrices_of(const Array<double>& omega, F f) {
   const auto vectors = view<2>(omega);
@@ -197,6 +197,12 @@ void bind_rotations(py::module_& m) {
         return matrices_of(omega, [](const auto& vector) { return rotation_exp(vector); });
       },
       "omega"_a.noconvert());
+  m.def(
+      "rotation_of_columns",
+      [](const Array<double>& columns) {
+        return matrices_of(columns, [](const auto& both) { return rotation_of_columns(both); });
+      },
+      "columns"_a.noconvert());
   m.def(
       "left_jacobian",
       [](const Array<double>& omega) {

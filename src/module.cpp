@@ -11,6 +11,7 @@ void bind_pose(pybind11::module_& m);
 void bind_association(pybind11::module_& m);
 void bind_boxes(pybind11::module_& m);
 void bind_filter(pybind11::module_& m);
+void bind_heads(pybind11::module_& m);
 void bind_identity(pybind11::module_& m);
 void bind_shape_memory(pybind11::module_& m);
 void bind_keypoints(pybind11::module_& m);
@@ -25,6 +26,7 @@ PYBIND11_MODULE(_core, m) {
   face_pose::bind_association(m);
   face_pose::bind_boxes(m);
   face_pose::bind_filter(m);
+  face_pose::bind_heads(m);
   face_pose::bind_identity(m);
   face_pose::bind_shape_memory(m);
   face_pose::bind_keypoints(m);

@@ -4,6 +4,7 @@
 // face_pose_ros/geometry/rotations.py. Arguments are Matrix, View or Vector.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "arrays.hpp"
@@ -38,6 +39,21 @@ inline Matrix<3, 3> left_jacobian(const V& omega) {
   const double angle = std::sqrt(angle_sq);
   return rotation_series(x, y, z, (1 - std::cos(angle)) / angle_sq,
                          (angle - std::sin(angle)) / (angle_sq * angle));
+}
+
+// Rotation from its first two columns (6,), orthonormalised by Gram and Schmidt.
+template <class V>
+inline Matrix<3, 3> rotation_of_columns(const V& columns) {
+  const auto unit = [](double x, double y, double z) {
+    const double inv = 1 / std::max(std::sqrt(x * x + y * y + z * z), 1e-12);
+    return Vector<3>{x * inv, y * inv, z * inv};
+  };
+  const Vector<3> x = unit(columns[0], columns[1], columns[2]);
+  const double along = x[0] * columns[3] + x[1] * columns[4] + x[2] * columns[5];
+  const Vector<3> y =
+      unit(columns[3] - along * x[0], columns[4] - along * x[1], columns[5] - along * x[2]);
+  return {{x[0], y[0], x[1] * y[2] - x[2] * y[1], x[1], y[1], x[2] * y[0] - x[0] * y[2], x[2],
+           y[2], x[0] * y[1] - x[1] * y[0]}};
 }
 
 // The pose T (4, 4) perturbed on the left by delta (6,), dt [m] and omega [rad], into T_moved,

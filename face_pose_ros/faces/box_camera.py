@@ -24,6 +24,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros import _core
 from face_pose_ros.geometry.camera import Camera
 
 Array = NDArray[np.float64]
@@ -34,34 +35,9 @@ def box_rotation(rays: Array) -> Array:
 
     For the ray (0, 0, -1), which has no unique one, half a turn about x.
     """
-    x, y, z = np.moveaxis(rays, -1, 0)
-    behind = z < -1 + 1e-6
-    inv = 1 / np.where(behind, 1.0, 1 + z)
-    rows = [1 - x * x * inv, -x * y * inv, x, -x * y * inv, 1 - y * y * inv, y, -x, -y, z]
-    R = np.stack(rows, -1).reshape(*z.shape, 3, 3)
-    return np.where(behind[..., None, None], np.diag([1.0, -1.0, -1.0]), R)
-
-
-def upright_rotation(rays: Array, up: Array) -> Array:
-    """`box_rotation` (N, 3, 3), then rolled until `up` points up in the box camera's image.
-
-    Args:
-        rays: (N, 3) unit vectors.
-        up: (N, 3) in the camera's frame; where it is the ray, the roll is arbitrary.
-    """
-    R_cam_box = box_rotation(rays)
-    down = -np.einsum('nji,nj->ni', R_cam_box, up)[:, :2]
-    length = np.linalg.norm(down, axis=-1, keepdims=True)
-    down = np.where(length > 1e-6, down, 1.0)
-    x, y = (down / np.linalg.norm(down, axis=-1, keepdims=True)).T
-    zero, one = np.zeros_like(x), np.ones_like(x)
-    roll = np.stack([y, x, zero, -x, y, zero, zero, zero, one], -1).reshape(-1, 3, 3)
-    return R_cam_box @ roll
+    return _core.box_rotations(rays.reshape(-1, 3)).reshape(*rays.shape, 3)
 
 
 def pixels_per_radian(camera: Camera, rays: Array) -> Array:
     """(...) scale of the image at unit rays (..., 3): root of a steradian's area in px^2."""
-    J_uv_xyz = camera.project(rays, jacobian=True).J_uv_xyz
-    assert J_uv_xyz is not None
-    across = box_rotation(rays)[..., :2]
-    return np.sqrt(np.abs(np.linalg.det(J_uv_xyz @ across)))
+    return _core.pixels_per_radian(rays.reshape(-1, 3), camera.lens).reshape(rays.shape[:-1])

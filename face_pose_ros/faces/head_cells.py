@@ -28,8 +28,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros import _core
 from face_pose_ros.faces.box_camera import box_rotation, pixels_per_radian
-from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 
 Array = NDArray[np.float64]
@@ -62,18 +62,10 @@ class Cells(NamedTuple):
 
 def decode(outputs: Sequence[NDArray[np.float32]], least_score: float) -> Cells:
     """The cells with logits above `least_score`, of outputs (NUMBERS, H, W) of all strides."""
-    numbers, centres, strides = [], [], []
-    for output, stride in zip(outputs, STRIDES, strict=True):
-        cell = np.flatnonzero(output[0].ravel() > least_score)
-        numbers.append(output.reshape(len(output), -1)[:, cell].T)
-        rows, columns = np.divmod(cell, output.shape[2])
-        centres.append((np.stack([columns, rows], -1) + 0.5) * stride - 0.5)
-        strides.append(np.full(len(cell), stride))
-    x = np.concatenate(numbers).astype(np.float64)
-    stride = np.concatenate(strides)
+    x, centres, stride = _core.cells_above(outputs, STRIDES, least_score)
     return Cells(
         x[:, 0],
-        np.concatenate(centres) + stride[:, None] * x[:, 1:3],
+        centres + stride[:, None] * x[:, 1:3],
         x[:, 3] + np.log(stride),
         x[:, 4:10],
         SIGMA * np.exp(x[:, 10:].clip(-MAX_LOG_SIGMA, MAX_LOG_SIGMA)),
@@ -93,12 +85,10 @@ def poses_of_cells(cells: Cells, camera: Camera) -> tuple[Array, NDArray[np.bool
         cells: (M, ...), in the pixels of the camera.
         camera: Of the image.
     """
-    rays, valid = camera.unproject(cells.uv)
-    distance = HEAD_SIZE_M * pixels_per_radian(camera, rays) / np.exp(cells.log_size)
-    T = np.tile(np.eye(4), (len(rays), 1, 1))
-    T[:, :3, :3] = box_rotation(rays) @ rotations.from_columns(cells.columns)
-    T[:, :3, 3] = rays * distance[:, None] - T[:, :3, :3] @ np.array(HEAD_CENTRE)
-    return T, valid
+    size_px = np.exp(cells.log_size)
+    return _core.poses_of_cells(
+        cells.uv, size_px, cells.columns, HEAD_CENTRE, HEAD_SIZE_M, camera.lens
+    )
 
 
 def cells_of_poses(T_cam_head: Array, camera: Camera) -> tuple[Cells, NDArray[np.bool_]]:

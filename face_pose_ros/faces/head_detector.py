@@ -21,7 +21,6 @@ from face_pose_ros.faces.head_cells import (
 from face_pose_ros.faces.head_uncertainty import HeadUncertainty
 from face_pose_ros.faces.nms import nms
 from face_pose_ros.faces.resize import resize
-from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.options import DetectorOptions
 from face_pose_ros.results import CoarsePoses, Faces
@@ -111,13 +110,11 @@ class HeadDetector:
 def face_boxes(
     T_cam_head: NDArray[np.float64], xyz_face: NDArray[np.float64], camera: Camera
 ) -> NDArray[np.float64]:
-    """(M, 4) px: squares around the bounds of a face's points (P, 3) at poses (M, 4, 4)."""
-    uv, valid, _ = camera.project(rotations.apply(T_cam_head, xyz_face))
-    low = np.where(valid[..., None], uv, np.inf).min(-2, initial=np.inf)
-    high = np.where(valid[..., None], uv, -np.inf).max(-2, initial=-np.inf)
-    with np.errstate(invalid='ignore'):  # a face of which the lens sees nothing
-        middle, half = 0.5 * (low + high), 0.5 * (high - low).max(-1, keepdims=True)
-        return np.concatenate([middle - half, middle + half], -1)
+    """(M, 4) px: squares around the bounds of a face's points (P, 3) at poses (M, 4, 4).
+
+    Not finite where the lens sees none of the points.
+    """
+    return _core.face_boxes(T_cam_head, xyz_face, camera.lens)
 
 
 def input_size(height: int, width: int, options: DetectorOptions) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from face_pose_ros.faces.box_camera import pixels_per_radian, upright_rotation
+from face_pose_ros import _core
 from face_pose_ros.faces.head_cells import HEAD_CENTRE, HEAD_SIZE_M
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.weights import load_weights
@@ -69,29 +69,11 @@ def packaged_uncertainty(own: Path | str | None = None) -> HeadUncertainty:
     return HeadUncertainty(*fields)
 
 
-def _middle(T_cam_head: Array) -> Array:
-    """(N, 3) from the sellion to the centre of the head, in the camera's frame [m]."""
-    return T_cam_head[:, :3, :3] @ np.array(HEAD_CENTRE)
-
-
 def log_apparent_size(T_cam_head: Array, camera: Camera) -> Array:
     """(N,) logarithms of the sizes [px] of heads at poses (N, 4, 4) in the image."""
-    centre = T_cam_head[:, :3, 3] + _middle(T_cam_head)
-    distance = np.linalg.norm(centre, axis=-1)
-    scale = pixels_per_radian(camera, centre / distance[:, None])
-    return np.log(scale * HEAD_SIZE_M / distance)
+    return np.log(_core.apparent_sizes(T_cam_head, HEAD_CENTRE, HEAD_SIZE_M, camera.lens))
 
 
 def pose_of_normalised(T_cam_head: Array) -> Array:
     """J (N, 6, 6) of (dt, omega) = J e; t_true = t + dt and R_true = exp(omega) R."""
-    arm = _middle(T_cam_head)
-    centre = T_cam_head[:, :3, 3] + arm
-    distance = np.linalg.norm(centre, axis=-1)
-    R_cam_box = upright_rotation(centre / distance[:, None], T_cam_head[:, :3, 2])
-    J = np.zeros((len(T_cam_head), 6, 6))
-    size = np.full_like(distance, HEAD_SIZE_M)
-    J[:, :3, :3] = R_cam_box * np.stack([size, size, distance], -1)[:, None]
-    # The centre moves by dt + omega x arm, so the sellion by arm x omega more than the centre.
-    J[:, :3, 3:] = np.cross(arm[:, None], R_cam_box.swapaxes(1, 2)).swapaxes(1, 2)
-    J[:, 3:, 3:] = R_cam_box
-    return J
+    return _core.pose_of_normalised(T_cam_head, HEAD_CENTRE, HEAD_SIZE_M)

@@ -99,11 +99,8 @@ def from_columns(columns: ArrayLike) -> Array:
     Args:
         columns: (..., 6), finite; the first column, then the second.
     """
-    both = np.asarray(columns, dtype=np.float64)
-    x = _unit(both[..., :3])
-    y = both[..., 3:] - (x * both[..., 3:]).sum(-1, keepdims=True) * x
-    y = _unit(y)
-    return np.stack([x, y, np.cross(x, y)], -1)
+    both = np.asarray(columns, dtype=np.float64, order='C')
+    return _core.rotation_of_columns(both.reshape(-1, 6)).reshape(*both.shape[:-1], 3, 3)
 
 
 def angle_between(R_a: ArrayLike, R_b: ArrayLike) -> Array:
@@ -151,7 +148,3 @@ def difference(T_from: ArrayLike, T_to: ArrayLike) -> Array:
     dt = T_b[..., :3, 3] - T_a[..., :3, 3]
     omega = log(T_b[..., :3, :3] @ np.swapaxes(T_a[..., :3, :3], -1, -2))
     return np.concatenate([dt, omega], axis=-1)
-
-
-def _unit(vectors: Array) -> Array:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)

@@ -8,7 +8,7 @@ from helpers.asserts import assert_poses_close
 from helpers.cameras import DISTORTIONS, make_camera
 from helpers.heads import random_poses
 
-from face_pose_ros.faces.box_camera import box_rotation, pixels_per_radian, upright_rotation
+from face_pose_ros.faces.box_camera import box_rotation, pixels_per_radian
 from face_pose_ros.geometry import rotations
 
 
@@ -27,16 +27,6 @@ def test_the_rotation_turns_the_axis_into_the_ray_by_the_smallest_angle(rng):
 
 def test_straight_back_is_half_a_turn():
     np.testing.assert_array_equal(box_rotation(np.array([0.0, 0, -1])), np.diag([1.0, -1, -1]))
-
-
-def test_an_upright_camera_has_up_at_the_top_of_its_image(rng):
-    rays, up = unit(rng.standard_normal((200, 3))), unit(rng.standard_normal((200, 3)))
-    R = upright_rotation(rays, up)
-    assert np.abs(R[..., 2] - rays).max() < 1e-12
-    seen = np.einsum('nji,nj->ni', R, up)
-    assert np.abs(seen[:, 0]).max() < 1e-9
-    assert (seen[:, 1] < 0).all()
-    assert np.isfinite(upright_rotation(rays, rays)).all()  # any roll, but a rotation
 
 
 @pytest.mark.parametrize('lens', DISTORTIONS)

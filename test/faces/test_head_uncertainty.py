@@ -8,7 +8,7 @@ from helpers.cameras import make_camera
 from helpers.heads import random_poses
 
 from face_pose_ros.faces.head_cells import HEAD_CENTRE, cells_of_poses, poses_of_cells
-from face_pose_ros.faces.head_uncertainty import HeadUncertainty
+from face_pose_ros.faces.head_uncertainty import HeadUncertainty, pose_of_normalised
 from face_pose_ros.geometry import rotations
 
 
@@ -55,6 +55,27 @@ def test_stated_covariances_are_those_of_the_errors(rng):
     L = np.linalg.cholesky(stated)
     whitened = np.linalg.solve(L, error.T)
     np.testing.assert_allclose(whitened @ whitened.T / len(error), np.eye(6), atol=0.08)
+
+
+def test_errors_are_measured_in_a_box_camera_that_sees_the_head_upright(rng):
+    T = random_poses(200, make_camera(), rng)
+    T[:, :3, :3] = rotations.exp(2 * rng.standard_normal((200, 3)))
+    centre = rotations.apply(T, np.array([HEAD_CENTRE]))[:, 0]
+    R = pose_of_normalised(T)[:, 3:, 3:]
+    np.testing.assert_allclose(
+        R[..., 2], centre / np.linalg.norm(centre, axis=1, keepdims=True), atol=1e-12
+    )
+    np.testing.assert_allclose(np.linalg.det(R), 1)
+    up = np.einsum('nji,nj->ni', R, T[:, :3, 2])
+    assert np.abs(up[:, 0]).max() < 1e-9
+    assert (up[:, 1] < 0).all()
+
+
+def test_a_head_seen_from_above_has_finite_errors():
+    T = np.eye(4)[None]  # its z axis, which points up, is the ray
+    T[:, :3, 3] = np.array([0.0, 0, 1.3]) - HEAD_CENTRE
+    R = pose_of_normalised(T)[0, 3:, 3:]
+    np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-12)
 
 
 def test_between_knots_covariances_are_mixed_and_beyond_them_they_stay():
