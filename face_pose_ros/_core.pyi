@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from face_pose_ros.options import FilterOptions, ShapeMemoryOptions, TrackingOptions
+from face_pose_ros.results import FacePose
+
 _Doubles = NDArray[np.float64]
 _Bools = NDArray[np.bool_]
 _Indices = NDArray[np.int64]
@@ -164,88 +167,144 @@ class PoseStages:
     def minimise(self, T: _Doubles, max_iterations: int) -> float: ...
     def closed_form(self) -> _Doubles: ...
 
-# Tracking: filter.cpp, association.cpp, identity.cpp, shape_memory.cpp.
-def move_pose(T: _Doubles, delta: _Doubles) -> _Doubles: ...
-def predict_pose(
-    T_cam_head: _Doubles,
-    velocity: _Doubles,
-    covariance: _Doubles,
-    dt: float,
-    acceleration_noise: float,
-    angular_acceleration_noise: float,
-) -> tuple[_Doubles, _Doubles]: ...
-def correct_pose(
-    T_cam_head: _Doubles,
-    velocity: _Doubles,
-    covariance: _Doubles,
-    T_measured: _Doubles,
-    covariance_measured: _Doubles,
-    correlated_share: float,
-    gate: float,
-) -> tuple[_Doubles, _Doubles, _Doubles, _Doubles, bool]: ...
+# Tracking: tracking_module.cpp, people.hpp.
+class People:
+    """People over time; a sequence of C flags tells which shape coefficients are expressions."""
+
+    id_prefix: str  # two cameras must not give two people the same id
+
+    def __init__(
+        self,
+        mean: _Doubles,
+        covariance: _Doubles,
+        is_expression: Sequence[bool],
+        options: TrackingOptions,
+    ) -> None: ...
+    def set_options(
+        self,
+        options: TrackingOptions,
+        mean: _Doubles,
+        covariance: _Doubles,
+        is_expression: Sequence[bool],
+    ) -> None: ...
+    @property
+    def stamp_s(self) -> float:
+        """Stamp of the last image [s]."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of all people that are not lost, measured in the last image or not."""
+
+    def reset(self) -> None:
+        """Forget all people; the numbering of ids goes on."""
+
+    def advance(self, stamp_s: float) -> None:
+        """Go on to a stamp [s] and forget lost people; an earlier stamp forgets all."""
+
+    def known_faces(self, max_age_s: float, points: _Indices) -> tuple[list[str], _Doubles]:
+        """Ids of M people, and pixels (M, P, 2) of the keypoints at P indices of Face Mesh.
+
+        Of those measured at most max_age_s [s] before the last `advance`; predicted.
+        """
+
+    def shapes_of(self, ids: Sequence[str]) -> tuple[_Doubles, _Doubles]:
+        """Mean (N, C) and covariance (N, C, C) of the shapes of N people.
+
+        Expressions have faded up to the last `advance`. An empty id: the prior of an unknown
+        person. Raises KeyError if nobody has an id.
+        """
+
+    def change_camera(self, before: Lens, after: Lens) -> None: ...
+    def track(
+        self, faces: Sequence[FacePose], stamp_s: float
+    ) -> list[tuple[_Doubles, _Doubles, _Doubles, _Doubles, str, int]]:
+        """Of each face: pose, its covariance, mean and covariance of the shape, id, number."""
+
+    def state(self) -> dict[str, Any]:
+        """All as numbers, texts, lists and dicts, but for options and priors."""
+
+    def set_state(self, state: dict[str, Any]) -> None: ...
+
+# Parts of it, for tests.
+GATE: float
+
+class PoseState:
+    def __init__(
+        self, T_cam_head: _Doubles, velocity: _Doubles, covariance: _Doubles, stamp_s: float
+    ) -> None: ...
+    @property
+    def T_cam_head(self) -> _Doubles: ...
+    @property
+    def velocity(self) -> _Doubles: ...
+    @property
+    def covariance(self) -> _Doubles: ...
+    @property
+    def stamp_s(self) -> float: ...
+    def predicted(self, stamp_s: float, options: FilterOptions) -> PoseState: ...
+    def corrected(self, T_cam_head: _Doubles, covariance: _Doubles) -> PoseState: ...
+
+class PoseFilter:
+    def __init__(
+        self, T_cam_head: _Doubles, covariance: _Doubles, stamp_s: float, options: FilterOptions
+    ) -> None: ...
+    @property
+    def state(self) -> PoseState: ...
+    def predict(self, stamp_s: float) -> PoseState: ...
+    def shift(self, delta: _Doubles) -> None: ...
+    def update(
+        self, T_cam_head: _Doubles, covariance: _Doubles, stamp_s: float
+    ) -> tuple[_Doubles, _Doubles]: ...
+
+class ShapeMemory:
+    def __init__(
+        self,
+        mean: _Doubles,
+        covariance: _Doubles,
+        is_expression: Sequence[bool],
+        stamp_s: float,
+        options: ShapeMemoryOptions,
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[_Doubles, _Doubles]: ...
+    def advance(self, stamp_s: float) -> None: ...
+    def measure_size(self, coefficient: float) -> None: ...
+    def update(
+        self,
+        mean: _Doubles,
+        covariance: _Doubles,
+        prior_mean: _Doubles,
+        prior_covariance: _Doubles,
+    ) -> None: ...
+
+class FaceGivenIdentity:
+    def __init__(
+        self,
+        T_cam_head: _Doubles,
+        covariance_given_shape: _Doubles,
+        pose_of_shape: _Doubles,
+        mean: _Doubles,
+        covariance: _Doubles,
+        is_expression: Sequence[bool],
+    ) -> None: ...
+    @property
+    def covariance(self) -> _Doubles: ...
+    @property
+    def pose_of_identity(self) -> _Doubles: ...
+    def for_identity(
+        self, mean: _Doubles, covariance: _Doubles
+    ) -> tuple[_Doubles, _Doubles, _Doubles, _Doubles]: ...
+
 def associate(
-    T_known: Sequence[_Doubles],
-    covariance_known: Sequence[_Doubles],
-    identity_known: Sequence[_Doubles],
-    T_measured: Sequence[_Doubles],
-    covariance: Sequence[_Doubles],
-    identity: Sequence[_Doubles],
-    pose_of_identity: Sequence[_Doubles],
+    T_known: _Doubles,
+    covariance_known: _Doubles,
+    identity_known: _Doubles,
+    T_measured: _Doubles,
+    covariance: _Doubles,
+    identity: _Doubles,
+    pose_of_identity: _Doubles,
     gate_m: float,
 ) -> dict[int, int]: ...
 def assign(cost: _Doubles) -> _Indices: ...
-def factor_by_identity(
-    covariance_given_shape: _Doubles,
-    pose_of_shape: _Doubles,
-    shape: _Doubles,
-    shape_covariance: _Doubles,
-    identity_indices: _Indices,
-    expression_indices: _Indices,
-) -> tuple[_Doubles, ...]: ...
-def condition_on_identity(
-    T_cam_head: _Doubles,
-    pose_of_identity: _Doubles,
-    fitted_identity: _Doubles,
-    fitted_expression: _Doubles,
-    expression_of_identity: _Doubles,
-    expression_covariance: _Doubles,
-    identity_mean: _Doubles,
-    identity_covariance: _Doubles,
-    identity_indices: _Indices,
-    expression_indices: _Indices,
-) -> tuple[_Doubles, _Doubles, _Doubles, _Doubles]: ...
-def faded_shape(
-    rest_mean: _Doubles,
-    rest_covariance: _Doubles,
-    now_mean: _Doubles,
-    now_covariance: _Doubles,
-    share: float,
-) -> tuple[_Doubles, _Doubles]: ...
-def joined_shape(
-    identity_mean: _Doubles,
-    identity_covariance: _Doubles,
-    expression_mean: _Doubles,
-    expression_covariance: _Doubles,
-    identity_indices: _Indices,
-    expression_indices: _Indices,
-) -> tuple[_Doubles, _Doubles]: ...
-def update_shape(
-    fitted_mean: _Doubles,
-    fitted_covariance: _Doubles,
-    prior_mean: _Doubles,
-    prior_covariance: _Doubles,
-    identity_indices: _Indices,
-    expression_indices: _Indices,
-    expected_mean: _Doubles,
-    expected_covariance: _Doubles,
-    expression_mean: _Doubles,
-    expression_covariance: _Doubles,
-    learned_matrix: _Doubles,
-    learned_vector: _Doubles,
-    most: float,
-    share: float,
-    shared_variance: float,
-) -> tuple[tuple[_Doubles, _Doubles], tuple[_Doubles, _Doubles], float]: ...
 
 # Keypoints: keypoints.cpp.
 class Decoding:
@@ -291,19 +350,33 @@ def reject(
     limit: _Doubles,
     presence: _Doubles,
 ) -> None: ...
-def keypoint_sigmas(cov_uv: _Doubles, indices: _Indices) -> _Doubles: ...
-def project_faces(
-    T_cam_head: _Doubles,
-    shape: _Doubles,
-    size_sigma: float,
-    xyz_head: _Doubles,
-    modes: _Doubles,
-    eyelids: _Indices,
-    points: int,
-    lens: Lens,
-) -> tuple[_Doubles, _Doubles]: ...
+
+# Fitted faces in the image: surface.cpp.
+class Surface:
+    """P points of Face Mesh: K of a model's surface, then those of the irises."""
+
+    def __init__(
+        self,
+        size_sigma: float,
+        xyz_head: _Doubles,  # (3, K)
+        modes: _Doubles,  # (M, 3, K)
+        eyelids: _Indices,  # (2, L) surface points whose mean an iris is
+        nearest: _Indices,  # (P,) measured keypoint nearest to each point
+    ) -> None: ...
+    def seen(
+        self, T_cam_head: _Doubles, shape: _Doubles, cov_uv: _Doubles | None, lens: Lens
+    ) -> tuple[_Doubles, _Doubles, _Doubles]:
+        """Pixels (N, P, 2), their sigma (N, P) px, infinite without cov_uv, and bounds (N, 4)."""
 
 # Boxes: boxes.cpp.
 def bounds(uv: _Doubles, points: int) -> _Doubles: ...
+def each_once(
+    uv: _Doubles,
+    points: int,
+    presence: _Doubles,
+    ids: Sequence[str],
+    min_presence: float,
+    max_iou: float,
+) -> list[int]: ...
 def box_overlaps(boxes_xyxy: _Doubles) -> tuple[_Doubles, _Doubles]: ...
 def suppress(same: _Bools) -> _Bools: ...

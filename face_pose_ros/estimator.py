@@ -15,12 +15,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from face_pose_ros import _core
 from face_pose_ros.engines.networks import Networks, Weights, load_networks
 from face_pose_ros.face_poses import bounds_of_faces, coarse_poses, face_poses
 from face_pose_ros.faces.ahead import DetectionAhead
 from face_pose_ros.faces.head_detector import SURE_SCORE, HeadDetector
 from face_pose_ros.faces.head_uncertainty import packaged_uncertainty
-from face_pose_ros.faces.nms import box_overlaps, suppress
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.geometry.depth import DepthImage
 from face_pose_ros.keypoints.network_output import packaged_calibration
@@ -28,9 +28,8 @@ from face_pose_ros.keypoints.predictor import FACE, FACE_MESH_INDEX, KeypointPre
 from face_pose_ros.options import EstimatorOptions
 from face_pose_ros.pose.face_model import deformable_face, semantic_head
 from face_pose_ros.pose.fit import ShapePrior, default_shape_prior, fit_pose
-from face_pose_ros.results import FacePose, Faces, Keypoints
-from face_pose_ros.tracking.shape_memory import Shape
-from face_pose_ros.tracking.tracker import KnownFaces, Tracker
+from face_pose_ros.results import FacePose, Faces, Keypoints, Shape
+from face_pose_ros.tracking.tracker import Tracker
 
 # A track without a measurement for longer than this needs a new detection: its face may be
 # anywhere. At 5 Hz and more every track is measured at its prediction.
@@ -199,7 +198,7 @@ class FacePoseEstimator:
         if self.tracker.set_camera(camera):
             self.drop_pending_detection()  # its boxes are pixels of the previous camera
         self.tracker.advance(stamp_s)
-        known = self.tracker.known_faces(_FOLLOW_S)
+        known = self.tracker.known_faces(_FOLLOW_S, FACE_MESH_INDEX)
         ahead = self._ahead.result(self.tracker, stamp_s - _FOLLOW_S, stamp_s)
         detected = ahead if isinstance(ahead, Faces) else None
         found = ahead if isinstance(ahead, _Found) else None
@@ -229,8 +228,9 @@ class FacePoseEstimator:
 
     def _check_process(self) -> None:
         """Raise where the inference would wait for ever: its threads do not survive a fork."""
-        self._process = self._process or os.getpid()
-        if os.getpid() != self._process:
+        process = os.getpid()
+        self._process = self._process or process
+        if process != self._process:
             raise RuntimeError(
                 f'this estimator was used in process {self._process}, before the fork of this '
                 "one: start processes with multiprocessing's 'spawn'"
@@ -260,11 +260,11 @@ class FacePoseEstimator:
         self,
         image: NDArray[np.uint8],
         camera: Camera,
-        known: KnownFaces,
+        known: tuple[list[str], NDArray[np.float64]],
         found: _Found | None,
     ) -> tuple[Keypoints, list[str]]:
         """Keypoints of the tracked faces, and of those found in the last image; their ids."""
-        uv, prior_of = known.keypoints_uv[:, FACE_MESH_INDEX], list(known.ids)
+        prior_of, uv = known
         if found is not None:
             new = found.keypoints.uv[self._is_present(found.keypoints)][:, FACE]
             uv, prior_of = np.concatenate([uv, new]), prior_of + [''] * len(new)
@@ -288,11 +288,7 @@ class FacePoseEstimator:
             return []
         if callable(depth):
             depth = depth()
-        priors = [self.tracker.shape_of(person) for person in prior_of]
-        shape_prior = ShapePrior(
-            np.array([prior.mean for prior in priors]),
-            np.array([prior.covariance for prior in priors]),
-        )
+        shape_prior = ShapePrior(*self.tracker.shapes_of(prior_of))
         poses = fit_pose(
             keypoints,
             self._head_model,
@@ -319,19 +315,20 @@ class FacePoseEstimator:
     def _is_present(self, keypoints: Keypoints) -> NDArray[np.bool_]:
         return keypoints.presence >= self.options.keypoints.min_presence
 
-    def _each_once(
-        self, keypoints: Keypoints, prior_of: Sequence[str]
-    ) -> tuple[Keypoints, list[str]]:
+    def _each_once(self, keypoints: Keypoints, prior_of: list[str]) -> tuple[Keypoints, list[str]]:
         """Faces with enough presence, each once: tracked ones first, then by presence; ids."""
-        present = self._is_present(keypoints)
-        if len(keypoints) == 1 and present[0]:
-            return keypoints, list(prior_of)
-        is_new = np.array([not person for person in prior_of], np.bool_)
-        order = np.lexsort((-keypoints.presence, is_new))
-        order = order[present[order]]
-        iou, _ = box_overlaps(bounds_of_faces(keypoints)[order])
-        order = order[suppress(iou > self.options.keypoints.max_duplicate_iou)]
-        return keypoints[order], [prior_of[i] for i in order]
+        limits = self.options.keypoints
+        order = _core.each_once(
+            keypoints.uv,
+            FACE.stop,
+            keypoints.presence,
+            prior_of,
+            limits.min_presence,
+            limits.max_duplicate_iou,
+        )
+        if order == list(range(len(keypoints))):
+            return keypoints, prior_of
+        return keypoints[np.array(order, np.intp)], [prior_of[i] for i in order]
 
 
 def _elsewhere(faces: Faces, known: Keypoints) -> Faces:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from face_pose_ros import _core
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.keypoints.face_mesh import EYELIDS, POINTS
+from face_pose_ros.keypoints.face_mesh import EYELIDS
 from face_pose_ros.keypoints.predictor import FACE, FACE_MESH_INDEX
 from face_pose_ros.pose.face_model import FaceModel, deformable_face
 from face_pose_ros.results import (
@@ -22,9 +22,9 @@ from face_pose_ros.results import (
     Fit,
     HeadPoses,
     Keypoints,
+    Shape,
     bounds_xyxy,
 )
-from face_pose_ros.tracking.shape_memory import Shape
 
 Array = NDArray[np.float64]
 
@@ -52,19 +52,21 @@ def face_poses(
         prior_of: N track ids, see `Fit.shape_prior_of`.
         expected_size: (N,) size coefficients of the priors; only with a depth image.
     """
-    uv, boxes = _seen(model, poses.T_cam_head, poses.shape, camera)
-    sigma_px = _core.keypoint_sigmas(keypoints.cov_uv, _nearest_keypoints())
+    uv, sigma_px, boxes = _surface(model).seen(
+        poses.T_cam_head, poses.shape, keypoints.cov_uv, camera.lens
+    )
+    scores = keypoints.presence.tolist()
     return [
         FacePose(
-            T_cam_head=poses.T_cam_head[i],
-            covariance=poses.covariance[i],
-            keypoints_uv=uv[i],
-            keypoints_sigma_px=sigma_px[i],
-            box_xyxy=boxes[i],
-            score=float(keypoints.presence[i]),
-            shape=poses.shape[i],
-            shape_covariance=poses.shape_covariance[i],
-            fit=Fit(poses.covariance_given_shape[i], poses.pose_of_shape[i], prior_of[i]),
+            poses.T_cam_head[i],
+            poses.covariance[i],
+            uv[i],
+            sigma_px[i],
+            boxes[i],
+            scores[i],
+            poses.shape[i],
+            poses.shape_covariance[i],
+            Fit(poses.covariance_given_shape[i], poses.pose_of_shape[i], prior_of[i]),
             depth=None
             if expected_size is None
             else _evidence(poses.depth[i], float(expected_size[i]), model.size_sigma),
@@ -95,13 +97,14 @@ def coarse_poses(
     if faces.coarse is None or len(faces) == 0:
         return []
     T, covariance = faces.coarse.T_cam_head, faces.coarse.covariance
-    uv, boxes = _seen(model, T, np.zeros((len(T), len(model.shape_names))), camera)
+    mean_face = np.zeros((len(T), len(model.shape_names)))
+    uv, sigma_px, boxes = _surface(model).seen(T, mean_face, None, camera.lens)
     return [
         FacePose(
             T_cam_head=T[i],
             covariance=covariance[i],
             keypoints_uv=uv[i],
-            keypoints_sigma_px=np.full(uv.shape[1], np.inf),
+            keypoints_sigma_px=sigma_px[i],
             box_xyxy=boxes[i],
             score=float(faces.scores[i]),
             shape=population.mean.copy(),
@@ -112,29 +115,15 @@ def coarse_poses(
     ]
 
 
-def _seen(
-    model: FaceModel, T_cam_head: Array, shape: Array, camera: Camera
-) -> tuple[Array, Array]:
-    """Projected Face Mesh points (N, 478, 2) px and their bounds (N, 4) px.
-
-    Args:
-        model: Model of the 468 surface points; an iris is the mean of its eyelid points.
-        T_cam_head: (N, 4, 4) m.
-        shape: (N, C).
-        camera: The image's camera.
-    """
-    return _core.project_faces(
-        T_cam_head, shape, model.size_sigma, *_columns(model), POINTS, camera.lens
-    )
-
-
 @cache
-def _columns(model: FaceModel) -> tuple[Array, Array, NDArray[np.intp]]:
-    """Points (3, K) and modes (M, 3, K) of a model, and indices (2, 4) of eyelids."""
-    return (
-        np.ascontiguousarray(model.xyz_head.T),
-        np.ascontiguousarray(model.modes.transpose(0, 2, 1)),
+def _surface(model: FaceModel) -> _core.Surface:
+    """Face Mesh's 478 points: 468 of the model's surface, and five of each iris."""
+    return _core.Surface(
+        model.size_sigma,
+        model.xyz_head.T,
+        model.modes.transpose(0, 2, 1),
         np.array(EYELIDS),
+        _nearest_keypoints(),
     )
 
 

@@ -214,7 +214,7 @@ class DepthOptions(Checked):
 
 @dataclass(frozen=True)
 class FilterOptions(Checked):
-    """The Kalman filter of one head's pose, see `tracking.filter.PoseFilter`."""
+    """The Kalman filter of one head's pose, see src/filter.hpp."""
 
     # Standard deviation of the velocity change in one second; sqrt(n) times as much in n seconds.
     acceleration_noise: float = option(
@@ -249,7 +249,7 @@ class FilterOptions(Checked):
 
 @dataclass(frozen=True)
 class ShapeMemoryOptions:
-    """Estimation of a person's shape over time, see `tracking.shape_memory.ShapeMemory`."""
+    """Estimation of a person's shape over time, see src/shape_memory.hpp."""
 
     # Errors of images close in time are correlated; the correlation decays by e in this time.
     correlation_time_s: float = 1.0

@@ -134,6 +134,13 @@ class HeadPoses(_Rows):
         return len(self.failed)
 
 
+class Shape(NamedTuple):
+    """Normal distribution of the shape coefficients of a face."""
+
+    mean: Array  # (C,) prior standard deviations
+    covariance: Array  # (C, C) positive definite
+
+
 class DepthEvidence(NamedTuple):
     """Use of the depth image in the fit of one face."""
 

@@ -1,19 +1,15 @@
 // Copyright the face_pose_ros authors
 // SPDX-License-Identifier: Apache-2.0
-// Pairs measured heads with tracks: likelihoods of the pairs, and the best joint assignment.
+#include "association.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "linalg.hpp"
-#include "numpy.hpp"
 #include "rotations.hpp"
 
-#include <pybind11/stl.h>
-
 namespace face_pose {
-
 namespace {
 
 // Least standard deviations of a prediction: heads jerk, and fits have outliers.
@@ -23,13 +19,6 @@ constexpr double FLOOR_RAD = 0.35;
 constexpr double NEW_PER_M3 = 0.02;
 constexpr double PI = 3.14159265358979323846;
 
-// A measured head, or a track's predicted one.
-struct Head {
-  Matrix<4, 4> T_cam_head;
-  Matrix<6, 6> covariance;
-  View<const double, 1> identity;  // coefficients for which the pose holds
-};
-
 double determinant_3x3(const Matrix<6, 6>& S) {  // of the upper left block
   return S(0, 0) * (S(1, 1) * S(2, 2) - S(1, 2) * S(2, 1)) +
          S(0, 1) * (S(1, 2) * S(2, 0) - S(1, 0) * S(2, 2)) +
@@ -37,15 +26,13 @@ double determinant_3x3(const Matrix<6, 6>& S) {  // of the upper left block
 }
 
 // Minus twice the logarithm of the likelihood that two heads are one, over that of a new head and
-// a lost one; 0 if it is no better. The poses are compared for the known identity, of which the
-// measured pose moves by pose_of_identity (6, I) per coefficient.
-double cost_of_pair(const Head& known, const Head& measured,
-                    View<const double, 2> pose_of_identity, double gate_m) {
+// a lost one; 0 if it is no better.
+double cost_of_pair(const Head& known, const Head& measured, double gate_m) {
   const Matrix<4, 4>& T_known = known.T_cam_head;
   Vector<6> delta{};
   for (Index a = 0; a < known.identity.rows(); ++a) {
     const double change = known.identity[a] - measured.identity[a];
-    for (Index i = 0; i < 6; ++i) delta[i] += pose_of_identity(i, a) * change;
+    for (Index i = 0; i < 6; ++i) delta[i] += measured.pose_of_identity(i, a) * change;
   }
   Matrix<4, 4> now;
   move_pose(measured.T_cam_head, delta, now);
@@ -132,7 +119,8 @@ std::vector<Index> assign_rows(View<const double, 2> cost) {
   return assigned;
 }
 
-// Column of each row of cost (N, M) with the least sum; of N - M rows, if positive, it is -1.
+}  // namespace
+
 std::vector<Index> assign(View<const double, 2> cost) {
   if (cost.rows() <= cost.columns()) return assign_rows(cost);
   const Buffer<double, 2> turned(cost.columns(), cost.rows());
@@ -144,59 +132,18 @@ std::vector<Index> assign(View<const double, 2> cost) {
   return columns;
 }
 
-using Arrays = std::vector<Array<double>>;
-
-std::vector<Head> heads(const Arrays& T_cam_head, const Arrays& covariance,
-                        const Arrays& identity) {
-  if (covariance.size() != T_cam_head.size() || identity.size() != T_cam_head.size())
-    throw py::value_error("the numbers of poses, covariances and identities differ");
-  std::vector<Head> all;
-  for (std::size_t n = 0; n < T_cam_head.size(); ++n)
-    all.push_back(
-        {matrix<4, 4>(T_cam_head[n]), matrix<6, 6>(covariance[n]), view<1>(identity[n])});
-  return all;
-}
-
-// Row of each measured head that has a track -> row of its track.
-py::dict associate(const Arrays& T_known, const Arrays& covariance_known,
-                   const Arrays& identity_known, const Arrays& T_measured,
-                   const Arrays& covariance, const Arrays& identity,
-                   const Arrays& pose_of_identity, double gate_m) {
-  const std::vector<Head> known = heads(T_known, covariance_known, identity_known);
-  const std::vector<Head> measured = heads(T_measured, covariance, identity);
+std::vector<Index> associate(const std::vector<Head>& known, const std::vector<Head>& measured,
+                             double gate_m) {
   const Index N = measured.size(), M = known.size();
-  if (pose_of_identity.size() != measured.size())
-    throw py::value_error("the numbers of poses and their derivatives differ");
+  std::vector<Index> tracks(N, -1);
+  if (N == 0 || M == 0) return tracks;
   const Buffer<double, 2> cost(N, M);
-  for (Index n = 0; n < N; ++n) {
-    const auto G = view<2>(pose_of_identity[n]);
-    for (Index m = 0; m < M; ++m) {
-      const Index I = known[m].identity.rows();
-      if (measured[n].identity.rows() != I || G.shape() != std::array<Index, 2>{6, I})
-        throw py::value_error("the numbers of identity coefficients differ");
-      cost(n, m) = cost_of_pair(known[m], measured[n], G, gate_m);
-    }
-  }
-  py::dict tracks;
-  if (M == 0) return tracks;
+  for (Index n = 0; n < N; ++n)
+    for (Index m = 0; m < M; ++m) cost(n, m) = cost_of_pair(known[m], measured[n], gate_m);
   const std::vector<Index> columns = assign(cost);
   for (Index n = 0; n < N; ++n)
-    if (columns[n] >= 0 && cost(n, columns[n]) < 0) tracks[py::int_(n)] = py::int_(columns[n]);
+    if (columns[n] >= 0 && cost(n, columns[n]) < 0) tracks[n] = columns[n];
   return tracks;
-}
-
-}  // namespace
-
-void bind_association(py::module_& m) {
-  m.def("associate", associate, "T_known"_a, "covariance_known"_a, "identity_known"_a,
-        "T_measured"_a, "covariance"_a, "identity"_a, "pose_of_identity"_a, "gate_m"_a);
-  m.def(
-      "assign",
-      [](const Array<double>& cost) {
-        const std::vector<Index> columns = assign(view<2>(cost));
-        return Array<Index>(static_cast<py::ssize_t>(columns.size()), columns.data());
-      },
-      "cost"_a);
 }
 
 }  // namespace face_pose

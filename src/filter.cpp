@@ -1,30 +1,33 @@
 // Copyright the face_pose_ros authors
 // SPDX-License-Identifier: Apache-2.0
-// Error-state Kalman filter of the pose of one head, with constant velocity.
-//
-// The state is the pose T_cam_head and its velocity (v, omega) along and about the camera's axes.
-// The error has 12 numbers, in this order: dt [m], dtheta [rad], dv [m/s], domega [rad/s], with
-//
-//     t_true = t + dt,  R_true = exp(dtheta) R,  v_true = v + dv,  omega_true = omega + domega.
-//
-// Between images R(s) = exp(omega s) R and t(s) = t + v s; white noise drives both velocities
-// (Bar-Shalom, Li, Kirubarajan 2001, "Estimation with applications", eq. 6.2.2-12). Retraction and
-// reset as in Sola 2017, "Quaternion kinematics for the error-state Kalman filter", sections 6-7.
+#include "filter.hpp"
+
+#include <algorithm>
 #include <cmath>
 
 #include "linalg.hpp"
-#include "numpy.hpp"
 #include "rotations.hpp"
 
 namespace face_pose {
-
 namespace {
 
-struct State {
-  Matrix<4, 4> T_cam_head;
-  Vector<6> velocity;
-  Matrix<12, 12> covariance;
-};
+constexpr int RESTART_AFTER = 3;  // measurements in a row beyond the gate restart the filter
+
+// Standard deviations of the velocity of a new head.
+constexpr double START_SPEED_M_S = 1, START_TURN_RAD_S = 2;
+
+// The state after the first measurement; arguments as in `PoseFilter.update`.
+PoseState started(const Matrix<4, 4>& T_cam_head, const Matrix<6, 6>& covariance, double stamp_s,
+                  const FilterOptions& options) {
+  PoseState state{T_cam_head, {}, {}, stamp_s};
+  for (Index i = 0; i < 6; ++i) {
+    for (Index j = 0; j < 6; ++j)
+      state.covariance(i, j) = (1 - options.correlated_noise_share) * covariance(i, j);
+    const double sigma = i < 3 ? START_SPEED_M_S : START_TURN_RAD_S;
+    state.covariance(6 + i, 6 + i) = sigma * sigma;
+  }
+  return state;
+}
 
 // Effect of a velocity change that has lasted for a part of dt, in which the head moves by motion.
 Matrix<12, 6> effect_of_velocity(const Vector<6>& motion, double dt, double part) {
@@ -39,10 +42,13 @@ Matrix<12, 6> effect_of_velocity(const Vector<6>& motion, double dt, double part
   return B;
 }
 
-// The state after a time dt.
+}  // namespace
+
 FACE_POSE_WIDE
-void predict(const State& state, double dt, double acceleration_noise,
-             double angular_acceleration_noise, State& later) {
+PoseState predict(const PoseState& state, double stamp_s, const FilterOptions& options) {
+  const double dt = std::min(stamp_s - state.stamp_s, options.max_gap_s);
+  PoseState later;
+  later.stamp_s = stamp_s;
   const Matrix<4, 4>& T = state.T_cam_head;
   Vector<6> motion;
   for (Index i = 0; i < 6; ++i) motion[i] = dt * state.velocity[i];
@@ -63,14 +69,18 @@ void predict(const State& state, double dt, double acceleration_noise,
   const double half = 0.5 / std::sqrt(3.0);
   Matrix<6, 6> noise{};
   for (Index k = 0; k < 6; ++k) {
-    const double sigma = k < 3 ? acceleration_noise : angular_acceleration_noise;
+    const double sigma =
+        k < 3 ? options.acceleration_noise : options.angular_acceleration_noise;
     noise(k, k) = 0.5 * dt * sigma * sigma;
   }
   for (double part : {0.5 - half, 0.5 + half}) {
     const Matrix<12, 12> added = congruent(effect_of_velocity(motion, dt, part), noise);
     for (Index i = 0; i < 144; ++i) later.covariance.values[i] += added.values[i];
   }
+  return later;
 }
+
+namespace {
 
 // Factor of the noise that brings the innovation to the gate, by its prediction's covariance P; 1
 // within the gate.
@@ -99,15 +109,15 @@ double factor_to_gate(const Matrix<6, 1>& innovation, const Matrix<12, 12>& P,
   return factor;
 }
 
-// The state after a measurement of the pose, of which a share of the covariance is not averaged
-// out: `corrected` is without that share, of_pose, the covariance of the pose, with it. Returns
-// whether the measurement was beyond the gate and brought to it.
-//
+}  // namespace
+
 // The measurement's error d acts on the measured rotation. In the innovation, to first order in d,
 // it is J_l^-1 d: log(exp(d) exp(innovation)) = innovation + J_l^-1 d.
 FACE_POSE_WIDE
-bool correct(const State& state, const Matrix<4, 4>& T_measured, const Matrix<6, 6>& covariance,
-             double correlated_share, double gate, State& corrected, Matrix<6, 6>& of_pose) {
+bool correct(const PoseState& state, const Matrix<4, 4>& T_measured,
+             const Matrix<6, 6>& covariance, double correlated_share, double gate,
+             PoseState& corrected, Matrix<6, 6>& of_pose) {
+  corrected.stamp_s = state.stamp_s;
   const Matrix<4, 4>& T = state.T_cam_head;
   const Matrix<12, 12>& P = state.covariance;
   Matrix<6, 1> innovation{};
@@ -169,49 +179,29 @@ bool correct(const State& state, const Matrix<4, 4>& T_measured, const Matrix<6,
   return factor > 1;
 }
 
-State state_of(const Array<double>& T_cam_head, const Array<double>& velocity,
-               const Array<double>& covariance) {
-  return {matrix<4, 4>(T_cam_head), vector<6>(velocity), matrix<12, 12>(covariance)};
+PoseFilter::PoseFilter(const Matrix<4, 4>& T_cam_head, const Matrix<6, 6>& covariance,
+                       double stamp_s, const FilterOptions& options)
+    : options(options), state(started(T_cam_head, covariance, stamp_s, options)) {}
+
+void PoseFilter::shift(const Vector<6>& delta) {
+  move_pose(state.T_cam_head, delta, state.T_cam_head);
 }
 
-}  // namespace
-
-void bind_filter(py::module_& m) {
-  m.def(
-      "move_pose",
-      [](const Array<double>& T, const Array<double>& delta) {
-        Matrix<4, 4> moved;
-        move_pose(matrix<4, 4>(T), vector<6>(delta), moved);
-        return array_of(moved);
-      },
-      "T"_a, "delta"_a);
-  m.def(
-      "predict_pose",
-      [](const Array<double>& T_cam_head, const Array<double>& velocity,
-         const Array<double>& covariance, double dt, double acceleration_noise,
-         double angular_acceleration_noise) {
-        State later;
-        predict(state_of(T_cam_head, velocity, covariance), dt, acceleration_noise,
-                angular_acceleration_noise, later);
-        return py::make_tuple(array_of(later.T_cam_head), array_of(later.covariance));
-      },
-      "T_cam_head"_a, "velocity"_a, "covariance"_a, "dt"_a, "acceleration_noise"_a,
-      "angular_acceleration_noise"_a);
-  m.def(
-      "correct_pose",
-      [](const Array<double>& T_cam_head, const Array<double>& velocity,
-         const Array<double>& covariance, const Array<double>& T_measured,
-         const Array<double>& covariance_measured, double correlated_share, double gate) {
-        State corrected;
-        Matrix<6, 6> of_pose;
-        const bool is_outlier =
-            correct(state_of(T_cam_head, velocity, covariance), matrix<4, 4>(T_measured),
-                    matrix<6, 6>(covariance_measured), correlated_share, gate, corrected, of_pose);
-        return py::make_tuple(array_of(corrected.T_cam_head), array_of(corrected.velocity),
-                              array_of(corrected.covariance), array_of(of_pose), is_outlier);
-      },
-      "T_cam_head"_a, "velocity"_a, "covariance"_a, "T_measured"_a, "covariance_measured"_a,
-      "correlated_share"_a, "gate"_a);
+Matrix<6, 6> PoseFilter::update(const Matrix<4, 4>& T_cam_head, const Matrix<6, 6>& covariance,
+                                double stamp_s) {
+  const double gap_s = stamp_s - state.stamp_s;
+  Matrix<6, 6> of_pose = covariance;
+  if (0 <= gap_s && gap_s <= options.max_gap_s) {
+    const bool is_outlier = correct(predict(state, stamp_s, options), T_cam_head, covariance,
+                                    options.correlated_noise_share, GATE, state, of_pose);
+    outliers = is_outlier ? outliers + 1 : 0;
+  } else {
+    outliers = RESTART_AFTER;
+  }
+  if (outliers < RESTART_AFTER) return of_pose;
+  state = started(T_cam_head, covariance, stamp_s, options);
+  outliers = 0;
+  return covariance;
 }
 
 }  // namespace face_pose

@@ -52,7 +52,7 @@ class Solver {
         input_(input),
         shape_(problem.modes() + 1),
         all_(problem.points.count()),
-        few_(problem.coarse.count()),
+        few_(problem.few().count()),
         seen_(problem.visibility ? all_.count() : 0),
         few_seen_(problem.visibility ? few_.count() : 0),
         ranges_(problem.surface, problem.size_sigma),
@@ -90,7 +90,7 @@ Index Solver::choose_start(const Prior& prior) {
   double trace = 0;
   for (Index i = 0; i < 3; ++i)
     for (Index j = 0; j < 3; ++j) trace += T_[0](i, j) * T_[1](i, j);
-  const Points& points = problem_.coarse;
+  const Points& points = problem_.few();
   const Cost cost{problem_.kernel, problem_.kernel_scale, problem_.share(few_.measured())};
   Index best = 0;
   double least = INFINITE;
@@ -131,7 +131,7 @@ void Solver::solve(Index face, const Results& results) {
         T_[0](i, j) = input_.T_init(face, i, j) / (j == 3 ? expected_size : 1);
     T_[1] = T_[0];
   } else {
-    T_ = solve_pnp(problem_.coarse.xyz_head, few_, problem_.order, pnp_work_);
+    T_ = solve_pnp(problem_.few().xyz_head, few_, problem_.order, pnp_work_);
   }
   const Index best = choose_start(prior);
   Pose& T = T_[best];

@@ -29,6 +29,8 @@ struct Problem {
   RangeNoise noise;
 
   Index modes() const { return points.modes.rows(); }
+  // The same memory is read twice where both are all points.
+  const Points& few() const { return stride == 1 ? points : coarse; }
   // See `Cost.information`.
   double share(Index measured) const {
     return std::min(independent_keypoints / std::max<Index>(measured, 1), 1.);
@@ -37,7 +39,7 @@ struct Problem {
 
 // N faces.
 struct Input {
-  View<const double, 3> uv;                // (N, K, 2) px
+  View<const double, 3> uv;                // (N, K, 2) px, or more of each
   View<const double, 4> cov_uv;            // (N, K, 2, 2) px^2
   const Lens& lens;
   View<const double, 2> mean;              // (N or 1, C) of the shape prior

@@ -263,10 +263,9 @@ void bind_geometry(py::module_& m) {
   m.def("aim_at_keypoints", aim_at_keypoint_sets, "uv"_a.noconvert(), "eye_right"_a.noconvert(),
         "eye_left"_a.noconvert(), "forehead"_a.noconvert(), "chin"_a.noconvert(), "lens"_a,
         "size_px"_a, "margin"_a);
-  m.def("crop_jacobians", crop_jacobians, "lens"_a, "R_cam_crop"_a.noconvert(),
-        "focal_px"_a.noconvert());
-  m.def("render_crops", render_crops, "image"_a.noconvert(), "lens"_a, "R_cam_crop"_a.noconvert(),
-        "focal_px"_a.noconvert(), "size_px"_a);
+  m.def("crop_jacobians", crop_jacobians, "lens"_a, "R_cam_crop"_a, "focal_px"_a);
+  m.def("render_crops", render_crops, "image"_a.noconvert(), "lens"_a, "R_cam_crop"_a,
+        "focal_px"_a, "size_px"_a);
   m.def(
       "eliminate",
       [](Array<double>& A, Array<double>& B) {

@@ -1,11 +1,9 @@
 // Copyright the face_pose_ros authors
 // SPDX-License-Identifier: Apache-2.0
-// Keypoints from the numbers of the network, what is wrong with them, and the fitted face in the
-// image.
+// Keypoints from the numbers of the network, and what is wrong with them.
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
 
 #include "boxes.hpp"
 #include "crops.hpp"
@@ -166,95 +164,6 @@ void reject(const Array<double>& uv_array, const Array<double>& cov_array, Index
   }
 }
 
-// Standard deviations (N, P) [px] of the keypoints at P indices: root mean square of the two
-// coordinates.
-Array<double> keypoint_sigmas(const Array<double>& cov_array, const Array<Index>& index_array) {
-  const auto cov_uv = view<4>(cov_array);
-  const auto indices = view<1>(index_array);
-  const Index N = cov_uv.rows(), K = cov_uv.size(1);
-  if (cov_uv.shape() != std::array<Index, 4>{N, K, 2, 2})
-    throw py::value_error("expected covariances (N, K, 2, 2)");
-  auto sigma_array = make_array<double>(N, indices.rows());
-  const auto sigma_px = writable<2>(sigma_array);
-  std::vector<double> of_all(K);
-  for (Index n = 0; n < N; ++n) {
-    for (Index k = 0; k < K; ++k)
-      of_all[k] = std::sqrt(0.5 * (cov_uv(n, k, 0, 0) + cov_uv(n, k, 1, 1)));
-    for (Index p = 0; p < indices.rows(); ++p) sigma_px(n, p) = of_all.at(indices[p]);
-  }
-  return sigma_array;
-}
-
-// Fitted surface points (3, K) [m] of one face, camera frame: the mean face and its modes,
-// weighted by the coefficients after the first, which is the size's.
-FACE_POSE_WIDE
-void place_face(View<const double, 2> xyz_head, View<const double, 3> modes,
-                View<const double, 1> shape, double size_sigma, View<const double, 2> T,
-                View<double, 2> work, View<double, 2> xyz_cam) {
-  const Index count = xyz_head.columns();
-  std::copy(xyz_head.begin(), xyz_head.end(), work.begin());
-  for (Index m = 0; m < modes.rows(); ++m) {
-    const double* __restrict mode = modes.row(m).data();
-    double* __restrict point = work.data();
-    const double coefficient = shape[1 + m];
-    for (Index k = 0; k < 3 * count; ++k) point[k] += coefficient * mode[k];
-  }
-  const double scale = 1 + size_sigma * shape[0];
-  const double *x = work.data(), *y = x + count, *z = y + count;
-  for (Index i = 0; i < 3; ++i) {
-    double* __restrict placed = xyz_cam.row(i).data();
-    const double a = scale * T(i, 0), b = scale * T(i, 1), c = scale * T(i, 2), t = T(i, 3);
-    for (Index k = 0; k < count; ++k) placed[k] = a * x[k] + b * y[k] + c * z[k] + t;
-  }
-}
-
-// Projected points (N, points, 2) [px] of N fitted faces, and the bounds (N, 4) of the surface's.
-//   xyz_head  (3, K) [m] of the surface; the points after them belong to the irises in equal
-//             parts, and are the mean of the surface points at the indices of an eyelid.
-//   modes     (M, 3, K).
-//   eyelids   (2, ...) indices.
-py::tuple project_faces(const Array<double>& T_cam_head, const Array<double>& shape,
-                        double size_sigma, const Array<double>& xyz_head,
-                        const Array<double>& modes, const Array<Index>& eyelids, Index points,
-                        const Lens& lens) {
-  const auto T = view<3>(T_cam_head), all_modes = view<3>(modes);
-  const auto coefficients = view<2>(shape), mean = view<2>(xyz_head);
-  const auto lids = view<2>(eyelids);
-  const Index N = T.rows(), K = mean.columns(), M = all_modes.rows();
-  if (T.shape() != std::array<Index, 3>{N, 4, 4} || mean.rows() != 3 ||
-      coefficients.shape() != std::array<Index, 2>{N, 1 + M} ||
-      all_modes.shape() != std::array<Index, 3>{M, 3, K})
-    throw py::value_error("the numbers of faces, modes or points differ");
-  auto uv_array = make_array<double>(N, points, 2);
-  auto bounds_array = make_array<double>(N, 4);
-  const auto uv_all = writable<3>(uv_array);
-  const auto bounds_all = writable<2>(bounds_array);
-  const Buffer<double, 2> work(3, K), columns(3, K);
-  const Index of_one = (points - K) / lids.rows();
-  for (Index n = 0; n < N; ++n) {
-    place_face(mean, all_modes, coefficients.row(n), size_sigma, T.row(n), work, columns);
-    project(lens, columns);
-    const auto uv = uv_all.row(n);
-    for (Index k = 0; k < K; ++k) {
-      uv(k, 0) = columns(0, k);
-      uv(k, 1) = columns(1, k);
-    }
-    box_around(uv, K).write(bounds_all.row(n));
-    for (Index eye = 0; eye < lids.rows(); ++eye) {
-      double u = 0, v = 0;
-      for (Index k : lids.row(eye)) {
-        u += uv(k, 0) / lids.columns();
-        v += uv(k, 1) / lids.columns();
-      }
-      for (Index k = K + eye * of_one; k < K + (eye + 1) * of_one; ++k) {
-        uv(k, 0) = u;
-        uv(k, 1) = v;
-      }
-    }
-  }
-  return py::make_tuple(uv_array, bounds_array);
-}
-
 }  // namespace
 
 void bind_keypoints(py::module_& m) {
@@ -272,9 +181,6 @@ void bind_keypoints(py::module_& m) {
         "focal_wanted_px"_a, "size_px"_a, "far_scale"_a, "far_shift"_a, "far_roll"_a);
   m.def("reject", reject, "uv"_a, "cov_uv"_a, "points"_a, "far_off"_a, "limit"_a,
         "presence"_a.noconvert());
-  m.def("keypoint_sigmas", keypoint_sigmas, "cov_uv"_a, "indices"_a);
-  m.def("project_faces", project_faces, "T_cam_head"_a, "shape"_a, "size_sigma"_a, "xyz_head"_a,
-        "modes"_a, "eyelids"_a, "points"_a, "lens"_a);
 }
 
 }  // namespace face_pose

@@ -44,7 +44,7 @@ Index Measured::measured() const {
 
 FACE_POSE_WIDE void measure(View<const double, 2> uv, View<const double, 3> cov_uv,
                             const Lens& lens, Measured& measured) {
-  const Index count = uv.rows();
+  const Index count = measured.count();
   Buffer<bool, 1> usable(count);
   Buffer<double, 2> points(2, count);
   Buffer<double, 3> J(2, 3, count);

@@ -39,7 +39,7 @@ struct Measured {
 // Points of the face with the shape c (C,), but of mean size, into x (3, K).
 void deform(const Points& points, View<const double, 1> c, View<double, 2> x);
 
-// Rays and whitening of keypoints uv (K, 2) px with covariances cov_uv (K, 2, 2) px^2.
+// Rays and whitening of the first K keypoints uv (K, 2) px with covariances cov_uv (K, 2, 2) px^2.
 //
 // One that is not finite, without a ray, or whose covariance has no inverse is not measured.
 void measure(View<const double, 2> uv, View<const double, 3> cov_uv, const Lens& lens,

@@ -8,12 +8,10 @@ namespace face_pose {
 void bind_geometry(pybind11::module_& m);
 void bind_pictures(pybind11::module_& m);
 void bind_pose(pybind11::module_& m);
-void bind_association(pybind11::module_& m);
 void bind_boxes(pybind11::module_& m);
-void bind_filter(pybind11::module_& m);
 void bind_heads(pybind11::module_& m);
-void bind_identity(pybind11::module_& m);
-void bind_shape_memory(pybind11::module_& m);
+void bind_surface(pybind11::module_& m);
+void bind_tracking(pybind11::module_& m);
 void bind_keypoints(pybind11::module_& m);
 
 }  // namespace face_pose
@@ -23,11 +21,9 @@ PYBIND11_MODULE(_core, m) {
   face_pose::bind_geometry(m);
   face_pose::bind_pictures(m);
   face_pose::bind_pose(m);
-  face_pose::bind_association(m);
   face_pose::bind_boxes(m);
-  face_pose::bind_filter(m);
   face_pose::bind_heads(m);
-  face_pose::bind_identity(m);
-  face_pose::bind_shape_memory(m);
+  face_pose::bind_surface(m);
+  face_pose::bind_tracking(m);
   face_pose::bind_keypoints(m);
 }

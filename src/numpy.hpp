@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <string>
+#include <type_traits>
 
 #include "arrays.hpp"
 
@@ -81,6 +82,11 @@ Matrix<R, C> matrix(const Array<double>& array) {
 template <std::size_t N>
 Array<double> array_of(const std::array<double, N>& values) {
   return Array<double>(static_cast<py::ssize_t>(N), values.data());
+}
+
+template <class T, int N>
+Array<std::remove_const_t<T>> array_of(const View<T, N>& values) {
+  return Array<std::remove_const_t<T>>(values.shape(), values.data());
 }
 
 template <int R, int C>

@@ -35,7 +35,9 @@ py::tuple solve_arrays(const Problem& problem, const Array<double>& uv,
                        const Array<double>& covariance,
                        const std::optional<Array<double>>& T_init, const DepthView* depth,
                        Index threads) {
-  const Index N = uv.shape(0), K = problem.points.count(), C = problem.modes() + 1;
+  check_dimensions(uv, 3);
+  const Index N = uv.shape(0), C = problem.modes() + 1;
+  const Index K = std::max<Index>(uv.shape(1), problem.points.count());
   const Index priors = mean.shape(0) == 1 ? 1 : N;
   check_shape<3>(uv, {N, K, 2}, "uv");
   check_shape<4>(cov_uv, {N, K, 2, 2}, "cov_uv");
@@ -74,13 +76,6 @@ py::tuple solve_arrays(const Problem& problem, const Array<double>& uv,
                         evidence, cost, iterations, stop);
 }
 
-template <int N>
-Array<double> to_array(View<const double, N> values) {
-  Array<double> array(std::vector<py::ssize_t>(values.shape().begin(), values.shape().end()));
-  std::copy(values.begin(), values.end(), array.mutable_data());
-  return array;
-}
-
 Pose to_pose(const Array<double>& T) {
   const Matrix<4, 4> all = matrix<4, 4>(T);
   Pose pose;
@@ -105,12 +100,12 @@ class Stages {
     cost_ = {problem.kernel, problem.kernel_scale, problem.share(measured_.measured())};
   }
 
-  Array<double> A() const { return to_array<3>(measured_.A); }
-  Array<double> weight() const { return to_array<1>(measured_.weight); }
+  Array<double> A() const { return array_of(measured_.A); }
+  Array<double> weight() const { return array_of(measured_.weight); }
   Array<double> visible_A(const Array<double>& T) const {
     Measured seen(measured_.count());
     weigh_visible(measured_, problem_.points, to_pose(T), seen);
-    return to_array<3>(seen.A);
+    return array_of(seen.A);
   }
   py::tuple linearise(const Array<double>& T, const Array<double>& c) {
     const Prior prior{mean_, information_};
@@ -120,7 +115,7 @@ class Stages {
     const Points& points = problem_.points;
     const double cost = evaluate(pose, shape, measured_, points, nullptr, prior, cost_, work_);
     face_pose::linearise(pose, shape, measured_, points, nullptr, prior, cost_, work_);
-    return py::make_tuple(cost, to_array<2>(work_.H), to_array<1>(work_.g));
+    return py::make_tuple(cost, array_of(work_.H), array_of(work_.g));
   }
   // The cost after at most so many steps from T and the mean shape.
   double minimise(const Array<double>& T, int max_iterations) {
@@ -214,9 +209,8 @@ void bind_pose(py::module_& m) {
            "visibility"_a, "independent_keypoints"_a, "max_iterations"_a, "step_tolerance"_a,
            "cost_tolerance"_a, "coarse_cost_tolerance"_a, "alpha"_a, "beta"_a, "range_alpha"_a,
            "noise_per_m"_a, "bias_per_m"_a)
-      .def("solve", &solve_arrays, "uv"_a.noconvert(), "cov_uv"_a.noconvert(), "lens"_a,
-           "mean"_a.noconvert(), "covariance"_a.noconvert(), "T_init"_a.noconvert(), "depth"_a,
-           "threads"_a,
+      .def("solve", &solve_arrays, "uv"_a, "cov_uv"_a, "lens"_a, "mean"_a, "covariance"_a,
+           "T_init"_a, "depth"_a, "threads"_a,
            "The fields of `HeadPoses`, then cost, iterations and stop of `PoseResult`.");
 
   py::class_<Stages>(m, "PoseStages", "The stages of the fit of one face, for tests.")

@@ -1,48 +1,30 @@
 // Copyright the face_pose_ros authors
 // SPDX-License-Identifier: Apache-2.0
-// Memory of the shape of one person: what one image tells about the coefficients is taken out of
-// its fit and fused with what is known. The shape's C coefficients are I of the identity, at the
-// indices `who`, and E of the expression, at the indices `how`.
+#include "shape_memory.hpp"
+
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "linalg.hpp"
-#include "numpy.hpp"
 
 namespace face_pose {
-
 namespace {
 
 constexpr double MAX_SIGMAS = 3;  // bounds the influence of outliers
-constexpr const char* DIFFERENT_NUMBERS = "the numbers of shape coefficients differ";
+// What one image's keypoints add to a size measured by depth, in prior standard deviations.
+constexpr double SIZE_NOISE = 0.25;
 
-// Normal distribution of M coefficients.
-struct Normal {
-  View<const double, 1> mean;
-  View<const double, 2> covariance;
-};
-
-// Information of measurements without any prior: the inverse of their covariance (M, M), which may
-// be 0 in some directions, and it times the measured value (M,).
-struct Information {
-  explicit Information(Index count) : matrix(count, count), vector(count) {}
-  Buffer<double, 2> matrix;
-  Buffer<double, 1> vector;
-};
-
-Normal normal(const Array<double>& mean, const Array<double>& covariance) {
-  const Normal all{view<1>(mean), view<2>(covariance)};
-  const Index count = all.mean.rows();
-  if (all.covariance.shape() != std::array<Index, 2>{count, count})
-    throw py::value_error("expected a mean (C,) and a covariance (C, C)");
-  return all;
+// How much an image counts whose errors are correlated with those of one before it.
+double share_of_image(double interval_s, const MemoryOptions& options) {
+  return std::tanh(0.5 * interval_s / options.correlation_time_s);
 }
 
 // Information of a fit about some of the coefficients, without that of its prior, into `image`.
 FACE_POSE_WIDE
-void inform(View<const Index, 1> which, const Normal& fitted, const Normal& prior,
+void inform(const std::vector<Index>& which, const Normal& fitted, const Normal& prior,
             Information& image) {
-  const Index count = which.rows();
+  const Index count = static_cast<Index>(which.size());
   const Buffer<double, 2> V(count, count), P(count, count), L(count, count), L_inv(count, count);
   const Buffer<double, 2> rows(count, count), axes(count, count), scratch(count, count);
   for (Index a = 0; a < count; ++a)
@@ -80,14 +62,10 @@ void inform(View<const Index, 1> which, const Normal& fitted, const Normal& prio
   }
 }
 
-// What is known, fused with a share of the information: mean (M,) and covariance (M, M).
-py::tuple fused(const Normal& known, View<const double, 2> matrix, View<const double, 1> vector,
-                double share) {
+// What is known, fused with a share of the information.
+FACE_POSE_WIDE
+void fuse(const Normal& known, const Information& information, double share, Shape& fused) {
   const Index count = known.mean.rows();
-  auto mean_array = make_array<double>(count);
-  auto covariance_array = make_array<double>(count, count);
-  const auto mean = writable<1>(mean_array);
-  const auto covariance = writable<2>(covariance_array);
   const Buffer<double, 2> spent(count, count), total(count, count);
   const Buffer<double, 1> pulled(count);
   for (Index a = 0; a < count; ++a) {
@@ -96,116 +74,110 @@ py::tuple fused(const Normal& known, View<const double, 2> matrix, View<const do
   }
   eliminate(spent, total);
   for (Index a = 0; a < count; ++a) {
-    pulled[a] = share * vector[a];
+    pulled[a] = share * information.vector[a];
     for (Index b = 0; b < count; ++b) {
       pulled[a] += total(a, b) * known.mean[b];
-      spent(a, b) = total(a, b) + share * matrix(a, b);
-      covariance(a, b) = a == b ? 1 : 0;
+      spent(a, b) = total(a, b) + share * information.matrix(a, b);
     }
   }
-  eliminate(spent, covariance);
+  for (Index a = 0; a < count; ++a)
+    for (Index b = 0; b < count; ++b) fused.covariance(a, b) = a == b ? 1 : 0;
+  eliminate(spent, fused.covariance);
   for (Index a = 0; a < count; ++a) {
-    mean[a] = 0;
-    for (Index b = 0; b < count; ++b) mean[a] += covariance(a, b) * pulled[b];
+    fused.mean[a] = 0;
+    for (Index b = 0; b < count; ++b) fused.mean[a] += fused.covariance(a, b) * pulled[b];
   }
-  return py::make_tuple(mean_array, covariance_array);
-}
-
-// Mean (M,) and covariance (M, M) between those at rest and the present ones, which count by their
-// square for the covariance.
-py::tuple faded(const Array<double>& rest_mean, const Array<double>& rest_covariance,
-                const Array<double>& now_mean, const Array<double>& now_covariance, double share) {
-  const Normal rest = normal(rest_mean, rest_covariance), now = normal(now_mean, now_covariance);
-  const Index count = rest.mean.rows();
-  if (now.mean.rows() != count) throw py::value_error(DIFFERENT_NUMBERS);
-  auto mean = make_array<double>(count), covariance = make_array<double>(count, count);
-  for (Index a = 0; a < count; ++a)
-    writable<1>(mean)[a] = rest.mean[a] + share * (now.mean[a] - rest.mean[a]);
-  for (Index a = 0; a < count; ++a)
-    for (Index b = 0; b < count; ++b)
-      writable<2>(covariance)(a, b) =
-          rest.covariance(a, b) + share * share * (now.covariance(a, b) - rest.covariance(a, b));
-  return py::make_tuple(mean, covariance);
-}
-
-// Mean (C,) and covariance (C, C) of independent identity and expression.
-py::tuple joined(const Array<double>& identity_mean, const Array<double>& identity_covariance,
-                 const Array<double>& expression_mean,
-                 const Array<double>& expression_covariance, const Array<Index>& identity_indices,
-                 const Array<Index>& expression_indices) {
-  const Normal parts[] = {normal(identity_mean, identity_covariance),
-                          normal(expression_mean, expression_covariance)};
-  const View<const Index, 1> indices[] = {view<1>(identity_indices), view<1>(expression_indices)};
-  const Index C = indices[0].rows() + indices[1].rows();
-  auto mean_array = make_array<double>(C), covariance_array = make_array<double>(C, C);
-  const auto mean = writable<1>(mean_array);
-  const auto covariance = writable<2>(covariance_array);
-  std::fill(covariance.begin(), covariance.end(), 0);
-  for (int kind = 0; kind < 2; ++kind) {
-    const Normal& part = parts[kind];
-    const auto which = indices[kind];
-    if (part.mean.rows() != which.rows()) throw py::value_error(DIFFERENT_NUMBERS);
-    for (Index a = 0; a < which.rows(); ++a) {
-      mean[which[a]] = part.mean[a];
-      for (Index b = 0; b < which.rows(); ++b)
-        covariance(which[a], which[b]) = part.covariance(a, b);
-    }
-  }
-  return py::make_tuple(mean_array, covariance_array);
-}
-
-// `ShapeMemory.update`: adds to the learned information of the identity, in place, and returns the
-// identity's and the expression's mean and covariance, and the most information of one image.
-py::tuple update_shape(const Array<double>& fitted_mean, const Array<double>& fitted_covariance,
-                       const Array<double>& prior_mean, const Array<double>& prior_covariance,
-                       const Array<Index>& identity_indices, const Array<Index>& expression_indices,
-                       const Array<double>& expected_mean,
-                       const Array<double>& expected_covariance,
-                       const Array<double>& expression_mean,
-                       const Array<double>& expression_covariance, Array<double>& learned_matrix,
-                       Array<double>& learned_vector, double most, double share,
-                       double shared_variance) {
-  const Normal fitted = normal(fitted_mean, fitted_covariance);
-  const Normal prior = normal(prior_mean, prior_covariance);
-  const Normal expected = normal(expected_mean, expected_covariance);
-  const Normal expression = normal(expression_mean, expression_covariance);
-  const auto who = view<1>(identity_indices), how = view<1>(expression_indices);
-  const auto matrix = writable<2>(learned_matrix);
-  const auto vector = writable<1>(learned_vector);
-  const Index I = who.rows(), C = I + how.rows();
-  if (fitted.mean.rows() != C || prior.mean.rows() != C || expected.mean.rows() != I ||
-      expression.mean.rows() != C - I || vector.rows() != I ||
-      matrix.shape() != std::array<Index, 2>{I, I})
-    throw py::value_error(DIFFERENT_NUMBERS);
-  Information image(I), of_moment(C - I);
-  inform(who, fitted, prior, image);
-  inform(how, fitted, prior, of_moment);
-  double all_images = 0, this_image = 0;
-  for (Index a = 0; a < I; ++a) {
-    vector[a] += share * image.vector[a];
-    for (Index b = 0; b < I; ++b) matrix(a, b) += share * image.matrix(a, b);
-    all_images += matrix(a, a);
-    this_image += image.matrix(a, a);
-  }
-  most = std::max(most, this_image);
-  const double images = most > 0 ? all_images / most : 1;
-  const double worth = 1 / (1 + shared_variance * (std::max(images, 1.0) - 1));
-  return py::make_tuple(fused(expected, matrix, vector, worth),
-                        fused(expression, of_moment.matrix, of_moment.vector, share), most);
 }
 
 }  // namespace
 
-void bind_shape_memory(py::module_& m) {
-  m.def("faded_shape", faded, "rest_mean"_a, "rest_covariance"_a, "now_mean"_a,
-        "now_covariance"_a, "share"_a);
-  m.def("joined_shape", joined, "identity_mean"_a, "identity_covariance"_a, "expression_mean"_a,
-        "expression_covariance"_a, "identity_indices"_a, "expression_indices"_a);
-  m.def("update_shape", update_shape, "fitted_mean"_a, "fitted_covariance"_a, "prior_mean"_a,
-        "prior_covariance"_a, "identity_indices"_a, "expression_indices"_a, "expected_mean"_a,
-        "expected_covariance"_a, "expression_mean"_a, "expression_covariance"_a,
-        "learned_matrix"_a.noconvert(), "learned_vector"_a.noconvert(), "most"_a, "share"_a,
-        "shared_variance"_a);
+Shape::Shape(const Normal& all) : Shape(all.mean.rows()) {
+  std::copy(all.mean.begin(), all.mean.end(), mean.begin());
+  std::copy(all.covariance.begin(), all.covariance.end(), covariance.begin());
+}
+
+Shape::Shape(const Normal& all, const std::vector<Index>& which) : Shape(which.size()) {
+  for (Index a = 0; a < mean.rows(); ++a) {
+    mean[a] = all.mean[which[a]];
+    for (Index b = 0; b < mean.rows(); ++b) covariance(a, b) = all.covariance(which[a], which[b]);
+  }
+}
+
+Kinds::Kinds(const std::vector<bool>& is_expression) {
+  for (std::size_t i = 0; i < is_expression.size(); ++i)
+    (is_expression[i] ? expression : identity).push_back(i);
+}
+
+ShapeMemory::ShapeMemory(std::shared_ptr<const Population> of_all, double stamp_s)
+    : population(std::move(of_all)),
+      expected(Normal(population->identity)),
+      identity(Normal(population->identity)),
+      expression(Normal(population->expression)),
+      stamp_s(stamp_s),
+      learned(identity.mean.rows()) {}
+
+Shape ShapeMemory::shape() const {
+  Shape joined(population->shape.mean.rows());
+  const auto put = [&joined](const Shape& part, const std::vector<Index>& which) {
+    for (Index a = 0; a < part.mean.rows(); ++a) {
+      joined.mean[which[a]] = part.mean[a];
+      for (Index b = 0; b < part.mean.rows(); ++b)
+        joined.covariance(which[a], which[b]) = part.covariance(a, b);
+    }
+  };
+  put(identity, population->kinds.identity);
+  put(expression, population->kinds.expression);
+  return joined;
+}
+
+void ShapeMemory::advance(double to_s, const MemoryOptions& options) {
+  const double kept = std::exp(-(to_s - stamp_s) / options.expression_time_s);
+  const Shape& rest = population->expression;
+  const auto fade = [](const auto& from, double share, const auto& to) {
+    for (Index i = 0; i < to.size(); ++i)
+      to.data()[i] = from.data()[i] + share * (to.data()[i] - from.data()[i]);
+  };
+  fade(rest.mean, kept, expression.mean);
+  fade(rest.covariance, kept * kept, expression.covariance);
+  stamp_s = to_s;
+}
+
+void ShapeMemory::measure_size(double coefficient, const MemoryOptions& options) {
+  const double share = share_of_image(stamp_s - size.seen_s, options);
+  size = {stamp_s, size.images + share, size.total + share * coefficient};
+  expect_size(options);
+}
+
+void ShapeMemory::expect_size(const MemoryOptions& options) {
+  if (size.images == 0) return;
+  const double images = std::max(size.images, 1.);
+  const double variance =
+      SIZE_NOISE * SIZE_NOISE * (1 + options.shared_variance * (images - 1)) / images;
+  expected = Shape(Normal(population->identity));
+  const double gain = expected.covariance(0, 0) / (expected.covariance(0, 0) + variance);
+  expected.mean[0] += gain * (size.total / size.images - expected.mean[0]);
+  expected.covariance(0, 0) *= 1 - gain;
+}
+
+void ShapeMemory::update(const Normal& fitted, const Normal& prior, const MemoryOptions& options) {
+  const double share = share_of_image(stamp_s - seen_s, options);
+  seen_s = stamp_s;
+  const Index I = identity.mean.rows();
+  Information image(I), of_moment(expression.mean.rows());
+  inform(population->kinds.identity, fitted, prior, image);
+  inform(population->kinds.expression, fitted, prior, of_moment);
+  double all_images = 0, this_image = 0;
+  for (Index a = 0; a < I; ++a) {
+    learned.vector[a] += share * image.vector[a];
+    for (Index b = 0; b < I; ++b) learned.matrix(a, b) += share * image.matrix(a, b);
+    all_images += learned.matrix(a, a);
+    this_image += image.matrix(a, a);
+  }
+  most = std::max(most, this_image);
+  const double images = most > 0 ? all_images / most : 1;
+  const double worth = 1 / (1 + options.shared_variance * (std::max(images, 1.0) - 1));
+  fuse(expected, learned, worth, identity);
+  fuse(expression, of_moment, share, expression);
 }
 
 }  // namespace face_pose

@@ -46,11 +46,6 @@ class Crops:
     valid: NDArray[np.bool_]  # (N,): all points that define the crop have a ray
     size_px: int  # side of the crop, a multiple of NODE_SPACING_PX
 
-    def __post_init__(self) -> None:
-        # Compiled code takes contiguous arrays of one type only.
-        for name, dtype in (('R_cam_crop', float), ('focal_px', float), ('valid', bool)):
-            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype, order='C'))
-
     def __len__(self) -> int:
         return len(self.focal_px)
 

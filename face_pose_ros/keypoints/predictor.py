@@ -159,7 +159,7 @@ class KeypointPredictor:
             return Keypoints.unmeasured(0, KEYPOINTS)
         crops = crops_around_heads(uv_face, camera)
         keypoints, far_off = self._converged(image, crops, camera, _MOST)
-        limit = np.full(len(uv_face), _COVERED)
+        limit = np.array([_COVERED] * len(uv_face))
         _core.reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, limit, keypoints.presence)
         return keypoints
 
@@ -195,7 +195,7 @@ class KeypointPredictor:
         keypoints = self._measure(image, crops, camera)
         wanted = crops_around_heads(keypoints.uv[:, FACE], camera)
         far_off = are_far_off(crops, wanted)
-        if max_crops > 1 and far_off.any():
+        if max_crops > 1 and np.count_nonzero(far_off):
             again = np.flatnonzero(far_off)
             closer, far_off[again] = self._converged(image, wanted[again], camera, max_crops - 1)
             keypoints = keypoints.replaced(again, closer)

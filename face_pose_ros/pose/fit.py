@@ -108,16 +108,15 @@ def fit_pose(
     """
     options = options or PoseOptions()
     prior = shape_prior or default_shape_prior(model, options)
-    K = len(model.xyz_head)
     *of_poses, cost, iterations, stop = _problem(
         model, options, depth_options or DepthOptions()
     ).solve(
-        _float64(keypoints.uv[:, :K]),
-        _float64(keypoints.cov_uv[:, :K]),
+        keypoints.uv,
+        keypoints.cov_uv,
         camera.lens,
-        _float64(prior.mean),
-        _float64(prior.covariance),
-        None if T_init is None else _float64(T_init),
+        prior.mean,
+        prior.covariance,
+        T_init,
         depth.view if depth else None,
         threads or _cores(),
     )
@@ -171,12 +170,8 @@ def _problem(model: FaceModel, options: PoseOptions, depth: DepthOptions) -> _co
 def _points(model: FaceModel) -> tuple[Array, Array, Array]:
     """Points (3, K), modes (M, 3, K) and normals (3, K)."""
     columns = model.xyz_head.T, model.modes.transpose(0, 2, 1), model.normals.T
-    points, modes, normals = map(_float64, columns)
+    points, modes, normals = (np.ascontiguousarray(a, dtype=np.float64) for a in columns)
     return points, modes, normals
-
-
-def _float64(array: NDArray) -> Array:
-    return np.ascontiguousarray(array, dtype=np.float64)
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@
 import numpy as np
 import pytest
 
+from face_pose_ros import _core
 from face_pose_ros.faces.nms import box_overlaps, nms
 
 
@@ -51,3 +52,20 @@ def test_overlaps_of_known_boxes():
     assert contained[0, 1] == 1.0  # the second box lies inside the first
     assert iou[0, 2] == contained[0, 2] == 0.0
     assert contained[2, 2] == 0.0  # no area: no overlap, and no division by zero
+
+
+def test_followed_faces_come_first_and_each_face_once():
+    corners = [(10, 20), (300, 20), (12, 21), (300, 200), (301, 199), (500, 20)]
+    uv = np.array([[(u, v), (u + 50, v + 60), (0, 0)] for u, v in corners], float)
+    presence = np.array([0.7, 0.9, 0.8, 0.99, 0.6, 0.2])
+    ids = ['f00001', 'f00002', '', '', 'f00004', 'f00005']
+    # The third point is not of the face; the last face has too little presence.
+    rows = _core.each_once(uv, 2, presence, ids, 0.5, 0.3)
+    assert rows == [1, 0, 4]
+    assert _core.each_once(uv, 2, presence, [''] * 6, 0.5, 0.3) == [3, 1, 2]
+    assert _core.each_once(uv, 2, presence, [''] * 6, 0.5, 1.0) == [3, 1, 2, 0, 4]
+
+
+def test_different_numbers_of_faces_are_refused():
+    with pytest.raises(ValueError, match='numbers of faces or keypoints differ'):
+        _core.each_once(np.zeros((2, 3, 2)), 2, np.ones(1), [''], 0.5, 0.3)

@@ -8,8 +8,7 @@ import numpy as np
 
 from face_pose_ros.geometry import rotations
 from face_pose_ros.options import TrackingOptions
-from face_pose_ros.results import FacePose, Fit
-from face_pose_ros.tracking.shape_memory import Shape
+from face_pose_ros.results import FacePose, Fit, Shape
 from face_pose_ros.tracking.tracker import Tracker
 
 FACING = np.array([[0.0, 1, 0], [0, 0, -1], [-1, 0, 0]])  # R_cam_head of a head that looks at us
@@ -88,6 +87,17 @@ def new_tracker(options=None):
     return Tracker(options or TrackingOptions(), UNKNOWN, EXPRESSIONS)
 
 
+def shape_of(tracker, person_id):
+    """The shape that a tracker gives to the fit of a person; of '', a stranger's."""
+    means, covariances = tracker.shapes_of([person_id])
+    return Shape(means[0], covariances[0])
+
+
+def known_faces(tracker, max_age_s):
+    """Ids and all keypoints (M, 478, 2)."""
+    return tracker.known_faces(max_age_s, np.arange(478))
+
+
 def watch(tracker, sensor, stamps, people, seen=lambda name, stamp_s: True, follow_s=0.15):
     """Show people to a tracker as the estimator does.
 
@@ -105,16 +115,17 @@ def watch(tracker, sensor, stamps, people, seen=lambda name, stamp_s: True, foll
     known_as = {}
     for stamp_s in stamps:
         tracker.advance(stamp_s)
-        known = tracker.known_faces(follow_s)
+        known, _ = known_faces(tracker, follow_s)
         names, faces = [], []
         for name, (motion, shape) in people.items():
             if not seen(name, stamp_s):
                 continue
             prior_of = known_as.get(name, '')
-            if prior_of not in known.ids:
+            if prior_of not in known:
                 prior_of = ''
             names.append(name)
-            faces.append(sensor.see(motion(stamp_s), shape, tracker.shape_of(prior_of), prior_of))
+            prior = shape_of(tracker, prior_of)
+            faces.append(sensor.see(motion(stamp_s), shape, prior, prior_of))
         order = sensor.rng.permutation(len(faces))
         found = tracker.update([faces[i] for i in order], stamp_s)
         found = {names[i]: face for i, face in zip(order, found, strict=True)}

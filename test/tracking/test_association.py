@@ -10,7 +10,6 @@ from scipy.optimize import linear_sum_assignment
 from tracking.people import NOISE, pose
 
 from face_pose_ros import _core
-from face_pose_ros.tracking.association import associate
 
 SURE = np.diag(np.r_[[0.01] * 3, [0.1] * 3]) ** 2
 LOST = np.diag(np.r_[[0.4] * 3, [1.5] * 3]) ** 2
@@ -18,9 +17,9 @@ LOST = np.diag(np.r_[[0.4] * 3, [1.5] * 3]) ** 2
 
 def pairs(known, measured, covariance_known=SURE, gate_m=0.5):
     known, measured = np.array(known).reshape(-1, 4, 4), np.array(measured).reshape(-1, 4, 4)
-    return associate(
+    return _core.associate(
         known,
-        np.broadcast_to(covariance_known, (len(known), 6, 6)),
+        np.ascontiguousarray(np.broadcast_to(covariance_known, (len(known), 6, 6))),
         np.zeros((len(known), 1)),
         measured,
         np.tile(NOISE, (len(measured), 1, 1)),

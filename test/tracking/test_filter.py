@@ -9,15 +9,9 @@ import pytest
 from scipy.stats import chi2
 from tracking.people import NOISE, camera, chi_sq, pose
 
+from face_pose_ros._core import GATE, PoseFilter, PoseState
 from face_pose_ros.geometry import rotations
 from face_pose_ros.options import FilterOptions
-from face_pose_ros.tracking.filter import (
-    _GATE,
-    PoseFilter,
-    PoseState,
-    correct,
-    predict,
-)
 
 WHITE = FilterOptions(correlated_noise_share=0)
 
@@ -38,13 +32,13 @@ def jerky(options, state, stamps, rng, steps=10):
 def test_prediction_is_the_motion_at_constant_velocity():
     velocity = np.array([0.3, -0.2, 0.1, 1, 2, -0.5])
     state = PoseState(pose(0.1), velocity, 1e-4 * np.eye(12), 5.0)
-    later = predict(state, 5.25, WHITE)
+    later = state.predicted(5.25, WHITE)
     np.testing.assert_allclose(
         rotations.difference(state.T_cam_head, later.T_cam_head), 0.25 * velocity, atol=1e-12
     )
     assert later.stamp_s == 5.25
     # In two steps as in one.
-    twice = predict(predict(state, 5.1, WHITE), 5.25, WHITE)
+    twice = state.predicted(5.1, WHITE).predicted(5.25, WHITE)
     np.testing.assert_allclose(twice.T_cam_head, later.T_cam_head, atol=1e-12)
     sigma = np.sqrt(np.diag(later.covariance))
     np.testing.assert_allclose(
@@ -59,14 +53,13 @@ def test_predicted_covariance_is_that_of_many_heads(rng):
     half = np.diag(np.r_[[0.01] * 3, [0.05] * 3, [0.1] * 3, [0.4] * 3])
     start = half @ (np.eye(12) + 0.3) @ half
     state = PoseState(pose(0.1), np.array([0.3, 0, 0.1, 1, -2.5, 0]), start, 0.0)
-    predicted = predict(state, 0.3, WHITE)
+    predicted = state.predicted(0.3, WHITE)
     L = np.linalg.cholesky(start)
     errors = []
     for _ in range(1200):
         e = L @ rng.standard_normal(12)
-        true = state._replace(
-            T_cam_head=rotations.moved(state.T_cam_head, e[:6]),
-            velocity=state.velocity + e[6:],
+        true = PoseState(
+            rotations.moved(state.T_cam_head, e[:6]), state.velocity + e[6:], start, 0.0
         )
         ((T, velocity),) = jerky(WHITE, true, [0.3], rng, steps=8)
         errors.append(
@@ -179,7 +172,8 @@ def test_velocity_is_learned_and_a_prediction_changes_nothing():
     predicted = head.predict(1.4)
     moved = rotations.difference(rotations.moved(pose(0), 1.4 * motion), predicted.T_cam_head)
     np.testing.assert_allclose(moved, 0, atol=0.01)
-    assert head.state is before
+    for name in ('T_cam_head', 'velocity', 'covariance', 'stamp_s'):
+        np.testing.assert_array_equal(getattr(head.state, name), getattr(before, name))
 
 
 def test_predictions_end_at_the_gap():
@@ -206,7 +200,7 @@ def test_the_same_stamp_again_is_averaged_without_motion():
     offset = np.array([0.001, 0, 0, 0, 0, 0])
     T, _ = head.update(rotations.moved(before.T_cam_head, offset), NOISE, 1.0)
     gain = rotations.difference(before.T_cam_head, T)[0] / 0.001
-    P, R = before.covariance[0, 0], (1 - head.options.correlated_noise_share) * NOISE[0, 0]
+    P, R = before.covariance[0, 0], (1 - FilterOptions().correlated_noise_share) * NOISE[0, 0]
     assert gain == pytest.approx(P / (P + R), rel=0.01)
     assert head.state.covariance[0, 0] < before.covariance[0, 0]
 
@@ -273,7 +267,7 @@ def test_correction_of_a_large_rotation_keeps_the_covariance_right(rng, before_r
     for _ in range(500):
         T = rotations.moved(pose(0), np.sqrt(np.diag(P))[:6] * rng.standard_normal(6))
         measured = rotations.moved(T, np.sqrt(np.diag(R)) * rng.standard_normal(6))
-        after = correct(PoseState(pose(0), np.zeros(6), P, 0.0), measured, R)
+        after = PoseState(pose(0), np.zeros(6), P, 0.0).corrected(measured, R)
         nees.append(chi_sq(rotations.difference(after.T_cam_head, T), after.covariance[:6, :6]))
     assert np.mean(nees) == pytest.approx(6, rel=0.1)
 
@@ -292,4 +286,4 @@ def test_an_outlier_counts_as_if_it_lay_on_the_gate(away_m):
 
 
 def test_the_gate_is_that_of_one_measurement_in_ten_thousand():
-    assert chi2.sf(_GATE, 6) == pytest.approx(1e-4, rel=1e-3)
+    assert chi2.sf(GATE, 6) == pytest.approx(1e-4, rel=1e-3)

@@ -7,11 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tracking.people import UNKNOWN, camera, ids_seen, new_tracker, pose, watch
+from tracking.people import (
+    UNKNOWN,
+    camera,
+    ids_seen,
+    known_faces,
+    new_tracker,
+    pose,
+    shape_of,
+    watch,
+)
 
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.options import TrackingOptions
-from face_pose_ros.tracking.shape_memory import Shape
+from face_pose_ros.results import Shape
 from face_pose_ros.tracking.tracker import Tracker
 
 
@@ -140,15 +149,15 @@ def test_a_jump_is_a_new_face(sensor, tracker):
 
 
 def test_known_faces_are_those_seen_a_moment_ago(sensor, tracker):
-    assert tracker.known_faces(0.1).keypoints_uv.shape[0] == 0
+    assert known_faces(tracker, 0.1)[0] == []
     tracker.update([sensor.see(pose(0)), sensor.see(pose(0.5))], 0.0)
     tracker.update([sensor.see(pose(0.02))], 0.08)
     tracker.advance(0.16)
-    known = tracker.known_faces(0.1)
-    assert known.ids == ('f00001',)
+    ids_known, uv = known_faces(tracker, 0.1)
+    assert ids_known == ['f00001']
     # It has moved by 0.02 in 0.08 s, and is expected to have gone on.
-    np.testing.assert_allclose(known.keypoints_uv[0], np.tile([0.04, 0.1], (478, 1)))
-    assert tracker.known_faces(0.2).ids == ('f00001', 'f00002')
+    np.testing.assert_allclose(uv[0], np.tile([0.04, 0.1], (478, 1)))
+    assert known_faces(tracker, 0.2)[0] == ['f00001', 'f00002']
 
 
 def test_another_size_of_the_same_person_is_not_another_person(sensor, tracker):
@@ -183,16 +192,17 @@ def test_a_rigid_face_without_shape_is_tracked(sensor):
     )
     for stamp_s in (0.0, 0.1):
         assert ids(tracker.update([face], stamp_s)) == ['f00001']
-    assert tracker.shape_of('f00001').mean.shape == (0,)
+    assert shape_of(tracker, 'f00001').mean.shape == (0,)
 
 
 def test_an_id_of_a_lost_face_is_not_used_again(sensor, tracker):
     tracker.update([sensor.see(pose(0))], 0.0)
-    assert tracker.shape_of('f00001').covariance[2, 2] < 1
-    assert tracker.shape_of('') is UNKNOWN
+    assert shape_of(tracker, 'f00001').covariance[2, 2] < 1
+    for found, expected in zip(shape_of(tracker, ''), UNKNOWN, strict=True):
+        np.testing.assert_array_equal(found, expected)
     tracker.advance(2.0)
     with pytest.raises(KeyError, match='f00001'):
-        tracker.shape_of('f00001')
+        shape_of(tracker, 'f00001')
 
 
 SMALL = Camera.from_K([300, 0, 160, 0, 300, 120, 0, 0, 1], 320, 240)
@@ -212,7 +222,7 @@ def test_keypoints_and_their_speed_are_carried_into_the_next_cameras_picture(sen
     tracker.advance(0.15)
     # Twice as large, from middle to middle, and so is a pixel in a twentieth of a second.
     expected = 2 * (np.array([103.0, 80.0]) - (160, 120)) + (320.5, 240.5)
-    np.testing.assert_allclose(tracker.known_faces(1.0).keypoints_uv[0, 0], expected, atol=1e-6)
+    np.testing.assert_allclose(known_faces(tracker, 1.0)[1][0, 0], expected, atol=1e-6)
 
 
 def test_a_face_outside_the_next_cameras_image_has_no_crop(sensor, tracker):
@@ -222,10 +232,10 @@ def test_a_face_outside_the_next_cameras_image_has_no_crop(sensor, tracker):
     tracker.set_camera(wide)
     tracker.update([seen_at(sensor, (500.0, 240.0))], 0.0)  # 103 deg beside the axis
     assert tracker.set_camera(LARGE)
-    assert tracker.known_faces(1.0).ids == ()
+    assert known_faces(tracker, 1.0)[0] == []
     assert tracker.ids == ['f00001']
     # Found again by the detector, it is the same person, and it has not raced there.
     (face,) = tracker.update([seen_at(sensor, (300.0, 200.0))], 0.1)
     assert face.id == 'f00001'
     tracker.advance(0.2)
-    assert tracker.known_faces(1.0).keypoints_uv[0, 0].tolist() == [300, 200]
+    assert known_faces(tracker, 1.0)[1][0, 0].tolist() == [300, 200]

@@ -4,7 +4,16 @@
 
 import numpy as np
 import pytest
-from tracking.people import NOISE, UNKNOWN, camera, chi_sq, new_tracker, pose, watch
+from tracking.people import (
+    NOISE,
+    UNKNOWN,
+    camera,
+    chi_sq,
+    new_tracker,
+    pose,
+    shape_of,
+    watch,
+)
 
 from face_pose_ros.geometry import rotations
 from face_pose_ros.options import FilterOptions, ShapeMemoryOptions, TrackingOptions
@@ -22,12 +31,12 @@ def test_a_memory_given_to_a_fit_of_somebody_else_does_no_harm(rng):
         a, b = sensor.see(pose(0), [1, 1, 0]), sensor.see(pose(0.5), [-1, 0, 0])
         tracker.update([a, b], 0.0)
         tracker.advance(0.5)
-        prior = tracker.shape_of(prior_of)
+        prior = shape_of(tracker, prior_of)
         error = np.array([0.2, -0.3, 0.1])
         face = sensor.see(pose(0.5), [-1, 0, 0], prior, prior_of, np.zeros(6), error)
         (again,) = tracker.update([face], 0.5)
         assert again.id == 'f00002'
-        means.append(tracker.shape_of('f00002').mean[:2])
+        means.append(shape_of(tracker, 'f00002').mean[:2])
     # Identity alone; how it goes with the expression is where the two priors differ.
     np.testing.assert_allclose(*means, atol=0.02)
 
@@ -70,7 +79,7 @@ def test_published_poses_are_honest(rng):
         prior_of = ''
         for stamp_s in np.arange(0, 1, 1 / 15):
             tracker.advance(stamp_s)
-            prior = tracker.shape_of(prior_of)
+            prior = shape_of(tracker, prior_of)
             x = 0.05 * np.sin(2 * np.pi * sway * stamp_s)
             T = pose(x, turn=(0, 3 * x, 0))
             pose_error = bias + sensor.bias(1 - CORRELATED)
@@ -86,8 +95,8 @@ def test_a_converging_size_is_no_motion(sensor, tracker):
     people = {'a': (lambda t: pose(0.2, z=1.5), [2.5, 0, 0])}
     sharp = camera(sensor.rng, noise=1e-2 * NOISE, information=(2.0, 1.0, 30.0))
     for _ in watch(tracker, sharp, np.arange(0, 6, 0.25), people):
-        for person in tracker._people:
-            assert np.abs(person.filter.state.velocity[:3]).max() < 0.02
+        for person in tracker.state()['people']:
+            assert np.abs(person['filter']['velocity'][:3]).max() < 0.02
 
 
 def test_filter_off_gives_poses_as_measured(sensor):
@@ -119,8 +128,8 @@ def test_memory_off_gives_shapes_as_measured_and_filters(sensor):
         np.testing.assert_allclose(filtered.shape, face.shape, atol=1e-12)
         error.append(rotations.difference(pose(0), face.T_cam_head))
         filtered_error.append(rotations.difference(pose(0), filtered.T_cam_head))
-    np.testing.assert_array_equal(tracker.shape_of('f00001').mean, UNKNOWN.mean)
-    np.testing.assert_array_equal(tracker.shape_of('f00001').covariance, UNKNOWN.covariance)
+    np.testing.assert_array_equal(shape_of(tracker, 'f00001').mean, UNKNOWN.mean)
+    np.testing.assert_array_equal(shape_of(tracker, 'f00001').covariance, UNKNOWN.covariance)
     ratio = np.std(filtered_error[10:], 0) / np.std(error[10:], 0)
     assert (ratio < 1).all()
     assert ratio[2] < 0.9
