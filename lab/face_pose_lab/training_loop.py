@@ -105,13 +105,13 @@ def train(recipe: Recipe, out: Path, state: Mapping[str, Any] | None, workers: i
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average.load_state_dict(network.state_dict())
     average.requires_grad_(False)
-    step, pictures = 0, 0
-    optimiser = Optimiser(network, recipe.is_hidden, recipe.learning_rate(0), recipe.weight_decay)
+    step, pictures = (state['step'], state['pictures']) if state else (0, 0)
+    lr = recipe.learning_rate(step)
+    optimiser = Optimiser(network, recipe.is_hidden, lr, recipe.weight_decay)
     if state is not None:
         network.load_state_dict(state['network'])
         average.load_state_dict(state['average'])
         optimiser.load(state.get('optimisers', ()))
-        step, pictures = state['step'], state['pictures']
     stop = stop_requests()
     rank, processes = rank_and_processes()
     prefetched = _PREFETCHED if workers else None

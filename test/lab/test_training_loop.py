@@ -72,6 +72,13 @@ def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path, monkeypatch):
             assert torch.equal(resumed[name][key], value), key
 
 
+def test_a_state_is_resumed_with_a_rate_that_begins_at_its_step(tmp_path, monkeypatch):
+    stopped = run(tmp_path / 'first', monkeypatch, stop_after=70)
+    again = replace(RECIPE, learning_rate=lambda step: 1e-4 * (step - 69))  # below 0 before
+    resumed = run(tmp_path / 'again', monkeypatch, stopped, recipe=again)
+    assert resumed['step'] == 200
+
+
 def test_the_log_has_the_terms_the_speed_and_at_the_end_a_validation(tmp_path, monkeypatch):
     run(tmp_path, monkeypatch)
     rows = [json.loads(line) for line in (tmp_path / 'log.jsonl').read_text().splitlines()]
