@@ -69,7 +69,8 @@ def _nodes(context: LaunchContext) -> list[Node]:
     if use_depth:
         given['use_depth'] = IfCondition(use_depth).evaluate(context)
     namespace = LaunchConfiguration('namespace').perform(context)
-    cameras = LaunchConfiguration('cameras').perform(context).replace(' ', '').split(',')
+    names = LaunchConfiguration('cameras').perform(context).replace(' ', '').split(',')
+    cameras = [name for name in names if name] or ['']
     repeated = {camera for camera in cameras if cameras.count(camera) > 1}
     if repeated:
         raise ValueError(f'cameras: each once, got {", ".join(sorted(repeated))} more than once')

@@ -235,7 +235,7 @@ def test_several_cameras_get_a_node_each_in_their_namespaces(
     config.write_text('/**: {ros__parameters: {threads: 1}}')
     arguments = [
         'namespace:=robot',
-        'cameras:=front, left',
+        'cameras:=front, left,',
         'image:=image_raw',
         f'one_process:={one_process}',
     ]
