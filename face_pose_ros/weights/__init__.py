@@ -27,7 +27,7 @@ Tensors = dict[str, NDArray[Any]]
 SHA256 = {
     'canonical_face': 'ac57567bf46f854e60cd1a8ce97fe78f33d0f27161be11d64652c66e676231be',
     'face_model': '25cca34757987ce33d250ad8368c3180dc0e8dffc88df1afd4b20d82566799b7',
-    'head_detector': '7b4d719257f23dec3ceec335a97c8ede243ffb057c6ad94f9a9e9a58131f8a3f',
+    'head_detector': 'fa5d476ee470b9739b5bc6658e5943f3b4629c7725add5096e99a9cfe2a519ce',
     'keypoint_network': '0a4176cd2bf4a48106984580096e872fdad4b76fb961a479a2078b8a9917eafc',
     'semantic_head': 'f7d7d4f6d2ea66179fa382ed23d3851fd6fd3be85fd03adc7034448869a9b80e',
 }
