@@ -93,7 +93,7 @@ class BuildCore(build_ext):
 def is_current(compiled: str) -> bool:
     """Whether an object file is younger than all that it was made from."""
     rule = Path(compiled).with_suffix('.d')  # what -MD writes
-    if not rule.is_file():
+    if not (rule.is_file() and os.path.isfile(compiled)):  # a failed compilation leaves the rule
         return False
     inputs = [__file__, *rule.read_text().replace('\\\n', ' ').split()[1:]]
     made = os.path.getmtime(compiled)

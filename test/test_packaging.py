@@ -4,6 +4,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -150,6 +151,17 @@ def test_without_a_compiler_the_build_ends_with_one_line(tmp_path):
         'face_pose_ros is partly C++, and none cannot compile it; on Debian and Ubuntu:'
     )
     assert 'Traceback' not in run.stderr
+
+
+def test_what_a_failed_compilation_left_is_not_current(tmp_path, monkeypatch):
+    monkeypatch.setattr('setuptools.setup', lambda **_: None)
+    monkeypatch.chdir(ROOT)
+    is_current = runpy.run_path(str(ROOT / 'setup.py'))['is_current']
+    compiled, rule = tmp_path / 'fit.o', tmp_path / 'fit.d'
+    rule.write_text(f'{compiled}: {ROOT / "src" / "fit.cpp"}')
+    assert not is_current(str(compiled))
+    compiled.touch()
+    assert is_current(str(compiled))
 
 
 def test_every_type_of_the_compiled_module_is_declared_and_no_other():
