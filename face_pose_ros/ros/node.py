@@ -43,7 +43,7 @@ from face_pose_ros.ros.parameters import Parameters
 from face_pose_ros.ros.pipeline import FrameError, FramePipeline
 from face_pose_ros.ros.publishers import FacePublisher
 from face_pose_ros.ros.silence import SilenceWatch
-from face_pose_ros.ros.spinning import Executor, init, leave, spin_until
+from face_pose_ros.ros.spinning import Executor, Interruption, init, leave, spin_until
 from face_pose_ros.ros.topics import advertise, latched, subscribe, transported
 from face_pose_ros.ros.transitions import answer_during_transitions
 from face_pose_ros.weights import WeightsError
@@ -416,7 +416,7 @@ class PoseNode(LifecycleNode):
 def run(make_nodes: Callable[[], Sequence[PoseNode]], args: list[str] | None) -> None:
     """Run nodes until the process is interrupted; exit status 1 if one can't be started."""
     # The context outlives an interruption: a transition without it would be an error.
-    stop, failed = threading.Event(), threading.Event()
+    stop, failed = Interruption(), threading.Event()
     init(args, stop)
     # OpenCV's threads busy-wait after each image: 1 ms of CPU time to save 0.1 ms.
     cv2.setNumThreads(1)

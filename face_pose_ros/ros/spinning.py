@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 import rclpy
@@ -40,7 +41,44 @@ class Executor(SingleThreadedExecutor):
                 continue
 
 
-def init(args: list[str] | None, stop: threading.Event | None = None) -> None:
+class Interruption:
+    """A request to end the process, by a signal or by any thread.
+
+    A `threading.Event` would not do: a handler that sets it while its thread is about to wait for
+    it would wait for ever, and a main thread that waits for it sleeps on where the kernel gives
+    the signal to another thread.
+    """
+
+    def __init__(self) -> None:
+        """Not requested yet."""
+        self._is_set = False
+        self._waiting, self._waking = socket.socketpair()
+        self._waking.setblocking(False)
+
+    def on_signals(self) -> None:
+        """Let SIGINT and SIGTERM request it from now on; the main thread must call this."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.set())
+        # Written to whichever thread receives the signal; then the main thread calls the handler.
+        signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
+
+    def set(self) -> None:
+        """Request it."""
+        self._is_set = True
+        with contextlib.suppress(BlockingIOError):
+            self._waking.send(b'\0')
+
+    def is_set(self) -> bool:
+        """Whether it is requested."""
+        return self._is_set
+
+    def wait(self) -> None:
+        """Wait in the main thread until it is requested."""
+        while not self._is_set:
+            self._waiting.recv(1)
+
+
+def init(args: list[str] | None, stop: Interruption | None = None) -> None:
     """Initialise rclpy; from now on Ctrl-C shuts its context down and raises no exception.
 
     KeyboardInterrupt could be raised anywhere; launch and the terminal send a second one, which
@@ -48,8 +86,8 @@ def init(args: list[str] | None, stop: threading.Event | None = None) -> None:
 
     Args:
         args: Of the process; None: `sys.argv`.
-        stop: Set by SIGINT and SIGTERM, which then leave the context alone: what still runs ends
-            without errors.
+        stop: Requested by SIGINT and SIGTERM, which then leave the context alone: what still runs
+            ends without errors.
 
     Raises:
         SystemExit: An argument of ROS is malformed, the parameter file cannot be read, or there is
@@ -60,8 +98,7 @@ def init(args: list[str] | None, stop: threading.Event | None = None) -> None:
         signal.signal(signal.SIGINT, lambda *_: None)  # rclpy's handler acts first, then calls it
         if stop is not None:
             handled = SignalHandlerOptions.NO
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: stop.set())
+            stop.on_signals()
     try:
         rclpy.init(args=args, signal_handler_options=handled)
     except RuntimeError as error:  # rclpy's own have no public type
@@ -74,7 +111,7 @@ def init(args: list[str] | None, stop: threading.Event | None = None) -> None:
         sys.exit(f'ROS cannot start: {text}')
 
 
-def spin_until(stop: threading.Event, executor: Executor) -> None:
+def spin_until(stop: Interruption, executor: Executor) -> None:
     """Spin in another thread, because Python handles signals in the main thread, if that waits.
 
     Raises:
@@ -89,7 +126,7 @@ def spin_until(stop: threading.Event, executor: Executor) -> None:
     spinning.result()
 
 
-@contextmanager
+@contextlib.contextmanager
 def until_interrupted() -> Iterator[None]:
     """Suppress the errors that an interruption causes while nodes are spinning."""
     try:

@@ -19,7 +19,7 @@ from rclpy.signals import SignalHandlerOptions, get_current_signal_handlers_opti
 from rclpy.waitable import NumberOfEntities, Waitable
 from std_msgs.msg import String
 
-from face_pose_ros.ros.spinning import Executor, init, until_interrupted
+from face_pose_ros.ros.spinning import Executor, Interruption, init, until_interrupted
 
 
 class _Meanwhile(Waitable):
@@ -129,7 +129,7 @@ def test_a_log_folder_that_cannot_be_made_ends_the_start_with_the_remedy():
 
 
 def test_in_another_thread_the_context_ends_with_the_interruption():
-    stop = threading.Event()
+    stop = Interruption()
     thread = threading.Thread(target=init, args=[[], stop])
     thread.start()
     thread.join()
@@ -137,3 +137,30 @@ def test_in_another_thread_the_context_ends_with_the_interruption():
         assert get_current_signal_handlers_options() == SignalHandlerOptions.ALL
     finally:
         rclpy.shutdown()
+
+
+def test_a_signal_that_the_kernel_gives_to_another_thread_ends_the_wait():
+    # In a process of its own, because the wait can't be given up.
+    program = """if True:
+        import signal, threading, time
+        from face_pose_ros.ros.spinning import Interruption
+        stop = Interruption()
+        stop.on_signals()
+        def interrupt():
+            time.sleep(0.3)  # the main thread waits by then
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        threading.Thread(target=interrupt).start()
+        stop.wait()
+        print('ended')
+    """
+    run = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, timeout=20
+    )
+    assert run.stdout == 'ended\n', run.stderr
+
+
+def test_a_thread_ends_the_wait():
+    stop = Interruption()
+    threading.Timer(0.05, stop.set).start()
+    stop.wait()
+    assert stop.is_set()
