@@ -27,7 +27,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -282,10 +282,11 @@ def _place_core() -> None:
         shutil.copy2(built, target)
 
 
-def _pip_install(requirements: Path, *options: str) -> None:
+def _pip_install(requirements: Path, *options: str, only: Collection[str] = ()) -> None:
     instead = pinned(NEWEST_REQUIREMENTS) if NEWEST else ()
+    wanted = [line for line in pinned(requirements, instead) if not only or _package(line) in only]
     lines = VENV / requirements.name
-    lines.write_text('\n'.join(pinned(requirements, instead)) + '\n')
+    lines.write_text('\n'.join(wanted) + '\n')
     command: list[str | Path] = [VENV / 'bin' / 'python', '-m', 'pip', 'install', *options]
     command += ['--disable-pip-version-check', '--no-input', '-r', lines]
     _execute(command, VENV / f'pip-{requirements.stem}.log', environment())
@@ -297,6 +298,28 @@ def _incomplete() -> Iterator[None]:
     (VENV / 'python.stamp').unlink(missing_ok=True)
     yield
     (VENV / 'python.stamp').write_text(python_key())
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
+    """Compiles `src/` beside what runs in this context; downloads leave a core idle.
+
+    The build of the package takes the object files over. It compiles what is missing and shows
+    errors, which here are in the log alone.
+    """
+    build = [VENV / 'bin' / 'python', 'setup.py', 'build', '--build-base']
+    build += [OVERLAY / 'build' / 'face_pose_ros' / 'build']
+    with (OVERLAY / 'compile.log').open('w') as log:
+        process = subprocess.Popen(
+            build, cwd=ROOT, env=_without_make(os.environ), stdout=log, stderr=log
+        )
+        try:
+            yield
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.wait()
 
 
 def _install_runtime() -> None:
@@ -333,6 +356,7 @@ def install(tests: bool = False) -> None:
     packages_key = fingerprint([REQUIREMENTS, *newest], python_key())
     tests_key = fingerprint(sorted(ROOT.glob('requirements*.txt')), packages_key)
 
+    compiling: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     with _step(1, f'virtual environment {VENV.name}'):
         if not is_fresh(VENV / 'python.stamp', python_key()):
             if (VENV / 'python.stamp').is_file():
@@ -340,20 +364,23 @@ def install(tests: bool = False) -> None:
             shutil.rmtree(VENV, ignore_errors=True)
             log = OVERLAY / 'venv.log'
             _execute([sys.executable, '-m', 'venv', VENV], log, os.environ)
+            _pip_install(REQUIREMENTS, only=('pybind11', 'setuptools'))
+            compiling = _compiling()
 
-    with _step(2, 'Python packages and ROS 2 wheels'):
-        if not is_fresh(VENV / 'packages.stamp', packages_key):
-            with _incomplete():
-                _install_runtime()
-            (VENV / 'packages.stamp').write_text(packages_key)
-        if tests and not is_fresh(VENV / 'tests.stamp', tests_key):
-            with _incomplete():
-                _pip_install(TEST_REQUIREMENTS)
-                _pip_install(PARITY_REQUIREMENTS, '--no-deps')
-            (VENV / 'tests.stamp').write_text(tests_key)
+    with compiling:
+        with _step(2, 'Python packages and ROS 2 wheels'):
+            if not is_fresh(VENV / 'packages.stamp', packages_key):
+                with _incomplete():
+                    _install_runtime()
+                (VENV / 'packages.stamp').write_text(packages_key)
+            if tests and not is_fresh(VENV / 'tests.stamp', tests_key):
+                with _incomplete():
+                    _pip_install(TEST_REQUIREMENTS)
+                    _pip_install(PARITY_REQUIREMENTS, '--no-deps')
+                (VENV / 'tests.stamp').write_text(tests_key)
 
-    with _step(3, 'building tf2_msgs'):
-        _build_package('tf2_msgs', TF2_MSGS, [TF2_MSGS], packages_key)
+        with _step(3, 'building tf2_msgs'):
+            _build_package('tf2_msgs', TF2_MSGS, [TF2_MSGS], packages_key)
 
     with _step(4, 'building face_pose_ros'):
         inputs = [ROOT / name for name in PACKAGE_FILES]
