@@ -307,7 +307,7 @@ def _compiling() -> Iterator[None]:
     The build of the package takes the object files over. It compiles what is missing and shows
     errors, which here are in the log alone.
     """
-    build = [VENV / 'bin' / 'python', 'setup.py', 'build', '--build-base']
+    build: list[str | Path] = [VENV / 'bin' / 'python', 'setup.py', 'build', '--build-base']
     build += [OVERLAY / 'build' / 'face_pose_ros' / 'build']
     with (OVERLAY / 'compile.log').open('w') as log:
         process = subprocess.Popen(
