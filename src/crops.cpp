@@ -111,26 +111,51 @@ Index within(double position, Index size) {
   return position > 0 ? static_cast<Index>(position) : 0;
 }
 
-// Averages 2 x 2 pixels into `to`, with one byte more; an odd last row or column counts twice.
+// Means of 2 x 2 pixels of two rows, whose pixels begin `step` bytes apart. Each mean is written
+// where its first pixel is; the last pixel counts twice, for an odd width.
 FACE_POSE_WIDE
-void halve(const Picture& from, std::uint8_t* to) {
-  const Index height = (from.height + 1) / 2, pairs = from.width / 2, length = 3 * from.width;
-  std::vector<std::uint8_t> memory(static_cast<std::size_t>(length + 1));
-  std::uint8_t* __restrict means = memory.data();  // of each pixel and the one on its right
-  for (Index r = 0; r < height; ++r) {
-    const std::uint8_t* upper = from.pixels + 2 * r * from.row_bytes;
-    const std::uint8_t* lower = 2 * r + 1 < from.height ? upper + from.row_bytes : upper;
-    for (Index at = 0; at < length - 3; ++at)
-      means[at] = static_cast<std::uint8_t>(
-          (upper[at] + upper[at + 3] + lower[at] + lower[at + 3] + 2) >> 2);
-    for (Index at = length - 3; at < length; ++at)
-      means[at] = static_cast<std::uint8_t>((upper[at] + lower[at] + 1) >> 1);
-    for (Index c = 0; c < pairs; ++c, to += 3) std::memcpy(to, means + 6 * c, 4);
-    if (from.width % 2) {
-      std::memcpy(to, means + 6 * pairs, 4);
-      to += 3;
-    }
+void halve_rows(const std::uint8_t* __restrict upper, const std::uint8_t* __restrict lower,
+                Index width, Index step, std::uint8_t* __restrict means) {
+  const auto mean = [](int a, int b) { return static_cast<std::uint8_t>((a + b + 1) >> 1); };
+  const Index last = (width - 1) * step;
+  for (Index at = 0; at < last; ++at) {
+    const std::uint8_t a = upper[at], b = upper[at + step], c = lower[at], d = lower[at + step];
+    const std::uint8_t above = mean(a, b), below = mean(c, d);
+    // (a + b + c + d + 2) >> 2 in bytes, of which a vector holds the most
+    const int excess = ((a ^ b) | (c ^ d)) & (above ^ below) & 1;
+    means[at] = static_cast<std::uint8_t>(mean(above, below) - excess);
   }
+  for (Index at = last; at < last + 3; ++at) means[at] = mean(upper[at], lower[at]);
+}
+
+// Row r of an image halved n >= 1 times, whose pixels begin 3 * 2^n bytes apart: to move them
+// together takes as long as their means. An odd last row counts twice. `rows` (n, 2, 3 * width or
+// more) is scratch space that stays in the cache.
+const std::uint8_t* halved_row(const Picture& image, int n, Index r, View<std::uint8_t, 3> rows,
+                               Index place) {
+  const Index height = ((image.height - 1) >> (n - 1)) + 1;
+  const Index width = ((image.width - 1) >> (n - 1)) + 1;
+  const std::uint8_t* pair[2];
+  for (Index i = 0; i < 2; ++i) {
+    const Index row = std::min(2 * r + i, height - 1);
+    pair[i] = n == 1 ? image.pixels + row * image.row_bytes
+                     : halved_row(image, n - 1, row, rows, i);
+  }
+  std::uint8_t* means = rows.row(n - 1).row(place).data();
+  halve_rows(pair[0], pair[1], width, 3 << (n - 1), means);
+  return means;
+}
+
+// An image halved n >= 1 times, with one byte more; an odd last row or column counts twice.
+std::vector<std::uint8_t> halved(const Picture& image, int n, Index height, Index width) {
+  std::vector<std::uint8_t> pixels(static_cast<std::size_t>(3 * height * width + 1));
+  const Buffer<std::uint8_t, 3> rows(n, 2, 3 * (image.width + (1 << n)));
+  std::uint8_t* to = pixels.data();
+  for (Index r = 0; r < height; ++r) {
+    const std::uint8_t* row = halved_row(image, n, r, rows, 0);
+    for (Index c = 0; c < width; ++c, to += 3) std::memcpy(to, row + (3 * c << n), 4);
+  }
+  return pixels;
 }
 
 // Part of an image that a crop shows, and the positions of the crop's nodes in it.
@@ -206,16 +231,14 @@ inline void interpolate(const double* nodes, Index count, float* __restrict posi
   }
 }
 
-// Two neighbouring pixels, six bytes, in the low bits. A load at the end of the image, `limit`,
-// would read beyond it: it begins earlier.
-inline std::uint64_t load_pair(const std::uint8_t* pixels, Index place, Index limit) {
-  const Index start = std::min(place, limit);
-  std::uint64_t bytes;
-  std::memcpy(&bytes, pixels + start, sizeof bytes);
+// A pixel in the low or, from a load that begins a byte earlier, in the high three bytes.
+inline std::uint32_t load(const std::uint8_t* pixel) {
+  std::uint32_t bytes;
+  std::memcpy(&bytes, pixel, sizeof bytes);
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-  bytes = __builtin_bswap64(bytes);
+  bytes = __builtin_bswap32(bytes);
 #endif
-  return bytes >> (8 * (place - start));
+  return bytes;
 }
 
 // Bilinear samples at positions that are interpolated bilinearly between nodes. Outside the image,
@@ -242,7 +265,6 @@ void sample(const Picture& image, View<const double, 2> us, View<const double, 2
   const auto before_x = static_cast<std::int32_t>(image.width - 2);
   const auto before_y = static_cast<std::int32_t>(image.height - 2);
   const auto row_bytes = static_cast<std::int32_t>(image.row_bytes);
-  const Index limit = (image.height - 1) * image.row_bytes + 3 * image.width - 8;
   for (Index r = 0; r < size; ++r) {
     const Index node = (r + half) / NODE_SPACING_PX, inside = (r + half) % NODE_SPACING_PX;
     if (inside == 0 || r == 0) {
@@ -267,22 +289,23 @@ void sample(const Picture& image, View<const double, 2> us, View<const double, 2
       down[k] = y - static_cast<float>(top);
     }
     for (Index k = 0; k < size; ++k) {
-      const std::uint64_t above = load_pair(image.pixels, places[k], limit);
-      const std::uint64_t below = load_pair(image.pixels, places[k] + row_bytes, limit);
-      a[k] = static_cast<std::uint32_t>(above);
-      b[k] = static_cast<std::uint32_t>(above >> 24);
-      c[k] = static_cast<std::uint32_t>(below);
-      d[k] = static_cast<std::uint32_t>(below >> 24);
+      // Right pixels from a byte earlier on, because none follows the last pixel.
+      const std::uint8_t* pixel = image.pixels + places[k];
+      a[k] = load(pixel);
+      b[k] = load(pixel + 2);
+      c[k] = load(pixel + row_bytes);
+      d[k] = load(pixel + row_bytes + 2);
     }
     for (int channel = 0; channel < 3; ++channel) {
       float* __restrict mixed = &picture(channel, r, 0);
-      const int shift = 8 * channel;
-      const auto byte = [shift](std::uint32_t pixel) {
-        return static_cast<float>(static_cast<std::int32_t>(pixel >> shift & 255));
+      const auto byte = [](std::uint32_t bytes, int place) {
+        return static_cast<float>(static_cast<std::int32_t>(bytes >> (8 * place) & 255));
       };
       for (Index k = 0; k < size; ++k) {
-        const float above = byte(a[k]) + across[k] * (byte(b[k]) - byte(a[k]));
-        const float rise = (byte(c[k]) - above) + across[k] * (byte(d[k]) - byte(c[k]));
+        const float left = byte(a[k], channel), right = byte(b[k], channel + 1);
+        const float left_below = byte(c[k], channel), right_below = byte(d[k], channel + 1);
+        const float above = left + across[k] * (right - left);
+        const float rise = (left_below - above) + across[k] * (right_below - left_below);
         mixed[k] = (above + down[k] * rise) * (1.0f / 255);
       }
     }
@@ -355,25 +378,29 @@ void render_crop(Picture image, const Lens& lens, const Matrix<3, 3>& R_cam_crop
   image.pixels += part.top * image.row_bytes + 3 * part.left;
   image.height = part.bottom - part.top;
   image.width = part.right - part.left;
-  std::vector<std::uint8_t> memory, halved;
-  for (int n = 0; n < part.halvings; ++n) {
-    const Index height = (image.height + 1) / 2, width = (image.width + 1) / 2;
-    halved.resize(static_cast<std::size_t>(3 * height * width + 1));
-    halve(image, halved.data());
-    memory.swap(halved);
+  std::vector<std::uint8_t> memory;
+  if (part.halvings > 0) {
+    const Index height = ((image.height - 1) >> part.halvings) + 1;
+    const Index width = ((image.width - 1) >> part.halvings) + 1;
+    memory = halved(image, part.halvings, height, width);
     image = {memory.data(), height, width, 3 * width};
+  } else {
+    // The samples' lines of cache are no sequence that a processor foresees.
+    for (Index r = 0; r < image.height; ++r)
+      for (Index at = 0; at < 3 * image.width; at += 64)
+        __builtin_prefetch(image.pixels + r * image.row_bytes + at);
   }
   if (image.height < 2 || image.width < 2) {  // too small to sample
     const Index height = std::max<Index>(image.height, 2), width = std::max<Index>(image.width, 2);
-    halved.resize(static_cast<std::size_t>(3 * height * width));
+    std::vector<std::uint8_t> enlarged(static_cast<std::size_t>(3 * height * width));
     for (Index r = 0; r < height; ++r)
       for (Index c = 0; c < width; ++c) {
         const std::uint8_t* pixel = image.pixels +
                                     std::min(r, image.height - 1) * image.row_bytes +
                                     3 * std::min(c, image.width - 1);
-        std::copy(pixel, pixel + 3, &halved[static_cast<std::size_t>(3 * (r * width + c))]);
+        std::copy(pixel, pixel + 3, &enlarged[static_cast<std::size_t>(3 * (r * width + c))]);
       }
-    memory.swap(halved);
+    memory.swap(enlarged);
     image = {memory.data(), height, width, 3 * width};
   }
   sample(image, us, vs, picture);
