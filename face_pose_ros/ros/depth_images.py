@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -82,7 +83,8 @@ def _decompressed(msg: CompressedImage) -> NDArray:
 def _png(data: bytes, what: str) -> NDArray[np.uint16]:
     pixels = None
     if data.startswith(_PNG):
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        with suppress(cv2.error):  # a damaged size of more pixels than it decodes
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 2:
         raise ImageError(
             f"{len(data)} bytes of format '{what}', expected a PNG with one channel of 16 bits"

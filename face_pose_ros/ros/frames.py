@@ -7,6 +7,7 @@ A distribution's tf2_ros.Buffer does the same and interpolates; the ROS 2 wheels
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict, deque
 
 import numpy as np
@@ -26,9 +27,10 @@ _MEMORY = 200  # transforms of each frame: 2 s of a robot that publishes at 100 
 
 
 class Frames:
-    """Buffers the transforms of the last seconds."""
+    """Buffers the transforms of the last seconds; thread-safe."""
 
     def __init__(self, node: Node) -> None:
+        self._lock = threading.Lock()
         self._moving: defaultdict[str, deque[TransformStamped]] = defaultdict(
             lambda: deque(maxlen=_MEMORY)
         )
@@ -45,8 +47,9 @@ class Frames:
                 that is not rigid.
         """
         at_ns = stamp_ns(stamp)
-        root, T_root_target = self._from_root(target, at_ns)
-        other_root, T_root_source = self._from_root(source, at_ns)
+        with self._lock:
+            root, T_root_target = self._from_root(target, at_ns)
+            other_root, T_root_source = self._from_root(source, at_ns)
         if root != other_root:
             raise ValueError(f"TF does not connect '{target}' and '{source}'")
         return rotations.inverse(T_root_target) @ T_root_source
@@ -72,11 +75,13 @@ class Frames:
         return frame, T_parent_frame
 
     def _on_tf(self, msg: TFMessage) -> None:
-        for step in msg.transforms:
-            self._moving[step.child_frame_id].append(step)
+        with self._lock:
+            for step in msg.transforms:
+                self._moving[step.child_frame_id].append(step)
 
     def _on_tf_static(self, msg: TFMessage) -> None:
-        self._static.update({step.child_frame_id: step for step in msg.transforms})
+        with self._lock:
+            self._static.update({step.child_frame_id: step for step in msg.transforms})
 
 
 def seconds_since(node: Node, time: Time | None) -> float:

@@ -391,15 +391,16 @@ class PoseNode(LifecycleNode):
             self.get_logger().warning(text)
 
     def _publish_diagnostics(self) -> None:
-        if self._silence:
-            self._silence.check()
+        silence, pipeline = self._silence, self.pipeline  # a transition's thread may free them
+        if silence:
+            silence.check()
         about = {
             'image topic': self.image_topic,
             'camera_info topic': self.info_topic,
             'device': self.parameters.device,
         }
-        if self.pipeline is not None:
-            device = self.pipeline.estimator.device
+        if pipeline is not None:
+            device = pipeline.estimator.device
             about['device'] = device
             if device != 'cpu':
                 used = import_module(_TORCH_ENGINE).allocated_bytes(device)

@@ -4,6 +4,7 @@
 
 import array
 import struct
+import zlib
 from contextlib import suppress
 
 import cv2
@@ -105,6 +106,13 @@ def png_of_8_bits(data):
     return data[:12] + cv2.imencode('.png', np.full((8, 8), 200, np.uint8))[1].tobytes()
 
 
+def png_of_a_huge_size(data):
+    """What OpenCV refuses by an exception: more pixels than it ever decodes."""
+    size = struct.pack('>II', 70_000, 70_000)
+    ihdr = b'IHDR' + size + data[36:41]
+    return data[:24] + ihdr + struct.pack('>I', zlib.crc32(ihdr)) + data[45:]
+
+
 UNREADABLE = {
     'of colours': (changed('png', '16UC1; jpeg compressed ', jpeg), 'JPEG has 8 bits'),
     'without encoding': (changed('png', 'png'), "format 'png', expected compressedDepth"),
@@ -115,6 +123,7 @@ UNREADABLE = {
     'not a PNG': (changed('png', data=lambda d: d[:12] + b'no picture'), '10 bytes of format'),
     'a cut PNG': (changed('png', data=lambda d: d[:40]), 'one channel of 16 bits'),
     'a PNG of 8 bits': (changed('png', data=png_of_8_bits), 'one channel of 16 bits'),
+    'a PNG of a huge size': (changed('png', data=png_of_a_huge_size), 'one channel of 16 bits'),
     'RVL without a size': (changed('rvl', data=lambda d: d[:15]), 'for 0 x 0 px'),
     'a cut RVL': (changed('rvl', data=lambda d: d[:400]), 'damaged RVL data'),
     'RVL of a huge size': (

@@ -14,6 +14,7 @@ from rclpy.node import Node
 from ros.test_node import Robot, image_msg
 
 from face_pose_ros.ros.diagnostics import Monitor
+from face_pose_ros.ros.node import PoseNode
 from face_pose_ros.ros.plausibility import Finding
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,6 +139,17 @@ def test_the_node_publishes_them_every_second(ros):
     assert 'since capture, p50 / p95 [ms]' in values(poses)
     count = len(seen)
     ros.wait_for(lambda: len(seen) >= count + 2, timeout_s=8)  # 2 s, and more for a busy machine
+
+
+@pytest.mark.dds
+@pytest.mark.parametrize('name', ['pipeline', '_silence'])
+def test_diagnostics_go_on_while_a_transition_frees_what_they_report(ros, name, monkeypatch):
+    node = PoseNode(context=ros.context, use_global_arguments=False)
+    assert node.autostart()
+    reads = iter([getattr(node, name)])  # the transition's thread sets it to None after the first
+    monkeypatch.setattr(PoseNode, name, property(lambda _: next(reads, None)), raising=False)
+    node._publish_diagnostics()
+    node.destroy_node()
 
 
 def test_the_reason_for_a_silent_topic_is_in_the_message(monitor):

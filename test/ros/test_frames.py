@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Transforms looked up in TF."""
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 
@@ -94,3 +97,24 @@ def test_a_missing_or_unusable_transform_is_an_error(frames, publish_tf):
         frames.lookup('base', 'camera', stamp(2000))
     with pytest.raises(ValueError, match='does not connect'):  # and does not hang
         frames.lookup('base', 'a', stamp(0))
+
+
+def test_a_transform_may_arrive_during_a_lookup(frames):
+    # The node looks up in its worker's thread, while the executor's receives.
+    interval_s, found = sys.getswitchinterval(), threading.Event()
+    frames._on_tf(TFMessage(transforms=[step('base', 'camera', x=0.7)] * 200))
+
+    def receive():
+        while not found.is_set():
+            frames._on_tf(TFMessage(transforms=[step('base', 'camera', x=0.7)]))
+
+    receiving = threading.Thread(target=receive)
+    sys.setswitchinterval(1e-6)
+    receiving.start()
+    try:
+        for _ in range(100):
+            assert frames.lookup('base', 'camera', stamp(0))[0, 3] == 0.7
+    finally:
+        sys.setswitchinterval(interval_s)
+        found.set()
+        receiving.join()

@@ -109,8 +109,9 @@ class LookAt(Node):
 
     def _on_joint_states(self, msg: JointState) -> None:
         angle = dict(zip(msg.name, msg.position, strict=False))  # positions may be left out
-        if all(name in angle for name in self._options.joints):
-            self._measured = np.array([angle[name] for name in self._options.joints])
+        measured = np.array([angle.get(name, np.nan) for name in self._options.joints])
+        if np.isfinite(measured).all():  # broadcasters send NaN before the first measurement
+            self._measured = measured
 
     def _aim(self, header: Header, position: Point | Vector3) -> None:
         """Set the goal to a point in the frame of the header, at the time of its stamp."""

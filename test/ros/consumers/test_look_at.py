@@ -174,6 +174,17 @@ def test_commands_nothing_when_something_is_missing(ros, base_frame, angles, per
 
 
 @pytest.mark.dds
+def test_joints_that_are_not_measured_yet_are_waited_for(ros):
+    # joint_state_broadcaster sends NaN until the hardware has been read.
+    robot = Robot(ros, {'pan': np.nan, 'tilt': 0.0}, camera_on_top=False, max_speed=5.0)
+    robot.person_base = np.array([1.0, 0.3, 0.2])
+    ros.wait_for(lambda: any('no joint_states' in text for text in robot.warnings))
+    assert robot.commands == []
+    robot.angles['pan'] = 0.1
+    ros.wait_for(lambda: robot.is_at(pan_tilt(robot.person_base)))
+
+
+@pytest.mark.dds
 @pytest.mark.parametrize(
     ('name', 'value', 'message'),
     [
