@@ -107,6 +107,7 @@ class Camera:
         >>> Camera.from_K([711, 0, 497.3, 0, 693, 338.1, 0, 0, 1], 960, 720, [-0.28, 0.09, 0, 0])
         Camera(960 x 720 px, fx 711, fy 693, cx 497.3, cy 338.1, plumb_bob [-0.28, 0.09])
         """
+        width, height = _checked_size(width, height)
         matrix = _checked_K(K, width, height)
         is_fisheye = _is_fisheye(distortion_model)
         counts = _EQUIDISTANT_COUNTS if is_fisheye else _POLYNOMIAL_COUNTS
@@ -131,7 +132,7 @@ class Camera:
         else:
             model = 'rational_polynomial' if padded[5:].any() else 'plumb_bob'
             range_max = _polynomial_range(padded)
-        return cls(matrix, padded, model, int(width), int(height), range_max)
+        return cls(matrix, padded, model, width, height, range_max)
 
     @classmethod
     def from_fov(cls, width: int, height: int, horizontal_fov_deg: float) -> Camera:
@@ -153,6 +154,7 @@ class Camera:
             raise ValueError(
                 f'horizontal_fov_deg must be above 0 and below 180, got {horizontal_fov_deg}'
             )
+        width, height = _checked_size(width, height)
         f = 0.5 * width / math.tan(math.radians(0.5 * horizontal_fov_deg))
         K = np.array([[f, 0, 0.5 * (width - 1)], [0, f, 0.5 * (height - 1)], [0, 0, 1]])
         return cls.from_K(K, width, height)
@@ -232,6 +234,7 @@ class Camera:
         >>> Camera.from_fov(640, 480, 90).resize(320, 240)
         Camera(320 x 240 px, fx 160, fy 160, cx 159.5, cy 119.5)
         """
+        width, height = _checked_size(width, height)
         x, y = width / self.width, height / self.height
         resampled = np.array([[x, 0, 0.5 * x - 0.5], [0, y, 0.5 * y - 0.5], [0, 0, 1]])
         return replace(self, K=resampled @ self.K, width=width, height=height)
@@ -242,6 +245,7 @@ class Camera:
         >>> Camera.from_fov(640, 480, 90).crop(100, 50, 320, 240)
         Camera(320 x 240 px, fx 320, fy 320, cx 219.5, cy 189.5)
         """
+        width, height = _checked_size(width, height)
         moved = np.array([[0, 0, left], [0, 0, top], [0, 0, 0]])
         return replace(self, K=self.K - moved, width=width, height=height)
 
@@ -300,6 +304,17 @@ def _is_fisheye(distortion_model: str) -> bool:
     )
 
 
+def _checked_size(width: float, height: float) -> tuple[int, int]:
+    """Width and height [px] as integers.
+
+    Raises:
+        ValueError: One is not positive, or not whole.
+    """
+    if not all(size > 0 and size % 1 == 0 for size in (width, height)):
+        raise ValueError(f'the image size must be positive and whole, got {width} x {height} px')
+    return int(width), int(height)
+
+
 def _checked_K(K: ArrayLike, width: int, height: int) -> NDArray[np.float64]:
     """K (3, 3) in its exact form; see `Camera.from_K`."""
     matrix = np.array(K, dtype=np.float64)
@@ -311,8 +326,6 @@ def _checked_K(K: ArrayLike, width: int, height: int) -> NDArray[np.float64]:
         raise ValueError('the camera is not calibrated: the focal lengths in K are 0')
     if not np.isfinite(matrix).all() or fx <= 0 or fy <= 0:
         raise ValueError(f'K must be finite with positive focal lengths, got {matrix.tolist()}')
-    if width <= 0 or height <= 0:
-        raise ValueError(f'the image size must be positive, got {width} x {height}')
     side = max(width, height)
     off = np.abs([matrix[1, 0] / fx, *matrix[2, :2] * side, matrix[2, 2] - 1])
     if off.max() > _ROUNDING:

@@ -187,6 +187,20 @@ def test_bad_calibration_is_named(kwargs, message):
         Camera.from_K(**{'K': K, 'width': WIDTH, 'height': HEIGHT, **kwargs})
 
 
+@pytest.mark.parametrize('size', [(0, 480), (-640, 480), (640, 479.5), (640, np.inf)])
+def test_an_image_size_is_whole_and_positive(size):
+    camera = Camera.from_fov(640.0, np.int32(480), 60)
+    assert camera == Camera.from_fov(640, 480, 60)
+    for make in (
+        lambda: Camera.from_fov(*size, 60),
+        lambda: Camera.from_K(K, *size),
+        lambda: camera.resize(*size),
+        lambda: camera.crop(3, 5, *size),
+    ):
+        with pytest.raises(ValueError, match='size must be positive and whole, got '):
+            make()
+
+
 @pytest.mark.parametrize('model', ['plumb_bob', 'fisheye'])
 def test_no_distortion_may_be_none_as_in_opencv(model):
     camera = Camera.from_K(K, WIDTH, HEIGHT, None, model)
