@@ -83,9 +83,13 @@ class Faces(_Rows):
         """Upright faces whose boxes (N, 4) px are given.
 
         Raises:
-            ValueError: A box is not finite, or its area is not positive.
+            ValueError: The shape is another one, a box is not finite, or its area is not positive.
         """
-        boxes = np.asarray(boxes_xyxy, dtype=np.float32).reshape(-1, 4)
+        boxes = np.asarray(boxes_xyxy, dtype=np.float32)
+        if boxes.shape in ((0,), (4,)):
+            boxes = boxes.reshape(-1, 4)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise ValueError(f'boxes_xyxy must have the shape (N, 4), got {boxes.shape}')
         if not (np.isfinite(boxes).all() and (boxes[:, 2:] > boxes[:, :2]).all()):
             raise ValueError('boxes_xyxy must be finite with x_min < x_max and y_min < y_max')
         return cls(boxes, np.ones(len(boxes), np.float32))

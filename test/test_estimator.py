@@ -354,6 +354,13 @@ def test_bad_boxes_are_refused(estimator, boxes):
         estimator.estimate(rgb, camera, boxes)
 
 
+@pytest.mark.parametrize('boxes', [np.zeros((4, 2)), [[1, 2, 3]], 5.0, [[[1, 2], [3, 4]]]])
+def test_boxes_of_another_shape_are_refused(estimator, boxes):
+    rgb, camera = portrait_view()
+    with pytest.raises(ValueError, match=r'boxes_xyxy must have the shape \(N, 4\), got \('):
+        estimator.estimate(rgb, camera, boxes)
+
+
 def test_a_device_that_does_not_exist_is_named():
     with pytest.raises(ValueError, match="device 'cuda:77' is not one of auto, cpu"):
         FacePoseEstimator('cuda:77')

@@ -56,7 +56,7 @@ def load_networks(
             detector in 8-bit integers where it has VNNI.
 
     Raises:
-        ValueError: There is no such device, engine, precision or name of weights.
+        ValueError: There is no such device, engine, precision, number of threads or name of weights.
         ImportError: The engine is not installed.
         WeightsError: A weights file is missing, truncated, altered, or of another network.
     """
@@ -64,6 +64,8 @@ def load_networks(
         raise ValueError(f"engine '{engine}' is not one of {', '.join(ENGINES)}")
     if precision not in (None, 'f32'):
         raise ValueError(f"precision '{precision}' is not f32")
+    if threads is not None and not (threads >= 0 and threads % 1 == 0):
+        raise ValueError(f'threads is {threads}, expected a whole number, or None for all cores')
     device, own = chosen_device(device), weights or {}
     for name in own:
         if name not in NETWORKS:

@@ -184,6 +184,12 @@ def test_what_is_not_there_is_named(device, engine, message, no_gpu):
         load_networks(device, engine)
 
 
+@pytest.mark.parametrize('threads', [-1, 1.5])
+def test_a_number_of_threads_that_cannot_be_is_refused(threads):
+    with pytest.raises(ValueError, match=f'threads is {threads}, expected a whole number'):
+        load_networks('cpu', threads=threads)
+
+
 def test_unknown_names_of_weights_are_refused(tmp_path):
     expected = r"weights of 'hourglass', expected head_detector, keypoint_network"
     with pytest.raises(ValueError, match=expected):
