@@ -45,15 +45,20 @@ class Lens:
 def aim_at_boxes(
     boxes_xyxy: _Doubles, lens: Lens, size_px: float, margin: float
 ) -> tuple[_Doubles, _Doubles, _Bools]: ...
+
+class Upright:
+    """Indices of the keypoints that define the roll of a crop; each group counts by its mean."""
+
+    def __init__(
+        self,
+        eye_right: Sequence[int] | _Indices,  # the person's own right
+        eye_left: Sequence[int] | _Indices,
+        forehead: Sequence[int] | _Indices,  # top of the face's midline
+        chin: Sequence[int] | _Indices,  # its bottom
+    ) -> None: ...
+
 def aim_at_keypoints(
-    uv: _Doubles,
-    eye_right: _Indices,
-    eye_left: _Indices,
-    forehead: _Indices,
-    chin: _Indices,
-    lens: Lens,
-    size_px: float,
-    margin: float,
+    uv: _Doubles, upright: Upright, lens: Lens, size_px: float, margin: float
 ) -> tuple[_Doubles, _Doubles, _Bools]: ...
 def crop_jacobians(lens: Lens, R_cam_crop: _Doubles, focal_px: _Doubles) -> _Doubles: ...
 def render_crops(
@@ -332,15 +337,27 @@ def read_keypoints(
     size_px: float,
     lens: Lens,
 ) -> tuple[_Doubles, _Doubles, _Doubles]: ...
+
+class CropLimits:
+    """Largest differences between two crops around one face."""
+
+    def __init__(
+        self,
+        scale: float,  # logarithm
+        shift: float,  # of the centre, in sides of the crop
+        roll: float,  # rad
+    ) -> None: ...
+
 def are_far_off(
     R_cam_crop: _Doubles,
     focal_px: _Doubles,
-    R_cam_wanted: _Doubles,
-    focal_wanted_px: _Doubles,
+    uv: _Doubles,
+    points: int,
+    upright: Upright,
+    lens: Lens,
     size_px: float,
-    far_scale: float,
-    far_shift: float,
-    far_roll: float,
+    margin: float,
+    limits: CropLimits,
 ) -> _Bools: ...
 def reject(
     uv: _Doubles,

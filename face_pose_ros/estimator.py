@@ -221,7 +221,7 @@ class FacePoseEstimator:
         if detected is not None and len(detected):
             measure = partial(self._measured, image.copy(), camera, detected)
             self._ahead.begin(measure, self.tracker, stamp_s)
-        elif self.tracker.ids and (is_missing or self._is_detection_due()):
+        elif (is_missing or self._is_detection_due()) and self.tracker.ids:
             detect = partial(self.detector.detect, image.copy(), camera)
             self._ahead.begin(detect, self.tracker, stamp_s)
         return faces
@@ -265,8 +265,8 @@ class FacePoseEstimator:
     ) -> tuple[Keypoints, list[str]]:
         """Keypoints of the tracked faces, and of those found in the last image; their ids."""
         prior_of, uv = known
-        if found is not None:
-            new = found.keypoints.uv[self._is_present(found.keypoints)][:, FACE]
+        if found is not None and (is_new := self._is_present(found.keypoints)).any():
+            new = found.keypoints.uv[is_new, FACE]
             uv, prior_of = np.concatenate([uv, new]), prior_of + [''] * len(new)
         keypoints = self.keypoints.follow(image, uv, camera)
         return self._each_once(keypoints, prior_of)
@@ -306,10 +306,12 @@ class FacePoseEstimator:
         """Faces that are too small for keypoints, with the detector's poses."""
         if found.faces.coarse is None:
             return []
+        is_wanted = (found.faces.scores > SURE_SCORE) & ~self._is_present(found.keypoints)
+        if not is_wanted.any():
+            return []
         boxes = found.faces.boxes_xyxy
-        small = (boxes[:, 2:] - boxes[:, :2]).max(-1) < _KEYPOINTS_FROM_PX
-        sure = found.faces.scores > SURE_SCORE
-        faces = found.faces[small & sure & ~self._is_present(found.keypoints)]
+        is_small = (boxes[:, 2:] - boxes[:, :2]).max(-1) < _KEYPOINTS_FROM_PX
+        faces = found.faces[is_wanted & is_small]
         return coarse_poses(_elsewhere(faces, known), self.model, camera, self._population())
 
     def _is_present(self, keypoints: Keypoints) -> NDArray[np.bool_]:

@@ -81,10 +81,10 @@ Box bounds_in_plane(const Matrix<3, 3>& R, const View<double, 2>& rays) {
 }
 
 // Mean of some of the rays (3, K).
-Vector<3> mean(const View<double, 2>& rays, const View<const std::int64_t, 1>& points) {
+Vector<3> mean(const View<double, 2>& rays, const std::vector<Index>& points) {
   Vector<3> total{};
   for (Index j = 0; j < 3; ++j) {
-    for (std::int64_t k : points) total[j] += rays(j, k);
+    for (Index k : points) total[j] += rays(j, k);
     total[j] /= static_cast<double>(points.size());
   }
   return total;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "arrays.hpp"
 #include "lens.hpp"
@@ -33,7 +34,7 @@ struct Aim {
 
 // Indices of the keypoints that define the roll of a crop; each group counts by its mean.
 struct Upright {
-  View<const std::int64_t, 1> eye_right, eye_left, forehead, chin;
+  std::vector<Index> eye_right, eye_left, forehead, chin;
 };
 
 // Crop around the box (4,) left, top, right, bottom of an upright face [px].

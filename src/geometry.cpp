@@ -114,13 +114,9 @@ py::tuple aim_at_boxes(const Array<double>& boxes_xyxy, const Lens& lens, double
                  [&](Index i) { return aim_at_box(boxes.row(i), lens, size_px, margin); });
 }
 
-py::tuple aim_at_keypoint_sets(const Array<double>& uv, const Array<std::int64_t>& eye_right,
-                               const Array<std::int64_t>& eye_left,
-                               const Array<std::int64_t>& forehead,
-                               const Array<std::int64_t>& chin, const Lens& lens, double size_px,
-                               double margin) {
+py::tuple aim_at_keypoint_sets(const Array<double>& uv, const Upright& upright, const Lens& lens,
+                               double size_px, double margin) {
   const auto points = view<3>(uv);
-  const Upright upright{view<1>(eye_right), view<1>(eye_left), view<1>(forehead), view<1>(chin)};
   return aim_all(points.size(0), [&](Index i) {
     return aim_at_keypoints(points.row(i), upright, lens, size_px, margin);
   });
@@ -260,8 +256,14 @@ void bind_geometry(py::module_& m) {
   m.attr("MAX_STEP_PX") = MAX_STEP_PX;
   m.def("aim_at_boxes", aim_at_boxes, "boxes_xyxy"_a.noconvert(), "lens"_a, "size_px"_a,
         "margin"_a);
-  m.def("aim_at_keypoints", aim_at_keypoint_sets, "uv"_a.noconvert(), "eye_right"_a.noconvert(),
-        "eye_left"_a.noconvert(), "forehead"_a.noconvert(), "chin"_a.noconvert(), "lens"_a,
+  py::class_<Upright>(m, "Upright", "Keypoints that define the roll of a crop, by index.")
+      .def(py::init([](std::vector<Index> eye_right, std::vector<Index> eye_left,
+                       std::vector<Index> forehead, std::vector<Index> chin) {
+             return Upright{std::move(eye_right), std::move(eye_left), std::move(forehead),
+                            std::move(chin)};
+           }),
+           "eye_right"_a, "eye_left"_a, "forehead"_a, "chin"_a);
+  m.def("aim_at_keypoints", aim_at_keypoint_sets, "uv"_a.noconvert(), "upright"_a, "lens"_a,
         "size_px"_a, "margin"_a);
   m.def("crop_jacobians", crop_jacobians, "lens"_a, "R_cam_crop"_a, "focal_px"_a);
   m.def("render_crops", render_crops, "image"_a.noconvert(), "lens"_a, "R_cam_crop"_a,

@@ -108,33 +108,48 @@ py::tuple read_keypoints(const Array<float>& numbers, Index keypoints, const Dec
   return py::make_tuple(uv_array, cov_array, presence_array);
 }
 
-// (N,) whether the scale (a logarithm), centre (in sides of the crop) or roll [rad] of crops
-// differs too much from those of others.
+// Largest differences between two crops in scale (a logarithm), centre (in sides of the crop) and
+// roll [rad].
+struct CropLimits {
+  double scale, shift, roll;
+};
+
+// Whether a crop differs too much from another one around the same face.
+bool is_far_off(const View<const double, 2>& R, double focal_px, const Aim& wanted, double size_px,
+                const CropLimits& limits) {
+  const Matrix<3, 3>& B = wanted.R_cam_crop;
+  double x = 0, y = 0, z = 0, cos = 0, sin = 0;
+  for (Index j = 0; j < 3; ++j) {
+    x += R(j, 0) * B(j, 2);
+    y += R(j, 1) * B(j, 2);
+    z += R(j, 2) * B(j, 2);
+    cos += R(j, 0) * B(j, 0);
+    sin += R(j, 1) * B(j, 0);
+  }
+  const double shift = focal_px * std::sqrt(x * x + y * y) / (size_px * std::max(z, 1e-3));
+  const double scale = std::abs(std::log(focal_px / wanted.focal_px));
+  // NaN counts as far off: the keypoints have no rays.
+  return !(shift < limits.shift && scale < limits.scale &&
+           std::abs(std::atan2(sin, cos)) < limits.roll);
+}
+
+// (N,) whether crops differ too much from those around the keypoints that were found in them: the
+// first `points` of (N, K, 2) px.
 Array<bool> are_far_off(const Array<double>& R_cam_crop, const Array<double>& focal_px,
-                        const Array<double>& R_cam_wanted, const Array<double>& focal_wanted_px,
-                        double size_px, double far_scale, double far_shift, double far_roll) {
+                        const Array<double>& uv_array, Index points, const Upright& upright,
+                        const Lens& lens, double size_px, double margin,
+                        const CropLimits& limits) {
   const CropViews given = crops(R_cam_crop, focal_px, size_px);
-  const CropViews wanted = crops(R_cam_wanted, focal_wanted_px, size_px);
+  const auto uv = view<3>(uv_array);
   const Index N = given.focal_px.rows();
-  if (wanted.focal_px.rows() != N) throw py::value_error("the numbers of crops differ");
+  if (uv.rows() != N || uv.size(1) < points || uv.size(2) != 2)
+    throw py::value_error("the numbers of crops or keypoints differ");
   auto result = make_array<bool>(N);
   const auto far_off = writable<1>(result);
   for (Index i = 0; i < N; ++i) {
-    const auto A = given.R_cam_crop.row(i), B = wanted.R_cam_crop.row(i);
-    double x = 0, y = 0, z = 0, cos = 0, sin = 0;
-    for (Index j = 0; j < 3; ++j) {
-      x += A(j, 0) * B(j, 2);
-      y += A(j, 1) * B(j, 2);
-      z += A(j, 2) * B(j, 2);
-      cos += A(j, 0) * B(j, 0);
-      sin += A(j, 1) * B(j, 0);
-    }
-    const double shift =
-        given.focal_px[i] * std::sqrt(x * x + y * y) / (size_px * std::max(z, 1e-3));
-    const double scale = std::abs(std::log(given.focal_px[i] / wanted.focal_px[i]));
-    // NaN counts as far off: the keypoints have no rays.
-    far_off[i] = !(shift < far_shift && scale < far_scale &&
-                   std::abs(std::atan2(sin, cos)) < far_roll);
+    const View<const double, 2> face(uv.row(i).data(), {points, 2});
+    const Aim wanted = aim_at_keypoints(face, upright, lens, size_px, margin);
+    far_off[i] = is_far_off(given.R_cam_crop.row(i), given.focal_px[i], wanted, size_px, limits);
   }
   return result;
 }
@@ -177,8 +192,13 @@ void bind_keypoints(py::module_& m) {
            "presence_slope"_a, "presence_middle"_a);
   m.def("read_keypoints", read_keypoints, "numbers"_a, "keypoints"_a, "decoding"_a, "R_cam_crop"_a,
         "focal_px"_a, "valid"_a, "size_px"_a, "lens"_a);
-  m.def("are_far_off", are_far_off, "R_cam_crop"_a, "focal_px"_a, "R_cam_wanted"_a,
-        "focal_wanted_px"_a, "size_px"_a, "far_scale"_a, "far_shift"_a, "far_roll"_a);
+  py::class_<CropLimits>(m, "CropLimits", "Largest differences between two crops.")
+      .def(py::init([](double scale, double shift, double roll) {
+             return CropLimits{scale, shift, roll};
+           }),
+           "scale"_a, "shift"_a, "roll"_a);
+  m.def("are_far_off", are_far_off, "R_cam_crop"_a, "focal_px"_a, "uv"_a, "points"_a, "upright"_a,
+        "lens"_a, "size_px"_a, "margin"_a, "limits"_a);
   m.def("reject", reject, "uv"_a, "cov_uv"_a, "points"_a, "far_off"_a, "limit"_a,
         "presence"_a.noconvert());
 }

@@ -111,55 +111,85 @@ inline bool cholesky_inverse(const MA& A, ML&& L, MI&& A_inv) {
   return true;
 }
 
-// Rotates A and the rows in the plane of axes p and q so that A(p, q) becomes 0.
-template <class MA, class MR>
-inline void jacobi_rotate(MA&& A, MR&& rows, Index p, Index q) {
-  const double half = 0.5 * (A(q, q) - A(p, p)) / A(p, q);
-  const double tan = (half >= 0 ? 1 : -1) / (std::abs(half) + std::sqrt(1 + half * half));
-  const double cos = 1 / std::sqrt(1 + tan * tan), sin = tan * cos;
+// Reflects a symmetric A (n, n) until it is tridiagonal, and the rows (n, n) with it; of A only the
+// diagonal and the elements above it are of use then. `scratch` (n,) is.
+template <class MA, class V, class MR>
+inline void tridiagonalise(MA&& A, V&& scratch, MR&& rows) {
   const Index n = A.rows();
-  const auto rotate = [=](double* __restrict a, double* __restrict b, Index count) {
-    for (Index k = 0; k < count; ++k) {
-      const double x = a[k], y = b[k];
-      a[k] = cos * x - sin * y;
-      b[k] = sin * x + cos * y;
-    }
+  double* __restrict w = &scratch[0];
+  const auto multiply_into_w = [=](const double* v, double factor, auto&& M, Index first) {
+    for (Index j = 0; j < n; ++j) w[j] = 0;
+    for (Index i = first; i < n; ++i)
+      for (Index j = 0; j < n; ++j) w[j] += factor * v[i] * M(i, j);
   };
-  rotate(&rows(p, 0), &rows(q, 0), n);
-  rotate(&A(p, 0), &A(q, 0), n);
-  rotate(&A(p, p), &A(p, q), 1);
-  rotate(&A(q, p), &A(q, q), 1);
-  for (Index k = 0; k < n; ++k)
-    if (k != p && k != q) {  // the columns of a symmetric matrix are its rows
-      A(k, p) = A(p, k);
-      A(k, q) = A(q, k);
-    }
+  for (Index k = 0; k < n - 2; ++k) {
+    double* v = &A(k, 0);
+    double rest_sq = 0, along = 0;
+    for (Index j = k + 2; j < n; ++j) rest_sq += v[j] * v[j];
+    if (!(rest_sq > 0)) continue;
+    const double norm_sq = v[k + 1] * v[k + 1] + rest_sq;
+    const double image = std::copysign(std::sqrt(norm_sq), -v[k + 1]);
+    const double factor = 1 / (norm_sq - image * v[k + 1]);  // I - factor v v^T reflects
+    v[k + 1] -= image;
+    multiply_into_w(v, factor, rows, k + 1);
+    for (Index i = k + 1; i < n; ++i)
+      for (Index j = 0; j < n; ++j) rows(i, j) -= v[i] * w[j];
+    multiply_into_w(v, factor, A, k + 1);
+    for (Index j = k + 1; j < n; ++j) along += 0.5 * factor * w[j] * v[j];
+    for (Index j = k + 1; j < n; ++j) w[j] -= along * v[j];
+    for (Index i = k + 1; i < n; ++i)
+      for (Index j = k + 1; j < n; ++j) A(i, j) -= v[i] * w[j] + w[i] * v[j];
+    v[k + 1] = image;
+  }
 }
 
 // Eigenvalues (n,), ascending, and eigenvectors as rows (n, n) of a symmetric A (n, n), which is
-// overwritten. Jacobi's cyclic method (Golub and Van Loan 2013, "Matrix computations", section
-// 8.5).
+// overwritten. Symmetric QR steps with Wilkinson's shift on a tridiagonal matrix (Golub and Van
+// Loan 2013, "Matrix computations", section 8.3).
 template <class MA, class V, class MR>
 inline void symmetric_eigen(MA&& A, V&& values, MR&& rows) {
-  constexpr int max_sweeps = 30;     // quadratic convergence: matrices of twelve rows need six
-  constexpr double rounding = 1e-30;  // off-diagonal share of the sum of squares
+  constexpr double rounding = 1.1e-16;
   const Index n = A.rows();
   for (Index i = 0; i < n; ++i)
     for (Index j = 0; j < n; ++j) rows(i, j) = i == j ? 1 : 0;
-  for (int sweep = 0; sweep < max_sweeps; ++sweep) {
-    double total = 0, off = 0;
-    for (Index i = 0; i < n; ++i)
-      for (Index j = 0; j < n; ++j) {
-        const double square = A(i, j) * A(i, j);
-        total += square;
-        if (i != j) off += square;
-      }
-    if (!(off > rounding * total)) break;
-    for (Index p = 0; p < n - 1; ++p)
-      for (Index q = p + 1; q < n; ++q)
-        if (n * n * A(p, q) * A(p, q) > rounding * total) jacobi_rotate(A, rows, p, q);
-  }
+  tridiagonalise(A, values, rows);
   for (Index i = 0; i < n; ++i) values[i] = A(i, i);
+  const auto is_split = [&](Index k) {  // between rows k and k + 1
+    return std::abs(A(k, k + 1)) <= rounding * (std::abs(values[k]) + std::abs(values[k + 1]));
+  };
+  Index last = n - 1;
+  for (Index step = 0; last > 0 && step < 30 * n; ++step) {  // two for each value are usual
+    if (is_split(last - 1)) {
+      --last;
+      continue;
+    }
+    Index first = last - 1;
+    while (first > 0 && !is_split(first - 1)) --first;
+    const double half = 0.5 * (values[last - 1] - values[last]), off = A(last - 1, last);
+    const double root = std::sqrt(half * half + off * off);
+    double x = values[first] - values[last] + off * off / (half + std::copysign(root, half));
+    double z = A(first, first + 1);
+    for (Index k = first; k < last; ++k) {  // turns axes k and k + 1 so that z becomes 0
+      const double norm = std::sqrt(x * x + z * z);
+      const double cos = norm > 0 ? x / norm : 1, sin = norm > 0 ? z / norm : 0;
+      const double a = values[k], b = values[k + 1], c = A(k, k + 1);
+      if (k > first) A(k - 1, k) = norm;
+      values[k] = cos * cos * a + 2 * cos * sin * c + sin * sin * b;
+      values[k + 1] = sin * sin * a - 2 * cos * sin * c + cos * cos * b;
+      A(k, k + 1) = x = cos * sin * (b - a) + (cos * cos - sin * sin) * c;
+      if (k + 1 < last) {
+        z = sin * A(k + 1, k + 2);
+        A(k + 1, k + 2) *= cos;
+      }
+      double* __restrict row = &rows(k, 0);
+      double* __restrict next = &rows(k + 1, 0);
+      for (Index j = 0; j < n; ++j) {
+        const double of_row = row[j], of_next = next[j];
+        row[j] = cos * of_row + sin * of_next;
+        next[j] = cos * of_next - sin * of_row;
+      }
+    }
+  }
   for (Index i = 0; i < n - 1; ++i) {
     Index least = i;
     for (Index j = i + 1; j < n; ++j)

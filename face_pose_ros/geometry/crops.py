@@ -10,12 +10,12 @@ rotation, focal length and distortion of the real camera, and each of its pixels
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from face_pose_ros import _core
+from face_pose_ros._core import Upright
 from face_pose_ros.geometry.camera import Camera
 
 Array = NDArray[np.float64]
@@ -26,15 +26,6 @@ NODE_SPACING_PX = _core.NODE_SPACING_PX
 # Largest step in the image between neighbouring crop pixels. Above it the image is halved before
 # sampling, so that a close face is not aliased.
 MAX_STEP_PX = _core.MAX_STEP_PX
-
-
-class Upright(NamedTuple):
-    """Indices of the keypoints that define the roll of a crop; each group counts by its mean."""
-
-    eye_right: NDArray[np.int64]  # the person's own right
-    eye_left: NDArray[np.int64]
-    forehead: NDArray[np.int64]  # top of the face's midline
-    chin: NDArray[np.int64]  # its bottom
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +96,7 @@ def crops_around_keypoints(
         margin: Side of the crop over the longer side of the bounding box.
     """
     points = np.asarray(uv, dtype=np.float64, order='C')
-    return Crops(*_core.aim_at_keypoints(points, *upright, camera.lens, size_px, margin), size_px)
+    return Crops(*_core.aim_at_keypoints(points, upright, camera.lens, size_px, margin), size_px)
 
 
 def render_crops(image: NDArray[np.uint8], crops: Crops, camera: Camera) -> NDArray[np.float32]:

@@ -37,10 +37,9 @@ Image = NDArray[np.uint8]  # (H, W, 3) RGB
 FACE_MESH_INDEX = semantic.FACE_MESH_INDEX[semantic.IS_FACE]
 FACE = slice(len(FACE_MESH_INDEX))  # the keypoints of the face, which are the first
 _BOX_MARGIN = 1.6  # side of the first crop over the side of a given box
-# A crop is far off if its scale, centre or roll differs by more than this from the crop around the
-# keypoints found in it. Training crops vary by about as much; beyond it keypoints are biased
-# towards the crop.
-_FAR_SCALE, _FAR_SHIFT, _FAR_ROLL = math.log(1.1), 0.05, math.radians(10)
+# A crop is far off if it differs by more than this from the crop around the keypoints found in it.
+# Training crops vary by about as much; beyond it keypoints are biased towards the crop.
+_FAR_OFF = _core.CropLimits(scale=math.log(1.1), shift=0.05, roll=math.radians(10))
 _HOPELESS = 1e-3  # presence in a crop of a new face below which no further one follows it
 _MOST = 4  # crops of a tracked face; cheaper than a new detection
 # A tracked face counts as occluded if the median standard deviation of its keypoints exceeds this
@@ -193,11 +192,11 @@ class KeypointPredictor:
     ) -> tuple[Keypoints, NDArray[np.bool_]]:
         """Keypoints after at most `max_crops` crops per face; whether the last was far off."""
         keypoints = self._measure(image, crops, camera)
-        wanted = crops_around_heads(keypoints.uv[:, FACE], camera)
-        far_off = are_far_off(crops, wanted)
-        if max_crops > 1 and np.count_nonzero(far_off):
+        far_off = are_far_off(crops, keypoints.uv, camera)
+        if max_crops > 1 and far_off.any():
             again = np.flatnonzero(far_off)
-            closer, far_off[again] = self._converged(image, wanted[again], camera, max_crops - 1)
+            wanted = crops_around_heads(keypoints.uv[again, FACE], camera)
+            closer, far_off[again] = self._converged(image, wanted, camera, max_crops - 1)
             keypoints = keypoints.replaced(again, closer)
         return keypoints, far_off
 
@@ -209,15 +208,16 @@ def crops_around_heads(
     return crops_around_keypoints(uv_face, _UPRIGHT, camera, size_px, margin)
 
 
-def are_far_off(crops: Crops, wanted: Crops) -> NDArray[np.bool_]:
-    """(N,) whether crops differ too much from the crops around the keypoints found in them."""
+def are_far_off(crops: Crops, uv: Array, camera: Camera) -> NDArray[np.bool_]:
+    """(N,) whether crops differ too much from those around the keypoints (N, K, 2) px in them."""
     return _core.are_far_off(
         crops.R_cam_crop,
         crops.focal_px,
-        wanted.R_cam_crop,
-        wanted.focal_px,
+        uv,
+        FACE.stop,
+        _UPRIGHT,
+        camera.lens,
         crops.size_px,
-        _FAR_SCALE,
-        _FAR_SHIFT,
-        _FAR_ROLL,
+        MARGIN,
+        _FAR_OFF,
     )

@@ -14,7 +14,6 @@ from face_pose_ros.engines.network import Network
 from face_pose_ros.engines.networks import load_networks
 from face_pose_ros.geometry import rotations
 from face_pose_ros.geometry.camera import Camera
-from face_pose_ros.geometry.crops import crops_around_boxes
 from face_pose_ros.keypoints.network_output import (
     INPUT_PX,
     KEYPOINTS,
@@ -214,11 +213,9 @@ def test_the_crop_is_one_and_a_half_times_the_face():
     [(0, 100, False), (6, 100, False), (9, 100, True), (0, 108, False), (0, 112, True)],
 )
 def test_far_off_is_a_matter_of_place_and_scale(shift_px, side_px, far_off):
-    box = [[350.0, 250, 450, 350]]
-    half = 0.5 * side_px
-    other = [[400 + shift_px - half, 300 - half, 400 + shift_px + half, 300 + half]]
-    crops, wanted = (crops_around_boxes(each, CAMERA, INPUT_PX, 1.5) for each in (box, other))
-    assert are_far_off(crops, wanted).tolist() == [far_off]
+    crops = crops_around_heads(face_at(400, 300)[None, IS_FACE], CAMERA)
+    found = 0.01 * side_px * FACE + np.array([400 + shift_px, 300])
+    assert are_far_off(crops, found[None], CAMERA).tolist() == [far_off]
 
 
 def test_far_off_is_a_matter_of_roll_too():
@@ -226,6 +223,6 @@ def test_far_off_is_a_matter_of_roll_too():
     for roll_deg, far_off in ((8, False), (12, True), (-12, True)):
         a = np.deg2rad(roll_deg)
         R = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]])
-        rolled = (FACE @ R.T + np.array([400, 300]))[None, IS_FACE]
+        rolled = (FACE @ R.T + np.array([400, 300]))[None]
         crops = crops_around_heads(upright, CAMERA)
-        assert are_far_off(crops, crops_around_heads(rolled, CAMERA)).tolist() == [far_off]
+        assert are_far_off(crops, rolled, CAMERA).tolist() == [far_off]
