@@ -56,7 +56,8 @@ def load_networks(
             detector in 8-bit integers where it has VNNI.
 
     Raises:
-        ValueError: There is no such device, engine, precision, number of threads or name of weights.
+        ValueError: There is no such device, engine, precision or name of weights, or the number
+            of threads is negative or not whole.
         ImportError: The engine is not installed.
         WeightsError: A weights file is missing, truncated, altered, or of another network.
     """
