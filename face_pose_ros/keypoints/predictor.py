@@ -29,7 +29,7 @@ from face_pose_ros.keypoints.network_output import (
     read_keypoints,
 )
 from face_pose_ros.pose.face_model import semantic_head
-from face_pose_ros.results import Faces, Keypoints
+from face_pose_ros.results import Faces, Keypoints, bounds_xyxy
 
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]  # (H, W, 3) RGB
@@ -40,13 +40,16 @@ _BOX_MARGIN = 1.6  # side of the first crop over the side of a given box
 # A crop is far off if it differs by more than this from the crop around the keypoints found in it.
 # Training crops vary by about as much; beyond it keypoints are biased towards the crop.
 _FAR_OFF = _core.CropLimits(scale=math.log(1.1), shift=0.05, roll=math.radians(10))
-_HOPELESS = 1e-3  # presence in a crop of a new face below which no further one follows it
+_HOPELESS = 1e-3  # presence in a further crop of a new face below which it gets no more of them
+# Other detections beside a found face, less than so many of its sides from its centre, are mostly
+# its hair, ears and collar: each gets one crop, and more only if it is as clear as this in it.
+_BESIDE, _CLEAR = 1.5, 0.1
 _MOST = 4  # crops of a tracked face; cheaper than a new detection
 # A tracked face counts as occluded if the median standard deviation of its keypoints exceeds this
 # share of its size. The box that covers faces of the golden scenes makes it 0.11 and more.
 _COVERED = 0.08
 SURE_PRESENCE = 0.8  # from which a detection is a face: animals come close
-_LOW_SCORE, _HIGH_SCORE = 0.6, 0.9  # of the detector
+LOW_SCORE, _HIGH_SCORE = 0.6, 0.9  # of the detector; below the first no other roll is tried
 
 
 class Limits(NamedTuple):
@@ -60,7 +63,7 @@ class Limits(NamedTuple):
 
     def of(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """(N,) limits of detections with scores (N,)."""
-        return np.interp(scores, (_LOW_SCORE, _HIGH_SCORE), (self.low, self.high))
+        return np.interp(scores, (LOW_SCORE, _HIGH_SCORE), (self.low, self.high))
 
 
 # The lab's `head_detector.confirmation` compares limits.
@@ -85,7 +88,9 @@ class KeypointPredictor:
 
     The first crop of a new face follows the detector's pose, or a given box; that of a tracked
     face follows its predicted keypoints. Each further crop follows the keypoints found in the last
-    one: of a new face all of `max_crops`, of a tracked face only while the last was far off.
+    one: of a new face up to `max_crops`, of a tracked face only while the last was far off.
+    Detections that no crop confirms are tried at other rolls if the score makes them likely, but
+    not beside a confirmed face.
     """
 
     def __init__(self, network: Network, calibration: Calibration, max_crops: int) -> None:
@@ -120,19 +125,27 @@ class KeypointPredictor:
             return Keypoints.unmeasured(0, KEYPOINTS)
         limit = PACKAGED_LIMITS.of(faces.scores)
         crops = self.first_crops(faces, camera, box_margin)
-        keypoints = self._refined(image, self._measure(image, crops, camera), camera, limit)
+        keypoints = self._measure(image, crops, camera)
         if faces.coarse is None:
-            return keypoints
+            return self._refined(image, keypoints, np.arange(len(faces)), camera, limit)
+        is_clear = keypoints.presence >= _CLEAR
+        clear = np.flatnonzero(is_clear)
+        keypoints = self._refined(image, keypoints, clear, camera, limit)
+        found = clear[keypoints.presence[clear] > 0]
+        is_alone = ~_are_beside(faces, keypoints[found])
+        keypoints.presence[~is_clear & ~is_alone] = 0
+        unclear = np.flatnonzero(~is_clear & is_alone)
+        keypoints = self._refined(image, keypoints, unclear, camera, limit)
         # The detector finds rolled heads, but may be wrong about their roll.
-        lost = np.flatnonzero(keypoints.presence == 0)
+        is_likely = is_alone & (faces.scores >= LOW_SCORE)
+        lost = np.flatnonzero(is_likely & (keypoints.presence == 0))
         if len(lost):
             quarters = 0.5 * math.pi * np.arange(1, 4)
             rolled = crops[np.repeat(lost, 3)].rolled(np.tile(quarters, len(lost)))
             tried = self._measure(image, rolled, camera)
             best = 3 * np.arange(len(lost)) + tried.presence.reshape(-1, 3).argmax(1)
-            keypoints = keypoints.replaced(
-                lost, self._refined(image, tried[best], camera, limit[lost])
-            )
+            keypoints = keypoints.replaced(lost, tried[best])
+            keypoints = self._refined(image, keypoints, lost, camera, limit)
         return keypoints
 
     def first_crops(self, faces: Faces, camera: Camera, box_margin: float = _BOX_MARGIN) -> Crops:
@@ -163,25 +176,36 @@ class KeypointPredictor:
         return keypoints
 
     def _refined(
-        self, image: Image, keypoints: Keypoints, camera: Camera, limit: NDArray[np.float64]
+        self,
+        image: Image,
+        keypoints: Keypoints,
+        rows: NDArray[np.intp],
+        camera: Camera,
+        limit: NDArray[np.float64],
     ) -> Keypoints:
         """Keypoints of new faces in all further crops; presence 0 where they are too uncertain.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             keypoints: Of N faces in their first crops.
+            rows: (M,) the faces that get further crops; the others stay as they are.
             camera: The image's camera.
             limit: (N,) of the median standard deviation of keypoints over the size of the face.
         """
+        if len(rows) == 0:
+            return keypoints
+        least = 0.0  # many faces are seen in their second crop first; 0: the lens has no ray
         for _ in range(self.max_crops - 1):
-            hopeful = np.flatnonzero(keypoints.presence >= _HOPELESS)
+            hopeful = rows[keypoints.presence[rows] > least]
             if len(hopeful):
                 crops = crops_around_heads(keypoints.uv[hopeful, FACE], camera)
                 keypoints = keypoints.replaced(hopeful, self._measure(image, crops, camera))
+            least = _HOPELESS
         # The crops of a new face may end before they have converged.
-        unsure = keypoints.presence < SURE_PRESENCE
-        _core.reject(keypoints.uv, keypoints.cov_uv, FACE.stop, unsure, limit, keypoints.presence)
-        return keypoints
+        refined = keypoints[rows]
+        unsure = refined.presence < SURE_PRESENCE
+        _core.reject(refined.uv, refined.cov_uv, FACE.stop, unsure, limit[rows], refined.presence)
+        return keypoints.replaced(rows, refined)
 
     def _measure(self, image: Image, crops: Crops, camera: Camera) -> Keypoints:
         (numbers,) = self.network.on_crops(image, crops, camera)
@@ -199,6 +223,15 @@ class KeypointPredictor:
             closer, far_off[again] = self._converged(image, wanted, camera, max_crops - 1)
             keypoints = keypoints.replaced(again, closer)
         return keypoints, far_off
+
+
+def _are_beside(faces: Faces, found: Keypoints) -> NDArray[np.bool_]:
+    """(N,) whether detections are beside one of M found faces, or show it."""
+    middle = 0.5 * (faces.boxes_xyxy[:, :2] + faces.boxes_xyxy[:, 2:])
+    bounds = bounds_xyxy(found.uv[:, FACE])
+    side = (bounds[:, 2:] - bounds[:, :2]).max(1)
+    away = np.linalg.norm(middle[:, None] - 0.5 * (bounds[:, :2] + bounds[:, 2:]), axis=-1)
+    return (away < _BESIDE * side).any(1)
 
 
 def crops_around_heads(

@@ -63,6 +63,19 @@ class Sees(Network):
         return (numbers,)
 
 
+class Shy(Sees):
+    """Sees the faces only in some crops: logits of presence in each batch, in turn."""
+
+    def __init__(self, middles, *logits):
+        super().__init__(*middles)
+        self.logits = list(logits)
+
+    def on_crops(self, image, crops, camera, shrink=1):
+        (numbers,) = super().on_crops(image, crops, camera, shrink)
+        numbers[:, -7] = self.logits.pop(0)
+        return (numbers,)
+
+
 def face_at(u, v):
     return FACE + np.array([u, v])
 
@@ -124,6 +137,47 @@ def test_the_second_crop_of_a_wrong_detection_is_right(wrong):
     assert network.batches == [2, 2, 2]
     assert network.sides[-1] == pytest.approx(150, rel=0.03)
     np.testing.assert_allclose(found.uv, [face_at(200, 300), face_at(600, 250)], atol=1e-3)
+
+
+NOT, HARDLY, SEEN = -9, -3, 9  # presences of 0.0001, 0.05 and 0.9999
+
+
+@pytest.mark.parametrize(
+    ('score', 'logits', 'is_found'),
+    [
+        (0.5, [NOT, SEEN, SEEN], True),  # in the second crop
+        (0.5, [HARDLY, NOT], False),  # not worth crops at other rolls
+        (0.7, [HARDLY, NOT, [NOT, HARDLY, NOT], SEEN, SEEN], True),
+        (0.7, [NOT, NOT, [NOT, NOT, NOT], NOT], False),
+    ],
+)
+def test_a_face_unseen_at_first_gets_further_crops_and_from_some_score_on_other_rolls(
+    score, logits, is_found
+):
+    network = Shy([(400, 300)], *logits)
+    predictor = KeypointPredictor(network, Calibration(), max_crops=3)
+    faces = replace(detected((400, 300)), scores=np.array([score], np.float32))
+    found = predictor.predict(IMAGE, faces, CAMERA)
+    assert network.logits == []
+    assert (found.presence > 0.99).tolist() == [is_found]
+
+
+@pytest.mark.parametrize(
+    ('u', 'second', 'batches', 'is_found'),
+    [
+        (540, HARDLY, [2, 1, 1], False),  # beside the other face: its collar, say
+        (540, SEEN, [2, 2, 2], True),
+        (560, HARDLY, [2, 1, 1, 1, 1], True),
+    ],
+)
+def test_a_detection_beside_a_found_face_must_be_clear_at_once(u, second, batches, is_found):
+    logits = [[SEEN, second], *[SEEN] * 4]
+    network = Shy([(400, 300), (u, 300)], *logits)
+    predictor = KeypointPredictor(network, Calibration(), max_crops=3)
+    found = predictor.predict(IMAGE, detected((400, 300), (u, 300)), CAMERA)
+    assert network.batches == batches
+    assert (found.presence > 0.99).tolist() == [True, is_found]
+    assert found.presence[1] > 0.99 or found.presence[1] == 0
 
 
 def test_one_crop_is_all_that_one_crop_allows():

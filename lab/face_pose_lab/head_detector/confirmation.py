@@ -43,6 +43,7 @@ from face_pose_ros.geometry.crops import Crops as CropsOfImage
 from face_pose_ros.keypoints.network_output import packaged_calibration, read_keypoints
 from face_pose_ros.keypoints.predictor import (
     FACE,
+    LOW_SCORE,
     PACKAGED_LIMITS,
     SURE_PRESENCE,
     Limits,
@@ -85,9 +86,10 @@ class Detections:
         return cls(*(np.concatenate([getattr(p, name) for p in every]) for name in names))
 
     def confirmed(self, limits: Limits) -> NDArray[np.bool_]:
-        """(N,) whether the keypoint network confirms them, as `KeypointPredictor.predict` does."""
+        """(N,) whether the keypoint network confirms them, each alone in its picture."""
         sure = (self.presence >= SURE_PRESENCE) & (self.sigma < limits.of(self.score)[:, None])
-        return (self.score > 0) & sure.any(1)
+        as_detected, rolled = sure.T
+        return (self.score > 0) & (as_detected | (rolled & (self.score >= LOW_SCORE)))
 
 
 class Study:
