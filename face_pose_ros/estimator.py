@@ -44,10 +44,11 @@ Depth: TypeAlias = DepthImage | NDArray | Callable[[], DepthImage | None]
 
 
 class _Found(NamedTuple):
-    """Faces detected in one image."""
+    """Measured faces of one image, as the next image needs them."""
 
-    faces: Faces
-    keypoints: Keypoints  # of the same N faces; presence 0: not a face
+    keypoints: Keypoints  # of N detected faces; presence 0: not a face
+    uv_new: NDArray[np.float64]  # (M, 56, 2) px, of the face, where they are present
+    small: Faces  # the others that are sure and too small for keypoints
 
 
 class FacePoseEstimator:
@@ -213,10 +214,11 @@ class FacePoseEstimator:
             detected = _elsewhere(detected, keypoints)
             if is_lost:
                 found, detected = self._measured(image, camera, detected), None
-                keypoints, prior_of = self._each_once(found.keypoints, [''] * len(found.faces))
+                keypoints, prior_of = self._each_once(found.keypoints, [''] * len(found.keypoints))
         solved = self._solve(keypoints, camera, prior_of, depth)
-        coarse = [] if found is None else self._coarse(found, keypoints, camera)
-        faces = self.tracker.update(solved + coarse, stamp_s)
+        if found is not None:
+            solved += self._coarse(found, keypoints, camera)
+        faces = self.tracker.update(solved, stamp_s)
         is_missing = len(faces) < len(self.tracker.ids)
         if detected is not None and len(detected):
             measure = partial(self._measured, image.copy(), camera, detected)
@@ -254,7 +256,12 @@ class FacePoseEstimator:
         """Measure the keypoints of detected faces."""
         crops = self.keypoints.first_crops(faces, camera)
         self.faces_without_rays += int(np.count_nonzero(~crops.valid))
-        return _Found(faces, self.keypoints.predict(image, faces, camera))
+        keypoints = self.keypoints.predict(image, faces, camera)
+        is_present = keypoints.presence >= self.options.keypoints.min_presence
+        boxes = faces.boxes_xyxy
+        is_small = (boxes[:, 2:] - boxes[:, :2]).max(-1) < _KEYPOINTS_FROM_PX
+        small = faces[~is_present & is_small & (faces.scores > SURE_SCORE)]
+        return _Found(keypoints, keypoints.uv[is_present, FACE], small)
 
     def _followed(
         self,
@@ -265,9 +272,9 @@ class FacePoseEstimator:
     ) -> tuple[Keypoints, list[str]]:
         """Keypoints of the tracked faces, and of those found in the last image; their ids."""
         prior_of, uv = known
-        if found is not None and (is_new := self._is_present(found.keypoints)).any():
-            new = found.keypoints.uv[is_new, FACE]
-            uv, prior_of = np.concatenate([uv, new]), prior_of + [''] * len(new)
+        if found is not None and len(found.uv_new):
+            uv = np.concatenate([uv, found.uv_new])
+            prior_of = prior_of + [''] * len(found.uv_new)
         keypoints = self.keypoints.follow(image, uv, camera)
         return self._each_once(keypoints, prior_of)
 
@@ -304,18 +311,10 @@ class FacePoseEstimator:
 
     def _coarse(self, found: _Found, known: Keypoints, camera: Camera) -> list[FacePose]:
         """Faces that are too small for keypoints, with the detector's poses."""
-        if found.faces.coarse is None:
+        if len(found.small) == 0:
             return []
-        is_wanted = (found.faces.scores > SURE_SCORE) & ~self._is_present(found.keypoints)
-        if not is_wanted.any():
-            return []
-        boxes = found.faces.boxes_xyxy
-        is_small = (boxes[:, 2:] - boxes[:, :2]).max(-1) < _KEYPOINTS_FROM_PX
-        faces = found.faces[is_wanted & is_small]
-        return coarse_poses(_elsewhere(faces, known), self.model, camera, self._population())
-
-    def _is_present(self, keypoints: Keypoints) -> NDArray[np.bool_]:
-        return keypoints.presence >= self.options.keypoints.min_presence
+        faces = _elsewhere(found.small, known)
+        return coarse_poses(faces, self.model, camera, self._population())
 
     def _each_once(self, keypoints: Keypoints, prior_of: list[str]) -> tuple[Keypoints, list[str]]:
         """Faces with enough presence, each once: tracked ones first, then by presence; ids."""

@@ -46,14 +46,15 @@ class DetectionAhead(Generic[T]):
             since_s: Detections of images before this stamp are too old to use [s].
             until_s: Stamp of the present image [s].
         """
-        pending = self.forget()
+        pending = self._pending
         if pending and pending.stream is stream and since_s <= pending.stamp_s <= until_s:
+            self._pending = None
             return pending.found.result()
+        self.forget()
         return None
 
-    def forget(self) -> _Pending | None:
-        """Drop the detection; returns the running one after it has ended."""
+    def forget(self) -> None:
+        """Drop the detection; returns after it has ended."""
         pending, self._pending = self._pending, None
         if pending:
             pending.found.exception()
-        return pending

@@ -13,7 +13,7 @@ logit of presence, and two columns of the head's rotation, which are used in tra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,20 @@ class Calibration:
     presence_middle: float = 0.0
     independent_keypoints: float = 6.0  # the value for `PoseOptions.independent_keypoints`
 
+    @cached_property
+    def decoding(self) -> _core.Decoding:
+        """The calibration and the output's format as compiled code takes them."""
+        return _core.Decoding(
+            NUMBERS,
+            STEP,
+            UNIT,
+            MAX_LOG,
+            self.cov_gain,
+            self.cov_floor_px2,
+            self.presence_slope,
+            self.presence_middle,
+        )
+
 
 def packaged_calibration(own: Path | str | None = None) -> Calibration:
     """Calibration in the packaged weights, or in another file; see `load_weights`."""
@@ -64,9 +78,9 @@ def read_keypoints(
         calibration: Calibration of the network.
     """
     uv, cov_uv, presence = _core.read_keypoints(
-        np.ascontiguousarray(numbers, np.float32),
+        numbers,
         KEYPOINTS,
-        _decoding(calibration),
+        calibration.decoding,
         crops.R_cam_crop,
         crops.focal_px,
         crops.valid,
@@ -74,18 +88,3 @@ def read_keypoints(
         camera.lens,
     )
     return Keypoints(uv, cov_uv, presence)
-
-
-@cache
-def _decoding(calibration: Calibration) -> _core.Decoding:
-    """The format and the calibration as compiled code takes them."""
-    return _core.Decoding(
-        NUMBERS,
-        STEP,
-        UNIT,
-        MAX_LOG,
-        calibration.cov_gain,
-        calibration.cov_floor_px2,
-        calibration.presence_slope,
-        calibration.presence_middle,
-    )

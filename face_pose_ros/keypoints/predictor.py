@@ -217,7 +217,7 @@ class KeypointPredictor:
         """Keypoints after at most `max_crops` crops per face; whether the last was far off."""
         keypoints = self._measure(image, crops, camera)
         far_off = are_far_off(crops, keypoints.uv, camera)
-        if max_crops > 1 and far_off.any():
+        if max_crops > 1 and np.count_nonzero(far_off):
             again = np.flatnonzero(far_off)
             wanted = crops_around_heads(keypoints.uv[again, FACE], camera)
             closer, far_off[again] = self._converged(image, wanted, camera, max_crops - 1)
