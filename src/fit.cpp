@@ -20,6 +20,10 @@ constexpr double INFINITE = std::numeric_limits<double>::infinity();
 constexpr Index MIN_KEYPOINTS = 6;     // what the closed-form start needs
 constexpr double KNOWN_SIZE = 1e-9;    // a smaller relative standard deviation of the size is none
 constexpr Index FACES_PER_THREAD = 2;  // below this, a thread costs more than it gains
+// The keypoint network states the variance of faces that hair, hands and glasses cover in part. Of
+// it, that of a face without them, and what the ratio of ranges to something else to those that
+// agree adds, to 1 at most.
+constexpr double CLEAR_VARIANCE = 0.45, COVERED_VARIANCE = 3;
 
 // Weighs the prior of a size, so many squared standard deviations off, as Cauchy's kernel does.
 //
@@ -30,6 +34,12 @@ void weaken_size(double unexpected, Buffer<double, 2>& information) {
     information(0, m) *= root;
     information(m, 0) *= root;
   }
+}
+
+// Variance of keypoints relative to what is stated, by the ranges of a face.
+double variance_of_keypoints(View<const double, 1> evidence) {
+  const double measured = evidence[1], agreeing = evidence[2];
+  return std::min(CLEAR_VARIANCE + COVERED_VARIANCE * (measured - agreeing) / agreeing, 1.);
 }
 
 void fail(const Results& results, Index face, Stop stop) {
@@ -139,6 +149,7 @@ void Solver::solve(Index face, const Results& results) {
   if (problem_.visibility) weigh_visible(all_, problem_.points, T, seen_);
   const Measured& measured = problem_.visibility ? seen_ : all_;
   const Ranges* ranges = nullptr;
+  Cost cost{problem_.kernel, problem_.kernel_scale, problem_.share(count)};
   if (input_.depth) {
     const double found = read_ranges(T, c, expected_size, *input_.depth, problem_.noise,
                                      results.depth.row(face), range_work_, ranges_);
@@ -147,9 +158,9 @@ void Solver::solve(Index face, const Results& results) {
       c[0] = (found - 1) / std::max(size_sigma, KNOWN_SIZE);
       const double off = c[0] - prior.mean[0];
       weaken_size(off * off / input_.prior_covariance(row, 0, 0), information_);
+      cost.information /= variance_of_keypoints(results.depth.row(face));
     }
   }
-  const Cost cost{problem_.kernel, problem_.kernel_scale, problem_.share(count)};
   const double expected_beta = problem_.efficiency.beta;
   const Descent descent = minimise(T, c, measured, problem_.points, ranges, prior, cost,
                                    problem_.tolerances, expected_beta, work_);

@@ -20,6 +20,13 @@ constexpr double INVALID_SIGMAS = 1e3;
 
 constexpr double TOLERATED_SPREAD = 2;  // of the residuals [sigma] before the kernel becomes wider
 
+// Factor by which every range counts less, because the model's surface is off by much the same at
+// neighbouring points.
+constexpr double RANGE_SHARE = 0.2;
+// Of the search for the offset common to all ranges.
+constexpr int OFFSET_ROUNDS = 10;
+constexpr double OFFSET_TOLERANCE_M = 1e-7;
+
 constexpr double DAMPING_START = 1e-4, DAMPING_MIN = 1e-12, DAMPING_MAX = 1e8;
 
 // The loops below have one restricted pointer for each row, so that the compiler vectorises them.
@@ -137,19 +144,36 @@ inline double evaluate_ranges(const Pose& T, View<const double, 1> c, const Rang
   deform(ranges.points, c, work.x);
   turn(T, work.x, work.Rx);
   const double size = 1 + ranges.size_sigma * c[0];
-  double total = 0;
-  for (Index k = 0; k < ranges.rho.size(); ++k) {
+  const Index count = ranges.rho.size();
+  for (Index k = 0; k < count; ++k) {
     double along = 0;
     for (Index i = 0; i < 3; ++i) along += ranges.a(i, k) * (work.Rx(i, k) + T(i, 3));
-    const double residual = size * along - ranges.rho[k];
-    const Robust robust = robust_kernel(RANGE_KERNEL, RANGE_KERNEL_SCALE, residual * residual);
-    const bool measured = ranges.rho[k] > 0;
-    total += robust.rho;
-    work.residual(0, k) = residual;
-    work.weight[k] = measured ? robust.weight : 0;
-    work.slope[k] = measured ? robust.slope : 0;
+    work.along[k] = size * along;
   }
-  return ranges.information * total;
+  // The common offset that costs least, by iteratively reweighted least squares.
+  double total = 0;
+  work.offset = 0;
+  for (int round = 1;; ++round) {
+    double pull = 0, precision = 1 / ranges.common_variance;
+    total = work.offset * work.offset * precision;
+    for (Index k = 0; k < count; ++k) {
+      const double inv_sigma = ranges.inv_sigma[k];
+      const double residual = work.along[k] + work.offset * inv_sigma - ranges.rho[k];
+      const Robust robust = robust_kernel(RANGE_KERNEL, RANGE_KERNEL_SCALE, residual * residual);
+      const bool measured = inv_sigma > 0;
+      total += RANGE_SHARE * robust.rho;
+      work.residual(0, k) = residual;
+      work.weight[k] = measured ? robust.weight : 0;
+      work.slope[k] = measured ? robust.slope : 0;
+      pull += RANGE_SHARE * work.weight[k] * inv_sigma * (work.along[k] - ranges.rho[k]);
+      precision += RANGE_SHARE * work.weight[k] * inv_sigma * inv_sigma;
+    }
+    work.offset_precision = precision;
+    const double next = -pull / precision;
+    if (round == OFFSET_ROUNDS || std::abs(next - work.offset) < OFFSET_TOLERANCE_M) break;
+    work.offset = next;
+  }
+  return total;
 }
 
 // Adds to H and g.
@@ -207,9 +231,10 @@ inline void linearise_ranges(const Pose& T, View<const double, 1> c, const Range
                              Residuals& work, Buffer<double, 2>& H, Buffer<double, 1>& g) {
   const double size = 1 + ranges.size_sigma * c[0];
   const Index of_size = 5 + c.size(), rows = of_size + 1;
+  const Index count = ranges.rho.size();
   Buffer<double, 2>&J = work.J, &Rx = work.Rx;
-  for (Index k = 0; k < ranges.rho.size(); ++k) {
-    const double root = std::sqrt(ranges.information * work.weight[k]), scale = root * size;
+  for (Index k = 0; k < count; ++k) {
+    const double root = std::sqrt(RANGE_SHARE * work.weight[k]), scale = root * size;
     const double u = scale * ranges.a(0, k), v = scale * ranges.a(1, k);
     const double w = scale * ranges.a(2, k);
     J(0, k) = u;
@@ -218,12 +243,22 @@ inline void linearise_ranges(const Pose& T, View<const double, 1> c, const Range
     J(3, k) = Rx(1, k) * w - Rx(2, k) * v;
     J(4, k) = Rx(2, k) * u - Rx(0, k) * w;
     J(5, k) = Rx(0, k) * v - Rx(1, k) * u;
-    J(of_size, k) = root * ranges.size_sigma / size * (work.residual(0, k) + ranges.rho[k]);
+    J(of_size, k) = root * ranges.size_sigma / size * work.along[k];
     J(rows, k) = root * work.residual(0, k);
     for (Index j = 0; j < 3; ++j) work.x(j, k) = u * T(0, j) + v * T(1, j) + w * T(2, j);
   }
   by_modes(ranges.points, work.x, J);
   add_gram(J, rows, H, g);
+  // Less what the offset explains; g already has the residuals of the best offset.
+  for (Index i = 0; i < rows; ++i) {
+    double total = 0;
+    for (Index k = 0; k < count; ++k)
+      total += J(i, k) * std::sqrt(RANGE_SHARE * work.weight[k]) * ranges.inv_sigma[k];
+    work.by_offset[i < 6 ? i : i < of_size ? i + 1 : 6] = total;
+  }
+  for (Index i = 0; i < rows; ++i)
+    for (Index j = 0; j < rows; ++j)
+      H(i, j) -= work.by_offset[i] * work.by_offset[j] / work.offset_precision;
 }
 
 // Replaces b by A^-1 b; false if A is not positive definite. A symmetric A is overwritten.

@@ -22,9 +22,10 @@
 // the normal n: p lies in the plane where n . p = rho n . f. The residual is the difference of
 // ranges
 //
-//     r = (a . p - rho) / sigma,   a = n / (n . f),   p = s (R x + t),
+//     r = (a . p + o - rho) / sigma,   a = n / (n . f),   p = s (R x + t),
 //
-// linear in p, because the normal is kept from where the depth image was read.
+// linear in p, because the normal is kept from where the depth image was read. The offset o is
+// common to all ranges of a face; it takes the value that costs least, and H is Schur's complement.
 //
 // Points are laid out as (3, K), so that the inner loops run along memory.
 #pragma once
@@ -53,13 +54,18 @@ enum class Stop {
 // Measured ranges to N points of one face's surface; zeros where there is none.
 struct Ranges {
   Ranges(const Points& surface, double size_sigma)
-      : points(surface), size_sigma(size_sigma), a(3, surface.count()), rho(surface.count()) {}
+      : points(surface),
+        size_sigma(size_sigma),
+        a(3, surface.count()),
+        rho(surface.count()),
+        inv_sigma(surface.count()) {}
 
   const Points& points;    // N
   double size_sigma;       // relative standard deviation of the size over adults
   Buffer<double, 2> a;     // (3, N) whitened residual per metre
   Buffer<double, 1> rho;   // (N,) measured range, whitened
-  double information = 0;  // factor by which all count less, because their errors move together
+  Buffer<double, 1> inv_sigma;  // (N,) 1 / m
+  double common_variance = 0;   // of an error that all ranges share, m^2
 };
 
 // Normal distribution of the shape.
@@ -97,7 +103,9 @@ struct Residuals {
         weight(count),
         slope(count),
         inv_depth(count),
-        J((unknowns + 3) / 3 * 3, count) {}
+        J((unknowns + 3) / 3 * 3, count),
+        along(count),
+        by_offset(unknowns) {}
 
   Buffer<double, 2> x;          // (3, K) the deformed face, then the Jacobian by its points
   Buffer<double, 2> Rx;         // (3, K)
@@ -108,6 +116,11 @@ struct Residuals {
   // (1 + D padded to a multiple of 3, K) of one residual per point, scaled by the square roots of
   // the weights: derivatives by the pose, the modes and, of ranges, the size; then the residuals
   Buffer<double, 2> J;
+  // Of ranges:
+  Buffer<double, 1> along;      // (K,) what the pose predicts, whitened
+  Buffer<double, 1> by_offset;  // (D,) mixed derivative by the unknowns and the common offset
+  double offset = 0;            // common to all of them, m
+  double offset_precision = 1;  // second derivative by it, 1 / m^2
 };
 
 // Memory of `minimise` for C coefficients, K keypoints and N ranges.

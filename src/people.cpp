@@ -15,7 +15,11 @@ namespace face_pose {
 namespace {
 
 constexpr double INFINITE = std::numeric_limits<double>::infinity();
+constexpr double UNKNOWN = -1;
 constexpr double NOWHERE = std::numeric_limits<double>::quiet_NaN();
+// Variance of the keypoints of a face without depth relative to what is stated, if earlier depth
+// images show how much of it is covered; see fit.cpp. Hands come and go, hair and glasses stay.
+constexpr double CLEAR_VARIANCE = 0.65, COVERED_VARIANCE = 2.5, MAX_VARIANCE = 2;
 constexpr double MIN_INTERVAL_S = 1e-3;  // between images, or stamps are wrong
 
 Vector<2> mean_difference(View<const double, 2> uv, View<const double, 2> before) {
@@ -54,6 +58,12 @@ Buffer<double, 2> scatter(const Shape& fitted, Shape prior) {
   return result;
 }
 
+// Relative to what is stated, for a face without depth.
+double variance_of_keypoints(double covered) {
+  if (covered == UNKNOWN) return 1;
+  return std::min(CLEAR_VARIANCE + COVERED_VARIANCE * covered, MAX_VARIANCE);
+}
+
 // The fitted shape with the prior's size: as if the fit had no information about it.
 Shape without_size(const Normal& fitted, const Normal& prior) {
   Shape shape(fitted);
@@ -62,6 +72,18 @@ Shape without_size(const Normal& fitted, const Normal& prior) {
   shape.mean[0] = prior.mean[0];
   shape.covariance(0, 0) = prior.covariance(0, 0);
   return shape;
+}
+
+// Direction to the camera in the head frame.
+Vector<3> view_of(const Matrix<4, 4>& T_cam_head) {
+  Vector<3> view{};
+  double distance_sq = 0;
+  for (Index i = 0; i < 3; ++i) {
+    distance_sq += T_cam_head(i, 3) * T_cam_head(i, 3);
+    for (Index j = 0; j < 3; ++j) view[j] -= T_cam_head(i, j) * T_cam_head(i, 3);
+  }
+  for (double& value : view) value /= std::sqrt(distance_sq);
+  return view;
 }
 
 template <int N>
@@ -200,7 +222,10 @@ TrackedFace People::updated(Index row, const SeenFace& face, const FaceGivenIden
   const bool is_new = row < 0;
   ShapeMemory first(population, stamp_s);
   ShapeMemory& memory = is_new ? first : people[row].memory;
-  Matrix<6, 6> noise = given.covariance;
+  Matrix<6, 6> of_image = given.covariance;
+  if (!is_new && !face.has_depth)
+    for (double& value : of_image.values) value *= variance_of_keypoints(people[row].covered);
+  Matrix<6, 6> noise = of_image;
   if (!options.remember_shape) {
     const auto spread =
         scatter(given.identity, Shape(prior, population->kinds.identity));
@@ -209,9 +234,10 @@ TrackedFace People::updated(Index row, const SeenFace& face, const FaceGivenIden
     // The size that takes the keypoints to the measured ranges. The fit divides what they disagree
     // on between the size and the keypoints' own errors; but most of these are the same in every
     // image of a person, and cancel when this size is used without a depth image later.
-    memory.measure_size(face.size_coefficient, options.shape);
+    memory.measure_size(face.size_coefficient, view_of(face.T_cam_head), options.shape);
     memory.update(without_size(face.shape, prior), prior, options.shape);
   } else {
+    memory.expect_view(view_of(face.T_cam_head));
     memory.update(face.shape, prior, options.shape);
   }
   const Normal identity = options.remember_shape ? memory.identity : given.identity;
@@ -227,6 +253,7 @@ TrackedFace People::updated(Index row, const SeenFace& face, const FaceGivenIden
                       copied(identity.mean),
                       copied(View<const double, 2>(given.pose_of_identity)),
                       face.has_depth,
+                      face.has_depth ? face.covered : UNKNOWN,
                       copied(face.keypoints_uv),
                       stamp_s,
                       {}});
@@ -243,10 +270,11 @@ TrackedFace People::updated(Index row, const SeenFace& face, const FaceGivenIden
     person.identity = copied(identity.mean);
     person.pose_of_identity = copied(View<const double, 2>(given.pose_of_identity));
     person.has_depth = face.has_depth;
+    if (face.has_depth) person.covered = face.covered;
   }
   if (!options.filter_poses) {
     T_cam_head = known.T_cam_head;
-    covariance = given.covariance;
+    covariance = of_image;
   }
   for (Index i = 0; i < 36; ++i) covariance.values[i] += known.covariance.values[i];
   const Person& person = is_new ? people.back() : people[row];

@@ -37,6 +37,7 @@ struct Person {
   Buffer<double, 1> identity;          // (I,) coefficients for which the filter's pose holds
   Buffer<double, 2> pose_of_identity;  // (6, I) how the last fit's pose moves with them
   bool has_depth;                      // whether that fit had ranges of a depth image
+  double covered;                      // as in `SeenFace`, by the last depth image; -1: none
   Buffer<double, 2> keypoints_uv;  // (K, 2) px; all NaN: some are outside of the camera's image
   double seen_s;
   Vector<2> velocity_px_s;  // of the keypoints' mean
@@ -48,6 +49,7 @@ struct SeenFace : FittedFace {
   View<const double, 2> keypoints_uv;  // (K, 2) px
   bool has_depth;
   double size_coefficient;  // by the depth image, if there was one
+  double covered;           // ratio of its ranges that are not the face's to those that are
 };
 
 // The same face with the filtered pose and the remembered shape of its person.

@@ -108,7 +108,7 @@ struct Agreement {
 // The size on which most of the ranges agree.
 //
 // Each range proposes a size; a possible one is preferred. Ranges that do not agree with the best
-// one are dropped: sigma 0.
+// one are dropped: sigma 0. The others' mean is the size.
 Agreement agreed_size(const Pose& T, RangeWork& work, const Ranges& ranges) {
   const Index count = ranges.rho.size();
   Buffer<double, 1>&along = work.along, &sigma = work.sigma;
@@ -137,14 +137,19 @@ Agreement agreed_size(const Pose& T, RangeWork& work, const Ranges& ranges) {
       least = cost;
     }
   }
+  double pull = 0, precision = 0;
   for (Index i = 0; i < count; ++i) {
     if (!(sigma[i] > 0)) continue;
     ++found.measured;
-    if (std::abs(found.size * along[i] - ranges.rho[i]) < AGREEING_SIGMAS * sigma[i])
+    if (std::abs(found.size * along[i] - ranges.rho[i]) < AGREEING_SIGMAS * sigma[i]) {
       ++found.agreeing;
-    else
+      pull += along[i] * ranges.rho[i] / (sigma[i] * sigma[i]);
+      precision += along[i] * along[i] / (sigma[i] * sigma[i]);
+    } else {
       sigma[i] = 0;
+    }
   }
+  if (precision > 0) found.size = pull / precision;
   return found;
 }
 
@@ -165,19 +170,19 @@ double read_ranges(const Pose& T, View<const double, 1> c, double size, const De
     found = agreed_size(T, work, ranges);
     if (std::abs(found.size - last) < 0.01 * last) break;
   }
-  double precision = 0, z = 0;
+  double z = 0;
   int used = 0;
   for (Index k = 0; k < ranges.rho.size(); ++k) {
     const double sigma = work.sigma[k];
     if (sigma > 0) {
       ++used;
-      precision += 1 / (sigma * sigma);
       z += ranges.rho[k];
       for (Index i = 0; i < 3; ++i) ranges.a(i, k) /= sigma;
       ranges.rho[k] /= sigma;
+      ranges.inv_sigma[k] = 1 / sigma;
     } else {
       for (Index i = 0; i < 3; ++i) ranges.a(i, k) = 0;
-      ranges.rho[k] = 0;
+      ranges.rho[k] = ranges.inv_sigma[k] = 0;
     }
   }
   z /= std::max(used, 1);
@@ -187,9 +192,8 @@ double read_ranges(const Pose& T, View<const double, 1> c, double size, const De
   evidence[3] = found.size / size;
   const double covered =
       COVERED_M * (found.measured - found.agreeing) / std::max(found.agreeing, 1);
-  const double common =
+  ranges.common_variance =
       COMMON_M * COMMON_M + covered * covered + square(noise.bias_per_m * z * z);
-  ranges.information = 1 / (1 + common * precision);
   if (found.agreeing >= std::max<double>(MIN_RANGES, MIN_AGREEING * found.measured) &&
       MIN_SIZE < found.size && found.size < MAX_SIZE)
     return found.size;

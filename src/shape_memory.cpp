@@ -12,12 +12,18 @@ namespace face_pose {
 namespace {
 
 constexpr double MAX_SIGMAS = 3;  // bounds the influence of outliers
-// What one image's keypoints add to a size measured by depth, in prior standard deviations.
-constexpr double SIZE_NOISE = 0.25;
+// Of a size measured by depth, in prior standard deviations: what the keypoints add in one view,
+// by how much the angle [rad] between two views they no longer do so alike, and what one image adds.
+constexpr double VIEW_SIGMA = 0.33, VIEW_ANGLE = 0.5, IMAGE_SIGMA = 0.09;
+constexpr double SAME_VIEW = 0.05;  // rad
 
 // How much an image counts whose errors are correlated with those of one before it.
 double share_of_image(double interval_s, const MemoryOptions& options) {
   return std::tanh(0.5 * interval_s / options.correlation_time_s);
+}
+
+double angle_between(const Vector<3>& a, const Vector<3>& b) {
+  return std::acos(std::clamp(a[0] * b[0] + a[1] * b[1] + a[2] * b[2], -1., 1.));
 }
 
 // Information of a fit about some of the coefficients, without that of its prior, into `image`.
@@ -142,21 +148,48 @@ void ShapeMemory::advance(double to_s, const MemoryOptions& options) {
   stamp_s = to_s;
 }
 
-void ShapeMemory::measure_size(double coefficient, const MemoryOptions& options) {
-  const double share = share_of_image(stamp_s - size.seen_s, options);
-  size = {stamp_s, size.images + share, size.total + share * coefficient};
-  expect_size(options);
+void ShapeMemory::expect_view(const Vector<3>& view) {
+  if (!size.known()) return;
+  const double kept = std::exp(-angle_between(view, size.view) / VIEW_ANGLE);
+  expected = Shape(Normal(population->identity));
+  expected.mean[0] = size.mean[0] + kept * size.mean[1];
+  // Without the variance of e, which is part of the keypoints' covariance.
+  const double variance = size.size_variance + 2 * kept * size.covariance +
+                          kept * kept * (size.error_variance - VIEW_SIGMA * VIEW_SIGMA);
+  expected.covariance(0, 0) = std::max(variance, IMAGE_SIGMA * IMAGE_SIGMA);
 }
 
-void ShapeMemory::expect_size(const MemoryOptions& options) {
-  if (size.images == 0) return;
-  const double images = std::max(size.images, 1.);
-  const double variance =
-      SIZE_NOISE * SIZE_NOISE * (1 + options.shared_variance * (images - 1)) / images;
-  expected = Shape(Normal(population->identity));
-  const double gain = expected.covariance(0, 0) / (expected.covariance(0, 0) + variance);
-  expected.mean[0] += gain * (size.total / size.images - expected.mean[0]);
-  expected.covariance(0, 0) *= 1 - gain;
+void ShapeMemory::measure_size(double coefficient, const Vector<3>& view,
+                               const MemoryOptions& options) {
+  constexpr double of_view = VIEW_SIGMA * VIEW_SIGMA;
+  double noise = IMAGE_SIGMA * IMAGE_SIGMA;
+  if (!size.known()) {
+    // Far more certain than the prior of adults, which would pull a child's size.
+    size = {stamp_s, view, {coefficient, 0}, of_view + noise, -of_view, of_view};
+    return expect_view(view);
+  }
+  const double angle = angle_between(view, size.view);
+  if (angle > SAME_VIEW) {
+    const double kept = std::exp(-angle / VIEW_ANGLE);
+    size.mean[1] *= kept;
+    size.covariance *= kept;
+    size.error_variance = of_view + kept * kept * (size.error_variance - of_view);
+    size.view = view;
+  } else {
+    noise /= std::max(share_of_image(stamp_s - size.seen_s, options), 1e-6);
+  }
+  size.seen_s = stamp_s;
+  // Kalman's correction by the sum of both.
+  const double of_size = size.size_variance + size.covariance;
+  const double of_error = size.covariance + size.error_variance;
+  const double total = of_size + of_error + noise;
+  const double innovation = (coefficient - size.mean[0] - size.mean[1]) / total;
+  size.mean[0] += of_size * innovation;
+  size.mean[1] += of_error * innovation;
+  size.size_variance -= of_size * of_size / total;
+  size.covariance -= of_size * of_error / total;
+  size.error_variance -= of_error * of_error / total;
+  expect_view(view);
 }
 
 void ShapeMemory::update(const Normal& fitted, const Normal& prior, const MemoryOptions& options) {

@@ -59,10 +59,18 @@ struct MemoryOptions {
 };
 
 // A person's size coefficient, by depth images.
+//
+// What a depth image measures is the size at which it agrees with the keypoints. These are a little
+// too large or too small, by an error that is another one from each side. So the measured size is
+// the sum of the person's own, which is constant, and of an error e of the view. Over the angle
+// between views e is an Ornstein-Uhlenbeck process.
 struct MeasuredSize {
   double seen_s = -std::numeric_limits<double>::infinity();  // stamp of the last one
-  double images = 0;                                         // how many independent ones
-  double total = 0;                                          // of their coefficients
+  Vector<3> view{};                                          // of the last one
+  double mean[2] = {0, 0};                                   // of the size and of e at the view
+  double size_variance = 0, covariance = 0, error_variance = 0;
+
+  bool known() const { return seen_s > -std::numeric_limits<double>::infinity(); }
 };
 
 // Information of measurements without any prior: the inverse of their covariance (M, M), which may
@@ -85,11 +93,14 @@ struct ShapeMemory {
   // is not before the last one.
   void advance(double stamp_s, const MemoryOptions& options);
 
-  // Takes the size measured by a depth image at the last `advance`; before `update`.
+  // Expects the size that suits a view: a unit vector (3,) in the head frame, to the camera.
+  void expect_view(const Vector<3>& view);
+
+  // Takes the size measured by a depth image at the last `advance`, in that view; before `update`.
   //
   // It becomes part of the person's prior, because images without depth have no information about
-  // the size, however many follow. Images are counted as in `update`.
-  void measure_size(double coefficient, const MemoryOptions& options);
+  // the size, however many follow. Images from the same side count as in `update`.
+  void measure_size(double coefficient, const Vector<3>& view, const MemoryOptions& options);
 
   // Updates with the shape fitted to one image of the last `advance`; `prior` was given to the fit.
   //
@@ -99,9 +110,6 @@ struct ShapeMemory {
   // share a part s of their error's variance are worth m / (1 + s (m - 1)). Images are counted in
   // units of the most informative one.
   void update(const Normal& fitted, const Normal& prior, const MemoryOptions& options);
-
-  // Fuses the measured size into the person's prior.
-  void expect_size(const MemoryOptions& options);
 
   std::shared_ptr<const Population> population;
   Shape expected;              // prior of the identity

@@ -69,6 +69,12 @@ FittedFace fitted(const Array<double>& T_cam_head, const Array<double>& covarian
           normal(mean, covariance, count)};
 }
 
+// Of a `results.DepthEvidence` with ranges that agree: the ratio of the others to these.
+double covered(const py::object& depth) {
+  const int agreeing = depth.attr("agreeing").cast<int>();
+  return static_cast<double>(depth.attr("measured").cast<int>() - agreeing) / agreeing;
+}
+
 // The faces (`results.FacePose`) of one image, tracked: for each pose, its covariance, mean and
 // covariance of the shape, id and number.
 py::list update(People& people, const py::sequence& faces, double stamp_s) {
@@ -90,7 +96,8 @@ py::list update(People& people, const py::sequence& faces, double stamp_s) {
                            array(fit, "pose_of_shape"), array(face, "shape"),
                            array(face, "shape_covariance"), count),
                     fit.attr("shape_prior_of").cast<std::string>(), uv, has_depth,
-                    has_depth ? depth.attr("size_coefficient").cast<double>() : 0});
+                    has_depth ? depth.attr("size_coefficient").cast<double>() : 0,
+                    has_depth ? covered(depth) : 0});
   }
   py::list tracked;
   for (const TrackedFace& face : people.update(seen, stamp_s))
@@ -149,6 +156,7 @@ py::dict state_of(const Person& person) {
   return py::dict(
       "id"_a = person.id, "number"_a = person.number, "identity"_a = list_of(person.identity),
       "pose_of_identity"_a = list_of(person.pose_of_identity), "has_depth"_a = person.has_depth,
+      "covered"_a = person.covered,
       "keypoints_uv"_a = list_of(person.keypoints_uv),
       "velocity_px_s"_a = list_of(person.velocity_px_s), "seen_s"_a = person.seen_s,
       "filter"_a = py::dict("T_cam_head"_a = list_of(pose.T_cam_head),
@@ -161,7 +169,10 @@ py::dict state_of(const Person& person) {
                             "learned_matrix"_a = list_of(memory.learned.matrix),
                             "learned_vector"_a = list_of(memory.learned.vector),
                             "most"_a = memory.most,
-                            "size"_a = std::vector<double>{size.seen_s, size.images, size.total}));
+                            "size"_a = std::vector<double>{
+                                size.seen_s, size.view[0], size.view[1], size.view[2],
+                                size.mean[0], size.mean[1], size.size_variance, size.covariance,
+                                size.error_variance}));
 }
 
 template <int N>
@@ -198,9 +209,10 @@ Person person_of(const People& people, const py::dict& state) {
   memory.most = number(of_memory, "most");
   memory.learned.matrix = buffer<2>(of_memory, "learned_matrix", {I, I});
   memory.learned.vector = buffer<1>(of_memory, "learned_vector", {I});
-  const Vector<3> size = vector<3>(Array<double>(py::object(of_memory["size"])));
-  memory.size = {size[0], size[1], size[2]};
-  memory.expect_size(people.options.shape);
+  const Buffer<double, 1> size = buffer<1>(of_memory, "size", {9});
+  memory.size = {size[0], {size[1], size[2], size[3]}, {size[4], size[5]},
+                 size[6], size[7], size[8]};
+  memory.expect_view(memory.size.view);
   const Index keypoints = py::len(state["keypoints_uv"]);
   return {py::object(state["id"]).cast<std::string>(),
           py::object(state["number"]).cast<Index>(),
@@ -209,6 +221,7 @@ Person person_of(const People& people, const py::dict& state) {
           buffer<1>(state, "identity", {I}),
           buffer<2>(state, "pose_of_identity", {6, I}),
           py::object(state["has_depth"]).cast<bool>(),
+          number(state, "covered"),
           buffer<2>(state, "keypoints_uv", {keypoints, 2}),
           number(state, "seen_s"),
           vector<2>(Array<double>(py::object(state["velocity_px_s"])))};
@@ -317,8 +330,12 @@ void bind_parts(py::module_& m) {
       }))
       .def_property_readonly("shape", [](const Memory& m) { return arrays_of(m.memory.shape()); })
       .def("advance", [](Memory& m, double stamp_s) { m.memory.advance(stamp_s, m.options); })
+      .def("expect_view",
+           [](Memory& m, const Array<double>& view) { m.memory.expect_view(vector<3>(view)); })
       .def("measure_size",
-           [](Memory& m, double coefficient) { m.memory.measure_size(coefficient, m.options); })
+           [](Memory& m, double coefficient, const Array<double>& view) {
+             m.memory.measure_size(coefficient, vector<3>(view), m.options);
+           })
       .def("update", [](Memory& m, const Array<double>& mean, const Array<double>& covariance,
                         const Array<double>& prior_mean, const Array<double>& prior_covariance) {
         const Index count = m.memory.population->shape.mean.rows();

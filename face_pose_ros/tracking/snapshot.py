@@ -13,7 +13,7 @@ from typing import Any
 from face_pose_ros.geometry.camera import Camera
 from face_pose_ros.tracking.tracker import Tracker
 
-VERSION = 3  # version of the format
+VERSION = 4  # version of the format
 
 
 def snapshot(tracker: Tracker) -> dict[str, Any]:

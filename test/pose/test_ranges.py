@@ -141,6 +141,37 @@ def test_a_distance_is_less_certain_where_much_of_the_face_is_covered(rng):
     assert sigma[2] > 2.5 * sigma[0]
 
 
+def test_the_shape_of_a_face_is_that_of_its_surface(rng):
+    """Keypoints that hardly tell it; all ranges together may still be off by millimetres."""
+    camera, T = make_camera('plumb_bob_5'), POSES[0]
+    error, unknown = [], []
+    for _ in range(8):
+        shape = shape_of(-1.5, rng)
+        keypoints = observe(FACE.points(shape[None]), T[None], camera, 3, 3, rng)
+        z = face_depth(FACE, shape, T, camera)
+        z = np.where(z > 0, z + np.float32(rng.normal(0, 0.002)), 0)
+        poses = fit_pose(keypoints, FACE, camera, depth=DepthImage(z, camera)).poses
+        error.append((poses.shape[0] - shape)[1:4])
+        unknown.append(shape[1:4])
+    assert np.square(error).mean() < 0.75 * np.square(unknown).mean()
+
+
+def test_keypoints_of_a_face_count_more_if_nothing_covers_it(rng):
+    camera, shape, T = make_camera('plumb_bob_5'), shape_of(1.0, rng), POSES[0]
+    keypoints = observe(FACE.points(shape[None]), T[None], camera)
+    z = face_depth(FACE, shape, T, camera)
+    rows, columns = np.nonzero(z)
+    sigma = [np.sqrt(np.trace(fit_pose(keypoints, FACE, camera).poses.covariance[0, 3:, 3:]))]
+    for covered in (0.0, 0.4):
+        seen = z.copy()
+        hand = columns < np.quantile(columns, covered)
+        seen[rows[hand], columns[hand]] -= 0.07
+        poses = fit_pose(keypoints, FACE, camera, depth=DepthImage(seen, camera)).poses
+        sigma.append(np.sqrt(np.trace(poses.covariance[0, 3:, 3:])))
+    assert sigma[1] < 0.75 * sigma[0]
+    assert 1.2 * sigma[1] < sigma[2] < sigma[0]
+
+
 @pytest.mark.parametrize(
     ('spoil', 'size_ratio'),
     [
@@ -167,7 +198,7 @@ def test_depth_that_is_not_the_faces_leaves_the_pose_as_without(spoil, size_rati
 
 
 def test_errors_are_as_large_as_the_covariance_says(rng):
-    """Keypoints and ranges with the noise they state, sizes and shapes of the prior."""
+    """Ranges with the noise they state, keypoints with that of uncovered faces, any shape."""
     camera, count = make_camera('plumb_bob_5'), 120
     T = random_poses(count, camera, rng, distance_m=(0.6, 2), yaw_deg=40)
     shapes = rng.standard_normal((count, len(FACE.shape_names)))
@@ -176,7 +207,7 @@ def test_errors_are_as_large_as_the_covariance_says(rng):
     nees = []
     for T_true, shape in zip(T, shapes, strict=True):
         points = FACE.points(shape[None])
-        keypoints = observe(points, T_true[None], camera, noise_px=1.5, sigma_px=1.5, rng=rng)
+        keypoints = observe(points, T_true[None], camera, noise_px=0.85, sigma_px=1.5, rng=rng)
         z = face_depth(FACE, shape, T_true, camera)
         common = rng.normal(0, np.hypot(0.001, 0.002 * z.max() ** 2))
         z = np.where(z > 0, z + common + 0.003 * z * z * rng.standard_normal(z.shape), 0)

@@ -13,6 +13,7 @@ from face_pose_ros.results import Shape
 IDENTITY = ~EXPRESSIONS
 INDEPENDENT = ShapeMemoryOptions(shared_variance=0)
 KNOWN = Shape(np.array([0.7, -0.4, 0]), np.diag([0.5, 0.3, 1]))
+FRONT = np.array([1.0, 0, 0])
 
 
 class ShapeMemory(_core.ShapeMemory):
@@ -33,6 +34,12 @@ def memory(options=INDEPENDENT, prior=UNKNOWN, stamp_s=0.0):
 def fit(sensor, shape, prior=UNKNOWN, error=None):
     face = sensor.see(pose(0), shape, prior, shape_error=error)
     return Shape(face.shape, face.shape_covariance)
+
+
+def side(yaw_deg):
+    """Direction to a camera in the head frame."""
+    yaw = np.deg2rad(yaw_deg)
+    return np.array([np.cos(yaw), np.sin(yaw), 0])
 
 
 def identity(shape):
@@ -216,15 +223,50 @@ def test_a_measured_size_outlasts_any_number_of_images_that_do_not_show_it(rng):
         remembered.advance(0.5 * i)
         prior = remembered.shape
         if 4 <= i < 8:
-            remembered.measure_size(-3.0)
+            remembered.measure_size(-3.0, FRONT)
         remembered.update(fit(sensor, [0, 0.5, -0.2], prior, np.zeros(3)), prior)
         if i == 8:
             early = identity(remembered.shape)
     late = identity(remembered.shape)
-    assert early.mean[0] == pytest.approx(-2.8, abs=0.2)
+    assert early.mean[0] == pytest.approx(-3.0, abs=1e-6)
     assert late.mean[0] == pytest.approx(early.mean[0], abs=1e-6)
-    assert 0.15 < np.sqrt(early.covariance[0, 0]) < 0.25
+    assert 0.05 < np.sqrt(early.covariance[0, 0]) < 0.25
     assert late.covariance[0, 0] == pytest.approx(early.covariance[0, 0], abs=1e-6)
+
+
+def size_expected(remembered, view):
+    """Mean and standard deviation, with an image that says nothing."""
+    remembered.expect_view(view)
+    prior = remembered.shape
+    remembered.update(prior, prior)
+    return remembered.shape.mean[0], np.sqrt(remembered.shape.covariance[0, 0])
+
+
+def test_the_last_depth_image_counts_most_for_its_own_side():
+    """Keypoints make a face a little too large or too small, in each view otherwise."""
+    remembered = memory(ShapeMemoryOptions())
+    for i, (size, view) in enumerate([(-3.2, side(-40)), (-2.4, side(10)), (-2.8, side(30))]):
+        remembered.advance(0.3 * (i + 1))
+        remembered.measure_size(size, view)
+    same, sure = size_expected(remembered, side(30))
+    other, unsure = size_expected(remembered, side(-70))
+    assert same == pytest.approx(-2.75, abs=0.06)
+    assert other == pytest.approx(np.mean([-3.2, -2.4, -2.8]), abs=0.1)
+    assert sure < 0.12 < unsure < 0.33
+
+
+def test_many_depth_images_from_one_side_count_as_one():
+    remembered = memory(ShapeMemoryOptions())
+    for i in range(300):
+        remembered.advance(i / 30)
+        remembered.measure_size(-1.7, side(0.2 * np.sin(i)))
+    assert size_expected(remembered, side(60))[1] > 0.2
+    for i in range(300, 900):
+        remembered.advance(i / 30)
+        remembered.measure_size(-1.7, side(50 * np.sin(i / 30)))
+    mean, sigma = size_expected(remembered, side(60))
+    assert mean == pytest.approx(-1.7, abs=1e-6)
+    assert sigma < 0.2
 
 
 def test_expressions_fade_and_identity_stays():

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Poses and shapes of the tracker: convergence, calibration, disabled parts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tracking.people import (
@@ -17,8 +19,10 @@ from tracking.people import (
 
 from face_pose_ros.geometry import rotations
 from face_pose_ros.options import FilterOptions, ShapeMemoryOptions, TrackingOptions
+from face_pose_ros.results import DepthEvidence, Shape
 
 CORRELATED = FilterOptions().correlated_noise_share
+KNOWN = Shape(np.zeros(3), 1e-6 * np.eye(3))
 RAW = TrackingOptions(filter_poses=False, remember_shape=False)
 
 
@@ -39,6 +43,21 @@ def test_a_memory_given_to_a_fit_of_somebody_else_does_no_harm(rng):
         means.append(shape_of(tracker, 'f00002').mean[:2])
     # Identity alone; how it goes with the expression is where the two priors differ.
     np.testing.assert_allclose(*means, atol=0.02)
+
+
+def test_a_face_that_a_depth_image_showed_uncovered_stays_more_certain(rng):
+    """And one behind a beard or a hat stays less certain; the depth has gone."""
+    sigma = []
+    for measured, agreeing in [(0, 0), (90, 88), (90, 55)]:
+        tracker, sensor = new_tracker(RAW), camera(np.random.default_rng(3))
+        evidence = DepthEvidence(96, measured, agreeing, 1.0, 0.0)
+        first = sensor.see(pose(0.1), prior=KNOWN)
+        tracker.update([replace(first, depth=evidence)], 0.0)
+        tracker.advance(0.3)
+        (later,) = tracker.update([sensor.see(pose(0.1), prior=KNOWN)], 0.3)
+        sigma.append(np.sqrt(later.covariance[3, 3]))
+    assert sigma[1] < 0.9 * sigma[0]
+    assert sigma[2] > 1.2 * sigma[0]
 
 
 def test_metres_settle(rng):
