@@ -117,7 +117,8 @@ class FacePoseEstimator:
         camera = Camera.from_fov(width, height, 53)
         image = np.zeros((height, width, 3), np.uint8)
         self.detector.detect(image, camera)
-        self.estimate(image, camera, [[96, 26, 224, 154]])
+        for count in (1, 2):  # engines compile a network for several crops at their first use
+            self.estimate(image, camera, count * [[96, 26, 224, 154]])
         # Returns about 25 MB freed by loading to the system; only glibc has this function.
         with contextlib.suppress(AttributeError, OSError, TypeError):
             ctypes.CDLL(None).malloc_trim(0)

@@ -367,23 +367,23 @@ def test_a_device_that_does_not_exist_is_named():
 
 
 class Counted(Network):
-    """A network that counts its calls."""
+    """A network that keeps the number of pictures of each call."""
 
     def __init__(self, network):
-        self.network, self.calls = network, 0
+        self.network, self.counts = network, []
 
     def __call__(self, pictures):
-        self.calls += 1
+        self.counts.append(len(pictures))
         return self.network(pictures)
 
 
-def test_warming_up_runs_both_networks():
+def test_warming_up_runs_both_networks_on_one_crop_and_on_several():
     networks = load_networks('cpu')
     detector, keypoints = Counted(networks.detector), Counted(networks.keypoints)
     networks = networks._replace(detector=detector, keypoints=keypoints)
     FacePoseEstimator(networks=networks).warm_up()
-    assert detector.calls > 0
-    assert keypoints.calls > 0
+    assert set(detector.counts) == {1}
+    assert set(keypoints.counts) == {1, 2}
 
 
 @pytest.mark.parametrize(
