@@ -33,10 +33,17 @@ def probability_in_cone(
 
     Returns:
         A number from 0 to 1.
+
+    Raises:
+        ValueError: The head is at the point, or the covariance is not finite.
     """
     forward = T_cam_head[:3, 0]
     to_point = np.asarray(xyz_cam, dtype=np.float64) - T_cam_head[:3, 3]
     distance = np.linalg.norm(to_point)
+    if distance == 0:
+        raise ValueError(f'the head is at the target, {to_point + T_cam_head[:3, 3]}')
+    if not np.isfinite(covariance).all():
+        raise ValueError('the covariance is not finite')
     direction = to_point / distance
     # An error dt of the position acts like a rotation by direction x dt / distance.
     J_turn_pose = np.hstack([rotations.hat(direction / distance), np.eye(3)])

@@ -94,14 +94,14 @@ class WhoLooks(Node):
                     header.frame_id, self._options.target_frame, header.stamp
                 )
                 target = T_cam_target @ target
+            probability = probability_in_cone(
+                T_cam_head, msg.pose.covariance.reshape(6, 6), target[:3], self._half_angle
+            )
         except ValueError as error:
             self.get_logger().warning(f'{face_id}: {error}', throttle_duration_sec=5.0)
             return
         person = self._people[face_id]
-        covariance = msg.pose.covariance.reshape(6, 6)
-        person.probability = probability_in_cone(
-            T_cam_head, covariance, target[:3], self._half_angle
-        )
+        person.probability = probability
         person.time = self.get_clock().now()
         if face_id == self._looker:
             self._pose_pub.publish(PoseStamped(header=header, pose=pose))

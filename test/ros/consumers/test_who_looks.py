@@ -181,6 +181,21 @@ def test_another_target_than_the_camera(ros):
     scene.wait_for_id('')
 
 
+@pytest.mark.parametrize(
+    ('place', 'sigma_deg', 'warning'),
+    [
+        ([0.0, 0.0, 1.5], np.nan, 'covariance is not finite'),
+        ([0.0, 0.0, 0.0], SURE_DEG, 'head is at the target'),  # a pose that was never set
+    ],
+)
+def test_a_pose_that_points_nowhere_is_named(scene, place, sigma_deg, warning, recwarn):
+    scene.people['f00001'] = (place, 0.0, sigma_deg)
+    scene.ros.wait_for(lambda: any(warning in text for text in scene.warnings))
+    assert not [w for w in recwarn if w.category is RuntimeWarning]
+    scene.people['f00002'] = ([0.0, 0.0, 1.5], 0.0, SURE_DEG)
+    scene.wait_for_id('f00002')
+
+
 def test_a_bad_parameter_is_named(ros):
     with pytest.raises(ParameterError, match='cone_deg'):
         Scene(ros, cone_deg=200.0)
