@@ -32,6 +32,8 @@ HEADERS = {
     'pybind11/pybind11.h': 'pip install pybind11; on Debian and Ubuntu: sudo apt install '
     'pybind11-dev',
 }
+# Crops are the same bits from build to build, and so are the networks' answers.
+OWN_OPTIONS = {'crops.cpp': ['-fno-associative-math']}
 CORE = Extension(
     f'{NAME}._core',
     sorted(map(str, SOURCES.glob('*.cpp'))),
@@ -57,12 +59,15 @@ class BuildCore(build_ext):
         self.check()
         compile_serially = self.compiler.compile
 
-        def compile_all(sources: list[str], *args: object, **kwargs: object) -> list[str]:
+        def compile_all(
+            sources: list[str], *args: object, extra_postargs: list[str], **kwargs: object
+        ) -> list[str]:
             def one(source: str) -> list[str]:
                 objects = self.compiler.object_filenames([source], output_dir=self.build_temp)
                 if all(map(is_current, objects)):
                     return objects
-                return compile_serially([source], *args, **kwargs)
+                options = [*extra_postargs, *OWN_OPTIONS.get(Path(source).name, [])]
+                return compile_serially([source], *args, extra_postargs=options, **kwargs)
 
             with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
                 return [path for paths in pool.map(one, sources) for path in paths]

@@ -365,7 +365,7 @@ def reject(
     cov_uv: _Doubles,
     points: int,
     far_off: _Bools,
-    limit: _Doubles,
+    limit: Sequence[float] | _Doubles,
     presence: _Doubles,
 ) -> None: ...
 

@@ -328,7 +328,7 @@ class FacePoseEstimator:
             limits.min_presence,
             limits.max_duplicate_iou,
         )
-        if order == list(range(len(keypoints))):
+        if len(order) == len(prior_of) and order == sorted(order):
             return keypoints, prior_of
         return keypoints[np.array(order, np.intp)], [prior_of[i] for i in order]
 
@@ -355,7 +355,7 @@ def _checked_depth(
 def _checked_image(image: NDArray[np.uint8], camera: Camera) -> NDArray[np.uint8]:
     """The image as contiguous pixels: compiled code and OpenCV take no negative strides."""
     pixels = np.asarray(image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+    if pixels.dtype.char != 'B' or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(
             f'expected an (H, W, 3) uint8 RGB image, got {pixels.shape} {pixels.dtype}'
         )

@@ -3,7 +3,8 @@
 """Results of the stages as numpy arrays: image -> Faces -> Keypoints -> HeadPoses -> FacePose.
 
 N is the number of faces (may be 0), K the number of keypoints, C the number of shape
-coefficients. Pixel (0, 0) is the centre of the top-left pixel.
+coefficients. Pixel (0, 0) is the centre of the top-left pixel. Dataclasses that are made for every
+image are not frozen, which takes several times as long.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Faces(_Rows):
         return cls(boxes, np.ones(len(boxes), np.float32))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Keypoints(_Rows):
     """Measured 2-D keypoints of N faces in the full image."""
 
@@ -119,7 +120,7 @@ class Keypoints(_Rows):
         return np.sqrt(0.5 * (self.cov_uv[..., 0, 0] + self.cov_uv[..., 1, 1]))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class HeadPoses(_Rows):
     """6-DoF poses of N heads in the camera's optical frame."""
 

@@ -1,10 +1,5 @@
 // Copyright the face_pose_ros authors
 // SPDX-License-Identifier: Apache-2.0
-#ifndef __clang__
-// Crops are the same bits from build to build, and so are the networks' answers.
-#pragma GCC optimize("no-associative-math")
-#endif
-
 #include "crops.hpp"
 
 #include <algorithm>

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <future>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "covariance.hpp"
@@ -62,17 +63,18 @@ class Solver {
         input_(input),
         shape_(problem.modes() + 1),
         all_(problem.points.count()),
-        few_(problem.few().count()),
         seen_(problem.visibility ? all_.count() : 0),
+        few_(problem.stride == 1 ? 0 : problem.few().count()),
         few_seen_(problem.visibility ? few_.count() : 0),
-        ranges_(problem.surface, problem.size_sigma),
         work_(shape_, all_.count(), input.depth ? problem.surface.count() : 0),
         few_work_(shape_, few_.count(), 0),
-        pnp_work_(few_.count()),
+        pnp_work_(problem.few().count()),
         range_work_(input.depth ? problem.surface.count() : 0),
         covariance_work_(shape_),
         c_(2, shape_),
-        information_(shape_, shape_) {}
+        information_(shape_, shape_) {
+    if (input.depth) ranges_.emplace(problem.surface, problem.size_sigma);
+  }
 
   // Face number `face`, into the results.
   void solve(Index face, const Results& results);
@@ -85,8 +87,9 @@ class Solver {
   const Problem& problem_;
   const Input& input_;
   Index shape_;  // number of coefficients
-  Measured all_, few_, seen_, few_seen_;
-  Ranges ranges_;
+  Measured all_, seen_;
+  Measured few_, few_seen_;  // empty if all are used, as in `Problem.few`
+  std::optional<Ranges> ranges_;
   Work work_, few_work_;
   PnpWork pnp_work_;
   RangeWork range_work_;
@@ -101,21 +104,25 @@ Index Solver::choose_start(const Prior& prior) {
   for (Index i = 0; i < 3; ++i)
     for (Index j = 0; j < 3; ++j) trace += T_[0](i, j) * T_[1](i, j);
   const Points& points = problem_.few();
-  const Cost cost{problem_.kernel, problem_.kernel_scale, problem_.share(few_.measured())};
+  const bool are_all = problem_.stride == 1;
+  const Measured& few = are_all ? all_ : few_;
+  Measured& few_seen = are_all ? seen_ : few_seen_;
+  Work& work = are_all ? work_ : few_work_;
+  const Cost cost{problem_.kernel, problem_.kernel_scale, problem_.share(few.measured())};
   Index best = 0;
   double least = INFINITE;
   for (Index start = 0; start < (trace < MAX_TRACE_APART ? 2 : 1); ++start) {
     Pose& T = T_[start];
     const View<double, 1> c = c_.row(start);
     std::copy(prior.mean.begin(), prior.mean.end(), c.begin());
-    if (problem_.visibility) weigh_visible(few_, points, T, few_seen_);
-    const Measured& seen = problem_.visibility ? few_seen_ : few_;
+    if (problem_.visibility) weigh_visible(few, points, T, few_seen);
+    const Measured& seen = problem_.visibility ? few_seen : few;
     // Residuals that come from the mean shape count as inliers.
     Cost wide = cost;
-    wide.scale = widened(T, c, seen, points, prior, cost, few_work_);
-    minimise(T, c, seen, points, nullptr, prior, wide, problem_.coarse_tolerances, 1, few_work_);
+    wide.scale = widened(T, c, seen, points, prior, cost, work);
+    minimise(T, c, seen, points, nullptr, prior, wide, problem_.coarse_tolerances, 1, work);
     // All starts are compared by the same cost.
-    const double value = evaluate(T, c, few_, points, nullptr, prior, cost, few_work_);
+    const double value = evaluate(T, c, few, points, nullptr, prior, cost, work);
     if (value < least) {
       best = start;
       least = value;
@@ -134,14 +141,15 @@ void Solver::solve(Index face, const Results& results) {
   measure(input_.uv.row(face), input_.cov_uv.row(face), input_.lens, all_);
   const Index count = all_.measured();
   if (count < MIN_KEYPOINTS) return fail(results, face, Stop::too_few_keypoints);
-  take_every(problem_.stride, all_, few_);
+  if (problem_.stride > 1) take_every(problem_.stride, all_, few_);
   if (input_.T_init.size() > 0) {
     for (Index i = 0; i < 3; ++i)
       for (Index j = 0; j < 4; ++j)
         T_[0](i, j) = input_.T_init(face, i, j) / (j == 3 ? expected_size : 1);
     T_[1] = T_[0];
   } else {
-    T_ = solve_pnp(problem_.few().xyz_head, few_, problem_.order, pnp_work_);
+    const Measured& few = problem_.stride == 1 ? all_ : few_;
+    T_ = solve_pnp(problem_.few().xyz_head, few, problem_.order, pnp_work_);
   }
   const Index best = choose_start(prior);
   Pose& T = T_[best];
@@ -152,9 +160,9 @@ void Solver::solve(Index face, const Results& results) {
   Cost cost{problem_.kernel, problem_.kernel_scale, problem_.share(count)};
   if (input_.depth) {
     const double found = read_ranges(T, c, expected_size, *input_.depth, problem_.noise,
-                                     results.depth.row(face), range_work_, ranges_);
+                                     results.depth.row(face), range_work_, *ranges_);
     if (found > 0) {
-      ranges = &ranges_;
+      ranges = &*ranges_;
       c[0] = (found - 1) / std::max(size_sigma, KNOWN_SIZE);
       const double off = c[0] - prior.mean[0];
       weaken_size(off * off / input_.prior_covariance(row, 0, 0), information_);

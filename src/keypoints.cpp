@@ -1,9 +1,12 @@
 // Copyright the face_pose_ros authors
 // SPDX-License-Identifier: Apache-2.0
 // Keypoints from the numbers of the network, and what is wrong with them.
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "boxes.hpp"
 #include "crops.hpp"
@@ -157,17 +160,16 @@ Array<bool> are_far_off(const Array<double>& R_cam_crop, const Array<double>& fo
 // Sets the presence (N,) to 0 where the crop was far off (N,), and where the median standard
 // deviation of the first `points` keypoints exceeds the limit (N,) times the size of the face.
 void reject(const Array<double>& uv_array, const Array<double>& cov_array, Index points,
-            const Array<bool>& far_off_array, const Array<double>& limit_array,
+            const Array<bool>& far_off_array, const std::vector<double>& limit,
             Array<double>& presence_array) {
   const auto uv = view<3>(uv_array);
   const auto cov_uv = view<4>(cov_array);
   const auto far_off = view<1>(far_off_array);
-  const auto limit = view<1>(limit_array);
   const auto presence = writable<1>(presence_array);
   const Index N = presence.rows(), K = uv.size(1);
   if (uv.shape() != std::array<Index, 3>{N, K, 2} || points > K ||
       cov_uv.shape() != std::array<Index, 4>{N, K, 2, 2} || far_off.rows() != N ||
-      limit.rows() != N)
+      static_cast<Index>(limit.size()) != N)
     throw py::value_error("the numbers of faces or keypoints differ");
   for (Index i = 0; i < N; ++i) {
     const Box box = box_around(uv.row(i), points);

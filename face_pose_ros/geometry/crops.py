@@ -28,7 +28,7 @@ NODE_SPACING_PX = _core.NODE_SPACING_PX
 MAX_STEP_PX = _core.MAX_STEP_PX
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Crops:
     """Virtual cameras of N square crops; the principal point is the crop's centre."""
 

@@ -171,7 +171,7 @@ class KeypointPredictor:
             return Keypoints.unmeasured(0, KEYPOINTS)
         crops = crops_around_heads(uv_face, camera)
         keypoints, far_off = self._converged(image, crops, camera, _MOST)
-        limit = np.array([_COVERED] * len(uv_face))
+        limit = [_COVERED] * len(uv_face)
         _core.reject(keypoints.uv, keypoints.cov_uv, FACE.stop, far_off, limit, keypoints.presence)
         return keypoints
 
@@ -217,7 +217,7 @@ class KeypointPredictor:
         """Keypoints after at most `max_crops` crops per face; whether the last was far off."""
         keypoints = self._measure(image, crops, camera)
         far_off = are_far_off(crops, keypoints.uv, camera)
-        if max_crops > 1 and np.count_nonzero(far_off):
+        if max_crops > 1 and True in far_off.tolist():  # `any` is much slower for few faces
             again = np.flatnonzero(far_off)
             wanted = crops_around_heads(keypoints.uv[again, FACE], camera)
             closer, far_off[again] = self._converged(image, wanted, camera, max_crops - 1)

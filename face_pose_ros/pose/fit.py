@@ -40,7 +40,7 @@ class StopReason(IntEnum):
     SINGULAR = 5  # the keypoints do not fix the pose, or a number overflowed
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class ShapePrior:
     """Normal distribution of the shape coefficients of N faces, or of any face (N = 1)."""
 
@@ -48,7 +48,7 @@ class ShapePrior:
     covariance: Array  # (N, C, C) positive definite
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class PoseResult:
     """Poses of N faces and how the optimiser got there."""
 
