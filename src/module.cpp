@@ -1,18 +1,20 @@
 // Copyright the face_pose_ros authors
 // SPDX-License-Identifier: Apache-2.0
 // face_pose_ros._core: what must be fast, as a Python module.
-#include <pybind11/pybind11.h>
+//
+// Bindings cost the compiler six seconds for each translation unit, and one or two for what is in
+// these files: they are one unit.
+#include "boxes.cpp"
+#include "heads.cpp"
+#include "keypoints.cpp"
+#include "pictures.cpp"
+#include "surface.cpp"
 
 namespace face_pose {
 
-void bind_geometry(pybind11::module_& m);
-void bind_pictures(pybind11::module_& m);
-void bind_pose(pybind11::module_& m);
-void bind_boxes(pybind11::module_& m);
-void bind_heads(pybind11::module_& m);
-void bind_surface(pybind11::module_& m);
-void bind_tracking(pybind11::module_& m);
-void bind_keypoints(pybind11::module_& m);
+void bind_geometry(py::module_& m);
+void bind_pose(py::module_& m);
+void bind_tracking(py::module_& m);
 
 }  // namespace face_pose
 
