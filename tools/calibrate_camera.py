@@ -19,6 +19,7 @@ import yaml
 from numpy.typing import NDArray
 
 _MIN_VIEWS = 3  # fewer leave K undetermined; 15 or more are good
+_MIN_TILT_DEG = 10.0  # between the two most different views; less leaves K undetermined, too
 
 
 def calibration(folder: Path, size: tuple[int, int], square_m: float) -> dict[str, Any]:
@@ -30,7 +31,8 @@ def calibration(folder: Path, size: tuple[int, int], square_m: float) -> dict[st
         square_m: Side of a square [m].
 
     Raises:
-        ValueError: The images differ in size, or too few show the board; in words.
+        ValueError: The images differ in size, too few show the board, or it is not tilted enough
+            between them; in words.
     """
     board = np.zeros((size[0] * size[1], 3), np.float32)
     board[:, :2] = square_m * np.mgrid[: size[0], : size[1]].T.reshape(-1, 2)
@@ -56,10 +58,17 @@ def calibration(folder: Path, size: tuple[int, int], square_m: float) -> dict[st
             f'{len(views)} images of {folder} show a board with {size[0]} x {size[1]} inner '
             f'corners, expected {_MIN_VIEWS} or more'
         )
-    error, K, dist, _, _ = cv2.calibrateCamera(
+    error, K, dist, turns, _ = cv2.calibrateCamera(
         [board] * len(views), views, (shape[1], shape[0]), np.empty(0), np.empty(0)
     )
     print(f'{len(views)} images, rms error {error:.2f} px')
+    tilt_deg = _largest_tilt_deg(turns)
+    if tilt_deg < _MIN_TILT_DEG:
+        raise ValueError(
+            f"the board's tilts differ by {tilt_deg:.0f} deg at most, expected "
+            f'{_MIN_TILT_DEG:.0f} deg or more: otherwise the focal lengths are not determined. '
+            'Tilt it in all directions, by 30 deg for instance'
+        )
     return {
         'image_width': shape[1],
         'image_height': shape[0],
@@ -72,15 +81,31 @@ def calibration(folder: Path, size: tuple[int, int], square_m: float) -> dict[st
     }
 
 
+def _largest_tilt_deg(turns: Sequence[NDArray[Any]]) -> float:
+    """Largest angle between the normals of two views, from the rotation vectors of the boards."""
+    normals = np.array([cv2.Rodrigues(turn)[0][:, 2] for turn in turns])
+    return float(np.degrees(np.arccos(np.clip(normals @ normals.T, -1, 1)).max()))
+
+
 def _matrix(values: NDArray[Any]) -> dict[str, Any]:
     return {'rows': values.shape[0], 'cols': values.shape[1], 'data': values.ravel().tolist()}
 
 
 def _size(text: str) -> tuple[int, int]:
-    if not re.fullmatch(r'\d+x\d+', text):
-        raise argparse.ArgumentTypeError(f'{text} is not like 8x6')
-    columns, rows = map(int, text.split('x'))
+    match = re.fullmatch(r'(\d+)x(\d+)', text)
+    columns, rows = map(int, match.groups()) if match else (0, 0)
+    if min(columns, rows) < 3:
+        raise argparse.ArgumentTypeError(
+            f'{text} is not like 8x6, with 3 or more in each direction'
+        )
     return columns, rows
+
+
+def _length(text: str) -> float:
+    length_m = float(text)
+    if not 0 < length_m < np.inf:
+        raise argparse.ArgumentTypeError(f'{text} is not above 0')
+    return length_m
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -88,9 +113,11 @@ def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder', type=Path, help='folder of photographs')
     parser.add_argument('--size', type=_size, default=(8, 6), help='inner corners, 8x6 by default')
-    parser.add_argument('--square', type=float, required=True, help='side of a square [m]')
+    parser.add_argument('--square', type=_length, required=True, help='side of a square [m]')
     parser.add_argument('--out', type=Path, default=Path('camera.yaml'))
     options = parser.parse_args(args)
+    if not options.out.parent.is_dir():
+        parser.error(f'argument --out: no folder {options.out.parent}')
     try:
         result = calibration(options.folder, options.size, options.square)
         options.out.write_text(yaml.safe_dump(result, sort_keys=False))

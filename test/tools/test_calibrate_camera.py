@@ -65,3 +65,35 @@ def test_photographs_of_different_sizes_end_with_one_line(photographs, capsys):
 
     assert end.value.code == 1
     assert '9.png has 200 x 100 px, expected 640 x 480 px' in capsys.readouterr().err
+
+
+def test_a_board_that_was_not_turned_ends_with_one_line(photographs, tmp_path, capsys):
+    # One orientation of a plane does not determine the focal length, however small the error is.
+    for path in photographs.iterdir():
+        path.write_bytes((photographs / '3.png').read_bytes())
+
+    with pytest.raises(SystemExit) as end:
+        main([str(photographs), '--square', '0.025', '--out', str(tmp_path / 'camera.yaml')])
+
+    assert end.value.code == 1
+    assert 'tilts differ by 0 deg at most, expected 10 deg or more' in capsys.readouterr().err
+    assert not (tmp_path / 'camera.yaml').exists()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--square', '0'], 'square: 0 is not above 0'),
+        (['--square', '-0.025'], 'square: -0.025 is not above 0'),
+        (['--square', '0.025', '--size', '2x6'], '2x6 is not like 8x6, with 3 or more'),
+        (['--square', '0.025', '--out', 'nowhere/camera.yaml'], 'no folder nowhere'),
+    ],
+)
+def test_bad_arguments_end_at_once_with_one_line(photographs, capsys, arguments, message):
+    with pytest.raises(SystemExit) as end:
+        main([str(photographs), *arguments])
+
+    assert end.value.code
+    said = capsys.readouterr()
+    assert message in said.err
+    assert 'board found' not in said.out
