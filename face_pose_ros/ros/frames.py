@@ -8,7 +8,9 @@ A distribution's tf2_ros.Buffer does the same and interpolates; the ROS 2 wheels
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict, deque
+from itertools import takewhile
 
 import numpy as np
 from builtin_interfaces.msg import Time as TimeMsg
@@ -24,6 +26,7 @@ from face_pose_ros.ros.conversions import stamp_ns, transform
 
 _MAX_GAP_NS = 500_000_000  # between the requested stamp and the nearest one of a moving frame
 _MEMORY = 200  # transforms of each frame: 2 s of a robot that publishes at 100 Hz
+_FORGET_S = 10.0  # after this time without a transform a moving frame is forgotten
 
 
 class Frames:
@@ -34,6 +37,7 @@ class Frames:
         self._moving: defaultdict[str, deque[TransformStamped]] = defaultdict(
             lambda: deque(maxlen=_MEMORY)
         )
+        self._arrived_s: dict[str, float] = {}  # of the last one of each, the oldest first
         self._static: dict[str, TransformStamped] = {}
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(TFMessage, '/tf', self._on_tf, QoSProfile(depth=100))
@@ -75,9 +79,17 @@ class Frames:
         return frame, T_parent_frame
 
     def _on_tf(self, msg: TFMessage) -> None:
+        now_s = time.monotonic()
         with self._lock:
             for step in msg.transforms:
-                self._moving[step.child_frame_id].append(step)
+                frame = step.child_frame_id
+                self._moving[frame].append(step)
+                self._arrived_s.pop(frame, None)
+                self._arrived_s[frame] = now_s
+            # Frames of people come and go for as long as the robot runs.
+            arrivals = self._arrived_s.items()
+            for frame, _ in list(takewhile(lambda item: now_s - item[1] > _FORGET_S, arrivals)):
+                del self._moving[frame], self._arrived_s[frame]
 
     def _on_tf_static(self, msg: TFMessage) -> None:
         with self._lock:

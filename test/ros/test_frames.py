@@ -118,3 +118,17 @@ def test_a_transform_may_arrive_during_a_lookup(frames):
         sys.setswitchinterval(interval_s)
         found.set()
         receiving.join()
+
+
+def test_frames_that_are_no_longer_sent_are_forgotten(frames, monkeypatch):
+    # Every person is two frames on /tf, which end with the track.
+    now_s = 50.0
+    monkeypatch.setattr('face_pose_ros.ros.frames.time.monotonic', lambda: now_s)
+    for person in range(1000):
+        now_s += 1.0
+        faces = [step('camera', f'{kind}_f{person:05d}') for kind in ('face', 'gaze')]
+        frames._on_tf(TFMessage(transforms=[step('base', 'camera', x=0.7), *faces]))
+    assert frames.lookup('base', 'face_f00999', stamp(0))[0, 3] == 0.7
+    assert len(frames._moving) < 30
+    with pytest.raises(ValueError, match='does not connect'):
+        frames.lookup('base', 'face_f00001', stamp(0))
