@@ -204,6 +204,9 @@ class FacePoseEstimator:
         ahead = self._ahead.result(self.tracker, stamp_s - _FOLLOW_S, stamp_s)
         detected = ahead if isinstance(ahead, Faces) else None
         found = ahead if isinstance(ahead, _Found) else None
+        is_kept = self._is_detection_due(2) if detected is None else len(detected) > len(known[0])
+        # Made by the other thread while this one runs the network.
+        copy = self._ahead.copy(image) if is_kept else None
         keypoints, prior_of = self._followed(image, camera, known, found)
         is_lost = len(keypoints) == 0
         if ahead is None and (is_lost or self._is_detection_due()):
@@ -221,12 +224,14 @@ class FacePoseEstimator:
             solved += self._coarse(found, keypoints, camera)
         faces = self.tracker.update(solved, stamp_s)
         is_missing = len(faces) < len(self.tracker.ids)
+        task: Callable[..., Faces | _Found] | None = None
         if detected is not None and len(detected):
-            measure = partial(self._measured, image.copy(), camera, detected)
-            self._ahead.begin(measure, self.tracker, stamp_s)
+            task = partial(self._measured, faces=detected)
         elif (is_missing or self._is_detection_due()) and self.tracker.ids:
-            detect = partial(self.detector.detect, image.copy(), camera)
-            self._ahead.begin(detect, self.tracker, stamp_s)
+            task = self.detector.detect
+        if task:
+            pixels = (copy or self._ahead.copy(image)).result()
+            self._ahead.begin(partial(task, pixels, camera), self.tracker, stamp_s)
         return faces
 
     def _check_process(self) -> None:
@@ -279,9 +284,9 @@ class FacePoseEstimator:
         keypoints = self.keypoints.follow(image, uv, camera)
         return self._each_once(keypoints, prior_of)
 
-    def _is_detection_due(self) -> bool:
-        """Whether the image after those counted so far needs a detection."""
-        count = self.tracker.images_since_detection + 1
+    def _is_detection_due(self, ahead: int = 1) -> bool:
+        """Whether so many images after those counted so far a detection is needed."""
+        count = self.tracker.images_since_detection + ahead
         return count >= self.options.tracking.detect_every
 
     def _solve(

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 T = TypeVar('T')
 
 
@@ -27,6 +30,10 @@ class DetectionAhead(Generic[T]):
         """No detection is running."""
         self._executor = ThreadPoolExecutor(1, thread_name_prefix='detect')
         self._pending: _Pending | None = None
+
+    def copy(self, image: NDArray[np.uint8]) -> Future[NDArray[np.uint8]]:
+        """Copy an image in the other thread."""
+        return self._executor.submit(image.copy)
 
     def begin(self, detect: Callable[[], T], stream: object, stamp_s: float) -> None:
         """Run a detection in another thread.
