@@ -24,7 +24,7 @@ constexpr Index FACES_PER_THREAD = 2;  // below this, a thread costs more than i
 // The keypoint network states the variance of faces that hair, hands and glasses cover in part. Of
 // it, that of a face without them, and what the ratio of ranges to something else to those that
 // agree adds, to 1 at most.
-constexpr double CLEAR_VARIANCE = 0.45, COVERED_VARIANCE = 3;
+constexpr double CLEAR_VARIANCE = 0.45, COVERED_VARIANCE = 5;
 
 // Weighs the prior of a size, so many squared standard deviations off, as Cauchy's kernel does.
 //

@@ -20,9 +20,6 @@ constexpr double INVALID_SIGMAS = 1e3;
 
 constexpr double TOLERATED_SPREAD = 2;  // of the residuals [sigma] before the kernel becomes wider
 
-// Factor by which every range counts less, because the model's surface is off by much the same at
-// neighbouring points.
-constexpr double RANGE_SHARE = 0.2;
 // Of the search for the offset common to all ranges.
 constexpr int OFFSET_ROUNDS = 10;
 constexpr double OFFSET_TOLERANCE_M = 1e-7;
@@ -161,12 +158,12 @@ inline double evaluate_ranges(const Pose& T, View<const double, 1> c, const Rang
       const double residual = work.along[k] + work.offset * inv_sigma - ranges.rho[k];
       const Robust robust = robust_kernel(RANGE_KERNEL, RANGE_KERNEL_SCALE, residual * residual);
       const bool measured = inv_sigma > 0;
-      total += RANGE_SHARE * robust.rho;
+      total += ranges.information * robust.rho;
       work.residual(0, k) = residual;
       work.weight[k] = measured ? robust.weight : 0;
       work.slope[k] = measured ? robust.slope : 0;
-      pull += RANGE_SHARE * work.weight[k] * inv_sigma * (work.along[k] - ranges.rho[k]);
-      precision += RANGE_SHARE * work.weight[k] * inv_sigma * inv_sigma;
+      pull += ranges.information * work.weight[k] * inv_sigma * (work.along[k] - ranges.rho[k]);
+      precision += ranges.information * work.weight[k] * inv_sigma * inv_sigma;
     }
     work.offset_precision = precision;
     const double next = -pull / precision;
@@ -234,7 +231,7 @@ inline void linearise_ranges(const Pose& T, View<const double, 1> c, const Range
   const Index count = ranges.rho.size();
   Buffer<double, 2>&J = work.J, &Rx = work.Rx;
   for (Index k = 0; k < count; ++k) {
-    const double root = std::sqrt(RANGE_SHARE * work.weight[k]), scale = root * size;
+    const double root = std::sqrt(ranges.information * work.weight[k]), scale = root * size;
     const double u = scale * ranges.a(0, k), v = scale * ranges.a(1, k);
     const double w = scale * ranges.a(2, k);
     J(0, k) = u;
@@ -253,7 +250,7 @@ inline void linearise_ranges(const Pose& T, View<const double, 1> c, const Range
   for (Index i = 0; i < rows; ++i) {
     double total = 0;
     for (Index k = 0; k < count; ++k)
-      total += J(i, k) * std::sqrt(RANGE_SHARE * work.weight[k]) * ranges.inv_sigma[k];
+      total += J(i, k) * std::sqrt(ranges.information * work.weight[k]) * ranges.inv_sigma[k];
     work.by_offset[i < 6 ? i : i < of_size ? i + 1 : 6] = total;
   }
   for (Index i = 0; i < rows; ++i)

@@ -66,6 +66,7 @@ struct Ranges {
   Buffer<double, 1> rho;   // (N,) measured range, whitened
   Buffer<double, 1> inv_sigma;  // (N,) 1 / m
   double common_variance = 0;   // of an error that all ranges share, m^2
+  double information = 0;       // factor by which the rest counts less: neighbours err alike
 };
 
 // Normal distribution of the shape.

@@ -19,7 +19,7 @@ constexpr double UNKNOWN = -1;
 constexpr double NOWHERE = std::numeric_limits<double>::quiet_NaN();
 // Variance of the keypoints of a face without depth relative to what is stated, if earlier depth
 // images show how much of it is covered; see fit.cpp. Hands come and go, hair and glasses stay.
-constexpr double CLEAR_VARIANCE = 0.65, COVERED_VARIANCE = 2.5, MAX_VARIANCE = 2;
+constexpr double CLEAR_VARIANCE = 0.6, COVERED_VARIANCE = 5, MAX_VARIANCE = 1.5;
 constexpr double MIN_INTERVAL_S = 1e-3;  // between images, or stamps are wrong
 
 Vector<2> mean_difference(View<const double, 2> uv, View<const double, 2> before) {

@@ -25,6 +25,9 @@ constexpr double SIDEWAYS_M = 0.002;
 // the depth camera's own bias, which grows with the square of the depth.
 constexpr double COMMON_M = 0.001;
 constexpr double COVERED_M = 0.02;  // times the ratio of points that do not agree to those that do
+// What remains of a range's information, because the model's surface is off by much the same at
+// neighbouring points; and how it falls with that ratio.
+constexpr double INDEPENDENT = 0.2, COVERED_INFORMATION = 5;
 constexpr double AGREEING_SIGMAS = 3;
 
 double square(double x) { return x * x; }
@@ -191,9 +194,10 @@ double read_ranges(const Pose& T, View<const double, 1> c, double size, const De
   evidence[2] = found.agreeing;
   evidence[3] = found.size / size;
   const double covered =
-      COVERED_M * (found.measured - found.agreeing) / std::max(found.agreeing, 1);
-  ranges.common_variance =
-      COMMON_M * COMMON_M + covered * covered + square(noise.bias_per_m * z * z);
+      static_cast<double>(found.measured - found.agreeing) / std::max(found.agreeing, 1);
+  ranges.common_variance = COMMON_M * COMMON_M + square(COVERED_M * covered) +
+                           square(noise.bias_per_m * z * z);
+  ranges.information = INDEPENDENT / (1 + COVERED_INFORMATION * covered);
   if (found.agreeing >= std::max<double>(MIN_RANGES, MIN_AGREEING * found.measured) &&
       MIN_SIZE < found.size && found.size < MAX_SIZE)
     return found.size;
