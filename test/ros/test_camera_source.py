@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Webcams, videos and folders as pictures one after the other."""
 
+import struct
 import time
 from itertools import islice
 
@@ -78,6 +79,27 @@ def test_a_video_plays_at_its_own_rate(video):
     pictures = list(source.pictures)
     np.testing.assert_allclose(reds(pictures), [0, 50, 100, 150, 200], atol=6)
     np.testing.assert_allclose(pictures[2].rgb[5, 7], (100, 90, 200), atol=6)
+
+
+@pytest.mark.parametrize('angle_deg', [90, 180])
+def test_a_video_of_a_phone_is_not_turned_either(tmp_path, angle_deg):
+    # OpenCV 4.11 does not turn it by itself, 4.10 and 4.12 do.
+    path = tmp_path / 'phone.mp4'
+    codec = cv2.VideoWriter.fourcc(*'mp4v')
+    writer = cv2.VideoWriter(str(path), codec, 25, (WIDTH, HEIGHT))
+    rgb = rgb_of(40)
+    rgb[:16, :32] = 250
+    writer.write(rgb[..., ::-1])
+    writer.release()
+    data, one = bytearray(path.read_bytes()), 1 << 16
+    matrix = {90: (0, one, 0, -one, 0), 180: (-one, 0, 0, 0, -one)}[angle_deg]
+    struct.pack_into('>5i', data, data.index(b'tkhd') + 44, *matrix)
+    path.write_bytes(data)
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_ORIENTATION_META) == angle_deg
+
+    (picture,) = open_source(str(path)).pictures
+
+    np.testing.assert_allclose(picture.rgb, rgb, atol=40)
 
 
 def test_loop_repeats_the_source(folder, video):

@@ -113,6 +113,7 @@ def _open_video(path: Path) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(str(path))
     if not capture.isOpened():
         raise SourceError(f'source {path}: no video that OpenCV can read')
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)  # K is for the sensor's pixels
     return capture
 
 
