@@ -91,7 +91,8 @@ class DepthInput:
                     f'{self.topic}: the nearest depth image is {abs(offset_s):.3f} s '
                     f'{"later" if offset_s > 0 else "earlier"} than the image, expected at most '
                     f'{self._max_offset_s:g} s (depth_max_offset_s); poses do not use depth. '
-                    'Check that both drivers stamp with the same clock at the time of capture',
+                    'Check that both drivers stamp with the same clock at the time of capture, '
+                    'and that depth images come as often as images',
                 )
             )
             return None

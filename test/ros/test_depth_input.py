@@ -133,6 +133,18 @@ def test_a_wrong_depth_image_is_reported_once_with_topic_and_cause(name, depth):
     assert depth.state.startswith('/cam/depth')
 
 
+def test_a_slow_depth_camera_is_named_and_used_where_it_fits(depth):
+    findings, used = [], 0
+    for i in range(40):  # 3 depth images a second beside 30 images
+        if i % 10 == 0:
+            depth.add_image(depth_msg(some_depth(), header(i)))
+        used += depth.at(header(i)) is not None
+        depth.judge([Face(GOOD)] if i % 10 == 0 else [])
+        findings += depth.news()
+    assert used == 4
+    assert ['depth images come as often as images' in finding.text for finding in findings] == [True]
+
+
 @pytest.mark.parametrize('name', WRONG)
 def test_an_occasional_wrong_depth_image_is_not_reported(name, depth):
     make, _ = WRONG[name]
