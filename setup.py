@@ -32,10 +32,11 @@ HEADERS = {
     'pybind11/pybind11.h': 'pip install pybind11; on Debian and Ubuntu: sudo apt install '
     'pybind11-dev',
 }
-IN_MODULE = {'boxes.cpp', 'heads.cpp', 'keypoints.cpp', 'pictures.cpp', 'surface.cpp'}
-UNITS = sorted(path for path in SOURCES.glob('*.cpp') if path.name not in IN_MODULE)
+# What `module.cpp` includes.
+IN_MODULE = ('boxes', 'geometry', 'heads', 'keypoints', 'pictures', 'surface')
+UNITS = sorted(path for path in SOURCES.glob('*.cpp') if path.stem not in IN_MODULE)
 # Bindings take longest: they come first, so that all cores are busy to the end.
-UNITS.sort(key=lambda path: 'module' not in path.name)
+UNITS.sort(key=lambda path: 'module' not in path.stem)
 # Crops are the same bits from build to build, and so are the networks' answers.
 OWN_OPTIONS = {'crops.cpp': ['-fno-associative-math']}
 CORE = Extension(

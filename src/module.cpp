@@ -5,6 +5,7 @@
 // Bindings cost the compiler six seconds for each translation unit, and one or two for what is in
 // these files: they are one unit.
 #include "boxes.cpp"
+#include "geometry.cpp"
 #include "heads.cpp"
 #include "keypoints.cpp"
 #include "pictures.cpp"
@@ -12,7 +13,6 @@
 
 namespace face_pose {
 
-void bind_geometry(py::module_& m);
 void bind_pose(py::module_& m);
 void bind_tracking(py::module_& m);
 
